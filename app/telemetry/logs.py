@@ -1,0 +1,173 @@
+"""loguru as OTLP log records: one way for loguru, the standard library and uvicorn.
+
+    logging, warnings, uvicorn -> loguru -+-> console, for a person
+                                          +-> OTLP, for the Collector
+
+Before the exporter stands, records wait in a bounded buffer; then they take both ways, in
+their order and with their own time. A failed start prints them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from loguru import logger
+from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber
+from opentelemetry.context import Context, get_current
+
+from . import console, names
+from .stdlib_logs import intercept_stdlib, set_stdlib_level
+
+if TYPE_CHECKING:
+    from loguru import Message, Record
+
+# loguru's level number, from above, to the number and the text of OTLP.
+_SEVERITIES: Final = (
+    (50, SeverityNumber.FATAL, "FATAL"),
+    (40, SeverityNumber.ERROR, "ERROR"),
+    (30, SeverityNumber.WARN, "WARN"),
+    (25, SeverityNumber.INFO2, "INFO2"),
+    (20, SeverityNumber.INFO, "INFO"),
+    (10, SeverityNumber.DEBUG, "DEBUG"),
+)
+_LOWEST: Final = (SeverityNumber.TRACE, "TRACE")
+# What the exporters themselves log goes to the console only: each failed export would else
+# make a record that must be exported.
+_OWN_LOGGERS: Final = ("opentelemetry", "grpc")
+_EARLY_RECORDS: Final = 1000
+
+
+class _Early:
+    """Records made before anyone knew where to send them."""
+
+    def __init__(self) -> None:
+        self._records: deque[tuple[Message, Context]] = deque(maxlen=_EARLY_RECORDS)
+        self._handler: int | None = None
+        self._console: int | None = None
+
+    def capture(self) -> None:
+        """Take over loguru and the standard library's logging; a second call does nothing."""
+        if self._handler is not None or self._console is not None:
+            return
+        logger.remove()
+        intercept_stdlib()
+        self._handler = _add(lambda message: self._records.append((message, get_current())), 0)
+
+    def release(self, level: int, emit: Callable[[Message, Context], None] | None) -> None:
+        """Hand the records on, to the console and to `emit`, and capture no more."""
+        self.capture()
+        if self._handler is not None:
+            logger.remove(self._handler)
+            self._handler = None
+        while self._records:
+            message, context = self._records.popleft()
+            if message.record["level"].no >= level:
+                console.write(message)
+                if emit:
+                    emit(message, context)
+        if self._console is None:
+            self._console = _add(console.write, level)
+
+
+_early = _Early()
+
+
+def capture_early() -> None:
+    """Buffer all records from now on; the first line of a program's main module."""
+    _early.capture()
+
+
+def print_early() -> None:
+    """Print what was buffered: the start failed, and nobody will send it."""
+    _early.release(0, None)
+
+
+def start_logging(provider: LoggerProvider, level: str) -> Callable[[], None]:
+    """Send all records of `level` and above to the console and to `provider`.
+
+    Returns how to stop the latter; the console goes on. Raises ValueError for a level that
+    loguru does not know.
+    """
+    bridge = Bridge(provider)
+    least = logger.level(level).no
+    set_stdlib_level(least)
+    _early.release(least, bridge.emit)
+    handler = _add(lambda message: bridge.emit(message, get_current()), least)
+    return lambda: logger.remove(handler)
+
+
+class Bridge:
+    """Turns a loguru record into an OTLP log record, in the caller's thread and context."""
+
+    def __init__(self, provider: LoggerProvider) -> None:
+        self._provider = provider
+        self._loggers: dict[str, Logger] = {}
+
+    def emit(self, message: Message, context: Context) -> None:
+        """Emit one record, but for the exporters' own."""
+        record = message.record
+        name = record["name"] or ""
+        if name.partition(".")[0] in _OWN_LOGGERS:
+            return
+        number, text = severity(record["level"].no)
+        exception = record["exception"]
+        self._logger(name).emit(
+            timestamp=int(record["time"].timestamp() * 1e6) * 1000,
+            context=context,
+            severity_number=number,
+            severity_text=text,
+            body=record["message"],
+            attributes={**_code(record), **_plain(record["extra"])},
+            exception=exception.value if exception else None,
+        )
+
+    def _logger(self, name: str) -> Logger:
+        found = self._loggers.get(name)
+        if found is None:
+            found = self._loggers[name] = self._provider.get_logger(name)
+        return found
+
+
+def severity(level_number: int) -> tuple[SeverityNumber, str]:
+    """OTLP's severity for a loguru level number; a custom level takes the nearest below."""
+    for least, number, text in _SEVERITIES:
+        if level_number >= least:
+            return number, text
+    return _LOWEST
+
+
+def _add(sink: Callable[[Message], None], level: int) -> int:
+    # The sinks read the record itself: formatting it into a text as well would be waste.
+    # `diagnose` would print local values, prompts and keys among them, into tracebacks.
+    return logger.add(
+        sink,
+        level=level,
+        format=lambda _: "",
+        backtrace=False,
+        diagnose=False,
+    )
+
+
+def _code(record: Record) -> dict[str, str | int]:
+    return {
+        names.CODE_FILE_PATH: record["file"].path,
+        names.CODE_FUNCTION_NAME: f"{record['name']}.{record['function']}",
+        names.CODE_LINE_NUMBER: record["line"],
+    }
+
+
+def _plain(extra: Mapping[Any, Any]) -> dict[str, Any]:
+    """Values that OTLP can carry; what it cannot becomes its text."""
+    return {str(key): _value(value) for key, value in extra.items() if value is not None}
+
+
+def _value(value: object) -> object:
+    if isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return _plain(value)
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+        return [_value(item) for item in value]
+    return str(value)

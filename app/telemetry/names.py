@@ -1,0 +1,358 @@
+"""Every metric and attribute name, once: kind, unit, allowed attributes, and a sentence.
+
+Sources: OpenTelemetry semantic conventions (HTTP, process, CPython: the names of
+opentelemetry-semantic-conventions 0.66b2; GenAI: the semantic-conventions-genai
+repository, status Development). Names that neither has carry the prefix `chatscope.`,
+but for the product's own instruments, which are named in full.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+# A value outside a closed list, on metrics: the conventions' own word.
+OTHER: Final = "_OTHER"
+
+# -- attributes -----------------------------------------------------------------
+
+ERROR_TYPE: Final = "error.type"
+HTTP_REQUEST_METHOD: Final = "http.request.method"
+HTTP_RESPONSE_STATUS_CODE: Final = "http.response.status_code"
+HTTP_ROUTE: Final = "http.route"
+NETWORK_PROTOCOL_NAME: Final = "network.protocol.name"
+NETWORK_PROTOCOL_VERSION: Final = "network.protocol.version"
+SERVER_ADDRESS: Final = "server.address"
+SERVER_PORT: Final = "server.port"
+URL_PATH: Final = "url.path"
+URL_SCHEME: Final = "url.scheme"
+CLIENT_ADDRESS: Final = "client.address"
+USER_AGENT: Final = "user_agent.original"
+
+CODE_FILE_PATH: Final = "code.file.path"
+CODE_FUNCTION_NAME: Final = "code.function.name"
+CODE_LINE_NUMBER: Final = "code.line.number"
+
+GEN_AI_OPERATION_NAME: Final = "gen_ai.operation.name"
+GEN_AI_PROVIDER_NAME: Final = "gen_ai.provider.name"
+GEN_AI_CONVERSATION_ID: Final = "gen_ai.conversation.id"
+GEN_AI_REQUEST_MODEL: Final = "gen_ai.request.model"
+GEN_AI_REQUEST_STREAM: Final = "gen_ai.request.stream"
+GEN_AI_REQUEST_TEMPERATURE: Final = "gen_ai.request.temperature"
+GEN_AI_REQUEST_TOP_P: Final = "gen_ai.request.top_p"
+GEN_AI_REQUEST_MAX_TOKENS: Final = "gen_ai.request.max_tokens"
+GEN_AI_REQUEST_SEED: Final = "gen_ai.request.seed"
+GEN_AI_REQUEST_STOP_SEQUENCES: Final = "gen_ai.request.stop_sequences"
+GEN_AI_REQUEST_FREQUENCY_PENALTY: Final = "gen_ai.request.frequency_penalty"
+GEN_AI_REQUEST_PRESENCE_PENALTY: Final = "gen_ai.request.presence_penalty"
+GEN_AI_RESPONSE_ID: Final = "gen_ai.response.id"
+GEN_AI_RESPONSE_MODEL: Final = "gen_ai.response.model"
+GEN_AI_RESPONSE_FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
+GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK: Final = "gen_ai.response.time_to_first_chunk"
+GEN_AI_TOKEN_TYPE: Final = "gen_ai.token.type"  # noqa: S105
+GEN_AI_USAGE_INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
+GEN_AI_USAGE_OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
+# Opt-in: what people wrote and what the model answered.
+GEN_AI_INPUT_MESSAGES: Final = "gen_ai.input.messages"
+GEN_AI_OUTPUT_MESSAGES: Final = "gen_ai.output.messages"
+
+# Ours: spans and logs only, never metrics.
+CONNECTION_ID: Final = "chatscope.connection.id"
+ANSWER_COST: Final = "chatscope.answer.cost"  # USD
+ANSWER_SECONDS: Final = "chatscope.answer.duration"  # s, arrival until the last byte left
+ANSWER_OUTCOME: Final = "chatscope.answer.outcome"  # completed, failed, cancelled
+USAGE_PARTIAL: Final = "chatscope.usage.partial"  # true: counted here, the provider gave no total
+# s, where bytes leave us
+TIME_TO_FIRST_TOKEN: Final = "chatscope.answer.time_to_first_token"  # noqa: S105
+
+# Ours, on metrics: each from a closed list.
+ROLE: Final = "role"  # user, assistant, system, tool
+TOKEN_TYPE: Final = "type"  # prompt, completion  # noqa: S105
+DIRECTION: Final = "network.io.direction"  # receive, transmit
+CLOSE_CODE: Final = "chatscope.websocket.close_code"  # RFC 6455 section 7.4.1, else _OTHER
+CPU_MODE: Final = "cpu.mode"  # user, system
+CONTEXT_SWITCH_TYPE: Final = "process.context_switch.type"  # voluntary, involuntary
+GC_GENERATION: Final = "cpython.gc.generation"  # 0, 1, 2
+
+# -- span events ------------------------------------------------------------------
+
+EVENT_FIRST_TOKEN: Final = "gen_ai.first_token"  # noqa: S105
+
+# -- metrics ----------------------------------------------------------------------
+
+
+class Kind(Enum):
+    """The kind of an instrument."""
+
+    COUNTER = "counter"
+    UP_DOWN_COUNTER = "up_down_counter"
+    HISTOGRAM = "histogram"
+    GAUGE = "gauge"
+
+
+# How Prometheus spells a unit (the OTLP-to-Prometheus rules of the OpenTelemetry
+# specification); a unit in braces is a note and is not spelt.
+_PROMETHEUS_UNITS: Final = {"s": "seconds", "By": "bytes"}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One instrument: its name, kind, UCUM unit, meaning and allowed attributes.
+
+    `buckets` are a histogram's upper bounds, in `unit`.
+    """
+
+    name: str
+    kind: Kind
+    unit: str
+    description: str
+    attributes: tuple[str, ...] = ()
+    buckets: tuple[float, ...] | None = None
+
+    @property
+    def prometheus(self) -> str:
+        """The name in Prometheus; a histogram's series add `_bucket`, `_sum`, `_count`."""
+        base = self.name.replace(".", "_")
+        if unit := _PROMETHEUS_UNITS.get(self.unit):
+            base = f"{base}_{unit}"
+        return f"{base}_total" if self.kind is Kind.COUNTER else base
+
+
+def prometheus_label(attribute: str) -> str:
+    """The spelling of an attribute as a label in Prometheus and as metadata in Loki."""
+    return attribute.replace(".", "_")
+
+
+_GEN_AI_SECONDS: Final = tuple(round(0.01 * 2**n, 2) for n in range(14))
+_GEN_AI_TOKENS: Final = tuple(float(4**n) for n in range(14))
+_FIRST_TOKEN_SECONDS: Final = (
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+)  # fmt: skip
+_PER_TOKEN_SECONDS: Final = (
+    0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5,
+)  # fmt: skip
+# The conventions' HTTP bounds end at 10 s, where a long streamed answer only begins.
+HTTP_SECONDS: Final = (
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+    20.0, 40.0, 80.0, 160.0,
+)  # fmt: skip
+# A conversation lasts from seconds to a working day.
+_SESSION_SECONDS: Final = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 28800.0)
+_LAG_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+_CLIENT_CALL: Final = (
+    GEN_AI_OPERATION_NAME,
+    GEN_AI_PROVIDER_NAME,
+    GEN_AI_REQUEST_MODEL,
+    GEN_AI_RESPONSE_MODEL,
+    SERVER_ADDRESS,
+    SERVER_PORT,
+)
+_SERVER_ANSWER: Final = (
+    GEN_AI_OPERATION_NAME,
+    GEN_AI_PROVIDER_NAME,
+    GEN_AI_REQUEST_MODEL,
+    GEN_AI_RESPONSE_MODEL,
+)
+_HTTP_SERVER: Final = (
+    HTTP_REQUEST_METHOD,
+    HTTP_RESPONSE_STATUS_CODE,
+    HTTP_ROUTE,
+    ERROR_TYPE,
+    NETWORK_PROTOCOL_VERSION,
+    URL_SCHEME,
+)
+
+# The product's own names: part of the contract with its users.
+SOCKET_CONNECTIONS: Final = Metric(
+    "socket_connections", Kind.UP_DOWN_COUNTER, "{connection}", "WebSocket connections open now."
+)
+MESSAGE_COUNT: Final = Metric(
+    "message_count",
+    Kind.COUNTER,
+    "{message}",
+    "Messages of conversations, each counted once.",
+    (ROLE,),
+)
+LLM_RESPONSE_TIME: Final = Metric(
+    "llm_response_time",
+    Kind.HISTOGRAM,
+    "s",
+    "Time of an answer as a person waits for it: from its question's arrival here until the "
+    "answer's last byte left.",
+    (GEN_AI_REQUEST_MODEL, ERROR_TYPE),
+    _GEN_AI_SECONDS,
+)
+LLM_TOKEN_USAGE: Final = Metric(
+    "llm_token_usage",
+    Kind.COUNTER,
+    "{token}",
+    "Tokens of prompts and completions.",
+    (TOKEN_TYPE, GEN_AI_REQUEST_MODEL),
+)
+LLM_COST: Final = Metric(
+    "llm_cost",
+    Kind.COUNTER,
+    "{USD}",
+    "Cost of answers in US dollars, by the price table.",
+    (GEN_AI_REQUEST_MODEL,),
+)
+
+# GenAI conventions: the client is we, calling a provider; the server is we, answering.
+CLIENT_OPERATION_DURATION: Final = Metric(
+    "gen_ai.client.operation.duration",
+    Kind.HISTOGRAM,
+    "s",
+    "Duration of the call of a model, from the request to the provider's last chunk.",
+    (*_CLIENT_CALL, ERROR_TYPE),
+    _GEN_AI_SECONDS,
+)
+CLIENT_TOKEN_USAGE: Final = Metric(
+    "gen_ai.client.token.usage",
+    Kind.HISTOGRAM,
+    "{token}",
+    "Tokens of a call of a model, input and output.",
+    (*_CLIENT_CALL, GEN_AI_TOKEN_TYPE),
+    _GEN_AI_TOKENS,
+)
+CLIENT_TIME_TO_FIRST_CHUNK: Final = Metric(
+    "gen_ai.client.operation.time_to_first_chunk",
+    Kind.HISTOGRAM,
+    "s",
+    "Time from the request to the provider until its first chunk came.",
+    _CLIENT_CALL,
+    _GEN_AI_SECONDS,
+)
+CLIENT_TIME_PER_OUTPUT_CHUNK: Final = Metric(
+    "gen_ai.client.operation.time_per_output_chunk",
+    Kind.HISTOGRAM,
+    "s",
+    "Time between a chunk of the provider and the one before it.",
+    _CLIENT_CALL,
+    _GEN_AI_SECONDS,
+)
+SERVER_TIME_TO_FIRST_TOKEN: Final = Metric(
+    "gen_ai.server.time_to_first_token",
+    Kind.HISTOGRAM,
+    "s",
+    "Time from a question's arrival here until the first bytes of its answer left.",
+    _SERVER_ANSWER,
+    _FIRST_TOKEN_SECONDS,
+)
+SERVER_TIME_PER_OUTPUT_TOKEN: Final = Metric(
+    "gen_ai.server.time_per_output_token",
+    Kind.HISTOGRAM,
+    "s",
+    "Mean time for each token after the first of an answer, as its bytes left.",
+    _SERVER_ANSWER,
+    _PER_TOKEN_SECONDS,
+)
+
+# HTTP: made by opentelemetry-instrumentation-asgi.
+HTTP_REQUEST_DURATION: Final = Metric(
+    "http.server.request.duration",
+    Kind.HISTOGRAM,
+    "s",
+    "Duration of HTTP server requests.",
+    _HTTP_SERVER,
+    HTTP_SECONDS,
+)
+HTTP_ACTIVE_REQUESTS: Final = Metric(
+    "http.server.active_requests",
+    Kind.UP_DOWN_COUNTER,
+    "{request}",
+    "Number of active HTTP server requests.",
+    (HTTP_REQUEST_METHOD, URL_SCHEME),
+)
+HTTP_REQUEST_BODY_SIZE: Final = Metric(
+    "http.server.request.body.size",
+    Kind.HISTOGRAM,
+    "By",
+    "Size of HTTP server request bodies.",
+    _HTTP_SERVER,
+)
+HTTP_RESPONSE_BODY_SIZE: Final = Metric(
+    "http.server.response.body.size",
+    Kind.HISTOGRAM,
+    "By",
+    "Size of HTTP server response bodies.",
+    _HTTP_SERVER,
+)
+
+# WebSocket: no conventions yet.
+WEBSOCKET_DURATION: Final = Metric(
+    "chatscope.websocket.connection.duration",
+    Kind.HISTOGRAM,
+    "s",
+    "Time from a WebSocket's accept until its close.",
+    (HTTP_ROUTE, CLOSE_CODE),
+    _SESSION_SECONDS,
+)
+WEBSOCKET_MESSAGES: Final = Metric(
+    "chatscope.websocket.messages",
+    Kind.COUNTER,
+    "{message}",
+    "WebSocket messages, text and binary, in each direction.",
+    (HTTP_ROUTE, DIRECTION),
+)
+
+# Process and runtime.
+PROCESS_CPU_TIME: Final = Metric(
+    "process.cpu.time", Kind.COUNTER, "s", "CPU seconds by mode.", (CPU_MODE,)
+)
+PROCESS_MEMORY_USAGE: Final = Metric(
+    "process.memory.usage", Kind.UP_DOWN_COUNTER, "By", "Physical memory in use."
+)
+PROCESS_MEMORY_VIRTUAL: Final = Metric(
+    "process.memory.virtual", Kind.UP_DOWN_COUNTER, "By", "Committed virtual memory."
+)
+PROCESS_THREADS: Final = Metric(
+    "process.thread.count", Kind.UP_DOWN_COUNTER, "{thread}", "Threads of the process."
+)
+PROCESS_OPEN_FILES: Final = Metric(
+    "process.unix.file_descriptor.count",
+    Kind.UP_DOWN_COUNTER,
+    "{file_descriptor}",
+    "Open file descriptors of the process.",
+)
+PROCESS_CONTEXT_SWITCHES: Final = Metric(
+    "process.context_switches",
+    Kind.COUNTER,
+    "{context_switch}",
+    "Context switches of the process.",
+    (CONTEXT_SWITCH_TYPE,),
+)
+PROCESS_UPTIME: Final = Metric("process.uptime", Kind.GAUGE, "s", "Time since the process started.")
+GC_COLLECTIONS: Final = Metric(
+    "cpython.gc.collections",
+    Kind.COUNTER,
+    "{collection}",
+    "Collections of a garbage collector's generation since the interpreter started.",
+    (GC_GENERATION,),
+)
+GC_COLLECTED: Final = Metric(
+    "cpython.gc.collected_objects",
+    Kind.COUNTER,
+    "{object}",
+    "Objects collected inside a generation since the interpreter started.",
+    (GC_GENERATION,),
+)
+GC_UNCOLLECTABLE: Final = Metric(
+    "cpython.gc.uncollectable_objects",
+    Kind.COUNTER,
+    "{object}",
+    "Objects found uncollectable inside a generation since the interpreter started.",
+    (GC_GENERATION,),
+)
+EVENT_LOOP_LAG: Final = Metric(
+    "chatscope.event_loop.lag",
+    Kind.HISTOGRAM,
+    "s",
+    "How much later than asked the event loop woke a sleeper.",
+    (),
+    _LAG_SECONDS,
+)
+
+METRICS: Final[tuple[Metric, ...]] = tuple(
+    value for value in list(globals().values()) if isinstance(value, Metric)
+)
+"""All metrics of the service, in the order of this file."""

@@ -1,0 +1,79 @@
+"""The standard library's logging, handed on to loguru as it is: level, place, exception, extras."""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final
+
+from loguru import logger
+
+from . import names
+
+if TYPE_CHECKING:
+    from loguru import Record
+
+_LEVELS: Final = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+# uvicorn's access lines: (client, method, path with query, HTTP version, status).
+_ACCESS_LOGGER: Final = "uvicorn.access"
+_ACCESS_ARGUMENTS: Final = 5
+
+
+class ToLoguru(logging.Handler):
+    """A handler for the root logger."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand one record on, with the place where it was made."""
+        message, extra = _content(record)
+
+        def place(target: Record) -> None:
+            target["name"] = record.name
+            target["function"] = record.funcName
+            target["line"] = record.lineno
+            # loguru's own class for it is private; its readers ask for these two names.
+            target["file"] = SimpleNamespace(name=record.filename, path=record.pathname)  # type: ignore[typeddict-item]
+            target["extra"].update(extra)
+
+        level = _LEVELS.get(record.levelno, record.levelno)
+        logger.opt(exception=record.exc_info).patch(place).log(level, message)
+
+
+def intercept_stdlib() -> None:
+    """Make loguru the only handler of the standard library's logging and of warnings."""
+    logging.basicConfig(handlers=[ToLoguru()], level=logging.NOTSET, force=True)
+    logging.captureWarnings(True)
+    # Their debug lines are about themselves, and many.
+    for chatty in ("asyncio", "httpx2", "httpcore2", "openai", "websockets", "grpc"):
+        logging.getLogger(chatty).setLevel(logging.INFO)
+
+
+def set_stdlib_level(level: int) -> None:
+    """Drop records below `level` before they cost anything."""
+    logging.getLogger().setLevel(level)
+
+
+def _content(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
+    arguments = record.args
+    if (
+        record.name == _ACCESS_LOGGER
+        and isinstance(arguments, tuple)
+        and len(arguments) == _ACCESS_ARGUMENTS
+    ):
+        return _access(arguments)
+    extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+    return record.getMessage(), extra
+
+
+def _access(arguments: tuple[Any, ...]) -> tuple[str, dict[str, Any]]:
+    """An access line without its query, which may hold what nobody should read."""
+    client, method, target, version, status = arguments
+    path = str(target).partition("?")[0]
+    extra = {
+        names.CLIENT_ADDRESS: str(client).rpartition(":")[0],
+        names.HTTP_REQUEST_METHOD: method,
+        names.URL_PATH: path,
+        names.NETWORK_PROTOCOL_VERSION: version,
+        names.HTTP_RESPONSE_STATUS_CODE: status,
+    }
+    return f"{method} {path} {status}", extra
