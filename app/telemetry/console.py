@@ -36,7 +36,9 @@ def render(record: Record, *, colour: bool) -> str:
 
 
 def _details(record: Record) -> str:
-    pairs = [f"{key}={_short(value)}" for key, value in record["extra"].items()]
+    pairs = [
+        f"{key}={_short(value)}" for key, value in record["extra"].items() if value is not None
+    ]
     if trace_id := current_trace_id():
         pairs.append(f"trace={trace_id[:_SHORT_TRACE]}")
     return " ".join([*pairs, f"({record['name']})"])

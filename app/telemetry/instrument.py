@@ -11,10 +11,11 @@ from opentelemetry.trace import Tracer
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .genai import Answer, ModelRequest
+from .genai import Answer
 from .http import HttpTelemetry
 from .instruments import Instruments
 from .logs import start_logging
+from .model_request import ModelRequest
 from .runtime import observe_process, watch_event_loop
 from .setup import SCOPE, Providers, TelemetrySettings, build_providers
 from .tracing import use_tracer

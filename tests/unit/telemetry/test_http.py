@@ -1,0 +1,151 @@
+"""HTTP telemetry of any Starlette application: spans, metrics, the trace id header."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from opentelemetry.trace import SpanKind, StatusCode
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.testclient import TestClient
+
+from app.telemetry.instrument import instrument
+from app.telemetry.setup import TelemetrySettings
+from app.telemetry.tracing import current_trace_id, step
+from tests.memory import Memory
+
+
+async def _item(request: Request) -> PlainTextResponse:
+    with step("look up"):
+        return PlainTextResponse(f"{request.path_params['id']} {current_trace_id()}")
+
+
+async def _query(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(request.url.query)
+
+
+async def _stream(_: Request) -> StreamingResponse:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(50):
+            yield b"x"
+
+    return StreamingResponse(chunks())
+
+
+async def _broken(_: Request) -> PlainTextResponse:
+    raise RuntimeError("a bug")
+
+
+def _application() -> Starlette:
+    nested = [Route("/items/{id}", _item)]
+    return Starlette(
+        routes=[
+            Route("/items/{id}", _item),
+            Route("/query", _query),
+            Route("/stream", _stream),
+            Route("/broken", _broken),
+            Mount("/api", routes=nested),
+        ]
+    )
+
+
+@pytest.fixture
+def memory() -> Memory:
+    return Memory()
+
+
+@pytest.fixture
+def client(memory: Memory) -> Iterator[TestClient]:
+    app = _application()
+    instrument(app, TelemetrySettings(), providers=memory.providers)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+
+
+def test_route_template_is_on_span_and_metric(client: TestClient, memory: Memory) -> None:
+    client.get("/items/42")
+    span = memory.span("GET /items/{id}")
+    assert span.kind is SpanKind.SERVER
+    assert (span.attributes or {})["http.route"] == "/items/{id}"
+    assert (span.attributes or {})["http.response.status_code"] == 200
+    assert memory.value("http.server.request.duration", http__route="/items/{id}") == 1
+
+
+def test_route_template_goes_through_mounts(client: TestClient, memory: Memory) -> None:
+    client.get("/api/items/42")
+    assert memory.span("GET /api/items/{id}")
+
+
+def test_unknown_path_makes_no_new_name(client: TestClient, memory: Memory) -> None:
+    client.get("/nobody/knows/this")
+    assert "http.route" not in (memory.span("GET").attributes or {})
+
+
+def test_wrong_method_still_names_its_route(client: TestClient, memory: Memory) -> None:
+    client.delete("/items/42")
+    assert (memory.span("DELETE /items/{id}").attributes or {})["http.response.status_code"] == 405
+
+
+def test_stream_of_fifty_chunks_is_one_span(client: TestClient, memory: Memory) -> None:
+    assert len(client.get("/stream").content) == 50
+    assert [span.name for span in memory.spans] == ["GET /stream"]
+
+
+def test_unhandled_exception_is_a_500_on_span_and_metric(
+    client: TestClient, memory: Memory
+) -> None:
+    assert client.get("/broken").status_code == 500
+    span = memory.span("GET /broken")
+    assert span.status.status_code is StatusCode.ERROR
+    assert (span.attributes or {})["http.response.status_code"] == 500
+    assert memory.value("http.server.request.duration", http__response__status_code=500) == 1
+
+
+def test_answer_tells_its_trace(client: TestClient, memory: Memory) -> None:
+    response = client.get("/items/42")
+    assert response.headers["x-trace-id"] == response.text.split()[1]
+    context = memory.span("GET /items/{id}").context
+    assert context is not None
+    assert response.headers["x-trace-id"] == f"{context.trace_id:032x}"
+
+
+def test_error_answers_tell_their_trace_too(client: TestClient) -> None:
+    assert len(client.get("/broken").headers["x-trace-id"]) == 32
+    assert len(client.get("/nobody").headers["x-trace-id"]) == 32
+
+
+def test_steps_are_children_of_the_request(client: TestClient, memory: Memory) -> None:
+    client.get("/items/42")
+    child, parent = memory.span("look up"), memory.span("GET /items/{id}")
+    assert child.parent is not None
+    assert parent.context is not None
+    assert child.parent.span_id == parent.context.span_id
+
+
+def test_query_reaches_the_application_and_no_span(client: TestClient, memory: Memory) -> None:
+    assert client.get("/query?token=secret").text == "token=secret"
+    assert "secret" not in memory.span("GET /query").to_json()
+
+
+def test_response_size_is_its_own_not_the_one_before(client: TestClient, memory: Memory) -> None:
+    client.get("/query?abc")
+    client.get("/stream")
+    sizes = memory.points("http.server.response.body.size")
+    assert [point.attributes["http.route"] for point in sizes] == ["/query"]
+
+
+def test_long_answers_have_buckets_of_their_own(client: TestClient, memory: Memory) -> None:
+    client.get("/stream")
+    metric = memory.metrics()["http.server.request.duration"]
+    assert max(metric.data.data_points[0].explicit_bounds) > 100  # type: ignore[union-attr]
+
+
+def test_two_applications_in_one_process_do_not_mix(memory: Memory, client: TestClient) -> None:
+    other_memory, other = Memory(), _application()
+    instrument(other, TelemetrySettings(), providers=other_memory.providers)
+    with TestClient(other) as other_client:
+        client.get("/items/1")
+        other_client.get("/items/2")
+    assert [span.name for span in memory.spans] == ["look up", "GET /items/{id}"]
+    assert [span.name for span in other_memory.spans] == ["look up", "GET /items/{id}"]

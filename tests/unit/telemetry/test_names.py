@@ -1,0 +1,147 @@
+"""The registry of names, held against what is really recorded."""
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocket
+
+from app.telemetry import names
+from app.telemetry.instrument import Telemetry, instrument
+from app.telemetry.model_request import ModelRequest, Usage
+from app.telemetry.names import METRICS, Kind, Metric
+from app.telemetry.setup import TelemetrySettings
+from tests.memory import Memory
+
+_MODEL = "simulated-1"
+
+
+def _record_everything() -> Memory:
+    """Drive an application through all that it can record."""
+
+    async def answer(request: Request) -> PlainTextResponse:
+        await request.body()
+        telemetry: Telemetry = request.app.state.telemetry
+        telemetry.instruments.record_message("user")
+        watched = telemetry.start_answer(
+            ModelRequest(
+                provider="simulated",
+                model=_MODEL,
+                stream=True,
+                server_address="127.0.0.1",
+                server_port=1,
+            ),
+            started=0.0,
+        )
+        for _ in range(2):
+            watched.received("x")
+            watched.sent()
+        if request.query_params:
+            watched.failed("timeout")
+        else:
+            watched.completed(
+                finish_reason="stop", usage=Usage(1, 2), response_id="r", response_model=_MODEL
+            )
+        watched.close()
+        return PlainTextResponse("x", 500 if request.query_params else 200)
+
+    async def echo(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.send_text(await websocket.receive_text())
+        await websocket.close()
+
+    routes = [Route("/answer", answer, methods=["POST"]), WebSocketRoute("/echo", echo)]
+    app, memory = Starlette(routes=routes), Memory()
+    settings = TelemetrySettings(known_models=frozenset({_MODEL}))
+    instrument(app, settings, providers=memory.providers)
+    with TestClient(app) as client:
+        client.post("/answer", content=b"x")
+        client.post("/answer?fail=1", content=b"x")
+        with client.websocket_connect("/echo") as socket:
+            socket.send_text("x")
+            socket.receive_text()
+        _wait_for_a_sample_of_lag(memory)
+    return memory
+
+
+def _wait_for_a_sample_of_lag(memory: Memory) -> None:
+    for _ in range(300):
+        if memory.points(names.EVENT_LOOP_LAG.name):
+            return
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def memory() -> Memory:
+    return _record_everything()
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_metric_is_recorded_as_the_registry_says(memory: Memory, metric: Metric) -> None:
+    recorded = memory.metrics().get(metric.name)
+    assert recorded is not None
+    assert recorded.unit == metric.unit
+    assert _kind(recorded.data) == metric.kind
+    allowed = set(metric.attributes)
+    for point in memory.points(metric.name):
+        assert set(point.attributes) <= allowed
+
+
+@pytest.mark.parametrize(
+    "metric", [m for m in METRICS if m.buckets], ids=lambda metric: metric.name
+)
+def test_histogram_has_the_registrys_buckets(memory: Memory, metric: Metric) -> None:
+    point = memory.metrics()[metric.name].data.data_points[0]
+    assert tuple(point.explicit_bounds) == metric.buckets  # type: ignore[union-attr]
+
+
+def test_nothing_is_recorded_that_the_registry_lacks(memory: Memory) -> None:
+    assert set(memory.metrics()) <= {metric.name for metric in METRICS}
+
+
+def _kind(data: object) -> Kind:
+    kinds = {
+        ("Sum", True): Kind.COUNTER,
+        ("Sum", False): Kind.UP_DOWN_COUNTER,
+        ("Histogram", None): Kind.HISTOGRAM,
+        ("Gauge", None): Kind.GAUGE,
+    }
+    return kinds[type(data).__name__, getattr(data, "is_monotonic", None)]
+
+
+@pytest.mark.parametrize(
+    ("metric", "spelling"),
+    [
+        (names.SOCKET_CONNECTIONS, "socket_connections"),
+        (names.MESSAGE_COUNT, "message_count_total"),
+        (names.LLM_RESPONSE_TIME, "llm_response_time_seconds"),
+        (names.LLM_TOKEN_USAGE, "llm_token_usage_total"),
+        (names.LLM_COST, "llm_cost_total"),
+        (names.HTTP_REQUEST_BODY_SIZE, "http_server_request_body_size_bytes"),
+        (names.PROCESS_CPU_TIME, "process_cpu_time_seconds_total"),
+    ],
+)
+def test_prometheus_spelling(metric: Metric, spelling: str) -> None:
+    assert metric.prometheus == spelling
+
+
+def test_no_name_is_typed_twice() -> None:
+    """Names of the registry stand in names.py only, not in the rest of the application."""
+    words = {metric.name for metric in METRICS if "." in metric.name or "_" in metric.name}
+    words |= {
+        value
+        for key, value in vars(names).items()
+        if key.isupper() and isinstance(value, str) and "." in value
+    }
+    root = Path(names.__file__).parents[1]
+    for source in root.rglob("*.py"):
+        if source.name == "names.py":
+            continue
+        typed = set(re.findall(r'"([a-z_.]+)"', source.read_text())) & words
+        assert not typed, f"{source}: take {typed} from names.py"
