@@ -1,0 +1,58 @@
+# Chatscope's commands, the same ones here, in CI and in the README.
+.DEFAULT_GOAL := help
+.PHONY: help up down status logs chat test lint bench bench-start clean
+
+PY := .venv/bin/python
+# The first Python that starts makes the environment; a version manager's shim may not.
+SYSTEM_PYTHON = $$(for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c '' 2>/dev/null && echo $$python && break; done)
+BOOTSTRAP = @python="$(SYSTEM_PYTHON)"; if [ -z "$$python" ]; then \
+	echo "Python 3.11 or newer is needed, and no Python was found: install it, on Debian or" \
+	"Ubuntu with apt-get install python3 python3-venv"; exit 1; fi; $$python -m stack.bootstrap
+
+help: ## This list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+up: ## Set up what is missing, start everything, show one chat in three stores
+	$(BOOTSTRAP) parts
+	@$(PY) -m stack up
+
+down: ## Stop what `make up` started
+	$(BOOTSTRAP)
+	@$(PY) -m stack down
+
+status: ## State, address, memory and uptime of each part
+	$(BOOTSTRAP)
+	@$(PY) -m stack status
+
+logs: ## The ends of the parts' logs; PART=app for one, FOLLOW=1 to go on
+	$(BOOTSTRAP)
+	@$(PY) -m stack logs $(PART) $(if $(FOLLOW),--follow)
+
+chat: ## Chat in the terminal; TEXT="…" asks once
+	$(BOOTSTRAP)
+	@$(PY) -m stack chat $(if $(TEXT),-- "$$TEXT")
+chat: export TEXT := $(TEXT)
+
+test: ## Set up what is missing and run every layer of tests
+	$(BOOTSTRAP) parts
+	@$(PY) -m stack build
+	@status=0; $(MAKE) --no-print-directory lint || { status=1; \
+	echo "The linters found something (above); the tests run all the same."; }; \
+	$(PY) -m pytest || status=1; exit $$status
+
+lint: ## Style and types
+	$(BOOTSTRAP)
+	@status=0; $(PY) -m ruff check || status=1; $(PY) -m ruff format --check || status=1; \
+	$(PY) -m mypy || status=1; exit $$status
+
+bench: bench-start ## Measure: ready-times, latency of each signal
+	@$(PY) -m bench.latency
+
+bench-start: ## Measure the parts' ready-time, with their own defaults and with ours
+	$(BOOTSTRAP) parts
+	@$(PY) -m stack build
+	@$(PY) -m bench.start
+
+clean: down ## Remove what the stack stored, the logs and the Python environment
+	rm -rf .chatscope .venv .mypy_cache .pytest_cache .ruff_cache

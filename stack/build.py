@@ -1,0 +1,127 @@
+"""Builds the parts from their pinned Go modules into the cache, each whole or not at all."""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stack.machine import build_space, disk_problems, go_problems
+from stack.parts import BINARIES, Binary, binary_path, cache_dir, missing_binaries
+from stack.progress import Progress, elapsed
+
+TAIL_LINES = 20
+_UNFINISHED = ".building-"
+
+
+class BuildError(RuntimeError):
+    """A part could not be built; the text has the end of what Go said, and where the rest is."""
+
+
+def problems() -> list[str]:
+    """What keeps the missing parts from being built, each line with its mend."""
+    wrong = go_problems()
+    if wrong:
+        return wrong
+    share = len(missing_binaries()) / len(BINARIES)
+    if not share:
+        return []
+    return disk_problems({path: gib * share for path, gib in build_space().items()})
+
+
+def build_missing(progress: Progress) -> None:
+    """Builds what the cache lacks; other versions there stay as they are. Raises BuildError.
+
+    One after another: `go build` already keeps every core busy, and two linkers at once would
+    double the memory for nothing.
+    """
+    if not missing_binaries():
+        return
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    with _alone(progress):
+        _remove_unfinished()
+        missing = missing_binaries()
+        for number, binary in enumerate(missing, start=1):
+            with progress.activity(f"Building {binary.name}, {number} of {len(missing)}"):
+                _build(binary, progress)
+            progress.say(f"Built {binary.name} in {elapsed(progress.since())}")
+
+
+@contextmanager
+def _alone(progress: Progress) -> Iterator[None]:
+    with (cache_dir() / "build.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress.say("Another build is running on this machine; waiting for it.")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _remove_unfinished() -> None:
+    # We hold the lock, so whatever is unfinished belongs to a build that was killed.
+    for leftover in cache_dir().glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _build(binary: Binary, progress: Progress) -> None:
+    target = binary_path(binary.name)
+    log = cache_dir() / f"{binary.name}.log"
+    with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=cache_dir()) as scratch:
+        directory = binary.directory
+        output = Path(scratch) / "out" / binary.name
+        if binary.generated:
+            directory = _copied_sources(binary, Path(scratch) / "module")
+            _run(GENERATE, directory, log, binary, progress)
+        command = ["go", "build", *binary.flags(), "-o", str(output), binary.package]
+        _run(command, directory, log, binary, progress)
+        shutil.rmtree(target.parent, ignore_errors=True)
+        output.parent.rename(target.parent)
+    log.unlink()
+
+
+# As the manifest says: write the sources, and leave the compiling to `go build`.
+GENERATE = [
+    *("go", "tool", "builder", "--config", "manifest.yaml"),
+    *("--skip-get-modules", "--skip-compilation"),
+]
+
+
+def _copied_sources(binary: Binary, directory: Path) -> Path:
+    directory.mkdir()
+    for source in binary.sources():
+        shutil.copy(source, directory)
+    return directory
+
+
+def _run(command: list[str], cwd: Path, log: Path, binary: Binary, progress: Progress) -> None:
+    # The module files decide alone: no cgo, no workspace of the person who builds.
+    environ = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            code = _wait(process, progress)
+        finally:
+            process.kill()
+            process.wait()
+    if code != 0:
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-TAIL_LINES:])
+        raise BuildError(f"{binary.name} could not be built; the end of {log}:\n{tail}")
+
+
+def _wait(process: subprocess.Popen[bytes], progress: Progress) -> int:
+    while True:
+        try:
+            return process.wait(timeout=0.5)
+        except subprocess.TimeoutExpired:
+            progress.tick()

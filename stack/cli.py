@@ -1,0 +1,166 @@
+"""The commands behind the Makefile: up, down, status, logs, chat, build."""
+
+import argparse
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from rich.console import Console
+
+from stack import build, chat, facts, firstchat, logs, preflight, screen
+from stack.machine import MachineError
+from stack.native import NativeStack, PartDiedError, recorded_facts
+from stack.parts import PARTS
+from stack.progress import Progress
+from stack.supervisor import SupervisorError
+from stack.waiting import WaitError
+
+Facts = Mapping[str, str]
+# What a person can mend with the text alone; anything else is a bug and keeps its traceback.
+_EXPECTED = (
+    build.BuildError,
+    chat.ChatError,
+    facts.FactsError,
+    firstchat.FirstChatError,
+    MachineError,
+    PartDiedError,
+    SupervisorError,
+    WaitError,
+)
+
+
+class NotReadyError(RuntimeError):
+    """The stack cannot start as this machine is; the text has a line for each reason."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; the exit code is 0 only when it did what its name says."""
+    console = Console(highlight=False)
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(console, facts.load(), options)
+    except KeyboardInterrupt:
+        console.print("\nInterrupted.")
+        return 130
+    except (*_EXPECTED, NotReadyError) as error:
+        screen.line(console, str(error))
+        return 1
+    return code
+
+
+def up(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
+    """Builds, starts, waits, chats once, and shows where everything is."""
+    started = time.monotonic()
+    stack = NativeStack(recorded_facts(wanted))
+    if stack.running():
+        console.print("Chatscope is up already.")
+        _warn_of_changes(console, stack.facts, wanted)
+        return _finish(console, stack, started)
+    stack = NativeStack(wanted)
+    _start(console, stack)
+    try:
+        return _finish(console, stack, started)
+    except BaseException:
+        stack.stop()
+        console.print(f"The stack was stopped; its logs stay in {stack.log_dir}")
+        raise
+
+
+def _start(console: Console, stack: NativeStack) -> None:
+    # What a killed process-compose left would look like somebody else's programs.
+    stack.stop()
+    problems = [*preflight.port_problems(stack.facts), *build.problems()]
+    if problems:
+        raise NotReadyError("\n".join(["Nothing was started:", *problems]))
+    build.build_missing(Progress(console))
+    stack.start()
+
+
+def _finish(console: Console, stack: NativeStack, started: float) -> int:
+    progress = Progress(console)
+    with progress.activity("Starting the parts"):
+        stack.wait_ready()
+    with progress.activity("Looking for one chat in three stores"):
+        proof = firstchat.prove(stack.facts)
+    screen.show_up(console, _rows(stack), proof, time.monotonic() - started)
+    return 0
+
+
+def _warn_of_changes(console: Console, running: Facts, wanted: Facts) -> None:
+    changed = [name for name, value in wanted.items() if running.get(name) != value]
+    if changed:
+        console.print(f"It runs with other values of {', '.join(changed)}: make down first.")
+
+
+def down(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
+    """Stops what `up` started, and nothing else."""
+    with Progress(console).activity("Stopping"):
+        stopped = NativeStack(wanted).stop()
+    console.print("Chatscope is down." if stopped else "Chatscope was not running.")
+    return 0
+
+
+def status(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
+    """Shows each part; exit code 0 when all of them are ready."""
+    stack = NativeStack(recorded_facts(wanted))
+    if not stack.running():
+        console.print("Chatscope is not running: make up")
+        return 1
+    rows = _rows(stack)
+    console.print(screen.parts_table(rows, usage=True))
+    return int(not all(row.state.startswith(screen.READY) for row in rows))
+
+
+def show_logs(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
+    """Prints the last lines of one part or of all; follows them on request."""
+    names = [options.part] if options.part else [part.name for part in PARTS]
+    stack = NativeStack(wanted)
+    if options.follow:
+        logs.follow(console, stack.log_dir, names)
+    else:
+        logs.show(console, stack.log_dir, names, options.lines)
+    return 0
+
+
+def talk(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
+    """Chats in the terminal."""
+    return chat.run(recorded_facts(wanted), console, " ".join(options.text) or None)
+
+
+def prepare(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
+    """Builds what is missing, and starts nothing."""
+    problems = build.problems()
+    if problems:
+        raise NotReadyError("\n".join(["Nothing was built:", *problems]))
+    build.build_missing(Progress(console))
+    return 0
+
+
+def _rows(stack: NativeStack) -> list[screen.Row]:
+    states = stack.states()
+    return [
+        screen.row(part, stack.facts, states.get(part.name), stack.is_ready(part)) for part in PARTS
+    ]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m stack")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    def command(
+        name: str, run: Callable[[Console, Facts, argparse.Namespace], int], text: str
+    ) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text)
+        sub.set_defaults(run=run)
+        return sub
+
+    command("up", up, "build, start, and show one chat in three stores")
+    command("down", down, "stop what up started")
+    command("status", status, "state, address, memory and uptime of each part")
+    command("build", prepare, "build the parts that are not in the cache")
+    log = command("logs", show_logs, "the last lines of the parts' logs")
+    log.add_argument("part", nargs="?", choices=[part.name for part in PARTS])
+    log.add_argument("-f", "--follow", action="store_true", help="go on printing new lines")
+    log.add_argument("-n", "--lines", type=int, default=15, help="how many of each part")
+    words = command("chat", talk, "chat in the terminal, or ask once")
+    words.add_argument("text", nargs="*")
+    return parser

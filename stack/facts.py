@@ -1,0 +1,111 @@
+"""Every port, address and size of the stack: stack.env, overruled by the environment."""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from string import Template
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+
+ROOT = Path(__file__).resolve().parent.parent
+ENV_FILE = ROOT / "stack" / "stack.env"
+DEFAULT_STATE_DIR = ".chatscope"
+
+
+class FactsError(ValueError):
+    """Values that the stack cannot run with; the text has a line for each of them."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+def load(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """All facts by name, ready to be handed to the parts as their environment.
+
+    An empty variable counts as unset. STATE_DIR (default .chatscope in the checkout) tells
+    where the running stack keeps its data, logs and control socket. Raises FactsError.
+    """
+    environ = os.environ if environ is None else environ
+    facts = _merged(environ)
+    state_dir = ROOT / (environ.get("STATE_DIR") or DEFAULT_STATE_DIR)
+    facts["STATE_DIR"] = str(state_dir.resolve())
+    facts["DATA_DIR"] = str(state_dir.resolve() / "data")
+    facts["STACK_LISTEN"] = facts["STACK_HOST"]
+    problems = [*_bad_values(facts), *_shared_ports(facts)]
+    if problems:
+        raise FactsError(problems)
+    return facts
+
+
+def shifted(offset: int, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Variables that move every port by `offset`, for a second stack on the same machine."""
+    facts = load(environ)
+    return {name: str(int(facts[name]) + offset) for name in ports(facts)}
+
+
+def ports(facts: Mapping[str, str]) -> list[str]:
+    """The names of the facts that are ports."""
+    return [name for name in facts if name.endswith("_PORT")]
+
+
+def _merged(environ: Mapping[str, str]) -> dict[str, str]:
+    # Not python-dotenv's own interpolation: there a line of the file would see the
+    # file's value of a name, not the one that won.
+    facts: dict[str, str] = {}
+    for name, text in dotenv_values(ENV_FILE, interpolate=False).items():
+        facts[name] = environ.get(name) or Template(text or "").substitute(facts)
+    return facts
+
+
+def _is_port(value: str) -> bool:
+    return value.isascii() and value.isdigit() and 1 <= int(value) <= 65535
+
+
+def _is_url(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _is_endpoint(value: str) -> bool:
+    host, _, port = value.rpartition(":")
+    return bool(host) and "/" not in host and _is_port(port)
+
+
+def _is_host(value: str) -> bool:
+    return bool(re.fullmatch(r"[A-Za-z0-9.:-]+", value))
+
+
+def _is_hours(value: str) -> bool:
+    return bool(re.fullmatch(r"[1-9][0-9]*h", value))
+
+
+# Suffix of a name, what its value must be, and the same in words.
+_KINDS: list[tuple[str, Callable[[str], bool], str]] = [
+    ("_PORT", _is_port, "a port, 1 to 65535"),
+    ("_URL", _is_url, "a URL such as http://127.0.0.1:3000"),
+    ("_ENDPOINT", _is_endpoint, "host:port"),
+    ("_HOST", _is_host, "a host name or an address"),
+    ("RETENTION", _is_hours, "whole hours such as 360h"),
+]
+
+
+def _bad_values(facts: Mapping[str, str]) -> Iterator[str]:
+    for name, value in facts.items():
+        for suffix, accepts, in_words in _KINDS:
+            if name.endswith(suffix) and not accepts(value):
+                yield f"{name}={value!r} is not accepted: it must be {in_words}"
+
+
+def _shared_ports(facts: Mapping[str, str]) -> Iterator[str]:
+    owners: dict[str, list[str]] = {}
+    for name in ports(facts):
+        owners.setdefault(facts[name], []).append(name)
+    for port, names in owners.items():
+        if len(names) > 1:
+            yield f"{' and '.join(names)} are both {port}: each part needs a port of its own"

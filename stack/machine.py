@@ -1,0 +1,143 @@
+"""What this machine must have before anything starts, and how to mend what it lacks.
+
+Only the standard library, and a syntax that Python 3.8 reads: bootstrap.py runs it with
+whatever Python the system has.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from functools import lru_cache
+
+OLDEST_PYTHON = (3, 11)
+PYTHONS = ("python3", "python3.14", "python3.13", "python3.12", "python3.11")
+GIB = 1024**3
+# Measured: a full build leaves 5.7 GiB of modules, 5 GiB of compiled packages and 0.5 GiB of
+# programs; the Python environment takes 0.5 GiB.
+BUILD_GIB = 12.0
+VENV_GIB = 1.0
+STACK_DIR = os.path.dirname(os.path.abspath(__file__))
+
+
+class MachineError(RuntimeError):
+    """Something this machine lacks; the text tells the mend."""
+
+
+@lru_cache
+def go_version(directory: str) -> str:
+    """The version of the Go that builds the module in `directory`, such as go1.26.8.
+
+    Go itself judges whether it is new enough. Raises MachineError.
+    """
+    needed = needed_go(directory)
+    try:
+        command = ["go", "env", "GOVERSION"]
+        done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
+    except OSError:
+        raise MachineError(
+            f"Go is missing: install Go {needed} or newer (https://go.dev/dl/) and put it on PATH"
+        ) from None
+    if done.returncode != 0:
+        raise MachineError(
+            f"Go {needed} or newer is needed: install it (https://go.dev/dl/), or set"
+            f" GOTOOLCHAIN=auto and let Go fetch it. Go said: {done.stderr.strip()}"
+        )
+    return done.stdout.strip()
+
+
+def needed_go(directory: str) -> str:
+    """The oldest Go that the module in `directory` accepts, as its go.mod says."""
+    with open(os.path.join(directory, "go.mod"), encoding="utf-8") as file:
+        found = re.search(r"^go (\S+)$", file.read(), re.MULTILINE)
+    if found is None:
+        raise MachineError(f"{directory}/go.mod names no Go version")
+    return found.group(1)
+
+
+def go_problems() -> list[str]:
+    """What is wrong with Go: nothing, or one line with the mend."""
+    try:
+        # All modules ask for the same Go (a test holds them to it); this is the smallest.
+        go_version(os.path.join(STACK_DIR, "process-compose"))
+    except MachineError as error:
+        return [str(error)]
+    return []
+
+
+def disk_problems(wanted: dict[str, float]) -> list[str]:
+    """One line for each file system with less free space than the sum of what goes there.
+
+    `wanted` maps a directory, which need not exist yet, to GiB.
+    """
+    needs: dict[int, list[float]] = {}
+    where: dict[int, str] = {}
+    for directory, gib in wanted.items():
+        existing = _existing(directory)
+        device = os.stat(existing).st_dev
+        needs.setdefault(device, []).append(gib)
+        where.setdefault(device, existing)
+    problems = []
+    for device, gibs in needs.items():
+        free = shutil.disk_usage(where[device]).free / GIB
+        if free < sum(gibs):
+            problems.append(
+                f"{free:.1f} GiB are free at {where[device]}, {sum(gibs):.1f} are needed: make"
+                " room, or point GOMODCACHE, GOCACHE and XDG_CACHE_HOME to a larger disk"
+            )
+    return problems
+
+
+def build_space() -> dict[str, float]:
+    """Where a build of all parts leaves its data, with GiB for each directory."""
+    home = os.path.expanduser("~")
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
+    modules = os.environ.get("GOMODCACHE") or os.path.join(
+        os.environ.get("GOPATH") or os.path.join(home, "go"), "pkg", "mod"
+    )
+    compiled = os.environ.get("GOCACHE") or os.path.join(caches, "go-build")
+    return {modules: BUILD_GIB / 2, compiled: BUILD_GIB * 5 / 12, caches: BUILD_GIB / 12}
+
+
+def find_python() -> str:
+    """The first Python on PATH that is new enough and can make an environment.
+
+    Each is asked by running it: a version manager's shim may be there and fail. Raises
+    MachineError.
+    """
+    seen = []
+    for name in (sys.executable, *PYTHONS):
+        version, complete = _ask(name)
+        if version >= OLDEST_PYTHON and complete:
+            return name
+        if version:
+            lack = "" if complete else " without venv"
+            seen.append(f"{os.path.basename(name)} is {version[0]}.{version[1]}{lack}")
+    raise MachineError(
+        f"Python 3.11 or newer with venv is needed ({'; '.join(seen) or 'none found'}): install it,"
+        " on Debian or Ubuntu with apt-get install python3 python3-venv"
+    )
+
+
+def _ask(python: str) -> tuple[tuple[int, ...], bool]:
+    program = (
+        "import sys, importlib.util as u; print(*sys.version_info[:2],"
+        " bool(u.find_spec('venv') and u.find_spec('ensurepip')))"
+    )
+    try:
+        done = subprocess.run([python, "-c", program], capture_output=True, text=True, check=False)
+    except OSError:
+        return (), False
+    words = done.stdout.split()
+    if done.returncode != 0 or len(words) != 3:
+        return (), False
+    return (int(words[0]), int(words[1])), words[2] == "True"
+
+
+def _existing(directory: str) -> str:
+    while not os.path.exists(directory):
+        directory = os.path.dirname(directory)
+    return directory

@@ -1,0 +1,201 @@
+"""The stack as native processes under process-compose: start, readiness, stop."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+
+import httpx2
+import psutil
+
+from stack import supervisor
+from stack.facts import ROOT
+from stack.local_http import local_client
+from stack.parts import BINARIES, PARTS, Part, binary_path
+from stack.supervisor import ProcessState
+from stack.waiting import poll_until
+
+READY_TIMEOUT_S = 60.0
+# The sum of the shutdown time-outs in process-compose.yaml, in their order, and a little.
+STOP_TIMEOUT_S = 50.0
+TAIL_LINES = 15
+# Who scrapes themselves into Prometheus: the job, and the fact with the port.
+_SCRAPED = {
+    "otelcol": "COLLECTOR_METRICS_PORT",
+    "prometheus": "PROMETHEUS_PORT",
+    "loki": "LOKI_PORT",
+    "tempo": "TEMPO_PORT",
+}
+
+
+class PartDiedError(RuntimeError):
+    """A part ended while we waited for it; the text has the end of its log."""
+
+
+class NativeStack:
+    """One stack, known by its STATE_DIR. As a context manager: ready inside, gone after."""
+
+    def __init__(self, facts: Mapping[str, str]) -> None:
+        self.facts = dict(facts)
+        self.state_dir = Path(facts["STATE_DIR"])
+        self.log_dir = self.state_dir / "logs"
+        self.run_dir = self.state_dir / "run"
+
+    def start(self) -> None:
+        """Starts all parts, which must be built, and returns at once. Raises SupervisorError.
+
+        What an earlier stack of this STATE_DIR left running is stopped first.
+        """
+        self.stop()
+        for directory in (self.log_dir, self.run_dir, Path(self.facts["DATA_DIR"])):
+            directory.mkdir(parents=True, exist_ok=True)
+        self._render_prometheus()
+        (self.run_dir / "facts.json").write_text(json.dumps(self.facts, indent=1))
+        log = self.log_dir / "process-compose.log"
+        supervisor.launch(
+            binary_path("process-compose"), str(self.state_dir), self._environment(), log
+        )
+
+    def wait_ready(
+        self, timeout: float = READY_TIMEOUT_S, on_ready: Callable[[Part], None] | None = None
+    ) -> None:
+        """Returns when every part says it is ready; `on_ready` hears of each of them.
+
+        Raises PartDiedError when one ends meanwhile, WaitError after `timeout` seconds.
+        """
+        waiting = list(PARTS)
+
+        def all_ready() -> bool:
+            self._raise_if_dead()
+            for part in [part for part in waiting if self.is_ready(part)]:
+                waiting.remove(part)
+                if on_ready:
+                    on_ready(part)
+            if waiting:
+                raise RuntimeError(f"not ready: {', '.join(part.name for part in waiting)}")
+            return True
+
+        poll_until(all_ready, "all parts to be ready", timeout, giving_up_on=(PartDiedError,))
+
+    def is_ready(self, part: Part) -> bool:
+        """Whether the part's own readiness URL answers with success now."""
+        with local_client(timeout=2.0) as client:
+            try:
+                return client.get(part.readiness(self.facts)).is_success
+            except httpx2.TransportError:
+                return False
+
+    def running(self) -> bool:
+        """Whether process-compose of this stack lives; its parts may still be starting."""
+        own = supervisor.own_processes(str(self.state_dir))
+        return any(supervisor.is_supervisor(process) for process in own)
+
+    def states(self) -> dict[str, ProcessState]:
+        """What process-compose knows of each part; nothing when it is not running."""
+        try:
+            return supervisor.states(str(self.state_dir))
+        except httpx2.TransportError:
+            return {}
+
+    def stop(self, timeout: float = STOP_TIMEOUT_S) -> bool:
+        """Stops what this stack started, in order; False when nothing was running."""
+        own = supervisor.own_processes(str(self.state_dir))
+        for process in filter(supervisor.is_supervisor, own):
+            _signal(process.terminate)
+        if any(map(supervisor.is_supervisor, own)):
+            psutil.wait_procs(own, timeout=timeout)
+        _end(supervisor.own_processes(str(self.state_dir)))
+        supervisor.control_socket(str(self.state_dir)).unlink(missing_ok=True)
+        (self.run_dir / "facts.json").unlink(missing_ok=True)
+        return bool(own)
+
+    def log_tail(self, name: str, lines: int = TAIL_LINES) -> str:
+        """The last lines that a part wrote, oldest first."""
+        try:
+            text = (self.log_dir / f"{name}.log").read_text(errors="replace")
+        except FileNotFoundError:
+            return "(it wrote no log)"
+        return "\n".join(text.splitlines()[-lines:])
+
+    def __enter__(self) -> "NativeStack":
+        try:
+            self.start()
+            self.wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _raise_if_dead(self) -> None:
+        for state in self.states().values():
+            if state.died:
+                raise PartDiedError(
+                    f"{state.name} ended with exit code {state.exit_code}; the end of"
+                    f" {self.log_dir / state.name}.log:\n{self.log_tail(state.name)}"
+                )
+
+    def _environment(self) -> dict[str, str]:
+        programs = {
+            f"{binary.name.upper().replace('-', '_')}_BIN": str(binary_path(binary.name))
+            for binary in BINARIES
+        }
+        places = {
+            "REPO_DIR": str(ROOT),
+            "LOG_DIR": str(self.log_dir),
+            "RUN_DIR": str(self.run_dir),
+            "PYTHON_BIN": sys.executable,
+        }
+        return {**os.environ, **self.facts, **programs, **places}
+
+    def _render_prometheus(self) -> None:
+        """A directory for Prometheus, which reads its scrape targets beside its configuration."""
+        directory = self.run_dir / "prometheus"
+        targets = directory / "targets"
+        targets.mkdir(parents=True, exist_ok=True)
+        for name in ("prometheus.yml", "rules"):
+            link = directory / name
+            link.unlink(missing_ok=True)
+            link.symlink_to(ROOT / "prometheus" / name)
+        host = self.facts["STACK_HOST"]
+        groups = [
+            {"targets": [f"{host}:{self.facts[port]}"], "labels": {"job": job}}
+            for job, port in _SCRAPED.items()
+        ]
+        (targets / "stack.json").write_text(json.dumps(groups, indent=1))
+
+
+def recorded_facts(facts: Mapping[str, str]) -> dict[str, str]:
+    """The facts that the running stack was started with, else those given."""
+    try:
+        text = (Path(facts["STATE_DIR"]) / "run" / "facts.json").read_text()
+    except FileNotFoundError:
+        return dict(facts)
+    recorded: dict[str, str] = json.loads(text)
+    return recorded
+
+
+def _end(processes: list[psutil.Process]) -> None:
+    """Ends leftovers: orphans of a process-compose that was killed, or what did not stop."""
+    for process in processes:
+        _signal(process.terminate)
+    _, alive = psutil.wait_procs(processes, timeout=5.0)
+    for process in alive:
+        _signal(process.kill)
+    psutil.wait_procs(alive, timeout=5.0)
+
+
+def _signal(send: Callable[[], None]) -> None:
+    try:
+        send()
+    except psutil.NoSuchProcess:
+        return

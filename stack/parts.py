@@ -1,0 +1,134 @@
+"""The parts of the stack: what each is built from, where it listens, how it tells it is ready."""
+
+import hashlib
+import os
+import platform
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from stack.facts import ROOT
+from stack.machine import go_version
+
+BUILD_FLAGS = ("-mod=readonly", "-trimpath", "-ldflags=-s -w")
+
+
+@dataclass(frozen=True)
+class Binary:
+    """One program built from a pinned Go module; `module` is a directory of stack/."""
+
+    name: str
+    module: str
+    package: str
+    tags: str = ""
+    # The Collector's sources are written by its builder, from the manifest.
+    generated: bool = False
+
+    @property
+    def directory(self) -> Path:
+        return ROOT / "stack" / self.module
+
+    def sources(self) -> list[Path]:
+        """The files that decide what is built."""
+        names = ["go.mod", "go.sum", *(["manifest.yaml"] if self.generated else [])]
+        return [self.directory / name for name in names]
+
+    def flags(self) -> list[str]:
+        return [*BUILD_FLAGS, *([f"-tags={self.tags}"] if self.tags else [])]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One running program: the facts that name its ports, and where it answers when ready."""
+
+    name: str
+    # The fact that says where a person or another part reaches it.
+    address: str
+    ports: tuple[str, ...]
+    ready_url: str
+
+    def readiness(self, facts: Mapping[str, str]) -> str:
+        """The URL that answers 200 once this part is ready."""
+        return self.ready_url.format_map(facts)
+
+
+# In the order in which they are built: the smallest first, so that a broken set-up shows early.
+BINARIES = (
+    Binary("process-compose", "process-compose", "github.com/f1bonacc1/process-compose"),
+    Binary("otelcol", "collector", ".", generated=True),
+    Binary(
+        "prometheus",
+        "prometheus",
+        "github.com/prometheus/prometheus/cmd/prometheus",
+        tags="remove_all_sd",
+    ),
+    Binary(
+        "promtool",
+        "prometheus",
+        "github.com/prometheus/prometheus/cmd/promtool",
+        tags="remove_all_sd",
+    ),
+    Binary("tempo", "tempo", "github.com/grafana/tempo/cmd/tempo"),
+    Binary("loki", "loki", "github.com/grafana/loki/v3/cmd/loki"),
+)
+
+# In the order in which a person reads them. Alertmanager and Grafana come after these.
+PARTS = (
+    Part("app", "APP_URL", ("APP_PORT",), "{APP_URL}/readyz"),
+    Part(
+        "otelcol",
+        "OTLP_URL",
+        (
+            "OTLP_GRPC_PORT",
+            "OTLP_HTTP_PORT",
+            "APP_METRICS_PORT",
+            "COLLECTOR_METRICS_PORT",
+            "COLLECTOR_HEALTH_PORT",
+        ),
+        "{COLLECTOR_HEALTH_URL}",
+    ),
+    Part("prometheus", "PROMETHEUS_URL", ("PROMETHEUS_PORT",), "{PROMETHEUS_URL}/-/ready"),
+    Part("loki", "LOKI_URL", ("LOKI_PORT", "LOKI_GRPC_PORT"), "{LOKI_URL}/ready"),
+    Part(
+        "tempo",
+        "TEMPO_URL",
+        ("TEMPO_PORT", "TEMPO_OTLP_PORT", "TEMPO_GRPC_PORT"),
+        "{TEMPO_URL}/ready",
+    ),
+)
+
+
+def cache_dir() -> Path:
+    """Where built parts are kept, shared by all checkouts of this user."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "chatscope"
+
+
+def cache_key(sources: Iterable[Path], go: str, flags: Iterable[str]) -> str:
+    """12 hex digits that change when anything does that decides the built file."""
+    digest = hashlib.sha256()
+    for source in sources:
+        digest.update(source.read_bytes())
+    words = (go, sys.platform, platform.machine(), *flags)
+    digest.update("\0".join(words).encode())
+    return digest.hexdigest()[:12]
+
+
+@cache
+def binary_path(name: str) -> Path:
+    """Where the built program is in the cache, whether or not it is there yet.
+
+    Raises KeyError for a name that is not built, MachineError when there is no usable Go.
+    """
+    binary = next((known for known in BINARIES if known.name == name), None)
+    if binary is None:
+        raise KeyError(name)
+    key = cache_key(binary.sources(), go_version(str(binary.directory)), binary.flags())
+    return cache_dir() / f"{name}-{key}" / name
+
+
+def missing_binaries() -> list[Binary]:
+    """The programs that are still to be built."""
+    return [binary for binary in BINARIES if not binary_path(binary.name).is_file()]

@@ -1,0 +1,62 @@
+"""Says what is going on, since when and what is left: live on a terminal, else in plain lines."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+from rich.console import Console
+from rich.live import Live
+from rich.spinner import Spinner
+
+PLAIN_LINE_EVERY_S = 15.0
+
+
+class Progress:
+    """Reports one activity after another; loops call `tick` while they wait."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+        self._what = ""
+        self._since = self._said = clock()
+
+    @contextmanager
+    def activity(self, what: str) -> Iterator[None]:
+        """While inside, `what` is going on; it fits a narrow terminal when it is short."""
+        self._what = what
+        self._since = self._said = self._clock()
+        with self._shown():
+            yield
+
+    def say(self, text: str) -> None:
+        """One line that stays."""
+        self._console.print(text, highlight=False, markup=False)
+
+    def tick(self) -> None:
+        """Without a terminal: a line now and then, so that nobody thinks it hangs."""
+        now = self._clock()
+        if not self._console.is_terminal and now - self._said >= PLAIN_LINE_EVERY_S:
+            self._said = now
+            self.say(f"{self._what}, for {elapsed(now - self._since)}")
+
+    def since(self) -> float:
+        """Seconds since the activity began."""
+        return self._clock() - self._since
+
+    def _shown(self) -> AbstractContextManager[object]:
+        if not self._console.is_terminal:
+            self.say(self._what)
+            return nullcontext()
+        spinner = Spinner("dots")
+
+        def line() -> Spinner:
+            spinner.update(text=f"{self._what} · {elapsed(self.since())}")
+            return spinner
+
+        return Live(get_renderable=line, console=self._console, transient=True)
+
+
+def elapsed(seconds: float) -> str:
+    """`42 s` below a minute, `3:07 min` above."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"

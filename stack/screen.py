@@ -1,0 +1,75 @@
+"""What a person reads: the table of parts, and the screen at the end of `up`."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from stack.firstchat import Chat, queries
+from stack.parts import Part
+from stack.progress import elapsed
+from stack.supervisor import ProcessState
+
+MIB = 1024 * 1024
+READY = "ready"
+_STYLES = {READY: "green", "not ready": "yellow", "stopped": "dim"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One part as shown: its state in a word or two, memory and uptime where known."""
+
+    name: str
+    address: str
+    state: str
+    memory: str = ""
+    uptime: str = ""
+
+
+def row(part: Part, facts: Mapping[str, str], process: ProcessState | None, ready: bool) -> Row:
+    """The part's row, from what process-compose and the part itself say."""
+    address = facts[part.address]
+    if process is None:
+        return Row(part.name, address, "stopped")
+    if not process.running:
+        return Row(part.name, address, f"dead, exit code {process.exit_code}")
+    state = READY if ready else "not ready"
+    if process.restarts:
+        state += f", restarted {process.restarts} times"
+    memory = f"{max(process.memory, 0) / MIB:.0f} MiB"
+    return Row(part.name, address, state, memory, elapsed(process.uptime))
+
+
+def parts_table(rows: Iterable[Row], usage: bool = False) -> Table:
+    """Name, address and state of each part; with `usage` its memory and uptime too."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("part", no_wrap=True)
+    table.add_column("address", overflow="fold")
+    table.add_column("state", overflow="fold")
+    if usage:
+        table.add_column("memory", justify="right", overflow="fold")
+        table.add_column("up for", justify="right", overflow="fold")
+    for row in rows:
+        style = _STYLES.get(row.state, "red")
+        cells = [row.name, row.address, f"[{style}]{row.state}[/]"]
+        table.add_row(*cells, *([row.memory, row.uptime] if usage else []))
+    return table
+
+
+def show_up(console: Console, rows: Iterable[Row], chat: Chat, seconds: float) -> None:
+    """The screen at the end of `up`: where everything is, and one chat to look at."""
+    console.print(f"[bold]Chatscope is up[/], after {seconds:.1f} s\n")
+    console.print(parts_table(rows))
+    console.print("\nOne chat, found in all three stores:", f"[dim]{chat.model}[/]")
+    line(console, f"trace id  {chat.trace_id}\n")
+    stores = {"TraceQL": "Tempo", "LogQL": "Loki", "PromQL": "Prometheus"}
+    for language, query in queries(chat.trace_id).items():
+        console.print(f"[dim]{language}, for {stores[language]}[/]")
+        line(console, query)
+    console.print("\n[dim]make chat · make status · make logs · make down[/]")
+
+
+def line(console: Console, text: str) -> None:
+    """Text to be copied: never broken or coloured, however narrow the terminal is."""
+    console.print(text, soft_wrap=True, highlight=False, markup=False)

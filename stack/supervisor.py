@@ -1,0 +1,117 @@
+"""Talks to the process-compose of one stack, and finds what that stack left running."""
+
+import hashlib
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from stack.facts import ROOT
+from stack.local_http import local_client
+
+# Set for process-compose, and so for all it starts: a stack knows its own processes by it.
+MARKER = "CHATSCOPE_STACK"
+_LONGEST_SOCKET_PATH = 100
+
+
+class SupervisorError(RuntimeError):
+    """process-compose did not start; the text has what it said."""
+
+
+@dataclass(frozen=True)
+class ProcessState:
+    """One program as process-compose sees it; memory in bytes, uptime in seconds."""
+
+    name: str
+    status: str
+    running: bool
+    pid: int
+    restarts: int
+    exit_code: int
+    memory: int
+    uptime: float
+
+    @property
+    def died(self) -> bool:
+        """It ended at least once, whether or not it was started again."""
+        return self.restarts > 0 or self.status in {"Completed", "Error", "Skipped", "Restarting"}
+
+
+def control_socket(state_dir: str) -> Path:
+    """The socket of the stack in `state_dir`; elsewhere when that path is too long for one."""
+    path = Path(state_dir) / "run" / "control.sock"
+    if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
+        return path
+    name = hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"chatscope-{name}.sock"
+
+
+def launch(program: Path, state_dir: str, environ: Mapping[str, str], log: Path) -> None:
+    """Starts process-compose in the background. Raises SupervisorError."""
+    command = [
+        *(str(program), "--detached", "--keep-project", "--disable-dotenv"),
+        *("--config", str(ROOT / "stack" / "process-compose.yaml")),
+        *("--unix-socket", str(control_socket(state_dir)), "--log-file", str(log)),
+    ]
+    # Its own variables would change what it loads and where it listens.
+    inherited = {name: value for name, value in environ.items() if not name.startswith("PC_")}
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**inherited, MARKER: state_dir},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise SupervisorError(f"process-compose: {(done.stderr or done.stdout).strip()}")
+
+
+def states(state_dir: str) -> dict[str, ProcessState]:
+    """The programs by name. Raises httpx2.TransportError when process-compose does not answer."""
+    with local_client("http://stack", uds=str(control_socket(state_dir))) as client:
+        rows = client.get("/processes").raise_for_status().json()["data"]
+    return {row["name"]: _state(row) for row in rows}
+
+
+def _state(row: Mapping[str, object]) -> ProcessState:
+    def number(key: str) -> int:
+        value = row[key]
+        return value if isinstance(value, int) else 0
+
+    return ProcessState(
+        name=str(row["name"]),
+        status=str(row["status"]),
+        running=row["is_running"] is True,
+        pid=number("pid"),
+        restarts=number("restarts"),
+        exit_code=number("exit_code"),
+        memory=number("mem"),
+        uptime=number("age") / 1e9,
+    )
+
+
+def own_processes(state_dir: str) -> list[psutil.Process]:
+    """Every live process that the stack in `state_dir` started."""
+    return [process for process in psutil.process_iter() if stack_of(process) == state_dir]
+
+
+def stack_of(process: psutil.Process) -> str | None:
+    """The state directory of the stack that started `process`, None when no stack did."""
+    try:
+        return process.environ().get(MARKER)
+    except (psutil.Error, OSError):
+        return None
+
+
+def is_supervisor(process: psutil.Process) -> bool:
+    """Whether it is a process-compose, and so the one to be told to stop."""
+    try:
+        return process.name() == "process-compose"
+    except psutil.Error:
+        return False
