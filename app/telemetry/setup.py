@@ -17,7 +17,8 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from . import names
+from .exemplars import kept_exemplars
+from .names import METRICS, Metric
 from .prices import PriceTable
 
 SCOPE = "chatscope"
@@ -106,13 +107,17 @@ def build_resource(settings: TelemetrySettings) -> Resource:
     return Resource.create({**attributes, **from_environment})
 
 
-# The stock middleware's duration buckets end where a streamed answer only begins.
-VIEWS: Sequence[View] = (
-    View(
-        instrument_name=names.HTTP_REQUEST_DURATION.name,
-        aggregation=ExplicitBucketHistogramAggregation(names.HTTP_SECONDS),
-    ),
-)
+def _view(metric: Metric) -> View:
+    buckets = metric.buckets
+    return View(
+        instrument_name=metric.name,
+        # The stock middleware's own buckets end where a streamed answer only begins.
+        aggregation=ExplicitBucketHistogramAggregation(buckets) if buckets else None,
+        exemplar_reservoir_factory=kept_exemplars,
+    )
+
+
+VIEWS: Sequence[View] = tuple(_view(metric) for metric in METRICS)
 
 
 def _all_within(seconds: float, calls: Sequence[Callable[[], object]]) -> bool:
