@@ -1,0 +1,155 @@
+"""What Prometheus holds, and what those who scrape get: the same names, labels and values."""
+
+import httpx2
+import pytest
+from prometheus_client import Metric as Family
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample as Scraped
+
+from app.telemetry import names
+from app.telemetry.names import METRICS, Kind, Metric
+from stack.waiting import poll_until
+from tests.stack.conftest import PATIENCE_SECONDS, Stack
+from tests.stack.turns import WAYS
+
+_OWN_LABELS = {"__name__", "job", "instance", "service_name", "le"}
+_PRODUCT = (
+    names.SOCKET_CONNECTIONS,
+    names.MESSAGE_COUNT,
+    names.LLM_RESPONSE_TIME,
+    names.LLM_TOKEN_USAGE,
+    names.LLM_COST,
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _traffic(stack: Stack) -> None:
+    for turn in WAYS.values():
+        turn(stack.facts)
+
+
+def _series(metric: Metric) -> str:
+    return f"{metric.prometheus}_count" if metric.kind is Kind.HISTOGRAM else metric.prometheus
+
+
+def _scrape(stack: Stack) -> dict[str, Family]:
+    headers = {"accept": "application/openmetrics-text; version=1.0.0"}
+    answer = httpx2.get(stack.facts["APP_METRICS_URL"], headers=headers, trust_env=False)
+    answer.raise_for_status()
+    assert "openmetrics" in answer.headers["content-type"]
+    return {family.name: family for family in text_string_to_metric_families(answer.text)}
+
+
+def _scraped(stack: Stack, name: str) -> list[Scraped]:
+    return [
+        sample
+        for family in _scrape(stack).values()
+        for sample in family.samples
+        if sample.name == name
+    ]
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_metric_is_in_prometheus_under_its_name_with_closed_labels(
+    stack: Stack, metric: Metric
+) -> None:
+    found = poll_until(
+        lambda: stack.backends.prometheus(f'{_series(metric)}{{service_name="chatscope"}}'),
+        f"{_series(metric)} in Prometheus",
+        PATIENCE_SECONDS,
+    )
+    allowed = _OWN_LABELS | {names.prometheus_label(name) for name in metric.attributes}
+    for sample in found:
+        assert set(sample.labels) <= allowed
+        assert {"job", "instance", "service_name"} <= set(sample.labels)
+
+
+def test_rest_of_the_resource_is_in_target_info(stack: Stack) -> None:
+    [info, *_] = poll_until(
+        lambda: stack.backends.prometheus('target_info{job="chatscope"}'),
+        "target_info in Prometheus",
+        PATIENCE_SECONDS,
+    )
+    assert info.labels["service_version"]
+    assert info.labels["deployment_environment_name"] == "local"
+
+
+@pytest.mark.parametrize("metric", _PRODUCT, ids=lambda metric: metric.name)
+def test_scraped_values_are_those_of_remote_write(stack: Stack, metric: Metric) -> None:
+    def the_same() -> bool:
+        written = {
+            frozenset((k, v) for k, v in sample.labels.items() if k != "__name__"): sample.value
+            for sample in stack.backends.prometheus(_series(metric))
+        }
+        scraped = {
+            frozenset(sample.labels.items()): sample.value
+            for sample in _scraped(stack, _series(metric))
+        }
+        assert written
+        assert scraped == pytest.approx(written)
+        return True
+
+    poll_until(the_same, f"{metric.prometheus} to be the same by both ways", PATIENCE_SECONDS)
+
+
+def test_scraped_buckets_carry_exemplars_that_lead_to_traces(stack: Stack) -> None:
+    buckets = _scraped(stack, f"{names.LLM_RESPONSE_TIME.prometheus}_bucket")
+    exemplars = [sample.exemplar for sample in buckets if sample.exemplar]
+    assert exemplars
+    for exemplar in exemplars:
+        trace_id = exemplar.labels["trace_id"]
+        assert poll_until(
+            lambda: stack.backends.tempo_trace(trace_id),  # noqa: B023
+            f"trace {trace_id} in Tempo",
+            PATIENCE_SECONDS,
+        )
+
+
+def test_those_who_scrape_get_the_services_metrics_only(stack: Stack) -> None:
+    jobs = {
+        sample.labels["job"]
+        for family in _scrape(stack).values()
+        for sample in family.samples
+        if "job" in sample.labels
+    }
+    assert jobs == {"chatscope"}
+
+
+@pytest.mark.parametrize(
+    "series",
+    [
+        "system_cpu_time_seconds_total",
+        "system_cpu_load_average_1m",
+        "system_memory_usage_bytes",
+        "system_disk_io_bytes_total",
+        "system_filesystem_usage_bytes",
+        "system_network_io_bytes_total",
+        "system_paging_operations_total",
+        "system_processes_count",
+    ],
+)
+def test_host_is_measured(stack: Stack, series: str) -> None:
+    assert poll_until(
+        lambda: stack.backends.prometheus(series), f"{series} in Prometheus", PATIENCE_SECONDS
+    )
+
+
+def test_span_metrics_keep_their_identity_over_a_restart_of_the_collector(stack: Stack) -> None:
+    found = poll_until(
+        lambda: stack.backends.prometheus('traces_span_metrics_calls_total{job="chatscope"}'),
+        "span metrics in Prometheus",
+        PATIENCE_SECONDS,
+    )
+    assert not any("collector_instance_id" in sample.labels for sample in found)
+
+
+@pytest.mark.parametrize("job", ["collector", "prometheus", "loki", "tempo"])
+def test_part_of_the_stack_is_scraped(stack: Stack, job: str) -> None:
+    def up() -> bool:
+        return [s.value for s in stack.backends.prometheus(f'up{{job="{job}"}}')] == [1.0]
+
+    poll_until(up, f"{job} to be scraped", PATIENCE_SECONDS)
+
+
+def test_nobody_scrapes_the_service(stack: Stack) -> None:
+    assert stack.backends.prometheus('up{job="chatscope"}') == []

@@ -1,0 +1,208 @@
+"""One turn, by each way in: one trace, its log lines, its counts, and the links between."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pytest
+
+from app.telemetry import names
+from app.telemetry.names import Metric
+from app.telemetry.prices import PriceTable
+from stack.backends import LogLine, Span
+from stack.waiting import poll_until
+from tests.stack.conftest import PATIENCE_SECONDS, Stack
+from tests.stack.turns import MODEL, WAYS, Turn
+
+_ROOTS = {
+    "http": "POST /v1/chat/completions",
+    "sse": "POST /v1/chat/completions",
+    "websocket": "message /ws/chat",
+}
+_BY_MODEL = {names.GEN_AI_REQUEST_MODEL: MODEL}
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A turn, and what the counters said before it."""
+
+    way: str
+    turn: Turn
+    before: Mapping[str, float]
+    started: float
+
+
+def _counts(stack: Stack, way: str) -> dict[str, float]:
+    route = _ROOTS[way].split()[1]
+    watched = {
+        "user": (names.MESSAGE_COUNT, {names.ROLE: "user"}),
+        "assistant": (names.MESSAGE_COUNT, {names.ROLE: "assistant"}),
+        "prompt": (names.LLM_TOKEN_USAGE, {names.TOKEN_TYPE: "prompt", **_BY_MODEL}),
+        "completion": (names.LLM_TOKEN_USAGE, {names.TOKEN_TYPE: "completion", **_BY_MODEL}),
+        "cost": (names.LLM_COST, _BY_MODEL),
+        "answers": (names.LLM_RESPONSE_TIME, _BY_MODEL),
+        "calls": (names.CLIENT_OPERATION_DURATION, _BY_MODEL),
+        "first tokens": (names.SERVER_TIME_TO_FIRST_TOKEN, _BY_MODEL),
+        "requests": (names.HTTP_REQUEST_DURATION, {names.HTTP_ROUTE: route}),
+        "sockets closed": (names.WEBSOCKET_DURATION, {}),
+    }
+    return {what: _value(stack, metric, labels) for what, (metric, labels) in watched.items()}
+
+
+def _value(stack: Stack, metric: Metric, attributes: Mapping[str, str]) -> float:
+    series = f"{metric.prometheus}_count" if metric.buckets else metric.prometheus
+    labels = ",".join(f'{names.prometheus_label(k)}="{v}"' for k, v in attributes.items())
+    return sum(sample.value for sample in stack.backends.prometheus(f"sum({series}{{{labels}}})"))
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def observed(request: pytest.FixtureRequest, stack: Stack) -> Observed:
+    way: str = request.param
+    before, started = _counts(stack, way), time.time()
+    return Observed(way, WAYS[way](stack.facts), before, started)
+
+
+@pytest.fixture(scope="module")
+def spans(stack: Stack, observed: Observed) -> list[Span]:
+    def whole_trace() -> list[Span]:
+        found = stack.backends.tempo_trace(observed.turn.trace_id) or []
+        return found if any(not span.parent for span in found) else []
+
+    return poll_until(whole_trace, "the turn's trace with its root in Tempo", PATIENCE_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def lines(stack: Stack, observed: Observed) -> list[LogLine]:
+    query = f'{{service_name="chatscope"}} | trace_id="{observed.turn.trace_id}"'
+
+    def found() -> list[LogLine]:
+        lines = stack.backends.loki(query)
+        return lines if any(line.line.startswith("answer ") for line in lines) else []
+
+    return poll_until(found, "the turn's lines in Loki", PATIENCE_SECONDS)
+
+
+def _named(spans: list[Span], name: str) -> Span:
+    found = [span for span in spans if span.name == name]
+    assert len(found) == 1, f"{name} among {[span.name for span in spans]}"
+    return found[0]
+
+
+def test_answer_came_with_its_trace_id(observed: Observed) -> None:
+    assert observed.turn.text
+    assert len(observed.turn.trace_id) == 32
+
+
+def test_turn_is_one_trace_with_the_right_parents(observed: Observed, spans: list[Span]) -> None:
+    root = _named(spans, _ROOTS[observed.way])
+    assert (root.parent, root.kind) == ("", "SERVER")
+    assert root.attributes["http.route"] == _ROOTS[observed.way].split()[1]
+    for step in ("validate", "history", f"chat {MODEL}"):
+        assert _named(spans, step).parent == root.span_id
+    assert len(spans) == 4
+
+
+def test_model_call_carries_the_conventions_attributes(
+    observed: Observed, spans: list[Span]
+) -> None:
+    chat = _named(spans, f"chat {MODEL}")
+    found = chat.attributes
+    assert found[names.GEN_AI_OPERATION_NAME] == "chat"
+    assert found[names.GEN_AI_PROVIDER_NAME] == "simulated"
+    assert found[names.GEN_AI_REQUEST_MODEL] == MODEL
+    assert found[names.GEN_AI_REQUEST_STREAM] == (observed.way != "http")
+    assert found[names.GEN_AI_USAGE_INPUT_TOKENS] == observed.turn.prompt_tokens
+    assert found[names.GEN_AI_USAGE_OUTPUT_TOKENS] == observed.turn.completion_tokens
+    assert found[names.GEN_AI_RESPONSE_FINISH_REASONS] == ["stop"]
+    assert [event.name for event in chat.events] == [names.EVENT_FIRST_TOKEN]
+    assert chat.status == "UNSET"
+    assert chat.resource["service.name"] == "chatscope"
+
+
+def test_websocket_turn_links_to_its_handshake(
+    stack: Stack, observed: Observed, spans: list[Span]
+) -> None:
+    if observed.way != "websocket":
+        assert all(not span.links for span in spans)
+        return
+    root = _named(spans, _ROOTS["websocket"])
+    [link] = root.links
+    handshake = poll_until(
+        lambda: stack.backends.tempo_trace(link.trace_id),
+        "the handshake's trace in Tempo",
+        PATIENCE_SECONDS,
+    )
+    [span] = handshake
+    assert (span.name, span.span_id) == ("GET /ws/chat", link.span_id)
+    assert span.attributes["http.response.status_code"] == 101
+    assert span.attributes[names.CONNECTION_ID] == root.attributes[names.CONNECTION_ID]
+
+
+def test_log_lines_are_found_by_trace_id_as_structured_records(
+    observed: Observed, spans: list[Span], lines: list[LogLine]
+) -> None:
+    [answer] = [line for line in lines if line.line == "answer completed"]
+    assert answer.stream == {
+        "service_name": "chatscope",
+        "deployment_environment_name": "local",
+    }
+    found = answer.metadata
+    assert found["trace_id"] == observed.turn.trace_id
+    assert found["span_id"] == _named(spans, f"chat {MODEL}").span_id
+    assert found["severity_text"] == "INFO"
+    assert found["gen_ai_usage_output_tokens"] == str(observed.turn.completion_tokens)
+    assert found["code_function_name"].startswith("app.")
+    assert found["code_line_number"].isdigit()
+
+
+def test_no_line_is_recorded_twice(lines: list[LogLine]) -> None:
+    seen = [(line.timestamp, line.line) for line in lines]
+    assert len(seen) == len(set(seen))
+
+
+def test_counts_rise_by_exactly_this_turn(stack: Stack, observed: Observed) -> None:
+    turn, over_http = observed.turn, observed.way != "websocket"
+    cost = PriceTable.load().cost(MODEL, turn.prompt_tokens, turn.completion_tokens)
+    expected = {
+        "user": 1,
+        "assistant": 1,
+        "prompt": turn.prompt_tokens,
+        "completion": turn.completion_tokens,
+        "cost": cost,
+        "answers": 1,
+        "calls": 1,
+        "first tokens": 0 if observed.way == "http" else 1,
+        "requests": 1 if over_http else 0,
+        "sockets closed": 0 if over_http else 1,
+    }
+
+    def risen() -> bool:
+        after = _counts(stack, observed.way)
+        rise = {what: after[what] - observed.before[what] for what in expected}
+        assert rise == pytest.approx(expected)
+        return True
+
+    poll_until(risen, "each counter to rise by this turn", PATIENCE_SECONDS)
+
+
+@pytest.mark.parametrize(
+    "series",
+    [
+        f"{names.LLM_RESPONSE_TIME.prometheus}_bucket",
+        f"{names.CLIENT_OPERATION_DURATION.prometheus}_bucket",
+        names.LLM_COST.prometheus,
+        names.LLM_TOKEN_USAGE.prometheus,
+    ],
+)
+def test_exemplar_leads_back_to_the_trace(stack: Stack, observed: Observed, series: str) -> None:
+    def trace_ids() -> bool:
+        found = stack.backends.exemplars(series, observed.started - 60, time.time() + 60)
+        assert observed.turn.trace_id in {exemplar.labels.get("trace_id") for exemplar in found}
+        return True
+
+    poll_until(trace_ids, f"an exemplar of {series} with this turn's trace", PATIENCE_SECONDS)
+
+
+def test_texts_reach_no_store(stack: Stack, spans: list[Span], lines: list[LogLine]) -> None:
+    for text in (*map(str, spans), *map(str, lines)):
+        assert "What can you see" not in text
