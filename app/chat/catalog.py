@@ -1,0 +1,78 @@
+"""Which models there are, and which provider answers for each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.chat.provider import Provider
+from app.chat.simulated import Behaviour, SimulatedProvider
+from app.errors import ModelNotFound
+from app.settings import OPENAI_URL, Settings
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model that can be asked."""
+
+    model: str
+    provider: Provider
+
+
+class Catalog:
+    """All models by name; the first provider that has a name keeps it."""
+
+    def __init__(self, providers: Sequence[Provider], default_model: str) -> None:
+        self._providers = providers
+        self._default_model = default_model
+        self._entries: dict[str, Entry] = {}
+        for provider in providers:
+            for model in provider.models:
+                self._entries.setdefault(model, Entry(model, provider))
+
+    @property
+    def entries(self) -> list[Entry]:
+        """All, the default one first."""
+        return sorted(self._entries.values(), key=lambda e: e.model != self._default_model)
+
+    def find(self, model: str | None) -> Entry:
+        """The entry of a name; of none, the default one. Raises ModelNotFound."""
+        entry = self._entries.get(model or self._default_model)
+        if entry is None:
+            raise ModelNotFound(model or "", [entry.model for entry in self.entries])
+        return entry
+
+    async def close(self) -> None:
+        """Close all providers."""
+        for provider in self._providers:
+            await provider.close()
+
+
+def build_catalog(settings: Settings) -> Catalog:
+    """The providers that the settings ask for; the simulated one is always there."""
+    simulated = SimulatedProvider(
+        Behaviour(
+            tokens_per_second=settings.simulated_tokens_per_second,
+            first_token_seconds=settings.simulated_first_token_seconds,
+            answer_tokens=settings.simulated_answer_tokens,
+            error_rate=settings.simulated_error_rate,
+            stall_rate=settings.simulated_stall_rate,
+            stall_seconds=settings.simulated_stall_seconds,
+            seed=settings.simulated_seed,
+        )
+    )
+    configured = [_openai_compatible(settings)] if settings.openai_models else []
+    return Catalog([*configured, simulated], settings.model)
+
+
+def _openai_compatible(settings: Settings) -> Provider:
+    # Its client takes a second to import: only those who use it wait.
+    from app.chat.openai_compatible import OpenAICompatibleProvider  # noqa: PLC0415
+
+    key = settings.openai_api_key
+    return OpenAICompatibleProvider(
+        base_url=settings.openai_base_url or OPENAI_URL,
+        api_key=key.get_secret_value() if key else None,
+        models=settings.openai_models,
+        timeout=settings.openai_timeout_seconds,
+        connect_timeout=settings.openai_connect_timeout_seconds,
+        max_retries=settings.openai_max_retries,
+    )

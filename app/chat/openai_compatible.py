@@ -1,0 +1,181 @@
+"""Any OpenAI-compatible endpoint, through the official `openai` client."""
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import openai
+from openai.types.chat import ChatCompletionChunk
+
+from app.chat.provider import Completed, ProviderError, TextDelta
+from app.chat.request import ChatRequest
+from app.telemetry.model_request import Usage
+
+_PASSED_ON = (
+    "temperature",
+    "top_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "max_tokens",
+    "max_completion_tokens",
+    "seed",
+    "user",
+)
+_THEIRS = "The model's endpoint"
+_LONGEST_WORDS = 500
+# How an answer that is none shows itself in the client, which checks no shapes.
+_MALFORMED = (ValueError, AttributeError, TypeError, LookupError)
+# Their status, to our error type, our status and what happened.
+_STATUSES = {
+    401: ("authentication", 502, "did not take our key"),
+    403: ("permission_denied", 502, "does not allow us this"),
+    404: ("not_found", 502, "does not know the model, or is somewhere else"),
+    408: ("timeout", 504, "timed out"),
+    429: ("rate_limit_exceeded", 429, "takes no more requests for now"),
+    503: ("unavailable", 503, "is not available"),
+    504: ("timeout", 504, "timed out"),
+}
+
+
+class OpenAICompatibleProvider:
+    """Streams always, also for those who want the answer in one piece."""
+
+    name = "openai"
+    in_process = False
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        api_key: str | None,
+        models: Sequence[str],
+        timeout: float,
+        connect_timeout: float,
+        max_retries: int,
+    ) -> None:
+        """Timeouts in seconds: `timeout` is the longest silence, not the whole answer."""
+        self.models = tuple(models)
+        self.server = _server(base_url)
+        self._client = openai.AsyncOpenAI(
+            base_url=base_url,
+            # Local endpoints want no key, but the client does not start without one.
+            api_key=api_key or "none",
+            timeout=httpx2.Timeout(timeout, connect=connect_timeout),
+            max_retries=max_retries,
+        )
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[TextDelta | Completed]:
+        """Text as it comes; the usage that the endpoint tells at the end."""
+        end = _End()
+        try:
+            async with await self._client.chat.completions.create(**_arguments(request)) as chunks:
+                async for chunk in chunks:
+                    if text := end.take(chunk):
+                        yield TextDelta(text)
+        except (openai.OpenAIError, httpx2.HTTPError) as error:
+            raise _translated(error, started=end.started) from error
+        except _MALFORMED as error:
+            raise ProviderError(
+                "bad_response", 502, f"{_THEIRS} sent what is no answer."
+            ) from error
+        yield end.completed()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+
+class _End:
+    """What a stream tells about itself on its way."""
+
+    def __init__(self) -> None:
+        self.started = False
+        self._finish_reason: str | None = None
+        self._usage: Usage | None = None
+        self._id: str | None = None
+        self._model: str | None = None
+
+    def take(self, chunk: ChatCompletionChunk) -> str | None:
+        """The text of a chunk; the rest is kept.
+
+        The client checks no shapes: of an answer that is none, anything may be missing here.
+        """
+        self.started = True
+        self._id = chunk.id or self._id
+        self._model = chunk.model or self._model
+        if chunk.usage:
+            self._usage = Usage(int(chunk.usage.prompt_tokens), int(chunk.usage.completion_tokens))
+        if not chunk.choices:
+            return None
+        choice = chunk.choices[0]
+        self._finish_reason = choice.finish_reason or self._finish_reason
+        text = choice.delta.content
+        return None if text is None else str(text)
+
+    def completed(self) -> Completed:
+        """The end of a whole answer. Raises ProviderError for one that just stopped."""
+        if not self.started:
+            raise ProviderError("bad_response", 502, f"{_THEIRS} sent what is no answer.")
+        if self._finish_reason is None:
+            raise ProviderError("broken_stream", 502, f"{_THEIRS} broke off its answer.")
+        return Completed(
+            finish_reason=self._finish_reason,
+            usage=self._usage,
+            response_id=self._id,
+            response_model=self._model,
+        )
+
+
+def _arguments(request: ChatRequest) -> dict[str, Any]:
+    given = {name: getattr(request, name) for name in _PASSED_ON}
+    return {
+        "model": request.model,
+        "messages": [message.model_dump(exclude_none=True) for message in request.messages],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        **{name: value for name, value in given.items() if value is not None},
+        **({"stop": request.stop} if request.stop else {}),
+    }
+
+
+def _server(base_url: str) -> tuple[str, int]:
+    parts = urlsplit(base_url)
+    return parts.hostname or "", parts.port or {"http": 80}.get(parts.scheme, 443)
+
+
+def _translated(error: Exception, *, started: bool) -> ProviderError:
+    """Of the endpoint's own words only those about the request: others may tell of our key."""
+    if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
+        return ProviderError("timeout", 504, f"{_THEIRS} was silent for too long.")
+    if isinstance(error, openai.APIStatusError):
+        return _of_status(error)
+    if isinstance(error, openai.APIConnectionError | httpx2.HTTPError):
+        if started:
+            return ProviderError("broken_stream", 502, f"{_THEIRS} broke off its answer.")
+        return ProviderError("connection", 503, f"{_THEIRS} cannot be reached.")
+    return ProviderError("server_error", 502, f"{_THEIRS} failed while it answered.")
+
+
+def _of_status(error: openai.APIStatusError) -> ProviderError:
+    upstream = error.status_code
+    if upstream in (400, 413, 422):
+        return ProviderError("invalid_request", 400, _their_words(error), param=error.param)
+    known = _STATUSES.get(upstream)
+    if known is None and upstream >= 500:
+        known = ("server_error", 502, "failed")
+    error_type, status, what = known or ("bad_response", 502, f"answered with status {upstream}")
+    return ProviderError(
+        error_type, status, f"{_THEIRS} {what}.", retry_after=_retry_after(error.response)
+    )
+
+
+def _their_words(error: openai.APIStatusError) -> str:
+    body = error.body
+    words = body.get("message") if isinstance(body, dict) else None
+    return f"{_THEIRS} refused the request: {str(words or 'it gave no reason')[:_LONGEST_WORDS]}"
+
+
+def _retry_after(response: httpx2.Response) -> str | None:
+    seconds = response.headers.get("retry-after", "")
+    return seconds if seconds.isdecimal() else None

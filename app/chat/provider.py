@@ -1,0 +1,77 @@
+"""What a model provider is: a name, its models, and a stream of text that ends with usage."""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from app.chat.request import ChatRequest
+from app.errors import ServiceError
+from app.telemetry.model_request import Usage
+
+
+@dataclass(frozen=True)
+class TextDelta:
+    """A piece of the answer, never empty."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completed:
+    """The last event of a stream that ended well; `usage` is None where nobody counted."""
+
+    finish_reason: str
+    usage: Usage | None = None
+    response_id: str | None = None
+    response_model: str | None = None
+
+
+class Provider(Protocol):
+    """Where answers come from."""
+
+    @property
+    def name(self) -> str:
+        """`gen_ai.provider.name`."""
+
+    @property
+    def models(self) -> Sequence[str]:
+        """The models that it answers for."""
+
+    @property
+    def server(self) -> tuple[str, int] | None:
+        """Address and port; None for one inside this process."""
+
+    @property
+    def in_process(self) -> bool:
+        """Whether no call leaves this process."""
+
+    def stream(self, request: ChatRequest) -> AsyncGenerator[TextDelta | Completed]:
+        """Ask for an answer: text, then exactly one Completed. Raises ProviderError.
+
+        An async generator: closing it gives the call up.
+        """
+
+    async def close(self) -> None:
+        """Release connections."""
+
+
+_WIRE_TYPES = {400: "invalid_request_error", 429: "rate_limit_error"}
+
+
+class ProviderError(ServiceError):
+    """A provider failed; `error_type` is one of a short closed list, `status` what we answer."""
+
+    def __init__(
+        self,
+        error_type: str,
+        status: int,
+        message: str,
+        *,
+        retry_after: str | None = None,
+        param: str | None = None,
+    ) -> None:
+        headers = {"retry-after": retry_after} if retry_after else None
+        super().__init__(message, code=error_type, status=status, headers=headers, param=param)
+        self.type = _WIRE_TYPES.get(status, "provider_error")
+        self.error_type = error_type
+        self.retry_after = retry_after

@@ -1,0 +1,170 @@
+"""The one place where a turn runs, and where it ends: a question, its answer, its record.
+
+Every way out of an answer leads through `run_turn`: the provider's end, its failure, our bug,
+a client that leaves, a server that stops.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from loguru import logger
+
+from app.chat.catalog import Entry
+from app.chat.provider import Completed, ProviderError, TextDelta
+from app.chat.request import ChatRequest
+from app.errors import InternalError, ServiceError
+from app.telemetry.genai import Answer
+from app.telemetry.instrument import Telemetry
+from app.telemetry.model_request import ModelRequest, Usage
+
+
+class ClientGone(Exception):
+    """Nobody is there any more to send to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """A question to one model."""
+
+    entry: Entry
+    request: ChatRequest
+    started: float  # perf_counter of its arrival
+    new_roles: Sequence[str] = field(default=("user",))  # of the messages that are no history
+    conversation_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """What is told of an answer at its end."""
+
+    model: str
+    finish_reason: str
+    usage: Usage | None
+    cost: float | None  # US dollars
+    seconds: float
+    trace_id: str
+
+
+class Outlet(Protocol):
+    """Where an answer goes. Its methods return when the bytes have left; raise ClientGone."""
+
+    async def delta(self, text: str) -> None:
+        """A piece of the answer."""
+
+    async def completed(self, ending: Ending) -> None:
+        """The whole answer is there."""
+
+    async def cancelled(self, ending: Ending) -> None:
+        """It was given up; there may be nobody to tell."""
+
+    async def failed(self, error: ServiceError, trace_id: str) -> None:
+        """There will be no more of it."""
+
+
+async def run_turn(telemetry: Telemetry, turn: Turn, outlet: Outlet) -> None:
+    """Ask, pass on, and record once, whatever happens. Raises nothing but CancelledError."""
+    for role in turn.new_roles:
+        telemetry.instruments.record_message(role)
+    answer = telemetry.start_answer(_recorded(turn), started=turn.started)
+    delivery = _Delivery(turn, outlet, answer)
+    try:
+        await delivery.run()
+    finally:
+        if delivery.answered:
+            telemetry.instruments.record_message("assistant")
+        answer.close()
+
+
+class _Delivery:
+    """One answer on its way from the provider to the outlet."""
+
+    def __init__(self, turn: Turn, outlet: Outlet, answer: Answer) -> None:
+        self._turn = turn
+        self._outlet = outlet
+        self._answer = answer
+        self.answered = False  # whether a message went out, whole or in part
+
+    async def run(self) -> None:
+        try:
+            await self._pass_on()
+        except asyncio.CancelledError:
+            with suppress(ClientGone):
+                await self._outlet.cancelled(self._ending("cancelled"))
+            raise
+        except ClientGone:
+            pass  # neither completed nor failed: recorded as cancelled
+        except ProviderError as error:
+            await self._fail(error, error.error_type, error)
+        except Exception as error:
+            logger.exception("answering failed")
+            await self._fail(InternalError(), "internal_error", error)
+
+    async def _pass_on(self) -> None:
+        turn, answer = self._turn, self._answer
+        async with aclosing(turn.entry.provider.stream(turn.request)) as events:
+            async for event in events:
+                match event:
+                    case TextDelta(text):
+                        answer.received(text)
+                        await self._outlet.delta(text)
+                        if turn.request.stream:
+                            self._sent()
+                    case Completed():
+                        await self._complete(event)
+                        return
+        raise ProviderError("broken_stream", 502, "The model's answer has no end.")
+
+    async def _complete(self, end: Completed) -> None:
+        self._answer.completed(
+            finish_reason=end.finish_reason,
+            usage=end.usage,
+            response_id=end.response_id,
+            response_model=end.response_model,
+        )
+        await self._outlet.completed(self._ending(end.finish_reason))
+        self._sent()
+
+    def _sent(self) -> None:
+        self.answered = True
+        self._answer.sent()
+
+    async def _fail(self, error: ServiceError, error_type: str, cause: Exception) -> None:
+        self._answer.failed(error_type, cause)
+        with suppress(ClientGone):
+            await self._outlet.failed(error, self._answer.trace_id)
+
+    def _ending(self, finish_reason: str) -> Ending:
+        return Ending(
+            model=self._turn.entry.model,
+            finish_reason=finish_reason,
+            usage=self._answer.usage,
+            cost=self._answer.cost,
+            seconds=time.perf_counter() - self._turn.started,
+            trace_id=self._answer.trace_id,
+        )
+
+
+def _recorded(turn: Turn) -> ModelRequest:
+    request, provider = turn.request, turn.entry.provider
+    address, port = provider.server or (None, None)
+    return ModelRequest(
+        provider=provider.name,
+        model=turn.entry.model,
+        in_process=provider.in_process,
+        stream=request.stream,
+        server_address=address,
+        server_port=port,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        frequency_penalty=request.frequency_penalty,
+        presence_penalty=request.presence_penalty,
+        max_tokens=request.token_limit,
+        seed=request.seed,
+        stop=tuple(request.stop),
+        conversation_id=turn.conversation_id,
+        messages=request.texts(),
+    )

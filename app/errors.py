@@ -1,0 +1,95 @@
+"""Our exceptions, and the one place that turns them into an answer: OpenAI's error shape.
+
+    {"error": {"message", "type", "param", "code", "trace_id"}}
+
+`code` is stable, and the same word is `error.type` in telemetry.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+
+class ServiceError(Exception):
+    """An error that a client may be told of; the class says the rest."""
+
+    status = 500
+    type = "server_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        param: str | None = None,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.param = param
+        self.status = status or self.status
+        self.headers = dict(headers or {})
+
+    def body(self, trace_id: str) -> dict[str, Any]:
+        """The JSON shape, the same on every route."""
+        return {
+            "error": {
+                "message": self.message,
+                "type": self.type,
+                "param": self.param,
+                "code": self.code,
+                "trace_id": trace_id,
+            }
+        }
+
+    def to_response(self, trace_id: str) -> JSONResponse:
+        """The error as an HTTP answer."""
+        return JSONResponse(self.body(trace_id), self.status, self.headers)
+
+    def to_socket_message(self, trace_id: str) -> dict[str, Any]:
+        """The error as a WebSocket message: `trace_id` also where `done` has it."""
+        return {"type": "error", **self.body(trace_id), "trace_id": trace_id}
+
+
+class InvalidRequest(ServiceError):
+    """The client can mend it: what was wrong stands in the message, where in `param`."""
+
+    status = 400
+    type = "invalid_request_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "invalid_request",
+        param: str | None = None,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, code=code, param=param, status=status, headers=headers)
+
+
+class ModelNotFound(InvalidRequest):
+    """No such model here."""
+
+    status = 404
+
+    def __init__(self, model: str, served: list[str]) -> None:
+        super().__init__(
+            f"The model '{model}' does not exist here. There are: {', '.join(served)}.",
+            code="model_not_found",
+            param="model",
+        )
+
+
+class InternalError(ServiceError):
+    """Our bug: the client learns nothing of it but where to look."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The service failed on this request. Its trace id leads to the reason.",
+            code="internal_error",
+        )

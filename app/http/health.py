@@ -1,0 +1,23 @@
+"""GET /healthz and /readyz."""
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from app.errors import ServiceError
+
+
+class Health:
+    """Alive as soon as it answers; ready from the end of its start until its shutdown."""
+
+    def __init__(self) -> None:
+        self.ready = False
+
+    async def healthz(self, request: Request) -> JSONResponse:
+        """The process answers."""
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(self, request: Request) -> JSONResponse:
+        """The service takes requests; 503 when not."""
+        if not self.ready:
+            raise ServiceError("The service is not ready.", code="not_ready", status=503)
+        return JSONResponse({"status": "ready"})

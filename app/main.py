@@ -1,0 +1,84 @@
+"""Puts the application together: routes, middleware, lifespan; no logic."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+
+from app.chat.catalog import Catalog, build_catalog
+from app.errors import ServiceError
+from app.http.completions import Completions
+from app.http.failures import CatchAll, answer_error
+from app.http.health import Health
+from app.http.models import Models
+from app.http.page import page
+from app.http.socket import ChatSocket
+from app.settings import Settings
+from app.telemetry.instrument import Telemetry, instrument
+from app.telemetry.setup import Providers
+
+
+def create_app(
+    settings: Settings, *, providers: Providers | None = None, shutdown_with_app: bool = True
+) -> Starlette:
+    """The service, instrumented.
+
+    `providers` stand, in tests, for those that export. Where `shutdown_with_app` is False, the
+    caller ends `app.state.telemetry`.
+    """
+    catalog = build_catalog(settings)
+    health = Health()
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        health.ready = True
+        yield
+        health.ready = False
+        await catalog.close()
+
+    app = Starlette(
+        middleware=_middleware(settings),
+        exception_handlers={HTTPException: answer_error, ServiceError: answer_error},
+        lifespan=lifespan,
+    )
+    telemetry = instrument(
+        app, settings.telemetry(), providers=providers, shutdown_with_app=shutdown_with_app
+    )
+    app.router.routes.extend(_routes(settings, catalog, telemetry, health))
+    return app
+
+
+def _middleware(settings: Settings) -> list[Middleware]:
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=settings.frontend_url,
+            allow_methods=("GET", "POST"),
+            # The exact origins are the gate; clients bring headers of their own.
+            allow_headers=("*",),
+            allow_credentials=True,
+            expose_headers=("x-trace-id", "retry-after"),
+        ),
+        Middleware(CatchAll),
+    ]
+
+
+def _routes(
+    settings: Settings, catalog: Catalog, telemetry: Telemetry, health: Health
+) -> list[BaseRoute]:
+    completions = Completions(settings, catalog, telemetry)
+    models = Models(catalog)
+    return [
+        Route("/", page),
+        Route("/healthz", health.healthz),
+        Route("/readyz", health.readyz),
+        Route("/v1/models", models.list),
+        # Names of models may have slashes in them.
+        Route("/v1/models/{model:path}", models.retrieve),
+        Route("/v1/chat/completions", completions.create, methods=["POST"]),
+        WebSocketRoute("/ws/chat", ChatSocket(settings, catalog, telemetry).serve),
+    ]

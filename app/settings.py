@@ -1,0 +1,326 @@
+"""The environment, read once into one frozen settings object; no other module reads it."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from app.telemetry.prices import PriceTable
+from app.telemetry.setup import TelemetrySettings
+
+VERSION = "0.1.0"
+SIMULATED_MODEL = "simulated-1"
+OPENAI_URL = "https://api.openai.com/v1"
+
+
+class SettingsError(ValueError):
+    """What is wrong with the environment; `problems` has a line for each variable."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def _setting(
+    default: Any,
+    variable: str,
+    sentence: str,
+    accepts: str,
+    *,
+    gt: float | None = None,
+    ge: float | None = None,
+    le: float | None = None,
+) -> Any:
+    return Field(
+        default,
+        validation_alias=variable,
+        description=sentence,
+        json_schema_extra={"accepts": accepts},
+        gt=gt,
+        ge=ge,
+        le=le,
+    )
+
+
+def _split(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+CommaList = Annotated[tuple[str, ...], BeforeValidator(_split)]
+LogLevel = Annotated[
+    Literal["TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL"],
+    BeforeValidator(_upper),
+]
+ContentCapture = Annotated[
+    Literal["NO_CONTENT", "SPAN_ONLY", "EVENT_ONLY", "SPAN_AND_EVENT", "TRUE", "FALSE"],
+    BeforeValidator(_upper),
+]
+_SECONDS = "a number of seconds, 0 or more"
+_RATE = "a number from 0 (never) to 1 (always)"
+_MILLISECONDS = "a whole number of milliseconds, 1 or more"
+
+
+class Settings(BaseSettings):
+    """All settings of the service: default, variable, meaning, and what is accepted.
+
+    A field that depends on another stands below it, so that each problem is told at its own.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True, validate_by_name=True, extra="forbid", allow_inf_nan=False
+    )
+
+    host: str = _setting("127.0.0.1", "HOST", "Address to listen on.", "an address or host name")
+    port: int = _setting(
+        3000, "PORT", "Port to listen on; 0 takes a free one.",
+        "a whole number from 0 to 65535", ge=0, le=65535,
+    )  # fmt: skip
+    frontend_url: CommaList = _setting(
+        (), "FRONTEND_URL",
+        "Web origins, besides our own, that may use the service from a browser, with credentials.",
+        "a comma list of exact origins, scheme://host[:port] as a browser sends them: http or "
+        "https, no path, no default port, no *",
+    )  # fmt: skip
+    log_level: LogLevel = _setting(
+        "INFO", "LOG_LEVEL", "Least level that is logged.",
+        "TRACE, DEBUG, INFO, SUCCESS, WARNING, ERROR or CRITICAL",
+    )  # fmt: skip
+    max_body_bytes: int = _setting(
+        1_048_576, "MAX_BODY_BYTES", "Largest request body and WebSocket message, in bytes.",
+        "a whole number, 1024 or more", ge=1024,
+    )  # fmt: skip
+    max_message_chars: int = _setting(
+        100_000, "MAX_MESSAGE_CHARS", "Longest single message of a conversation, in characters.",
+        "a whole number, 1 or more", ge=1,
+    )  # fmt: skip
+    history_messages: int = _setting(
+        40, "HISTORY_MESSAGES",
+        "Messages, in whole turns, that a WebSocket connection remembers; 0: none.",
+        "a whole number, 0 or more", ge=0,
+    )  # fmt: skip
+
+    openai_base_url: str | None = _setting(
+        None, "OPENAI_BASE_URL",
+        f"Base URL of an OpenAI-compatible endpoint; OpenAI's own ({OPENAI_URL}) unless set.",
+        "an http or https URL",
+    )  # fmt: skip
+    openai_api_key: SecretStr | None = _setting(
+        None,
+        "OPENAI_API_KEY",
+        "Key for that endpoint; many local ones want none.",
+        "a key of printable ASCII characters without blanks",
+    )
+    openai_models: CommaList = _setting(
+        (), "OPENAI_MODELS",
+        "Models asked of that endpoint; unset: it is not used. They win over a simulated model "
+        "of the same name.",
+        "a comma list of model names, together with OPENAI_API_KEY or OPENAI_BASE_URL",
+    )  # fmt: skip
+    openai_timeout_seconds: float = _setting(
+        60.0, "OPENAI_TIMEOUT_SECONDS", "Longest silence of that endpoint, in seconds.",
+        "a number of seconds above 0", gt=0,
+    )  # fmt: skip
+    openai_connect_timeout_seconds: float = _setting(
+        5.0, "OPENAI_CONNECT_TIMEOUT_SECONDS", "Longest wait for a connection to it, in seconds.",
+        "a number of seconds above 0", gt=0,
+    )  # fmt: skip
+    openai_max_retries: int = _setting(
+        2, "OPENAI_MAX_RETRIES", "Further tries of a call that failed before its first token.",
+        "a whole number from 0 to 10", ge=0, le=10,
+    )  # fmt: skip
+    default_model: str | None = _setting(
+        None, "DEFAULT_MODEL",
+        f"Model of a request that names none; unset: the first of OPENAI_MODELS, "
+        f"else {SIMULATED_MODEL}.",
+        f"one of OPENAI_MODELS, or {SIMULATED_MODEL}",
+    )  # fmt: skip
+
+    simulated_tokens_per_second: float = _setting(
+        80.0, "SIMULATED_TOKENS_PER_SECOND", "Speed of the simulated model; 0: no pause at all.",
+        "a number, 0 or more", ge=0,
+    )  # fmt: skip
+    simulated_first_token_seconds: float = _setting(
+        0.2, "SIMULATED_FIRST_TOKEN_SECONDS", "Wait before its first token.", _SECONDS, ge=0
+    )
+    simulated_answer_tokens: int = _setting(
+        60, "SIMULATED_ANSWER_TOKENS",
+        "Length of its answers in tokens (words); each has between half and one and a half of it.",
+        "a whole number, 1 or more", ge=1,
+    )  # fmt: skip
+    simulated_error_rate: float = _setting(
+        0.0, "SIMULATED_ERROR_RATE", "Share of its answers that fail.", _RATE, ge=0, le=1
+    )
+    simulated_stall_rate: float = _setting(
+        0.0, "SIMULATED_STALL_RATE", "Share of its answers that stall once.", _RATE, ge=0, le=1
+    )
+    simulated_stall_seconds: float = _setting(
+        5.0, "SIMULATED_STALL_SECONDS", "Length of such a stall.", _SECONDS, ge=0
+    )
+    simulated_seed: int = _setting(
+        1, "SIMULATED_SEED", "Same seed and same messages: same words.", "a whole number"
+    )
+
+    prices_file: Path | None = _setting(
+        None, "PRICES_FILE",
+        "Price table in place of the shipped one (app/telemetry/prices.json).",
+        'a JSON file, {"model": {"prompt": USD, "completion": USD}}, each for a million tokens',
+    )  # fmt: skip
+    otel_service_name: str = _setting(
+        "chatscope", "OTEL_SERVICE_NAME", "Name of the service on all telemetry.", "a name"
+    )
+    otel_bsp_schedule_delay: int = _setting(
+        200, "OTEL_BSP_SCHEDULE_DELAY", "Spans leave this often, in ms.", _MILLISECONDS, ge=1
+    )
+    otel_blrp_schedule_delay: int = _setting(
+        200, "OTEL_BLRP_SCHEDULE_DELAY", "Logs leave this often, in ms.", _MILLISECONDS, ge=1
+    )
+    otel_metric_export_interval: int = _setting(
+        1000, "OTEL_METRIC_EXPORT_INTERVAL", "Metrics leave this often, in ms.",
+        _MILLISECONDS, ge=1,
+    )  # fmt: skip
+    otel_sdk_disabled: bool = _setting(
+        False, "OTEL_SDK_DISABLED", "Switches telemetry off, in the SDK itself.", "true or false"
+    )
+    content_capture: ContentCapture = _setting(
+        "NO_CONTENT", "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT",
+        "Whether spans carry the text of prompts and answers: SPAN_ONLY, SPAN_AND_EVENT or true. "
+        "There are no content events, so EVENT_ONLY captures nothing.",
+        "NO_CONTENT, SPAN_ONLY, EVENT_ONLY, SPAN_AND_EVENT, true or false",
+    )  # fmt: skip
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what is handed in: a test's settings never depend on its machine."""
+        return (init_settings,)
+
+    @field_validator("frontend_url")
+    @classmethod
+    def _exact_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not _is_origin(origin):
+                raise ValueError(f"{origin!r} is not an exact origin")
+        return tuple(origin.lower() for origin in origins)
+
+    @field_validator("openai_base_url")
+    @classmethod
+    def _web_url(cls, url: str | None) -> str | None:
+        if url is not None:
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError("not a web address")
+        return url
+
+    @field_validator("openai_api_key")
+    @classmethod
+    def _fits_a_header(cls, key: SecretStr | None) -> SecretStr | None:
+        text = key.get_secret_value() if key else "-"
+        if not (text.isascii() and text.isprintable()) or " " in text:
+            raise ValueError("it cannot stand in a header")
+        return key
+
+    @field_validator("openai_models")
+    @classmethod
+    def _reachable(cls, models: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        needed = ("openai_api_key", "openai_base_url")
+        if models and all(info.data.get(name, "wrong too") is None for name in needed):
+            raise ValueError("neither OPENAI_API_KEY nor OPENAI_BASE_URL is set")
+        return models
+
+    @field_validator("default_model")
+    @classmethod
+    def _served(cls, model: str | None, info: ValidationInfo) -> str | None:
+        if model and "openai_models" in info.data:
+            models = (*info.data["openai_models"], SIMULATED_MODEL)
+            if model not in models:
+                raise ValueError(f"not served here; there are {', '.join(models)}")
+        return model
+
+    @field_validator("prices_file")
+    @classmethod
+    def _readable(cls, path: Path | None) -> Path | None:
+        PriceTable.load(path)
+        return path
+
+    @property
+    def model(self) -> str:
+        """The model of a request that names none."""
+        return self.default_model or (*self.openai_models, SIMULATED_MODEL)[0]
+
+    def telemetry(self) -> TelemetrySettings:
+        """What telemetry wants to know; the exporters read OTEL_EXPORTER_OTLP_* themselves."""
+        return TelemetrySettings(
+            service_name=self.otel_service_name,
+            service_version=VERSION,
+            span_delay_ms=self.otel_bsp_schedule_delay,
+            log_delay_ms=self.otel_blrp_schedule_delay,
+            metric_interval_ms=self.otel_metric_export_interval,
+            capture_content=self.content_capture in ("SPAN_ONLY", "SPAN_AND_EVENT", "TRUE"),
+            log_level=self.log_level,
+            known_models=frozenset((*self.openai_models, SIMULATED_MODEL)),
+            prices=PriceTable.load(self.prices_file),
+        )
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> Self:
+        """Settings from a mapping; unset and empty mean the same. Raises SettingsError."""
+        variables = [str(field.validation_alias) for field in cls.model_fields.values()]
+        set_ones = {name: value for name in variables if (value := environ.get(name, "").strip())}
+        try:
+            return cls.model_validate(set_ones)
+        except ValidationError as error:
+            problems = [_explain(cls, set_ones, problem) for problem in error.errors()]
+            raise SettingsError(problems) from None
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings of this process, or of a mapping in its place. Raises SettingsError."""
+    return Settings.read(os.environ if environ is None else environ)
+
+
+def _is_origin(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        default_port = {"http": 80, "https": 443}[parts.scheme]
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        port = f":{parts.port}" if parts.port is not None else ""
+    except (KeyError, ValueError):
+        return False
+    exact = text.lower() == f"{parts.scheme}://{host}{port}"
+    return exact and parts.port != default_port and "*" not in text
+
+
+def _explain(settings: type[Settings], environ: Mapping[str, str], problem: ErrorDetails) -> str:
+    """One line: the variable, the value given, why not, and what is accepted."""
+    variable = str(problem["loc"][0])
+    field = next(f for f in settings.model_fields.values() if f.validation_alias == variable)
+    extra = field.json_schema_extra
+    accepts = extra["accepts"] if isinstance(extra, dict) else ""
+    secret = field.annotation == SecretStr | None
+    value = "***" if secret else environ[variable]
+    reason = f" ({problem['ctx']['error']})" if problem["type"] == "value_error" else ""
+    return f"{variable}={value} is not accepted{reason}: give {accepts}"
