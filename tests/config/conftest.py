@@ -1,0 +1,53 @@
+"""The facts every configuration is filled with, and the programs that judge them."""
+
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from stack.facts import load
+from stack.machine import MachineError
+from stack.parts import binary_path
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def stack_env() -> dict[str, str]:
+    """The environment that each part of the stack gets."""
+    return load()
+
+
+@pytest.fixture(scope="session")
+def binary() -> Callable[[str], Path]:
+    """The built program of that name; the test is skipped where there is none."""
+
+    def found(name: str) -> Path:
+        try:
+            path = binary_path(name)
+        except MachineError as lacking:
+            pytest.skip(f"{name} is not built: {lacking}")
+        if not path.is_file():
+            pytest.skip(f"{name} is not built")
+        return path
+
+    return found
+
+
+@pytest.fixture
+def run(binary: Callable[[str], Path], stack_env: Mapping[str, str], tmp_path: Path) -> Run:
+    """Runs a built program to its end, in an empty directory, with the stack's environment."""
+
+    def ran(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [binary(name), *arguments],
+            cwd=tmp_path,
+            env={**stack_env, "DATA_DIR": str(tmp_path / "data")},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return ran

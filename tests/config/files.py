@@ -1,0 +1,59 @@
+"""The configuration files as data, and what all of them are asked."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stack.facts import ROOT
+
+COLLECTOR = ROOT / "otel-collector-config.yaml"
+MANIFEST = ROOT / "stack" / "collector" / "manifest.yaml"
+LOKI = ROOT / "loki" / "loki.yaml"
+TEMPO = ROOT / "tempo" / "tempo.yaml"
+PROMETHEUS = ROOT / "prometheus" / "prometheus.yml"
+PROCESSES = ROOT / "stack" / "process-compose.yaml"
+
+_VARIABLE = re.compile(r"\$\{(?:env:)?([^}]*)\}")
+_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+|localhost|::|:\d{2,5}(/|$)")
+
+
+def parsed(path: Path) -> Any:
+    """The file's content as plain data."""
+    return yaml.safe_load(path.read_text())
+
+
+def variables(path: Path) -> set[str]:
+    """Every name that is expanded, in comments too: Loki and Tempo expand there as well."""
+    return set(_VARIABLE.findall(path.read_text()))
+
+
+def literal_addresses(path: Path) -> list[str]:
+    """Each value that spells out a host or a port instead of naming a fact."""
+    return [
+        f"{key}: {value}"
+        for key, value in _scalars(parsed(path), "")
+        if _ADDRESS.search(value) or (key.endswith("port") and value.isdigit())
+    ]
+
+
+def broken_copy(path: Path, directory: Path, old: str, new: str) -> Path:
+    """A copy with the first `old` replaced by `new`."""
+    text = path.read_text()
+    assert old in text
+    copy = directory / path.name
+    copy.write_text(text.replace(old, new, 1))
+    return copy
+
+
+def _scalars(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _scalars(inner, str(name))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _scalars(inner, key)
+    else:
+        yield key, str(value)

@@ -1,0 +1,101 @@
+"""The Collector's configuration: what flows where, and what guards it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.config.conftest import Run
+from tests.config.files import COLLECTOR, MANIFEST, broken_copy, literal_addresses, parsed
+from tests.config.files import variables as variables_of
+
+KINDS = ("receivers", "processors", "connectors", "exporters", "extensions")
+# The id of each module's component. Other spellings are accepted, with a warning at each start.
+IDS = {
+    "otlpreceiver": "otlp",
+    "hostmetricsreceiver": "host_metrics",
+    "memorylimiterprocessor": "memory_limiter",
+    "transformprocessor": "transform",
+    "spanmetricsconnector": "span_metrics",
+    "servicegraphconnector": "service_graph",
+    "otlpexporter": "otlp_grpc",
+    "otlphttpexporter": "otlp_http",
+    "prometheusexporter": "prometheus",
+    "prometheusremotewriteexporter": "prometheus_remote_write",
+    "healthcheckextension": "health_check",
+}
+
+
+@pytest.fixture(scope="module")
+def config() -> Any:
+    return parsed(COLLECTOR)
+
+
+def used(config: Any, kind: str) -> set[str]:
+    """The ids of that kind that stand in a pipeline, or among the extensions."""
+    if kind == "extensions":
+        return set(config["service"]["extensions"])
+    places = ("receivers", "exporters") if kind == "connectors" else (kind,)
+    pipelines = config["service"]["pipelines"].values()
+    return {name for pipeline in pipelines for place in places for name in pipeline[place]}
+
+
+def test_memory_limiter_stands_first_in_every_pipeline(config: Any) -> None:
+    firsts = {
+        name: pipeline["processors"][0] for name, pipeline in config["service"]["pipelines"].items()
+    }
+    assert set(firsts.values()) == {"memory_limiter"}, firsts
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_everything_defined_is_used(config: Any, kind: str) -> None:
+    assert set(config[kind]) <= used(config, kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_components_are_those_of_the_manifest_by_their_present_names(
+    config: Any, kind: str
+) -> None:
+    modules = [entry["gomod"].split()[0].rpartition("/")[2] for entry in parsed(MANIFEST)[kind]]
+    assert {name.partition("/")[0] for name in config[kind]} == {IDS[module] for module in modules}
+
+
+def test_app_metrics_alone_are_offered_to_those_who_scrape(config: Any) -> None:
+    pipelines = config["service"]["pipelines"]
+    offering = {name for name, flow in pipelines.items() if "prometheus" in flow["exporters"]}
+    assert offering == {"metrics/app"}
+
+
+def test_scraped_and_written_metrics_are_named_alike(config: Any) -> None:
+    scraped, written = (
+        config["exporters"][name] for name in ("prometheus", "prometheus_remote_write")
+    )
+    assert scraped["translation_strategy"] == written["translation_strategy"]
+    assert scraped["without_scope_info"] is written["disable_scope_info"] is True
+
+
+def test_span_metrics_are_bounded_and_survive_a_restart(config: Any) -> None:
+    connector = config["connectors"]["span_metrics"]
+    assert connector["aggregation_cardinality_limit"] > 0
+    assert "collector.instance.id" in connector["exclude_dimensions"]
+    assert connector["resource_metrics_key_attributes"] == ["service.name"]
+
+
+def test_every_variable_is_a_fact_of_the_stack(stack_env: dict[str, str]) -> None:
+    assert variables_of(COLLECTOR) <= set(stack_env)
+
+
+def test_no_address_or_port_is_spelled_out() -> None:
+    assert literal_addresses(COLLECTOR) == []
+
+
+def test_the_collector_accepts_it(run: Run) -> None:
+    judged = run("otelcol", "validate", f"--config={COLLECTOR}")
+    assert judged.returncode == 0, judged.stderr
+
+
+def test_the_collector_refuses_an_unknown_key(run: Run, tmp_path: Path) -> None:
+    broken = broken_copy(COLLECTOR, tmp_path, "limit_mib:", "limit_mb:")
+    judged = run("otelcol", "validate", f"--config={broken}")
+    assert judged.returncode != 0
+    assert "limit_mb" in judged.stderr

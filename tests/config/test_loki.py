@@ -1,0 +1,59 @@
+"""Loki's configuration: what it keeps, how long, and under which labels."""
+
+from pathlib import Path
+
+from tests.config.conftest import Run
+from tests.config.files import LOKI, broken_copy, literal_addresses, parsed, variables
+
+FLAGS = ("-config.expand-env=true", "-verify-config")
+
+
+def test_retention_is_the_one_setting_and_really_deletes() -> None:
+    config = parsed(LOKI)
+    assert config["limits_config"]["retention_period"] == "${RETENTION}"
+    assert config["compactor"]["retention_enabled"] is True
+    assert config["compactor"]["delete_request_store"] == "filesystem"
+
+
+def test_only_service_and_environment_become_labels() -> None:
+    limits = parsed(LOKI)["limits_config"]
+    assert limits["otlp_config"]["resource_attributes"] == {
+        "ignore_defaults": True,
+        "attributes_config": [
+            {
+                "action": "index_label",
+                "attributes": ["service.name", "deployment.environment.name"],
+            }
+        ],
+    }
+    assert limits["shard_streams"]["enabled"] is False
+
+
+def test_one_stream_may_use_the_whole_rate() -> None:
+    limits = parsed(LOKI)["limits_config"]
+    assert limits["per_stream_rate_limit"] == f"{limits['ingestion_rate_mb']}MB"
+    assert limits["per_stream_rate_limit_burst"] == f"{limits['ingestion_burst_size_mb']}MB"
+
+
+def test_nothing_is_reported_to_its_makers() -> None:
+    assert parsed(LOKI)["analytics"]["reporting_enabled"] is False
+
+
+def test_every_variable_is_a_fact_of_the_stack(stack_env: dict[str, str]) -> None:
+    assert variables(LOKI) <= set(stack_env)
+
+
+def test_no_address_or_port_is_spelled_out() -> None:
+    assert literal_addresses(LOKI) == []
+
+
+def test_loki_accepts_it(run: Run) -> None:
+    judged = run("loki", f"-config.file={LOKI}", *FLAGS)
+    assert judged.returncode == 0, judged.stderr
+
+
+def test_loki_refuses_an_unknown_key(run: Run, tmp_path: Path) -> None:
+    broken = broken_copy(LOKI, tmp_path, "retention_period:", "retention_time:")
+    judged = run("loki", f"-config.file={broken}", *FLAGS)
+    assert judged.returncode != 0
+    assert "retention_time" in judged.stderr

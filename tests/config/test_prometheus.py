@@ -1,0 +1,56 @@
+"""Prometheus's configuration, and the flags it needs because it expands no variables."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+from tests.config.conftest import Run
+from tests.config.files import PROCESSES, PROMETHEUS, broken_copy, literal_addresses, parsed
+from tests.config.files import variables as variables_of
+
+
+def laid_out(directory: Path, config: Path) -> Path:
+    """The file beside its targets, as it is when it runs."""
+    targets = [{"targets": ["127.0.0.1:1"], "labels": {"job": "loki"}}]
+    (directory / "targets").mkdir()
+    (directory / "targets" / "stack.json").write_text(json.dumps(targets))
+    if config.parent != directory:
+        shutil.copy(config, directory)
+    return directory / config.name
+
+
+def test_it_is_started_with_the_flags_it_asks_for() -> None:
+    asked = re.findall(r"^# +(--[^ ]+)$", PROMETHEUS.read_text(), re.MULTILINE)
+    started = parsed(PROCESSES)["processes"]["prometheus"]["entrypoint"]
+    assert "--storage.tsdb.retention.time=${RETENTION}" in asked
+    assert set(asked) <= set(started)
+
+
+def test_a_retried_sample_is_not_too_late() -> None:
+    assert parsed(PROMETHEUS)["storage"]["tsdb"]["out_of_order_time_window"] == "10m"
+
+
+def test_rules_are_loaded_and_their_tests_are_not() -> None:
+    assert parsed(PROMETHEUS)["rule_files"] == ["rules/*.rules.yaml"]
+
+
+def test_every_variable_is_a_fact_of_the_stack(stack_env: dict[str, str]) -> None:
+    assert variables_of(PROMETHEUS) <= set(stack_env)
+
+
+def test_no_address_or_port_is_spelled_out() -> None:
+    assert literal_addresses(PROMETHEUS) == []
+
+
+def test_prometheus_accepts_it(run: Run, tmp_path: Path) -> None:
+    judged = run("promtool", "check", "config", laid_out(tmp_path, PROMETHEUS))
+    assert judged.returncode == 0, judged.stderr
+    assert "WARNING" not in judged.stdout + judged.stderr
+
+
+def test_prometheus_refuses_an_unknown_key(run: Run, tmp_path: Path) -> None:
+    broken = broken_copy(PROMETHEUS, tmp_path, "max_exemplars:", "exemplars_max:")
+    judged = run("promtool", "check", "config", laid_out(tmp_path, broken))
+    assert judged.returncode != 0
+    assert "exemplars_max" in judged.stdout + judged.stderr

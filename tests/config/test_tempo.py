@@ -1,0 +1,53 @@
+"""Tempo's configuration: what it keeps, how long, and what it must not throw away."""
+
+from pathlib import Path
+
+from tests.config.conftest import Run
+from tests.config.files import TEMPO, broken_copy, literal_addresses, parsed, variables
+
+FLAGS = ("-config.expand-env=true", "-config.verify=true")
+
+
+def test_retention_is_the_one_setting() -> None:
+    assert parsed(TEMPO)["compactor"]["compaction"]["block_retention"] == "${RETENTION}"
+
+
+def test_live_traces_are_not_limited() -> None:
+    ingestion = parsed(TEMPO)["overrides"]["defaults"]["ingestion"]
+    assert ingestion["max_traces_per_user"] == 0
+
+
+def test_spans_are_on_disk_within_a_second() -> None:
+    ingester = parsed(TEMPO)["ingester"]
+    assert ingester["trace_idle_period"] == ingester["flush_check_period"] == "500ms"
+
+
+def test_its_generator_serves_traceql_metrics_and_nothing_else() -> None:
+    config = parsed(TEMPO)
+    generator = config["overrides"]["defaults"]["metrics_generator"]
+    assert generator == {"processors": ["local-blocks"]}
+    assert "remote_write" not in config["metrics_generator"]["storage"]
+
+
+def test_nothing_is_reported_to_its_makers() -> None:
+    assert parsed(TEMPO)["usage_report"]["reporting_enabled"] is False
+
+
+def test_every_variable_is_a_fact_of_the_stack(stack_env: dict[str, str]) -> None:
+    assert variables(TEMPO) <= set(stack_env)
+
+
+def test_no_address_or_port_is_spelled_out() -> None:
+    assert literal_addresses(TEMPO) == []
+
+
+def test_tempo_accepts_it_without_a_warning(run: Run) -> None:
+    judged = run("tempo", f"-config.file={TEMPO}", *FLAGS)
+    assert judged.returncode == 0, judged.stderr
+
+
+def test_tempo_refuses_an_unknown_key(run: Run, tmp_path: Path) -> None:
+    broken = broken_copy(TEMPO, tmp_path, "block_retention:", "block_lifetime:")
+    judged = run("tempo", f"-config.file={broken}", *FLAGS)
+    assert judged.returncode != 0
+    assert "block_lifetime" in judged.stderr
