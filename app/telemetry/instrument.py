@@ -18,6 +18,7 @@ from .logs import start_logging
 from .model_request import ModelRequest
 from .runtime import observe_process, watch_event_loop
 from .setup import SCOPE, Providers, TelemetrySettings, build_providers
+from .stdlib_logs import hide_access_lines
 from .tracing import use_tracer
 from .websocket import WebSocketTelemetry
 
@@ -61,7 +62,7 @@ class Telemetry:
     providers: Providers
 
     def __init__(self, settings: TelemetrySettings, providers: Providers | None) -> None:
-        self._settings = settings
+        self.settings = settings
         self._given = providers
         self._stop_logging: Callable[[], None] | None = None
 
@@ -69,7 +70,7 @@ class Telemetry:
         """Build the exporters and everything that records to them; a second call does nothing."""
         if self._stop_logging is not None:
             return
-        settings = self._settings
+        settings = self.settings
         os.environ.setdefault(*_STABLE_HTTP)
         self.providers = self._given or _global(build_providers(settings))
         version = settings.service_version
@@ -77,6 +78,7 @@ class Telemetry:
         self.meter = self.providers.meter_provider.get_meter(SCOPE, version)
         self.instruments = Instruments(self.meter, settings.known_models)
         observe_process(self.meter)
+        hide_access_lines(settings.quiet_paths)
         self._stop_logging = start_logging(self.providers.logger_provider, settings.log_level)
 
     def start_answer(self, request: ModelRequest, *, started: float) -> Answer:
@@ -86,8 +88,8 @@ class Telemetry:
             started=started,
             tracer=self.tracer,
             instruments=self.instruments,
-            prices=self._settings.prices,
-            capture_content=self._settings.capture_content,
+            prices=self.settings.prices,
+            capture_content=self.settings.capture_content,
         )
 
     def shutdown(self) -> bool:
@@ -108,6 +110,7 @@ class _Outermost:
         self._app = app
         self._telemetry = telemetry
         self._shutdown_with_app = shutdown_with_app
+        self._quiet_paths = telemetry.settings.quiet_paths
         self._http = HttpTelemetry(app, starlette.routes, telemetry.providers)
         self._websocket = WebSocketTelemetry(
             app, starlette.routes, telemetry.tracer, telemetry.instruments
@@ -116,6 +119,9 @@ class _Outermost:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
+            return
+        if scope["path"] in self._quiet_paths:
+            await self._app(scope, receive, send)
             return
         use_tracer(self._telemetry.tracer)
         handler = self._http if scope["type"] == "http" else self._websocket

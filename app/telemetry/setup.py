@@ -39,6 +39,8 @@ class TelemetrySettings:
     capture_content: bool = False
     log_level: str = "INFO"
     known_models: frozenset[str] = frozenset()
+    # Paths that health checks ask every few seconds: no span, no metric, no access line.
+    quiet_paths: frozenset[str] = frozenset({"/healthz", "/readyz"})
     prices: PriceTable = field(default_factory=PriceTable.load)
 
 

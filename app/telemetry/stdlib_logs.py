@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +15,13 @@ if TYPE_CHECKING:
     from loguru import Record
 
 _LEVELS: Final = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
-_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+# The last is uvicorn's: the same message once more, painted.
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message",
+    "asctime",
+    "taskName",
+    "color_message",
+}
 # uvicorn's access lines: (client, method, path with query, HTTP version, status).
 _ACCESS_LOGGER: Final = "uvicorn.access"
 _ACCESS_ARGUMENTS: Final = 5
@@ -53,13 +60,29 @@ def set_stdlib_level(level: int) -> None:
     logging.getLogger().setLevel(level)
 
 
-def _content(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
+def hide_access_lines(paths: Collection[str]) -> None:
+    """Drop uvicorn's access lines of `paths`: a probe every few seconds tells nobody anything."""
+
+    def shown(record: logging.LogRecord) -> bool:
+        arguments = _access_arguments(record)
+        return arguments is None or _path(arguments[2]) not in paths
+
+    logging.getLogger(_ACCESS_LOGGER).addFilter(shown)
+
+
+def _access_arguments(record: logging.LogRecord) -> tuple[Any, ...] | None:
     arguments = record.args
-    if (
-        record.name == _ACCESS_LOGGER
-        and isinstance(arguments, tuple)
-        and len(arguments) == _ACCESS_ARGUMENTS
-    ):
+    if record.name == _ACCESS_LOGGER and isinstance(arguments, tuple):
+        return arguments if len(arguments) == _ACCESS_ARGUMENTS else None
+    return None
+
+
+def _path(target: object) -> str:
+    return str(target).partition("?")[0]
+
+
+def _content(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
+    if arguments := _access_arguments(record):
         return _access(arguments)
     extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
     return record.getMessage(), extra
@@ -68,7 +91,7 @@ def _content(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
 def _access(arguments: tuple[Any, ...]) -> tuple[str, dict[str, Any]]:
     """An access line without its query, which may hold what nobody should read."""
     client, method, target, version, status = arguments
-    path = str(target).partition("?")[0]
+    path = _path(target)
     extra = {
         names.CLIENT_ADDRESS: str(client).rpartition(":")[0],
         names.HTTP_REQUEST_METHOD: method,

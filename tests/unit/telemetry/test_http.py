@@ -43,6 +43,7 @@ def _application() -> Starlette:
         routes=[
             Route("/items/{id}", _item),
             Route("/query", _query),
+            Route("/healthz", _query),
             Route("/stream", _stream),
             Route("/broken", _broken),
             Mount("/api", routes=nested),
@@ -149,3 +150,9 @@ def test_two_applications_in_one_process_do_not_mix(memory: Memory, client: Test
         other_client.get("/items/2")
     assert [span.name for span in memory.spans] == ["look up", "GET /items/{id}"]
     assert [span.name for span in other_memory.spans] == ["look up", "GET /items/{id}"]
+
+
+def test_health_check_makes_no_span_and_no_metric(client: TestClient, memory: Memory) -> None:
+    assert client.get("/healthz").status_code == 200
+    assert memory.spans == ()
+    assert memory.points("http.server.request.duration") == []

@@ -11,6 +11,7 @@ from loguru import logger
 from opentelemetry._logs import SeverityNumber
 
 from app.telemetry.logs import severity, start_logging
+from app.telemetry.stdlib_logs import hide_access_lines
 from tests.memory import Memory
 
 
@@ -128,6 +129,20 @@ def test_access_line_is_structured_and_without_its_query(memory: Memory) -> None
     record = memory.log("GET /x 200")
     assert dict(record.log_record.attributes or {})["http.response.status_code"] == 200
     assert "secret" not in record.to_json()
+
+
+def test_access_line_of_a_quiet_path_goes_nowhere(memory: Memory) -> None:
+    hide_access_lines({"/healthz"})
+    for path in ("/healthz?from=probe", "/other"):
+        logging.getLogger("uvicorn.access").info(
+            '%s - "%s %s HTTP/%s" %d', "127.0.0.1:5", "GET", path, "1.1", 200
+        )
+    assert [record.log_record.body for record in memory.logs] == ["GET /other 200"]
+
+
+def test_painted_twin_of_a_message_is_dropped(memory: Memory) -> None:
+    logging.getLogger("uvicorn.error").info("up", extra={"color_message": "painted"})
+    assert "color_message" not in dict(memory.log("up").log_record.attributes or {})
 
 
 def test_message_with_braces_survives(memory: Memory) -> None:

@@ -1,0 +1,77 @@
+"""What the documentation says, held against the code."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from app.settings import VERSION, Settings
+from app.telemetry.names import METRICS, Metric
+from stack import facts
+
+_ROOT = Path(__file__).parents[2]
+_README = (_ROOT / "README.md").read_text()
+_TELEMETRY = (_ROOT / "docs" / "telemetry.md").read_text()
+_SETTINGS = (_ROOT / "docs" / "settings.md").read_text()
+
+
+def _rows(text: str) -> list[list[str]]:
+    """The cells of all table rows; a pipe inside a cell is escaped."""
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def _row(text: str, first: str) -> list[str]:
+    found = [row for row in _rows(text) if row[0] == f"`{first}`"]
+    assert len(found) == 1, f"{len(found)} rows for {first}"
+    return found[0]
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_metric_is_documented_as_it_is(metric: Metric) -> None:
+    _, prometheus, kind, attributes, meaning = _row(_TELEMETRY, metric.name)
+    assert prometheus == f"`{metric.prometheus}`"
+    assert kind == f"{metric.kind.value.replace('_', '-')}, {metric.unit}"
+    assert re.findall("`([^`]+)`", attributes) == list(metric.attributes)
+    assert meaning == metric.description
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_setting_is_documented_as_it_is(name: str) -> None:
+    field = Settings.model_fields[name]
+    _, default, meaning, accepted = _row(_SETTINGS, str(field.validation_alias))
+    shown = {None: "unset", (): "unset", False: "`false`"}.get(field.default, f"`{field.default}`")
+    assert default == shown
+    assert meaning == field.description
+    assert isinstance(field.json_schema_extra, dict)
+    assert accepted == field.json_schema_extra["accepts"]
+
+
+def test_every_fact_of_the_stack_is_documented_with_its_default() -> None:
+    names = [name for name in facts.load({}) if name.endswith("_PORT") or name == "RETENTION"]
+    for name in names:
+        assert _row(_SETTINGS, name)[1] == f"`{facts.load({})[name]}`"
+
+
+def test_readme_lists_exactly_the_commands_that_there_are() -> None:
+    targets = re.findall(r"^([a-z-]+):.*?## ", (_ROOT / "Makefile").read_text(), re.MULTILINE)
+    shown = {row[0].strip("`").removeprefix("make ") for row in _rows(_README)}
+    assert {name for name in shown if name in targets} == set(targets) - {"help", "bench-start"}
+
+
+def test_ports_in_the_texts_are_those_of_the_stack() -> None:
+    known = {value for name, value in facts.load({}).items() if name.endswith("_PORT")}
+    for page in (_README, _TELEMETRY, _SETTINGS):
+        assert set(re.findall(r"127\.0\.0\.1:(\d+)", page)) - {"11434"} <= known
+
+
+def test_version_is_the_same_everywhere() -> None:
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == VERSION
+
+
+def test_links_lead_to_files() -> None:
+    for page in (_ROOT / "README.md", *(_ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
