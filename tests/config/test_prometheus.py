@@ -6,7 +6,14 @@ import shutil
 from pathlib import Path
 
 from tests.config.conftest import Run
-from tests.config.files import PROCESSES, PROMETHEUS, broken_copy, literal_addresses, parsed
+from tests.config.files import (
+    COLLECTOR,
+    PROCESSES,
+    PROMETHEUS,
+    broken_copy,
+    literal_addresses,
+    parsed,
+)
 from tests.config.files import variables as variables_of
 
 
@@ -27,8 +34,10 @@ def test_it_is_started_with_the_flags_it_asks_for() -> None:
     assert set(asked) <= set(started)
 
 
-def test_a_retried_sample_is_not_too_late() -> None:
-    assert parsed(PROMETHEUS)["storage"]["tsdb"]["out_of_order_time_window"] == "10m"
+def test_a_sample_is_not_too_late_while_the_collector_still_retries() -> None:
+    retry = parsed(COLLECTOR)["exporters"]["prometheus_remote_write"]["retry_on_failure"]
+    window = parsed(PROMETHEUS)["storage"]["tsdb"]["out_of_order_time_window"]
+    assert window == retry["max_elapsed_time"]
 
 
 def test_rules_are_loaded_and_their_tests_are_not() -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.config.conftest import Run
-from tests.config.files import TEMPO, broken_copy, literal_addresses, parsed, variables
+from tests.config.files import COLLECTOR, TEMPO, broken_copy, literal_addresses, parsed, variables
 
 FLAGS = ("-config.expand-env=true", "-config.verify=true")
 
@@ -27,6 +27,12 @@ def test_its_generator_serves_traceql_metrics_and_nothing_else() -> None:
     generator = config["overrides"]["defaults"]["metrics_generator"]
     assert generator == {"processors": ["local-blocks"]}
     assert "remote_write" not in config["metrics_generator"]["storage"]
+
+
+def test_a_span_is_not_too_late_while_the_collector_still_retries() -> None:
+    retry = parsed(COLLECTOR)["exporters"]["otlp_grpc/tempo"]["retry_on_failure"]
+    slack = parsed(TEMPO)["metrics_generator"]["metrics_ingestion_time_range_slack"]
+    assert slack == retry["max_elapsed_time"]
 
 
 def test_nothing_is_reported_to_its_makers() -> None:
