@@ -54,15 +54,18 @@ def up(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
     if stack.running():
         console.print("Chatscope is up already.")
         _warn_of_changes(console, stack.facts, wanted)
-        return _finish(console, stack, started)
-    stack = NativeStack(wanted)
-    _start(console, stack)
-    try:
-        return _finish(console, stack, started)
-    except BaseException:
-        stack.stop()
-        console.print(f"The stack was stopped; its logs stay in {stack.log_dir}")
-        raise
+        proof = _prove(console, stack)
+    else:
+        stack = NativeStack(wanted)
+        _start(console, stack)
+        try:
+            proof = _prove(console, stack)
+        except BaseException:
+            stack.stop()
+            console.print(f"The stack was stopped; its logs stay in {stack.log_dir}")
+            raise
+    screen.show_up(console, _rows(stack), proof, time.monotonic() - started)
+    return 0
 
 
 def _start(console: Console, stack: NativeStack) -> None:
@@ -75,14 +78,12 @@ def _start(console: Console, stack: NativeStack) -> None:
     stack.start()
 
 
-def _finish(console: Console, stack: NativeStack, started: float) -> int:
+def _prove(console: Console, stack: NativeStack) -> firstchat.Chat:
     progress = Progress(console)
     with progress.activity("Starting the parts"):
         stack.wait_ready()
     with progress.activity("Looking for one chat in three stores"):
-        proof = firstchat.prove(stack.facts)
-    screen.show_up(console, _rows(stack), proof, time.monotonic() - started)
-    return 0
+        return firstchat.prove(stack.facts)
 
 
 def _warn_of_changes(console: Console, running: Facts, wanted: Facts) -> None:

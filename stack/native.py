@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
@@ -18,9 +19,10 @@ from stack.supervisor import ProcessState
 from stack.waiting import poll_until
 
 READY_TIMEOUT_S = 60.0
-# The sum of the shutdown time-outs in process-compose.yaml, in their order, and a little.
+# More than the shutdown time-outs in process-compose.yaml, one after another.
 STOP_TIMEOUT_S = 50.0
 TAIL_LINES = 15
+_START_LINE = "==== started "
 # Who scrapes themselves into Prometheus: the job, and the fact with the port.
 _SCRAPED = {
     "otelcol": "COLLECTOR_METRICS_PORT",
@@ -51,6 +53,7 @@ class NativeStack:
         self.stop()
         for directory in (self.log_dir, self.run_dir, Path(self.facts["DATA_DIR"])):
             directory.mkdir(parents=True, exist_ok=True)
+        self._mark_logs()
         self._render_prometheus()
         (self.run_dir / "facts.json").write_text(json.dumps(self.facts, indent=1))
         log = self.log_dir / "process-compose.log"
@@ -112,12 +115,13 @@ class NativeStack:
         return bool(own)
 
     def log_tail(self, name: str, lines: int = TAIL_LINES) -> str:
-        """The last lines that a part wrote, oldest first."""
+        """The last lines that a part wrote since the stack was started, oldest first."""
         try:
             text = (self.log_dir / f"{name}.log").read_text(errors="replace")
         except FileNotFoundError:
-            return "(it wrote no log)"
-        return "\n".join(text.splitlines()[-lines:])
+            text = ""
+        written = text.rpartition(_START_LINE)[2].splitlines()[1:]
+        return "\n".join(written[-lines:]) or "(it wrote nothing)"
 
     def __enter__(self) -> "NativeStack":
         try:
@@ -156,6 +160,13 @@ class NativeStack:
             "PYTHON_BIN": sys.executable,
         }
         return {**os.environ, **self.facts, **programs, **places}
+
+    def _mark_logs(self) -> None:
+        # The logs of earlier runs stay, and must not be mistaken for this one's.
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        for part in PARTS:
+            with (self.log_dir / f"{part.name}.log").open("a") as log:
+                log.write(f"{_START_LINE}{now}\n")
 
     def _render_prometheus(self) -> None:
         """A directory for Prometheus, which reads its scrape targets beside its configuration."""

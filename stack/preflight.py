@@ -10,17 +10,21 @@ from stack.supervisor import stack_of
 
 
 def port_problems(facts: Mapping[str, str]) -> list[str]:
-    """One line for each port that is taken: who wants it, who has it, how to mend it."""
-    problems = []
-    for part in PARTS:
-        for name in part.ports:
-            port = int(facts[name])
-            if not _is_free(facts["STACK_LISTEN"], port):
-                problems.append(
-                    f"port {port}, which {part.name} wants ({name}), is taken{_holder(port)}:"
-                    f" end that program, or choose another port: {name}={_other(port)} make up"
-                )
-    return problems
+    """A line for each port that is taken: who wants it and who has it; then one with the mend."""
+    taken = {
+        name: part.name
+        for part in PARTS
+        for name in part.ports
+        if not _is_free(facts["STACK_LISTEN"], int(facts[name]))
+    }
+    if not taken:
+        return []
+    lines = [
+        f"port {facts[name]}, for {part} ({name}), is taken{_holder(int(facts[name]))}"
+        for name, part in taken.items()
+    ]
+    others = " ".join(f"{name}={_other(int(facts[name]))}" for name in taken)
+    return [*lines, f"end what holds them, or choose other ports: {others} make up"]
 
 
 def _is_free(host: str, port: int) -> bool:
@@ -38,8 +42,8 @@ def _is_free(host: str, port: int) -> bool:
 def _holder(port: int) -> str:
     try:
         for connection in psutil.net_connections(kind="tcp"):
-            here = connection.status == psutil.CONN_LISTEN and connection.laddr[1:2] == (port,)
-            if here and connection.pid:
+            here = connection.laddr[1:2] == (port,)
+            if here and connection.status == psutil.CONN_LISTEN and connection.pid:
                 return _described(psutil.Process(connection.pid))
     except psutil.Error:
         pass
@@ -48,9 +52,9 @@ def _holder(port: int) -> str:
 
 def _described(process: psutil.Process) -> str:
     stack = stack_of(process)
-    belongs = f", of the Chatscope stack in {stack}" if stack else ""
-    return f" by {process.name()} (process {process.pid}{belongs})"
+    belongs = f" of the Chatscope in {stack}" if stack else ""
+    return f" by {process.name()}{belongs}, process {process.pid}"
 
 
 def _other(port: int) -> int:
-    return port + 10 if port + 10 <= 65535 else port - 10
+    return port + 20 if port + 20 <= 65535 else port - 20
