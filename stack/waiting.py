@@ -12,7 +12,7 @@ class WaitError(TimeoutError):
 
 
 def poll_until(
-    check: Callable[[], T],
+    check: Callable[[], T | None],
     what: str,
     timeout: float = 30.0,
     interval: float = 0.05,

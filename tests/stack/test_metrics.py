@@ -9,7 +9,7 @@ from prometheus_client.samples import Sample as Scraped
 from app.telemetry import names
 from app.telemetry.names import METRICS, Kind, Metric
 from stack.waiting import poll_until
-from tests.stack.conftest import PATIENCE_SECONDS, Stack
+from tests.running import PATIENCE_SECONDS, Stack
 from tests.stack.turns import WAYS
 
 _OWN_LABELS = {"__name__", "job", "instance", "service_name", "le"}
@@ -37,7 +37,8 @@ def _scrape(stack: Stack) -> dict[str, Family]:
     answer = httpx2.get(stack.facts["APP_METRICS_URL"], headers=headers, trust_env=False)
     answer.raise_for_status()
     assert "openmetrics" in answer.headers["content-type"]
-    return {family.name: family for family in text_string_to_metric_families(answer.text)}
+    families = text_string_to_metric_families(answer.text)  # type: ignore[no-untyped-call]
+    return {family.name: family for family in families}
 
 
 def _scraped(stack: Stack, name: str) -> list[Scraped]:

@@ -8,7 +8,7 @@ import httpx2
 import yaml
 
 from stack.waiting import poll_until
-from tests.stack.conftest import PATIENCE_SECONDS, Stack
+from tests.running import PATIENCE_SECONDS, Stack
 
 
 def test_lines_from_before_the_exporter_stood_are_in_loki(stack: Stack) -> None:
@@ -60,7 +60,8 @@ def test_retention_is_the_same_in_each_store(stack: Stack) -> None:
     loki = yaml.safe_load(get("LOKI_URL", "/config").text)
     assert _seconds(loki["limits_config"]["retention_period"]) == wanted
     assert loki["compactor"]["retention_enabled"] is True
-    tempo = yaml.safe_load(get("TEMPO_URL", "/status/config").text)
+    # Its answer starts with a line that says which page it is.
+    tempo = yaml.safe_load(get("TEMPO_URL", "/status/config").text.partition("---")[2])
     assert _seconds(tempo["compactor"]["compaction"]["block_retention"]) == wanted
 
 

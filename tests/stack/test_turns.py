@@ -11,7 +11,7 @@ from app.telemetry.names import Metric
 from app.telemetry.prices import PriceTable
 from stack.backends import LogLine, Span
 from stack.waiting import poll_until
-from tests.stack.conftest import PATIENCE_SECONDS, Stack
+from tests.running import PATIENCE_SECONDS, Stack
 from tests.stack.turns import MODEL, WAYS, Turn
 
 _ROOTS = {

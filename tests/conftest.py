@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -10,19 +10,19 @@ from stack import facts as stack_facts
 from stack.backends import Backends
 from stack.native import NativeStack
 from stack.parts import missing_binaries
+from tests.running import Stack
 
+_HERE = Path(__file__).parent
 # Away from a stack that a person may have running on the same machine.
 _OFFSET = 20_000
-# Everything below is under test; what takes longer than this is broken, not slow.
-PATIENCE_SECONDS = 30.0
 
 
-@dataclass(frozen=True)
-class Stack:
-    """The facts of a running stack and clients of its stores."""
-
-    facts: dict[str, str]
-    backends: Backends
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Each layer that needs more than Python carries its marker."""
+    for item in items:
+        layer = item.path.relative_to(_HERE).parts[0]
+        if layer in ("stack", "browser"):
+            item.add_marker(layer)
 
 
 @pytest.fixture(scope="session")
@@ -44,10 +44,3 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     )
     with NativeStack(facts), Backends(facts) as backends:
         yield Stack(facts, backends)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = os.path.dirname(__file__)
-    for item in items:
-        if str(item.path).startswith(here):
-            item.add_marker(pytest.mark.stack)

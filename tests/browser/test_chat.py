@@ -1,0 +1,81 @@
+"""A person chats on the page, in a real browser against the running stack."""
+
+import re
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from stack.waiting import poll_until
+from tests.running import PATIENCE_SECONDS, Stack
+
+_PATIENCE_MS = PATIENCE_SECONDS * 1000
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+# As root there is no sandbox; the rest keeps the browser from asking the network.
+_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = next(filter(None, map(shutil.which, _NAMES)), None)
+    if path is None:
+        pytest.skip(f"no browser: none of {', '.join(_NAMES)} is installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, stack: Stack) -> Iterator[Page]:
+    page = browser.new_page()
+    problems: list[str] = []
+    page.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto(stack.facts["APP_URL"])
+    expect(page.get_by_role("status")).to_have_text("ready", timeout=_PATIENCE_MS)
+    yield page
+    page.close()
+    assert problems == []
+
+
+def _ask(page: Page, text: str) -> None:
+    page.get_by_label("Message").fill(text)
+    page.get_by_role("button", name="Send").click()
+
+
+def test_answer_appears_with_its_tokens_cost_and_trace(page: Page, stack: Stack) -> None:
+    _ask(page, "Hello")
+    facts = page.locator("article .facts").last
+    expect(facts).to_contain_text("trace", timeout=_PATIENCE_MS)
+    expect(facts).to_contain_text(re.compile(r"\d+ \+ \d+ tokens"))
+    expect(facts).to_contain_text("$")
+    trace_id = facts.locator("code").inner_text()
+    assert poll_until(
+        lambda: stack.backends.tempo_trace(trace_id), f"trace {trace_id}", PATIENCE_SECONDS
+    )
+
+
+def test_second_question_goes_on_with_the_first(page: Page) -> None:
+    for number, text in enumerate(("Hello", "And again"), start=1):
+        _ask(page, text)
+        expect(page.locator("article .facts")).to_have_count(number, timeout=_PATIENCE_MS)
+    expect(page.locator("article.user")).to_have_text(["Hello", "And again"])
+
+
+def test_stop_ends_an_answer(page: Page) -> None:
+    _ask(page, "Hello")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("article .facts")).to_contain_text("stopped", timeout=_PATIENCE_MS)
+    expect(page.get_by_role("button", name="Send")).to_be_visible()
+
+
+def test_page_offers_the_services_models(page: Page) -> None:
+    expect(page.get_by_label("Model").locator("option")).to_have_text(["simulated-1"])

@@ -1,0 +1,144 @@
+"""The commands of the README, run as a person runs them, on a stack of their own."""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from stack import facts as stack_facts
+from stack.parts import missing_binaries
+
+_ROOT = Path(__file__).parents[2]
+_README = (_ROOT / "README.md").read_text()
+# Away from a person's stack, and from that of the other tests.
+_OFFSET = 22_000
+_NARROW = "60"
+
+
+@dataclass(frozen=True)
+class Shell:
+    """A terminal in the checkout, with ports of its own."""
+
+    environment: dict[str, str]
+
+    def run(self, command: str) -> subprocess.CompletedProcess[str]:
+        """Run one line of the README, on these ports."""
+        command = command.replace(":3000", f":{self.environment['APP_PORT']}")
+        return subprocess.run(
+            ["bash", "-c", command],
+            cwd=_ROOT,
+            env=self.environment,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            stdin=subprocess.DEVNULL,
+        )
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    if missing_binaries():
+        pytest.skip("the parts are not built (make test builds them)")
+    shell = Shell(
+        {
+            **os.environ,
+            **stack_facts.shifted(_OFFSET, {}),
+            "STATE_DIR": str(tmp_path_factory.mktemp("commands")),
+            "COLUMNS": _NARROW,
+        }
+    )
+    yield shell
+    shell.run("make down")
+
+
+@pytest.fixture(scope="module")
+def up(shell: Shell) -> str:
+    done = shell.run("make up")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def _readme_commands() -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", _README, re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line]
+
+
+def test_up_tells_what_runs_where_and_how_to_find_the_chat(shell: Shell, up: str) -> None:
+    facts = stack_facts.load(shell.environment)
+    for name in ("APP_URL", "PROMETHEUS_URL", "LOKI_URL", "TEMPO_URL"):
+        assert facts[name] in up
+    trace_id = re.search(r"[0-9a-f]{32}", up)
+    assert trace_id
+    assert f'| trace_id="{trace_id[0]}"' in re.sub(r"\s+", " ", up)
+
+
+def test_up_fits_one_screen(up: str) -> None:
+    screen = up[up.index("Chatscope is up") :].splitlines()
+    assert len(screen) <= 24
+    # A query is one line to copy, however long; all else keeps to the terminal's width.
+    assert all(len(line) <= int(_NARROW) for line in screen if "trace" not in line)
+
+
+def test_up_again_says_that_it_is_up(shell: Shell, up: str) -> None:
+    done = shell.run("make up")
+    assert done.returncode == 0
+    assert "up already" in done.stdout
+
+
+@pytest.mark.parametrize("command", _readme_commands())
+def test_command_of_the_readme_works(shell: Shell, up: str, command: str) -> None:
+    done = shell.run(command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout
+
+
+def test_chat_shows_answer_tokens_cost_and_trace(shell: Shell, up: str) -> None:
+    shown = shell.run('make chat TEXT="What do you see?"').stdout
+    assert "simulated" in shown
+    assert "tokens" in shown
+    assert "$" in shown
+    assert re.search(r"[0-9a-f]{32}", shown)
+
+
+def test_python_of_the_readme_works(shell: Shell, up: str) -> None:
+    [block] = re.findall(r"^```python\n(.*?)^```", _README, re.DOTALL | re.MULTILINE)
+    done = shell.run(f".venv/bin/python - <<'END'\n{block}\nEND")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def test_status_names_each_part_as_ready(shell: Shell, up: str) -> None:
+    done = shell.run("make status")
+    assert done.returncode == 0
+    for part in ("app", "collector", "prometheus", "loki", "tempo"):
+        assert re.search(rf"{part}.*ready", done.stdout), done.stdout
+
+
+def test_logs_show_the_services_lines(shell: Shell, up: str) -> None:
+    assert "answer completed" in shell.run("make logs PART=app").stdout
+
+
+def test_taken_port_is_said_before_anything_starts(shell: Shell, up: str, tmp_path: Path) -> None:
+    other = Shell({**shell.environment, "STATE_DIR": str(tmp_path)})
+    done = other.run("make up")
+    assert done.returncode != 0
+    assert "Nothing was started" in done.stdout
+    assert shell.environment["LOKI_PORT"] in done.stdout
+    assert not (tmp_path / "data").exists()
+
+
+def test_down_stops_all_and_up_finds_what_was_stored(shell: Shell, up: str) -> None:
+    trace_id = re.search(r"[0-9a-f]{32}", up)
+    assert trace_id
+    assert shell.run("make down").returncode == 0
+    assert shell.run("make status").returncode != 0
+    assert shell.run("make up").returncode == 0
+    facts = stack_facts.load(shell.environment)
+    found = shell.run(f"curl -sf {facts['TEMPO_URL']}/api/traces/{trace_id[0]}")
+    assert found.returncode == 0
+    assert shell.run("make down").returncode == 0
