@@ -1,6 +1,6 @@
 # Chatscope's commands, the same ones here, in CI and in the README.
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs chat test lint bench bench-start clean
+.PHONY: help build up down status logs chat test lint bench bench-start clean
 
 PY := .venv/bin/python
 # The first Python that starts makes the environment; a version manager's shim may not.
@@ -32,11 +32,12 @@ logs: ## The ends of the parts' logs; PART=app for one, FOLLOW=1 to go on
 chat: ## Chat in the terminal; TEXT="…" asks once
 	$(BOOTSTRAP)
 	@$(PY) -m stack chat $(if $(TEXT),-- "$$TEXT")
-chat: export TEXT := $(TEXT)
 
-test: ## Set up what is missing and run every layer of tests
+build:
 	$(BOOTSTRAP) parts
 	@$(PY) -m stack build
+
+test: build ## Set up what is missing and run every layer of tests
 	@status=0; $(MAKE) --no-print-directory lint || { status=1; \
 	echo "The linters found something (above); the tests run all the same."; }; \
 	$(PY) -m pytest || status=1; exit $$status
@@ -49,9 +50,7 @@ lint: ## Style and types
 bench: bench-start ## Measure: ready-times, latency of each signal
 	@$(PY) -m bench.latency
 
-bench-start: ## Measure the parts' ready-time, with their own defaults and with ours
-	$(BOOTSTRAP) parts
-	@$(PY) -m stack build
+bench-start: build ## Measure the parts' ready-time, with their own defaults and with ours
 	@$(PY) -m bench.start
 
 clean: down ## Remove what the stack stored, the logs and the Python environment

@@ -25,7 +25,7 @@ TAIL_LINES = 15
 _START_LINE = "==== started "
 # Who scrapes themselves into Prometheus: the job, and the fact with the port.
 _SCRAPED = {
-    "otelcol": "COLLECTOR_METRICS_PORT",
+    "collector": "COLLECTOR_METRICS_PORT",
     "prometheus": "PROMETHEUS_PORT",
     "loki": "LOKI_PORT",
     "tempo": "TEMPO_PORT",

@@ -78,7 +78,7 @@ BINARIES = (
 PARTS = (
     Part("app", "APP_URL", ("APP_PORT",), "{APP_URL}/readyz"),
     Part(
-        "otelcol",
+        "collector",
         "OTLP_URL",
         (
             "OTLP_GRPC_PORT",

@@ -36,7 +36,7 @@ def row(part: Part, facts: Mapping[str, str], process: ProcessState | None, read
         return Row(part.name, address, f"dead, exit code {process.exit_code}")
     state = READY if ready else "not ready"
     if process.restarts:
-        state += f", restarted {process.restarts} times"
+        state += f", {process.restarts} restart{'s' if process.restarts > 1 else ''}"
     memory = f"{max(process.memory, 0) / MIB:.0f} MiB"
     return Row(part.name, address, state, memory, elapsed(process.uptime))
 

@@ -1,0 +1,76 @@
+"""stack.env and the environment together: who wins, and what is refused."""
+
+import pytest
+
+from stack import facts
+from stack.facts import FactsError
+
+
+def test_file_alone_gives_every_address() -> None:
+    loaded = facts.load({})
+    assert loaded["APP_URL"] == f"http://127.0.0.1:{loaded['APP_PORT']}"
+    assert loaded["STACK_LISTEN"] == loaded["STACK_HOST"] == "127.0.0.1"
+    assert loaded["DATA_DIR"] == str(facts.ROOT / ".chatscope" / "data")
+
+
+def test_environment_wins_and_addresses_follow_it() -> None:
+    loaded = facts.load({"APP_PORT": "3777", "STACK_HOST": "localhost"})
+    assert loaded["APP_URL"] == "http://localhost:3777"
+    assert loaded["STACK_LISTEN"] == "localhost"
+
+
+def test_an_address_from_the_environment_is_not_put_together_again() -> None:
+    assert facts.load({"LOKI_URL": "http://loki:3100"})["LOKI_URL"] == "http://loki:3100"
+
+
+def test_empty_variable_counts_as_unset() -> None:
+    assert facts.load({"APP_PORT": ""}) == facts.load({})
+
+
+def test_variables_that_are_no_facts_stay_out() -> None:
+    assert "OPENAI_API_KEY" not in facts.load({"OPENAI_API_KEY": "secret"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("APP_PORT", "0"),
+        ("APP_PORT", "65536"),
+        ("APP_PORT", "web"),
+        ("APP_PORT", "٣٠٠٠"),
+        ("RETENTION", "15d"),
+        ("RETENTION", "0h"),
+        ("RETENTION", "1.5h"),
+        ("LOKI_URL", "loki:3100"),
+        ("LOKI_URL", "http://[::1"),
+        ("TEMPO_OTLP_ENDPOINT", "http://tempo:4317"),
+        ("STACK_HOST", "my host"),
+    ],
+)
+def test_bad_value_is_told_with_its_name_and_what_is_accepted(name: str, value: str) -> None:
+    with pytest.raises(FactsError) as caught:
+        facts.load({name: value})
+    assert any(
+        line.startswith(f"{name}={value!r}") and "must be" in line for line in caught.value.problems
+    )
+
+
+def test_all_bad_values_are_told_at_once() -> None:
+    with pytest.raises(FactsError) as caught:
+        facts.load({"LOKI_GRPC_PORT": "many", "RETENTION": "15d"})
+    assert len(caught.value.problems) == 2
+
+
+def test_two_parts_on_one_port_are_refused() -> None:
+    with pytest.raises(FactsError, match="LOKI_PORT and TEMPO_PORT are both 3100"):
+        facts.load({"TEMPO_PORT": "3100"})
+
+
+def test_shifted_ports_make_a_stack_that_shares_none_with_the_first() -> None:
+    first = facts.load({})
+    second = facts.load({**facts.shifted(20_000, {}), "STATE_DIR": "elsewhere"})
+    assert {second[name] for name in facts.ports(second)}.isdisjoint(
+        first[name] for name in facts.ports(first)
+    )
+    assert second["APP_URL"].endswith(":23000")
+    assert second["DATA_DIR"] == str(facts.ROOT / "elsewhere" / "data")

@@ -1,0 +1,49 @@
+"""Progress for people, and for logs that nobody watches."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from stack.progress import Progress, elapsed
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _told(console: Console) -> list[str]:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+def test_without_a_terminal_a_line_comes_every_15_seconds() -> None:
+    clock, console = _Clock(), Console(file=io.StringIO(), width=80)
+    progress = Progress(console, clock)
+    with progress.activity("Building loki, 6 of 6"):
+        for seconds in (1, 14, 16, 17, 76):
+            clock.now = 100.0 + seconds
+            progress.tick()
+    assert _told(console) == [
+        "Building loki, 6 of 6",
+        "Building loki, 6 of 6, for 16 s",
+        "Building loki, 6 of 6, for 1:16 min",
+    ]
+
+
+def test_terminal_gets_a_live_line_and_keeps_only_what_is_said() -> None:
+    console = Console(file=io.StringIO(), width=40, force_terminal=True, color_system=None)
+    progress = Progress(console)
+    with progress.activity("Building loki, 6 of 6"):
+        progress.tick()
+    assert isinstance(console.file, io.StringIO)
+    assert "Building loki, 6 of 6 · 0 s" in console.file.getvalue()
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.9, "59 s"), (187, "3:07 min")])
+def test_elapsed_time_is_told_in_seconds_then_in_minutes(seconds: float, text: str) -> None:
+    assert elapsed(seconds) == text

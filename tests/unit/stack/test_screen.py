@@ -1,0 +1,74 @@
+"""What `up` and `status` print, on narrow and on usual terminals."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from stack import facts, screen
+from stack.firstchat import Chat, queries
+from stack.parts import PARTS
+from stack.supervisor import ProcessState
+
+_CHAT = Chat("simulated-1", "Hello", "0123456789abcdef" * 2, 0.5)
+
+
+def _process(**changes: object) -> ProcessState:
+    usual: dict[str, object] = {
+        "name": "loki",
+        "status": "Running",
+        "running": True,
+        "pid": 1,
+        "restarts": 0,
+        "exit_code": 0,
+        "memory": 120 * screen.MIB,
+        "uptime": 187.0,
+    }
+    return ProcessState(**{**usual, **changes})  # type: ignore[arg-type]
+
+
+def _screen(width: int) -> list[str]:
+    console = Console(file=io.StringIO(), width=width)
+    loaded = facts.load({})
+    rows = [screen.row(part, loaded, _process(), ready=True) for part in PARTS]
+    screen.show_up(console, rows, _CHAT, 4.2)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+def test_screen_fits_a_usual_terminal() -> None:
+    lines = _screen(80)
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_every_query_is_one_line_to_copy(width: int) -> None:
+    lines = _screen(width)
+    for query in queries(_CHAT.trace_id).values():
+        assert query in lines
+
+
+def test_narrow_terminal_shows_each_part_and_its_state() -> None:
+    lines = _screen(40)
+    for part in PARTS:
+        assert any(line.startswith(part.name) and "ready" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("process", "ready", "state"),
+    [
+        (None, False, "stopped"),
+        (_process(), True, "ready"),
+        (_process(), False, "not ready"),
+        (_process(running=False, status="Restarting", exit_code=2), False, "dead, exit code 2"),
+        (_process(restarts=3), True, "ready, 3 restarts"),
+    ],
+)
+def test_state_is_told_in_words(process: ProcessState | None, ready: bool, state: str) -> None:
+    assert screen.row(PARTS[0], facts.load({}), process, ready).state == state
+
+
+def test_row_has_memory_and_uptime() -> None:
+    row = screen.row(PARTS[0], facts.load({}), _process(), ready=True)
+    assert (row.memory, row.uptime) == ("120 MiB", "3:07 min")
