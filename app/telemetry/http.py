@@ -1,10 +1,19 @@
-"""HTTP spans and metrics by the stock ASGI middleware, told what it cannot know itself."""
+"""HTTP spans and metrics by the stock ASGI middleware, with its faults put right.
+
+The middleware serves each request as a copy of its own: what it keeps of an answer on itself
+is then of that answer only, and can be corrected before it is recorded.
+"""
 
 import copy
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from typing import cast
 
+from opentelemetry.context import Context
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
-from starlette.datastructures import MutableHeaders
+from opentelemetry.metrics import Histogram
+from opentelemetry.util.http import sanitize_method
+from starlette.datastructures import URL, MutableHeaders
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -14,8 +23,9 @@ from .setup import Providers
 from .tracing import current_trace_id
 
 TRACE_ID_HEADER = "x-trace-id"
-# Where the application's own scope waits while the stock middleware sees a copy.
-_REAL_SCOPE = "chatscope.scope"
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+# Where what the stock middleware must not see waits for the application.
+_REQUEST = "chatscope.request"
 
 
 class HttpTelemetry:
@@ -33,18 +43,53 @@ class HttpTelemetry:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # The query may hold secrets, and the stock middleware would record it.
-        seen = {**scope, "query_string": b"", _REAL_SCOPE: scope}
-        # It keeps the content length of an answer on itself, for the next one to find.
         middleware = copy.copy(self._stock)
+        request = _Request(scope, middleware)
+        middleware.duration_histogram_new = request
+        # The query may hold secrets, and the stock middleware would record it.
+        seen = {**scope, "query_string": b"", _REQUEST: request}
         await middleware(seen, receive, send)
 
-    def _span_details(self, scope: Scope) -> tuple[str, dict[str, str]]:
-        method = scope["method"]
+    def _span_details(self, scope: Scope) -> tuple[str, dict[str, str | int]]:
+        # Whom the client asked; the stock middleware names what the server is bound to.
+        url = URL(scope=scope)
+        attributes: dict[str, str | int] = {
+            names.SERVER_ADDRESS: url.hostname or "",
+            names.SERVER_PORT: url.port or _DEFAULT_PORTS.get(url.scheme, 0),
+        }
+        method = sanitize_method(scope["method"])
+        name = "HTTP" if method == names.OTHER else method
         route = route_template(self._routes, scope)
         if route is None:
-            return method, {}
-        return f"{method} {route}", {names.HTTP_ROUTE: route}
+            return name, attributes
+        return f"{name} {route}", {**attributes, names.HTTP_ROUTE: route}
+
+
+class _Request:
+    """What the stock middleware should know of one request; stands for its histogram."""
+
+    def __init__(self, scope: Scope, middleware: OpenTelemetryMiddleware) -> None:
+        self.scope = scope
+        self._middleware = middleware
+        self._histogram = cast(Histogram, middleware.duration_histogram_new)
+        self._started = time.perf_counter()
+        self._seconds: float | None = None
+        self._body_bytes = 0
+
+    def record(self, seconds: float, attributes: Mapping[str, str | int], context: Context) -> None:
+        """The duration, as the span has it: without the background work after the last byte."""
+        until_last_byte = seconds if self._seconds is None else self._seconds
+        self._histogram.record(until_last_byte, attributes, context)
+
+    def sent(self, message: Message) -> None:
+        """A message of the answer went out."""
+        if message["type"] == "http.response.body":
+            self._body_bytes += len(message.get("body", b""))
+            # What was sent, not what a header promised, or nothing for a stream.
+            # (Its type is inferred from its first value, None.)
+            self._middleware.content_length_header = self._body_bytes  # type: ignore[assignment]
+            if not message.get("more_body", False):
+                self._seconds = time.perf_counter() - self._started
 
 
 class _Inner:
@@ -54,9 +99,12 @@ class _Inner:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_trace_id(message: Message) -> None:
+        request: _Request = scope[_REQUEST]
+
+        async def watched_send(message: Message) -> None:
             if message["type"] == "http.response.start" and (trace_id := current_trace_id()):
                 MutableHeaders(scope=message)[TRACE_ID_HEADER] = trace_id
             await send(message)
+            request.sent(message)
 
-        await self._app(scope[_REAL_SCOPE], receive, send_with_trace_id)
+        await self._app(request.scope, receive, watched_send)

@@ -1,10 +1,13 @@
 """HTTP telemetry of any Starlette application: spans, metrics, the trace id header."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from opentelemetry.trace import SpanKind, StatusCode
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Mount, Route
@@ -14,6 +17,9 @@ from app.telemetry.instrument import instrument
 from app.telemetry.setup import TelemetrySettings
 from app.telemetry.tracing import current_trace_id, step
 from tests.memory import Memory
+
+_BACKGROUND_SECONDS = 0.5
+_work_ended: list[int] = []
 
 
 async def _item(request: Request) -> PlainTextResponse:
@@ -33,6 +39,15 @@ async def _stream(_: Request) -> StreamingResponse:
     return StreamingResponse(chunks())
 
 
+async def _background(_: Request) -> PlainTextResponse:
+    return PlainTextResponse("x", background=BackgroundTask(_work))
+
+
+async def _work() -> None:
+    await asyncio.sleep(_BACKGROUND_SECONDS)
+    _work_ended.append(time.time_ns())
+
+
 async def _broken(_: Request) -> PlainTextResponse:
     raise RuntimeError("a bug")
 
@@ -44,6 +59,7 @@ def _application() -> Starlette:
             Route("/items/{id}", _item),
             Route("/query", _query),
             Route("/healthz", _query),
+            Route("/background", _background),
             Route("/stream", _stream),
             Route("/broken", _broken),
             Mount("/api", routes=nested),
@@ -129,11 +145,40 @@ def test_query_reaches_the_application_and_no_span(client: TestClient, memory: M
     assert "secret" not in memory.span("GET /query").to_json()
 
 
-def test_response_size_is_its_own_not_the_one_before(client: TestClient, memory: Memory) -> None:
+def test_response_size_is_what_was_sent_stream_or_not(client: TestClient, memory: Memory) -> None:
     client.get("/query?abc")
     client.get("/stream")
-    sizes = memory.points("http.server.response.body.size")
-    assert [point.attributes["http.route"] for point in sizes] == ["/query"]
+    sizes = memory.metrics()["http.server.response.body.size"].data.data_points
+    found = {(point.attributes or {})["http.route"]: point.sum for point in sizes}  # type: ignore[union-attr]
+    assert found == {"/query": 3, "/stream": 50}
+
+
+def test_server_is_the_one_that_the_client_asked_for(client: TestClient, memory: Memory) -> None:
+    client.get("/query", headers={"host": "shop.example"})
+    client.get("/query", headers={"host": "shop.example:8443"})
+    found = [
+        ((span.attributes or {})["server.address"], (span.attributes or {})["server.port"])
+        for span in memory.spans
+    ]
+    assert found == [("shop.example", 80), ("shop.example", 8443)]
+
+
+def test_made_up_method_makes_no_new_name(client: TestClient, memory: Memory) -> None:
+    client.request("BREW", "/nowhere")
+    assert memory.span("HTTP")
+
+
+def test_background_work_is_in_neither_span_nor_metric(client: TestClient, memory: Memory) -> None:
+    client.get("/background")
+    span = memory.span("GET /background")
+    assert span.start_time
+    assert span.end_time
+    [point] = memory.metrics()["http.server.request.duration"].data.data_points
+    in_all = (_work_ended[-1] - span.start_time) / 1e9
+    # All but the sleep, with room for two clocks that tick apart.
+    without_work = in_all - _BACKGROUND_SECONDS * 0.9
+    assert (span.end_time - span.start_time) / 1e9 < without_work
+    assert point.sum < without_work  # type: ignore[union-attr]
 
 
 def test_long_answers_have_buckets_of_their_own(client: TestClient, memory: Memory) -> None:
