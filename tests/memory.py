@@ -16,7 +16,13 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from app.telemetry.setup import VIEWS, Providers, TelemetrySettings, build_resource
+from app.telemetry.setup import (
+    VIEWS,
+    Providers,
+    TelemetrySettings,
+    build_resource,
+    choose_sampler,
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Memory:
         self._spans = InMemorySpanExporter()
         self._logs = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
         self._reader = InMemoryMetricReader()
-        tracer_provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        tracer_provider = TracerProvider(choose_sampler(), resource, shutdown_on_exit=False)
         tracer_provider.add_span_processor(SimpleSpanProcessor(self._spans))
         logger_provider = LoggerProvider(resource, shutdown_on_exit=False)
         logger_provider.add_log_record_processor(SimpleLogRecordProcessor(self._logs))

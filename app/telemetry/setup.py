@@ -1,5 +1,6 @@
 """The only place that builds SDK providers and OTLP exporters, and that takes them down."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -10,12 +11,14 @@ from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExp
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk.environment_variables import OTEL_TRACES_SAMPLER
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
 
 from .exemplars import kept_exemplars
 from .names import METRICS, Metric
@@ -70,7 +73,7 @@ class Providers:
 def build_providers(settings: TelemetrySettings) -> Providers:
     """Providers that export over OTLP/gRPC."""
     resource = build_resource(settings)
-    tracer_provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    tracer_provider = TracerProvider(choose_sampler(), resource, shutdown_on_exit=False)
     tracer_provider.add_span_processor(
         BatchSpanProcessor(
             OTLPSpanExporter(endpoint=settings.endpoint),
@@ -107,6 +110,17 @@ def build_resource(settings: TelemetrySettings) -> Resource:
         if key != "service.name"
     }
     return Resource.create({**attributes, **from_environment})
+
+
+def choose_sampler() -> Sampler | None:
+    """Everything is recorded, also what a caller's `traceparent` says not to.
+
+    By the SDK's default any client could switch its traces off. An operator's
+    OTEL_TRACES_SAMPLER has its standard meaning: None leaves it to the SDK.
+    """
+    if os.environ.get(OTEL_TRACES_SAMPLER):
+        return None
+    return ParentBased(ALWAYS_ON, remote_parent_not_sampled=ALWAYS_ON)
 
 
 def _view(metric: Metric) -> View:

@@ -201,3 +201,22 @@ def test_health_check_makes_no_span_and_no_metric(client: TestClient, memory: Me
     assert client.get("/healthz").status_code == 200
     assert memory.spans == ()
     assert memory.points("http.server.request.duration") == []
+
+
+def test_strangers_traceparent_joins_and_does_not_switch_off(
+    client: TestClient, memory: Memory
+) -> None:
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    client.get("/query", headers={"traceparent": f"00-{trace_id}-b7ad6b7169203331-00"})
+    context = memory.span("GET /query").context
+    assert context is not None
+    assert f"{context.trace_id:032x}" == trace_id
+
+
+def test_operators_sampler_has_its_standard_meaning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+    memory, app = Memory(), _application()
+    instrument(app, TelemetrySettings(), providers=memory.providers)
+    with TestClient(app) as client:
+        client.get("/query")
+    assert memory.spans == ()
