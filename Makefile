@@ -47,7 +47,7 @@ lint: ## Style and types
 	@status=0; $(PY) -m ruff check || status=1; $(PY) -m ruff format --check || status=1; \
 	$(PY) -m mypy || status=1; exit $$status
 
-bench: bench-start ## Measure: ready-times, latency of each signal
+bench: bench-start up ## Measure ready-times, then on the running stack the way of each signal
 	@$(PY) -m bench.latency
 
 bench-start: build ## Measure the parts' ready-time, with their own defaults and with ours

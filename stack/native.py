@@ -51,15 +51,33 @@ class NativeStack:
         What an earlier stack of this STATE_DIR left running is stopped first.
         """
         self.stop()
+        self.prepare()
+        (self.run_dir / "facts.json").write_text(json.dumps(self.facts, indent=1))
+        log = self.log_dir / "process-compose.log"
+        supervisor.launch(
+            binary_path("process-compose"), str(self.state_dir), self.environment(), log
+        )
+
+    def prepare(self) -> None:
+        """Makes the directories and files that the parts expect."""
         for directory in (self.log_dir, self.run_dir, Path(self.facts["DATA_DIR"])):
             directory.mkdir(parents=True, exist_ok=True)
         self._mark_logs()
         self._render_prometheus()
-        (self.run_dir / "facts.json").write_text(json.dumps(self.facts, indent=1))
-        log = self.log_dir / "process-compose.log"
-        supervisor.launch(
-            binary_path("process-compose"), str(self.state_dir), self._environment(), log
-        )
+
+    def environment(self) -> dict[str, str]:
+        """What process-compose.yaml and the parts' configurations find in their environment."""
+        programs = {
+            f"{binary.name.upper().replace('-', '_')}_BIN": str(binary_path(binary.name))
+            for binary in BINARIES
+        }
+        places = {
+            "REPO_DIR": str(ROOT),
+            "LOG_DIR": str(self.log_dir),
+            "RUN_DIR": str(self.run_dir),
+            "PYTHON_BIN": sys.executable,
+        }
+        return {**os.environ, **self.facts, **programs, **places}
 
     def wait_ready(
         self, timeout: float = READY_TIMEOUT_S, on_ready: Callable[[Part], None] | None = None
@@ -147,19 +165,6 @@ class NativeStack:
                     f"{state.name} ended with exit code {state.exit_code}; the end of"
                     f" {self.log_dir / state.name}.log:\n{self.log_tail(state.name)}"
                 )
-
-    def _environment(self) -> dict[str, str]:
-        programs = {
-            f"{binary.name.upper().replace('-', '_')}_BIN": str(binary_path(binary.name))
-            for binary in BINARIES
-        }
-        places = {
-            "REPO_DIR": str(ROOT),
-            "LOG_DIR": str(self.log_dir),
-            "RUN_DIR": str(self.run_dir),
-            "PYTHON_BIN": sys.executable,
-        }
-        return {**os.environ, **self.facts, **programs, **places}
 
     def _mark_logs(self) -> None:
         # The logs of earlier runs stay, and must not be mistaken for this one's.
