@@ -23,14 +23,18 @@ from app.telemetry.setup import Providers
 
 
 def create_app(
-    settings: Settings, *, providers: Providers | None = None, shutdown_with_app: bool = True
+    settings: Settings,
+    *,
+    catalog: Catalog | None = None,
+    providers: Providers | None = None,
+    shutdown_with_app: bool = True,
 ) -> Starlette:
     """The service, instrumented.
 
-    `providers` stand, in tests, for those that export. Where `shutdown_with_app` is False, the
-    caller ends `app.state.telemetry`.
+    `catalog` stands for the models that the settings ask for, `providers` for those that
+    export. Where `shutdown_with_app` is False, the caller ends `app.state.telemetry`.
     """
-    catalog = build_catalog(settings)
+    catalog = catalog or build_catalog(settings)
     health = Health()
 
     @asynccontextmanager

@@ -1,0 +1,160 @@
+"""Every way out of a turn: what the client is told, and that it is recorded once."""
+
+import asyncio
+
+import pytest
+from starlette.applications import Starlette
+
+from app.chat.catalog import Entry
+from app.chat.provider import ProviderError
+from app.chat.request import ChatRequest
+from app.chat.turn import ClientGone, Ending, Turn, run_turn
+from app.errors import ServiceError
+from app.telemetry import names
+from app.telemetry.instrument import Telemetry, instrument
+from app.telemetry.setup import TelemetrySettings
+from tests.memory import Memory
+from tests.unit.scripted import END, MODEL, Scripted, Step
+
+pytestmark = pytest.mark.anyio
+
+
+class _Outlet:
+    """Notes what it is given; `gone_after` pieces, nobody is there any more."""
+
+    def __init__(self, gone_after: int | None = None) -> None:
+        self.texts: list[str] = []
+        self.endings: list[Ending] = []
+        self.cancellations: list[Ending] = []
+        self.errors: list[tuple[ServiceError, str]] = []
+        self.begun = asyncio.Event()
+        self._gone_after = gone_after
+
+    async def delta(self, text: str) -> None:
+        if len(self.texts) == self._gone_after:
+            raise ClientGone
+        self.texts.append(text)
+        self.begun.set()
+
+    async def completed(self, ending: Ending) -> None:
+        self.endings.append(ending)
+
+    async def cancelled(self, ending: Ending) -> None:
+        self.cancellations.append(ending)
+
+    async def failed(self, error: ServiceError, trace_id: str) -> None:
+        self.errors.append((error, trace_id))
+
+
+@pytest.fixture
+def telemetry(memory: Memory) -> Telemetry:
+    settings = TelemetrySettings(known_models=frozenset({MODEL}))
+    telemetry = instrument(Starlette(), settings, providers=memory.providers)
+    telemetry.start()
+    return telemetry
+
+
+def _turn(provider: Scripted, *, stream: bool = True) -> Turn:
+    request = ChatRequest.model_validate(
+        {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "stream": stream}
+    )
+    return Turn(entry=Entry(MODEL, provider), request=request, started=0.0)
+
+
+def _assert_recorded_once(memory: Memory, *, outcome: str, error_type: str | None) -> None:
+    span = memory.span(f"chat {MODEL}")
+    attributes = span.attributes or {}
+    assert attributes.get(names.ANSWER_OUTCOME) == outcome
+    assert attributes.get(names.ERROR_TYPE) == error_type
+    assert memory.value("llm_response_time") == 1
+    assert memory.value("message_count", role="user") == 1
+    memory.log(f"answer {outcome}")
+
+
+async def test_a_whole_answer_is_passed_on_and_ends_with_what_it_took(
+    telemetry: Telemetry, memory: Memory
+) -> None:
+    outlet = _Outlet()
+    await run_turn(telemetry, _turn(Scripted("Hel", "lo", END)), outlet)
+    assert outlet.texts == ["Hel", "lo"]
+    (ending,) = outlet.endings
+    assert (ending.model, ending.finish_reason, ending.usage) == (MODEL, "stop", END.usage)
+    assert ending.trace_id == f"{memory.span(f'chat {MODEL}').context.trace_id:032x}"
+    _assert_recorded_once(memory, outcome="completed", error_type=None)
+    assert memory.value("message_count", role="assistant") == 1
+    assert memory.value("llm_token_usage", type="completion") == 2
+
+
+@pytest.mark.parametrize("steps", [(), ("par", "tial")])
+async def test_a_providers_failure_is_told_and_recorded_under_its_type(
+    telemetry: Telemetry, memory: Memory, steps: tuple[Step, ...]
+) -> None:
+    outlet = _Outlet()
+    error = ProviderError("timeout", 504, "late")
+    await run_turn(telemetry, _turn(Scripted(*steps, error)), outlet)
+    assert outlet.errors == [(error, f"{memory.span(f'chat {MODEL}').context.trace_id:032x}")]
+    assert outlet.endings == []
+    _assert_recorded_once(memory, outcome="failed", error_type="timeout")
+    assert memory.value("message_count", role="assistant") == bool(steps)
+
+
+async def test_our_own_bug_is_told_without_its_text_and_logged_with_it(
+    telemetry: Telemetry, memory: Memory
+) -> None:
+    outlet = _Outlet()
+    await run_turn(telemetry, _turn(Scripted("x", ZeroDivisionError("a secret"))), outlet)
+    ((error, _),) = outlet.errors
+    assert error.code == "internal_error"
+    assert "secret" not in error.message
+    _assert_recorded_once(memory, outcome="failed", error_type="internal_error")
+    record = memory.log("answering failed").log_record
+    assert (record.attributes or {})["exception.message"] == "a secret"
+
+
+async def test_an_answer_without_an_end_is_a_failure(telemetry: Telemetry, memory: Memory) -> None:
+    outlet = _Outlet()
+    await run_turn(telemetry, _turn(Scripted("x")), outlet)
+    ((error, _),) = outlet.errors
+    assert error.code == "broken_stream"
+    _assert_recorded_once(memory, outcome="failed", error_type="broken_stream")
+
+
+@pytest.mark.parametrize(("gone_after", "answers"), [(0, 0), (1, 1)])
+async def test_a_client_that_is_gone_ends_the_call_and_is_no_failure(
+    telemetry: Telemetry, memory: Memory, gone_after: int, answers: int
+) -> None:
+    provider = Scripted("a", "b", asyncio.Event())
+    outlet = _Outlet(gone_after=gone_after)
+    await run_turn(telemetry, _turn(provider), outlet)
+    assert provider.left.is_set()
+    assert (outlet.errors, outlet.cancellations) == ([], [])
+    _assert_recorded_once(memory, outcome="cancelled", error_type="cancelled")
+    assert memory.value("message_count", role="assistant") == answers
+
+
+async def test_a_cancelled_turn_gives_up_the_call_and_tells_so(
+    telemetry: Telemetry, memory: Memory
+) -> None:
+    provider = Scripted("a", asyncio.Event(), END)
+    outlet = _Outlet()
+    task = asyncio.create_task(run_turn(telemetry, _turn(provider), outlet))
+    await outlet.begun.wait()
+    task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled()
+    assert provider.left.is_set()
+    assert [ending.finish_reason for ending in outlet.cancellations] == ["cancelled"]
+    _assert_recorded_once(memory, outcome="cancelled", error_type="cancelled")
+    assert memory.value("message_count", role="assistant") == 1
+
+
+async def test_an_answer_in_one_piece_that_nobody_waited_for_is_no_message(
+    telemetry: Telemetry, memory: Memory
+) -> None:
+    outlet = _Outlet()
+    turn = _turn(Scripted("a", asyncio.Event()), stream=False)
+    task = asyncio.create_task(run_turn(telemetry, turn, outlet))
+    await outlet.begun.wait()
+    task.cancel()
+    await asyncio.wait({task})
+    assert memory.value("message_count", role="assistant") == 0

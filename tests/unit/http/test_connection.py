@@ -1,0 +1,73 @@
+"""Work that ends with its client."""
+
+import asyncio
+
+import pytest
+from starlette.types import Message
+
+from app.http.connection import while_connected
+
+pytestmark = pytest.mark.anyio
+
+
+class _Client:
+    """Leaves when it is told to."""
+
+    def __init__(self) -> None:
+        self.leaves = asyncio.Event()
+
+    async def receive(self) -> Message:
+        await self.leaves.wait()
+        return {"type": "http.disconnect"}
+
+
+async def test_work_comes_to_its_end_while_the_client_stays() -> None:
+    done = asyncio.Event()
+
+    async def work() -> None:
+        await asyncio.sleep(0)
+        done.set()
+
+    await while_connected(_Client().receive, work())
+    assert done.is_set()
+
+
+async def test_works_own_failure_is_raised() -> None:
+    async def work() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await while_connected(_Client().receive, work())
+
+
+async def test_a_client_that_leaves_ends_the_work_and_its_clearing_up_is_waited_for() -> None:
+    client, cleared = _Client(), asyncio.Event()
+
+    async def work() -> None:
+        client.leaves.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            cleared.set()
+
+    await while_connected(client.receive, work())
+    assert cleared.is_set()
+
+
+async def test_a_server_that_stops_ends_the_work_too() -> None:
+    begun, cleared = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleared.set()
+
+    request = asyncio.create_task(while_connected(_Client().receive, work()))
+    await begun.wait()
+    request.cancel()
+    await asyncio.wait({request})
+    assert request.cancelled()
+    assert cleared.is_set()

@@ -1,0 +1,128 @@
+"""Errors of the whole application: one shape, CORS and trace id on all, each logged once."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import httpx2
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from app.main import create_app
+from tests.memory import Memory
+from tests.unit.serving import quick
+
+_ORIGIN = "https://chat.example"
+_KEYS = {"message", "type", "param", "code", "trace_id"}
+
+
+async def _bug(_: Request) -> PlainTextResponse:
+    raise ZeroDivisionError("a secret")
+
+
+async def _late_bug(_: Request) -> StreamingResponse:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"x"
+        raise ZeroDivisionError("too late")
+
+    return StreamingResponse(body())
+
+
+@pytest.fixture
+def app(memory: Memory) -> Starlette:
+    app = create_app(quick(frontend_url=(_ORIGIN,)), providers=memory.providers)
+    app.router.routes += [Route("/bug", _bug), Route("/late", _late_bug)]
+    return app
+
+
+@pytest.fixture
+def client(app: Starlette) -> Iterator[TestClient]:
+    with TestClient(app) as client:
+        yield client
+
+
+def _assert_shape(response: httpx2.Response, status: int, code: str) -> None:
+    assert response.status_code == status
+    error = response.json()["error"]
+    assert error.keys() == _KEYS
+    assert error["code"] == code
+    assert error["trace_id"] == response.headers["x-trace-id"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nope", 404, "not_found"),
+        ("GET", "/v1/chat/completions", 405, "method_not_allowed"),
+        ("POST", "/v1/models", 405, "method_not_allowed"),
+        ("GET", "/v1/models/nope", 404, "model_not_found"),
+        ("POST", "/v1/chat/completions", 415, "unsupported_media_type"),
+        ("GET", "/bug", 500, "internal_error"),
+    ],
+)
+def test_every_error_has_the_one_shape_and_cors(
+    client: TestClient, method: str, path: str, status: int, code: str
+) -> None:
+    response = client.request(method, path, headers={"origin": _ORIGIN})
+    _assert_shape(response, status, code)
+    assert response.headers["access-control-allow-origin"] == _ORIGIN
+    assert response.headers["access-control-allow-credentials"] == "true"
+    assert response.headers["access-control-expose-headers"] == "x-trace-id, retry-after"
+
+
+def test_a_wrong_method_is_told_the_right_ones(client: TestClient) -> None:
+    assert client.get("/v1/chat/completions").headers["allow"] == "POST"
+
+
+def test_a_bug_is_logged_once_and_not_told(client: TestClient, memory: Memory) -> None:
+    response = client.get("/bug")
+    assert "secret" not in response.text
+    errors = [r for r in memory.logs if r.log_record.severity_text == "ERROR"]
+    (record,) = errors
+    attributes = record.log_record.attributes or {}
+    assert attributes["exception.message"] == "a secret"
+    assert f"{record.log_record.trace_id:032x}" == response.json()["error"]["trace_id"]
+
+
+def test_a_bug_after_the_answers_begin_is_logged_and_adds_nothing_to_it(
+    client: TestClient, memory: Memory
+) -> None:
+    response = client.get("/late")
+    assert (response.status_code, response.content) == (200, b"x")
+    attributes = memory.log("request failed").log_record.attributes or {}
+    assert attributes["exception.message"] == "too late"
+
+
+def test_a_refusal_is_logged_by_code_alone(client: TestClient, memory: Memory) -> None:
+    body = {"messages": [{"role": "user", "content": "a secret"}], "n": 2}
+    client.post("/v1/chat/completions", json=body)
+    attributes = memory.log("request refused").log_record.attributes or {}
+    assert (attributes["code"], attributes["param"]) == ("invalid_request", "n")
+    assert "secret" not in str([r.log_record for r in memory.logs])
+
+
+def test_an_origin_that_is_not_listed_gets_no_permission(client: TestClient) -> None:
+    response = client.get("/healthz", headers={"origin": "https://other.example"})
+    assert "access-control-allow-origin" not in response.headers
+
+
+def test_a_browser_may_ask_first(client: TestClient) -> None:
+    headers = {
+        "origin": _ORIGIN,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "content-type, authorization, x-stainless-lang",
+    }
+    response = client.options("/v1/chat/completions", headers=headers)
+    assert response.status_code == 200
+    assert response.headers["access-control-allow-origin"] == _ORIGIN
+    assert "x-stainless-lang" in response.headers["access-control-allow-headers"]
+
+
+def test_without_frontends_no_origin_is_allowed(memory: Memory) -> None:
+    with TestClient(create_app(quick(), providers=memory.providers)) as client:
+        headers = {"origin": _ORIGIN, "access-control-request-method": "POST"}
+        response = client.options("/v1/chat/completions", headers=headers)
+    assert response.status_code == 400
+    assert "access-control-allow-origin" not in response.headers

@@ -1,0 +1,50 @@
+"""Liveness, readiness, models and the page."""
+
+import re
+
+import pytest
+from starlette.testclient import TestClient
+
+from app.main import create_app
+from tests.memory import Memory
+from tests.unit.serving import quick
+
+
+@pytest.fixture
+def client(memory: Memory) -> TestClient:
+    # Not entered: it has not started.
+    return TestClient(create_app(quick(), providers=memory.providers))
+
+
+def test_it_is_ready_from_the_end_of_its_start_until_its_shutdown(client: TestClient) -> None:
+    assert client.get("/readyz").status_code == 503
+    with client:
+        assert client.get("/readyz").json() == {"status": "ready"}
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert response.json()["error"]["code"] == "not_ready"
+
+
+def test_it_is_alive_before_it_is_ready(client: TestClient) -> None:
+    assert client.get("/healthz").json() == {"status": "ok"}
+
+
+def test_a_model_with_a_slash_in_its_name_is_found(memory: Memory) -> None:
+    settings = quick(openai_models=("org/m",), openai_api_key="k")
+    with TestClient(create_app(settings, providers=memory.providers)) as client:
+        assert client.get("/v1/models/org/m").json()["id"] == "org/m"
+        assert client.get("/v1/models/org%2Fm").json()["owned_by"] == "openai"
+
+
+def test_the_page_needs_nothing_from_elsewhere(client: TestClient) -> None:
+    response = client.get("/")
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert re.findall(r"""(?:src|href)=["'](?!data:)""", response.text) == []
+    assert "//" not in re.sub(r"//[ -~]* ms between", "", response.text)
+
+
+def test_only_the_pages_own_script_and_style_may_run(client: TestClient) -> None:
+    policy = client.get("/").headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe" not in policy
+    assert re.search(r"style-src 'sha256-[^']+'; connect-src 'self'", policy)

@@ -1,0 +1,179 @@
+"""Settings: defaults, meanings, and what is said of a wrong environment."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from app.settings import VERSION, Settings, SettingsError, load_settings
+
+_ROOT = Path(__file__).parents[2]
+
+
+def _problems(**environ: str) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environ)
+    return caught.value.problems
+
+
+def test_nothing_needs_to_be_set() -> None:
+    settings = load_settings({})
+    assert (settings.host, settings.port) == ("127.0.0.1", 3000)
+    assert settings.frontend_url == ()
+    assert settings.model == "simulated-1"
+
+
+def test_an_empty_variable_means_the_same_as_none() -> None:
+    environ = dict.fromkeys(["PORT", "FRONTEND_URL", "OPENAI_API_KEY", "LOG_LEVEL"], " ")
+    assert load_settings(environ) == load_settings({})
+
+
+def test_every_setting_has_a_variable_a_sentence_and_what_it_accepts() -> None:
+    for name, field in Settings.model_fields.items():
+        assert isinstance(field.validation_alias, str), name
+        assert field.validation_alias.isupper(), name
+        assert (field.description or "").endswith("."), name
+        assert isinstance(field.json_schema_extra, dict), name
+        assert field.json_schema_extra["accepts"], name
+
+
+def test_all_problems_are_told_at_once_with_variable_value_and_what_is_accepted() -> None:
+    problems = _problems(PORT="70000", LOG_LEVEL="loud", SIMULATED_ERROR_RATE="2")
+    assert problems == [
+        "PORT=70000 is not accepted: give a whole number from 0 to 65535",
+        "LOG_LEVEL=loud is not accepted: give TRACE, DEBUG, INFO, SUCCESS, WARNING, ERROR or "
+        "CRITICAL",
+        "SIMULATED_ERROR_RATE=2 is not accepted: give a number from 0 (never) to 1 (always)",
+    ]
+
+
+def test_a_wrong_secret_is_not_shown() -> None:
+    (problem,) = _problems(OPENAI_API_KEY="sk-very secret")
+    assert problem.startswith("OPENAI_API_KEY=*** is not accepted")
+    assert "very" not in problem
+
+
+def test_a_secret_is_not_shown_by_the_settings_either() -> None:
+    settings = load_settings({"OPENAI_API_KEY": "sk-hidden"})
+    assert "sk-hidden" not in repr(settings)
+    assert settings.openai_api_key == SecretStr("sk-hidden")
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "*",
+        "https://*.example.com",
+        "example.com",
+        "https://example.com/",
+        "https://example.com/app",
+        "https://example.com:443",
+        "http://example.com:80",
+        "https://user@example.com",
+        "https://example.com?x",
+        "https://example.com:99999",
+        "ftp://example.com",
+        "null",
+        "https://",
+    ],
+)
+def test_what_no_browser_sends_is_no_origin(origin: str) -> None:
+    (problem,) = _problems(FRONTEND_URL=f"http://good.example,{origin}")
+    assert problem.startswith(f"FRONTEND_URL=http://good.example,{origin} is not accepted")
+    assert repr(origin) in problem
+
+
+def test_origins_are_a_comma_list() -> None:
+    given = "http://localhost:5173, HTTPS://Chat.example ,http://[::1]:8080"
+    assert load_settings({"FRONTEND_URL": given}).frontend_url == (
+        "http://localhost:5173",
+        "https://chat.example",
+        "http://[::1]:8080",
+    )
+
+
+def test_models_need_a_key_or_a_base_url() -> None:
+    (problem,) = _problems(OPENAI_MODELS="m")
+    assert "neither OPENAI_API_KEY nor OPENAI_BASE_URL is set" in problem
+    for way in ({"OPENAI_API_KEY": "k"}, {"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}):
+        assert load_settings({"OPENAI_MODELS": "m, n", **way}).openai_models == ("m", "n")
+
+
+def test_the_first_configured_model_is_the_default_unless_one_is_named() -> None:
+    environ = {"OPENAI_API_KEY": "k", "OPENAI_MODELS": "m,n"}
+    assert load_settings(environ).model == "m"
+    assert load_settings({**environ, "DEFAULT_MODEL": "n"}).model == "n"
+    assert load_settings({**environ, "DEFAULT_MODEL": "simulated-1"}).model == "simulated-1"
+
+
+def test_a_default_model_that_is_not_served_is_refused() -> None:
+    (problem,) = _problems(DEFAULT_MODEL="gpt-9")
+    assert "not served here; there are simulated-1" in problem
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:11434", "ftp://x/v1", "http://"])
+def test_a_base_url_is_a_web_address(url: str) -> None:
+    (problem,) = _problems(OPENAI_BASE_URL=url)
+    assert problem.endswith("give an http or https URL")
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-1", "fast"])
+def test_a_number_is_a_finite_one(number: str) -> None:
+    assert len(_problems(SIMULATED_TOKENS_PER_SECOND=number)) == 1
+
+
+def test_a_price_table_that_cannot_be_read_stops_the_start(tmp_path: Path) -> None:
+    table = tmp_path / "prices.json"
+    table.write_text('{"m": {"prompt": "cheap", "completion": 1}}')
+    (problem,) = _problems(PRICES_FILE=str(table))
+    assert "m.prompt" in problem
+
+
+def test_the_operators_prices_reach_telemetry(tmp_path: Path) -> None:
+    table = tmp_path / "prices.json"
+    table.write_text('{"m": {"prompt": 1, "completion": 2}}')
+    prices = load_settings({"PRICES_FILE": str(table)}).telemetry().prices
+    assert prices.cost("m", 1_000_000, 1_000_000) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("value", "captured"),
+    [
+        ("", False),
+        ("NO_CONTENT", False),
+        ("EVENT_ONLY", False),
+        ("false", False),
+        ("SPAN_ONLY", True),
+        ("span_and_event", True),
+        ("true", True),
+    ],
+)
+def test_content_is_captured_only_where_spans_are_named(value: str, captured: bool) -> None:
+    name = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+    assert load_settings({name: value}).telemetry().capture_content is captured
+
+
+def test_telemetry_knows_all_configured_models() -> None:
+    environ = {"OPENAI_API_KEY": "k", "OPENAI_MODELS": "m,n", "OTEL_SERVICE_NAME": "mine"}
+    telemetry = load_settings(environ).telemetry()
+    assert telemetry.known_models == {"m", "n", "simulated-1"}
+    assert telemetry.service_name == "mine"
+    assert (telemetry.span_delay_ms, telemetry.log_delay_ms) == (200, 200)
+    assert telemetry.metric_interval_ms == 1000
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = load_settings({})
+    with pytest.raises(ValidationError):
+        settings.port = 1  # type: ignore[misc]
+
+
+def test_a_misspelt_setting_in_code_is_refused() -> None:
+    with pytest.raises(ValidationError):
+        Settings.model_validate({"prot": 1})
+
+
+def test_version_is_the_projects() -> None:
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == VERSION
