@@ -5,9 +5,10 @@
 PY := .venv/bin/python
 # The first Python that starts makes the environment; a version manager's shim may not.
 SYSTEM_PYTHON = $$(for python in python3 python3.14 python3.13 python3.12 python3.11; do \
-	$$python -c '' 2>/dev/null && echo $$python && break; done)
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null && \
+	echo $$python && break; done)
 BOOTSTRAP = @python="$(SYSTEM_PYTHON)"; if [ -z "$$python" ]; then \
-	echo "Python 3.11 or newer is needed, and no Python was found: install it, on Debian or" \
+	echo "Python 3.11 or newer is needed, and none was found: install it, on Debian or" \
 	"Ubuntu with apt-get install python3 python3-venv"; exit 1; fi; $$python -m stack.bootstrap
 
 help: ## This list
@@ -53,5 +54,6 @@ bench: bench-start up ## Measure ready-times, then on the running stack the way 
 bench-start: build ## Measure the parts' ready-time, with their own defaults and with ours
 	@$(PY) -m bench.start
 
-clean: down ## Remove what the stack stored, the logs and the Python environment
+clean: ## Stop; remove what the stack stored, the logs and the Python environment
+	@[ ! -x $(PY) ] || $(PY) -m stack down
 	rm -rf .chatscope .venv .mypy_cache .pytest_cache .ruff_cache

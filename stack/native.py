@@ -44,6 +44,7 @@ class NativeStack:
         self.state_dir = Path(facts["STATE_DIR"])
         self.log_dir = self.state_dir / "logs"
         self.run_dir = self.state_dir / "run"
+        self._restarts_before: dict[str, int] | None = None
 
     def start(self) -> None:
         """Starts all parts, which must be built, and returns at once. Raises SupervisorError.
@@ -52,6 +53,7 @@ class NativeStack:
         """
         self.stop()
         self.prepare()
+        self._restarts_before = {}
         (self.run_dir / "facts.json").write_text(json.dumps(self.facts, indent=1))
         log = self.log_dir / "process-compose.log"
         supervisor.launch(
@@ -87,6 +89,10 @@ class NativeStack:
         Raises PartDiedError when one ends meanwhile, WaitError after `timeout` seconds.
         """
         waiting = list(PARTS)
+        if self._restarts_before is None:
+            # Somebody else started it; what happened before is not our concern.
+            states = self.states().values()
+            self._restarts_before = {state.name: state.restarts for state in states}
 
         def all_ready() -> bool:
             self._raise_if_dead()
@@ -159,8 +165,9 @@ class NativeStack:
         self.stop()
 
     def _raise_if_dead(self) -> None:
+        before = self._restarts_before or {}
         for state in self.states().values():
-            if state.died:
+            if state.ended(before.get(state.name, 0)):
                 raise PartDiedError(
                     f"{state.name} ended with exit code {state.exit_code}; the end of"
                     f" {self.log_dir / state.name}.log:\n{self.log_tail(state.name)}"

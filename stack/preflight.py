@@ -24,7 +24,8 @@ def port_problems(facts: Mapping[str, str]) -> list[str]:
         for name, part in taken.items()
     ]
     others = " ".join(f"{name}={_other(int(facts[name]))}" for name in taken)
-    return [*lines, f"end what holds them, or choose other ports: {others} make up"]
+    mend = "end what holds them (a Chatscope: make down there), or choose other ports"
+    return [*lines, f"{mend}: {others} make up"]
 
 
 def _is_free(host: str, port: int) -> bool:

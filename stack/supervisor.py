@@ -35,10 +35,10 @@ class ProcessState:
     memory: int
     uptime: float
 
-    @property
-    def died(self) -> bool:
-        """It ended at least once, whether or not it was started again."""
-        return self.restarts > 0 or self.status in {"Completed", "Error", "Skipped", "Restarting"}
+    def ended(self, restarts_before: int = 0) -> bool:
+        """It ended, started again or not, since it had been restarted so many times."""
+        over = {"Completed", "Error", "Skipped", "Restarting"}
+        return self.restarts > restarts_before or self.status in over
 
 
 def control_socket(state_dir: str) -> Path:

@@ -67,8 +67,13 @@ def test_orphan_alone_is_no_running_stack(
         (_state("Error"), True),
     ],
 )
-def test_part_that_ended_once_counts_as_died(state: ProcessState, died: bool) -> None:
-    assert state.died is died
+def test_part_that_ended_once_counts_as_ended(state: ProcessState, died: bool) -> None:
+    assert state.ended() is died
+
+
+def test_earlier_restart_is_no_end() -> None:
+    assert not _state("Running", restarts=2).ended(restarts_before=2)
+    assert _state("Running", restarts=3).ended(restarts_before=2)
 
 
 def test_waiting_ends_with_the_log_of_the_part_that_died(

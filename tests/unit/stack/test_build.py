@@ -1,0 +1,119 @@
+"""Building the parts, with a Go that only pretends."""
+
+import fcntl
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from rich.console import Console
+
+from stack import build, machine
+from stack.parts import BINARIES, binary_path, cache_dir, missing_binaries
+from stack.progress import Progress
+
+# Answers `go env`, and for `go build … -o FILE …` writes FILE.
+_GO = """#!/bin/sh
+[ "$1" = env ] && echo go1.26.8 && exit
+while [ $# -gt 0 ]; do
+  [ "$1" = -o ] && mkdir -p "$(dirname "$2")" && echo program > "$2"
+  shift
+done
+"""
+_FAILING = _GO.replace("  [ ", '  case "$1" in */loki) echo "loki.go:1: no"; exit 1;; esac; [ ', 1)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    _install(tmp_path, _GO)
+    binary_path.cache_clear()
+    machine.go_version.cache_clear()
+    yield cache_dir()
+    binary_path.cache_clear()
+    machine.go_version.cache_clear()
+
+
+def _install(tmp_path: Path, script: str) -> None:
+    program = tmp_path / "bin" / "go"
+    program.write_text(script)
+    program.chmod(0o755)
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(file=io.StringIO(), width=100)
+
+
+def _told(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_all_parts_are_built_and_each_is_announced(cache: Path, console: Console) -> None:
+    build.build_missing(Progress(console))
+    assert missing_binaries() == []
+    for number, binary in enumerate(BINARIES, start=1):
+        assert f"Building {binary.name}, {number} of {len(BINARIES)}" in _told(console)
+
+
+def test_what_is_in_the_cache_is_not_built_again(cache: Path, console: Console) -> None:
+    build.build_missing(Progress(console))
+    silent = Console(file=io.StringIO())
+    build.build_missing(Progress(silent))
+    assert _told(silent) == ""
+
+
+def test_other_versions_stay_and_unfinished_builds_go(cache: Path, console: Console) -> None:
+    old = cache / "loki-000000000000" / "loki"
+    unfinished = cache / ".building-killed"
+    old.parent.mkdir(parents=True)
+    old.touch()
+    unfinished.mkdir()
+    build.build_missing(Progress(console))
+    assert old.exists()
+    assert not unfinished.exists()
+
+
+def test_failed_build_shows_its_end_and_leaves_nothing_half_done(
+    cache: Path, console: Console, tmp_path: Path
+) -> None:
+    _install(tmp_path, _FAILING)
+    with pytest.raises(build.BuildError) as caught:
+        build.build_missing(Progress(console))
+    assert "loki could not be built" in str(caught.value)
+    assert "loki.go:1: no" in str(caught.value)
+    assert str(cache / "loki.log") in str(caught.value)
+    assert not binary_path("loki").parent.exists()
+    assert [binary.name for binary in missing_binaries()] == ["loki"]
+
+
+def test_second_build_waits_for_the_first_and_finds_its_work_done(
+    cache: Path, console: Console
+) -> None:
+    cache.mkdir(parents=True)
+    told = Console(file=io.StringIO(), width=100)
+    with (cache / "build.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        second = Thread(target=build.build_missing, args=(Progress(told),))
+        second.start()
+        for binary in BINARIES:
+            binary_path(binary.name).parent.mkdir()
+            binary_path(binary.name).touch()
+    second.join(timeout=30)
+    assert not second.is_alive()
+    assert "Building" not in _told(told)
+
+
+def test_disk_is_asked_for_what_is_missing_only(
+    cache: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "build_space", lambda: {str(cache): 1e12})
+    [problem] = build.problems()
+    assert "are needed" in problem
+    build.build_missing(Progress(console))
+    assert build.problems() == []
