@@ -16,6 +16,8 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from app.telemetry import names
+from app.telemetry.ledger import Ledger, observe_points, observe_signal
 from app.telemetry.setup import (
     VIEWS,
     Providers,
@@ -45,11 +47,13 @@ class Memory:
         tracer_provider.add_span_processor(SimpleSpanProcessor(self._spans))
         logger_provider = LoggerProvider(resource, shutdown_on_exit=False)
         logger_provider.add_log_record_processor(SimpleLogRecordProcessor(self._logs))
-        self.providers = Providers(
-            tracer_provider,
-            MeterProvider([self._reader], resource, shutdown_on_exit=False, views=VIEWS),
-            logger_provider,
+        meter_provider = MeterProvider(
+            [self._reader], resource, shutdown_on_exit=False, views=VIEWS
         )
+        self.providers = Providers(tracer_provider, meter_provider, logger_provider)
+        observe_signal(meter_provider.get_meter("test"), names.SPAN_METRICS, Ledger())
+        observe_signal(meter_provider.get_meter("test"), names.LOG_METRICS, Ledger())
+        observe_points(meter_provider.get_meter("test"), Ledger())
 
     @property
     def spans(self) -> tuple[ReadableSpan, ...]:

@@ -62,7 +62,9 @@ class Answer:
         self._response_model: str | None = None
         self._usage: Usage | None = None
         self._text: list[str] = []
+        self._longest_stall = 0.0
         self._closed = False
+        instruments.answers_active.add(1)
         self._span: Span = tracer.start_span(
             f"{_OPERATION} {request.model}",
             kind=SpanKind.INTERNAL if request.in_process else SpanKind.CLIENT,
@@ -110,9 +112,12 @@ class Answer:
 
     def sent(self) -> None:
         """Bytes of the answer have left us."""
-        self._last_sent = time.perf_counter()
+        now = time.perf_counter()
         if self._first_sent is None:
-            self._first_sent = self._last_sent
+            self._first_sent = now
+        if self._last_sent is not None:
+            self._longest_stall = max(self._longest_stall, now - self._last_sent)
+        self._last_sent = now
 
     def completed(
         self,
@@ -148,6 +153,7 @@ class Answer:
         with guarded("recording an answer"):
             self._finish_span()
         with guarded("counting an answer"):
+            self._instruments.answers_active.add(-1)
             self._count_call()
             self._count_answer()
         with guarded("logging an answer"):
@@ -240,6 +246,8 @@ class Answer:
         first = self._time_to_first_token()
         if first is None or self._first_sent is None or self._last_sent is None:
             return
+        model = {names.GEN_AI_REQUEST_MODEL: self._instruments.model_label(self._request.model)}
+        self._instruments.answer_stall.record(self._longest_stall, model, self._context)
         attributes = self._metric_attributes()
         self._instruments.time_to_first_token.record(first, attributes, self._context)
         if usage is not None and usage.completion_tokens > 1:

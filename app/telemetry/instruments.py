@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 
 from opentelemetry.context import Context
-from opentelemetry.metrics import Counter, Histogram, Meter, UpDownCounter
+from opentelemetry.metrics import Counter, Histogram, Meter, Observation, UpDownCounter
 
 from . import names
 from .names import Metric
+from .observing import observe
 
 _ROLES = frozenset({"user", "assistant", "system", "tool"})
 
@@ -50,6 +51,10 @@ class Instruments:
         self.time_per_output_chunk = histogram(meter, names.CLIENT_TIME_PER_OUTPUT_CHUNK)
         self.time_to_first_token = histogram(meter, names.SERVER_TIME_TO_FIRST_TOKEN)
         self.time_per_output_token = histogram(meter, names.SERVER_TIME_PER_OUTPUT_TOKEN)
+        self.answers_active = up_down_counter(meter, names.ANSWERS_ACTIVE)
+        self.answer_stall = histogram(meter, names.ANSWER_STALL)
+        self._limit_reached = counter(meter, names.LIMIT_REACHED)
+        self._meter = meter
         self.websocket_duration = histogram(meter, names.WEBSOCKET_DURATION)
         self.websocket_messages = counter(meter, names.WEBSOCKET_MESSAGES)
 
@@ -91,3 +96,18 @@ class Instruments:
         """US dollars of one answer."""
         attributes = {names.GEN_AI_REQUEST_MODEL: self.model_label(model)}
         self._cost.add(dollars, attributes, context=context)
+
+    def show_limits(self, limits: Mapping[str, int]) -> None:
+        """Show what each limit is set to, and from now on how often each is reached."""
+        observe(
+            self._meter,
+            names.LIMIT_VALUE,
+            lambda: [Observation(value, {names.LIMIT: name}) for name, value in limits.items()],
+        )
+        for name in limits:
+            # From zero on: a counter that is born with its first refusal shows no increase.
+            self._limit_reached.add(0, {names.LIMIT: name})
+
+    def record_limit_reached(self, name: str) -> None:
+        """Something was refused or cut by the limit of that name, one of those shown."""
+        self._limit_reached.add(1, {names.LIMIT: name})

@@ -18,6 +18,7 @@ OTHER: Final = "_OTHER"
 ERROR_TYPE: Final = "error.type"
 HTTP_REQUEST_METHOD: Final = "http.request.method"
 HTTP_RESPONSE_STATUS_CODE: Final = "http.response.status_code"
+HTTP_RESEND_COUNT: Final = "http.request.resend_count"
 HTTP_ROUTE: Final = "http.route"
 NETWORK_PROTOCOL_NAME: Final = "network.protocol.name"
 NETWORK_PROTOCOL_VERSION: Final = "network.protocol.version"
@@ -69,6 +70,7 @@ ROLE: Final = "role"  # user, assistant, system, tool
 TOKEN_TYPE: Final = "type"  # prompt, completion  # noqa: S105
 DIRECTION: Final = "network.io.direction"  # receive, transmit
 CLOSE_CODE: Final = "chatscope.websocket.close_code"  # RFC 6455 section 7.4.1, else _OTHER
+LIMIT: Final = "chatscope.limit"  # which one: a closed list, given where limits are set
 CPU_MODE: Final = "cpu.mode"  # user, system
 CONTEXT_SWITCH_TYPE: Final = "process.context_switch.type"  # voluntary, involuntary
 GC_GENERATION: Final = "cpython.gc.generation"  # 0, 1, 2
@@ -76,6 +78,8 @@ GC_GENERATION: Final = "cpython.gc.generation"  # 0, 1, 2
 # -- span events ------------------------------------------------------------------
 
 EVENT_FIRST_TOKEN: Final = "gen_ai.first_token"  # noqa: S105
+# A provider's client asks again; with HTTP_RESEND_COUNT, and why in ERROR_TYPE.
+EVENT_RETRY: Final = "chatscope.model.retry"
 
 # -- metrics ----------------------------------------------------------------------
 
@@ -247,6 +251,32 @@ SERVER_TIME_PER_OUTPUT_TOKEN: Final = Metric(
     _PER_TOKEN_SECONDS,
 )
 
+ANSWER_STALL: Final = Metric(
+    "chatscope.answer.longest_stall",
+    Kind.HISTOGRAM,
+    "s",
+    "Longest pause between two pieces of a streamed answer, as their bytes left.",
+    (GEN_AI_REQUEST_MODEL,),
+    _GEN_AI_SECONDS,
+)
+ANSWERS_ACTIVE: Final = Metric(
+    "chatscope.answers.active", Kind.UP_DOWN_COUNTER, "{answer}", "Answers on their way now."
+)
+LIMIT_VALUE: Final = Metric(
+    "chatscope.limit.value",
+    Kind.GAUGE,
+    "{item}",
+    "What each limit of the service is set to, in what it counts.",
+    (LIMIT,),
+)
+LIMIT_REACHED: Final = Metric(
+    "chatscope.limit.reached",
+    Kind.COUNTER,
+    "{refusal}",
+    "Requests, messages and connections refused or cut by a limit.",
+    (LIMIT,),
+)
+
 # HTTP: made by opentelemetry-instrumentation-asgi.
 HTTP_REQUEST_DURATION: Final = Metric(
     "http.server.request.duration",
@@ -350,6 +380,87 @@ EVENT_LOOP_LAG: Final = Metric(
     "How much later than asked the event loop woke a sleeper.",
     (),
     _LAG_SECONDS,
+)
+
+# What became of the telemetry itself, by OpenTelemetry's names for its SDKs.
+SPANS_CREATED: Final = Metric("otel.sdk.span.started", Kind.COUNTER, "{span}", "Spans created.")
+SPANS_DROPPED: Final = Metric(
+    "otel.sdk.processor.span.processed",
+    Kind.COUNTER,
+    "{span}",
+    "Spans that were dropped before an export.",
+    (ERROR_TYPE,),
+)
+SPANS_EXPORTED: Final = Metric(
+    "otel.sdk.exporter.span.exported",
+    Kind.COUNTER,
+    "{span}",
+    "Spans whose export ended: arrived, or with error.type given up.",
+    (ERROR_TYPE,),
+)
+SPAN_QUEUE_SIZE: Final = Metric(
+    "otel.sdk.processor.span.queue.size", Kind.UP_DOWN_COUNTER, "{span}", "Spans that wait."
+)
+SPAN_QUEUE_CAPACITY: Final = Metric(
+    "otel.sdk.processor.span.queue.capacity",
+    Kind.UP_DOWN_COUNTER,
+    "{span}",
+    "Spans that can wait; the oldest is dropped for one more.",
+)
+LOGS_CREATED: Final = Metric(
+    "otel.sdk.log.created", Kind.COUNTER, "{log_record}", "Log records created."
+)
+LOGS_DROPPED: Final = Metric(
+    "otel.sdk.processor.log.processed",
+    Kind.COUNTER,
+    "{log_record}",
+    "Log records that were dropped before an export.",
+    (ERROR_TYPE,),
+)
+LOGS_EXPORTED: Final = Metric(
+    "otel.sdk.exporter.log.exported",
+    Kind.COUNTER,
+    "{log_record}",
+    "Log records whose export ended: arrived, or with error.type given up.",
+    (ERROR_TYPE,),
+)
+LOG_QUEUE_SIZE: Final = Metric(
+    "otel.sdk.processor.log.queue.size",
+    Kind.UP_DOWN_COUNTER,
+    "{log_record}",
+    "Log records that wait.",
+)
+LOG_QUEUE_CAPACITY: Final = Metric(
+    "otel.sdk.processor.log.queue.capacity",
+    Kind.UP_DOWN_COUNTER,
+    "{log_record}",
+    "Log records that can wait; the oldest is dropped for one more.",
+)
+POINTS_EXPORTED: Final = Metric(
+    "otel.sdk.exporter.metric_data_point.exported",
+    Kind.COUNTER,
+    "{data_point}",
+    "Metric points whose export ended; a failed one costs nothing, the next brings its sum.",
+    (ERROR_TYPE,),
+)
+
+
+@dataclass(frozen=True)
+class SignalMetrics:
+    """The metrics about one signal's own way out."""
+
+    created: Metric
+    dropped: Metric
+    exported: Metric
+    queue_size: Metric
+    queue_capacity: Metric
+
+
+SPAN_METRICS: Final = SignalMetrics(
+    SPANS_CREATED, SPANS_DROPPED, SPANS_EXPORTED, SPAN_QUEUE_SIZE, SPAN_QUEUE_CAPACITY
+)
+LOG_METRICS: Final = SignalMetrics(
+    LOGS_CREATED, LOGS_DROPPED, LOGS_EXPORTED, LOG_QUEUE_SIZE, LOG_QUEUE_CAPACITY
 )
 
 METRICS: Final[tuple[Metric, ...]] = tuple(

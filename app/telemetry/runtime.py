@@ -3,27 +3,26 @@
 import asyncio
 import gc
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
 import psutil
-from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
+from opentelemetry.metrics import Histogram, Meter, Observation
 
 from . import names
 from .instruments import histogram
-from .names import Kind, Metric
+from .names import Metric
+from .observing import Read, observe
 
 # Often enough to see a stall of a tenth of a second, rarely enough to cost nothing.
 _LAG_EVERY_SECONDS: Final = 0.1
-
-Read = Callable[[], Iterable[Observation]]
 
 
 def observe_process(meter: Meter) -> None:
     """Register the process's and the garbage collector's metrics."""
     for metric, read in (*_process_readers(psutil.Process()), *_gc_readers()):
-        _observe(meter, metric, read)
+        observe(meter, metric, read)
 
 
 @contextmanager
@@ -80,15 +79,3 @@ def _gc_readers() -> Iterable[tuple[Metric, Read]]:
         (names.GC_COLLECTED, reader("collected")),
         (names.GC_UNCOLLECTABLE, reader("uncollectable")),
     )
-
-
-def _observe(meter: Meter, metric: Metric, read: Read) -> None:
-    def callback(_: CallbackOptions) -> Iterable[Observation]:
-        return read()
-
-    create = {
-        Kind.COUNTER: meter.create_observable_counter,
-        Kind.UP_DOWN_COUNTER: meter.create_observable_up_down_counter,
-        Kind.GAUGE: meter.create_observable_gauge,
-    }[metric.kind]
-    create(metric.name, [callback], metric.unit, metric.description)

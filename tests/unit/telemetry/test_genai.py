@@ -191,3 +191,23 @@ def test_texts_are_on_the_span_when_asked_for(memory: Memory) -> None:
         assert SECRET in str(found[names.GEN_AI_INPUT_MESSAGES])
         assert "onetwothree" in str(found[names.GEN_AI_OUTPUT_MESSAGES])
         assert SECRET not in memory.logs[-1].to_json()
+
+
+def test_answers_on_their_way_are_counted(telemetry: Telemetry, memory: Memory) -> None:
+    answer = _answer(telemetry)
+    assert memory.value("chatscope.answers.active") == 1
+    answer.close()
+    assert memory.value("chatscope.answers.active") == 0
+
+
+def test_longest_stall_is_the_longest_pause_between_two_pieces(
+    telemetry: Telemetry, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = _answer(telemetry)
+    for moment in (10.0, 10.5, 14.5, 15.0):
+        monkeypatch.setattr("app.telemetry.genai.time.perf_counter", lambda at=moment: at)
+        answer.received("x")
+        answer.sent()
+    answer.close()
+    [point] = memory.metrics()["chatscope.answer.longest_stall"].data.data_points
+    assert point.sum == 4.0  # type: ignore[union-attr]

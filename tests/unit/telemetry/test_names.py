@@ -29,6 +29,7 @@ def _record_everything() -> Memory:
         await request.body()
         telemetry: Telemetry = request.app.state.telemetry
         telemetry.instruments.record_message("user")
+        telemetry.instruments.show_limits({"answers": 5})
         watched = telemetry.start_answer(
             ModelRequest(
                 provider="simulated",

@@ -1,0 +1,140 @@
+"""What became of each span, log record and metric point: created, exported, dropped.
+
+The SDK's own self-metrics say the same for 35 to 65 microseconds a request. Here its
+processors and exporters report through the same hooks to plain integers, which are read when
+metrics are collected.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.common._exporter_metrics import ExportResult
+from opentelemetry.metrics import Meter, Observation
+from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
+from opentelemetry.sdk.trace import Span, SpanProcessor
+
+from . import names
+from .names import SignalMetrics
+from .observing import observe
+
+QUEUE_FULL: Final = "queue_full"
+SHUTDOWN: Final = "shutdown"
+REFUSED: Final = "refused"
+
+
+class Ledger:
+    """The counts of one signal of one process.
+
+    Stands in the place of the SDK's `ProcessorMetrics` and `ExporterMetrics`: the methods
+    without a docstring of their own are their interface.
+    """
+
+    def __init__(self, capacity: int = 0) -> None:
+        self.capacity = capacity
+        self.created = 0
+        self.dropped: Counter[str] = Counter()  # by error.type
+        self.exported: Counter[str] = Counter()  # by error.type; "" for what arrived
+        self.last_error: Exception | None = None
+        self._queue_size: Callable[[], int] = lambda: 0
+        self._lock = threading.Lock()
+
+    @property
+    def queued(self) -> int:
+        """Items that wait to be exported."""
+        return self._queue_size()
+
+    def count_created(self) -> None:
+        """One more item."""
+        with self._lock:
+            self.created += 1
+
+    def count_exported(self, items: int, error_type: str = "") -> None:
+        """The end of an export: what arrived, or was given up with `error_type`."""
+        with self._lock:
+            self.exported[error_type] += items
+
+    def lost(self) -> int:
+        """Items that nobody will ever see."""
+        given_up = sum(count for error, count in self.exported.items() if error)
+        return sum(self.dropped.values()) + given_up
+
+    def register_queue_size(self, get_queue_size: Callable[[], int]) -> None:
+        self._queue_size = get_queue_size
+
+    def drop_items(self, count: int, error_type: str = QUEUE_FULL) -> None:
+        with self._lock:
+            self.dropped[error_type] += count
+
+    def finish_items(self, count: int) -> None:
+        """Handed to the exporter, which tells us more."""
+
+    @contextmanager
+    def export_operation(self, num_items: int) -> Iterator[ExportResult]:
+        result = ExportResult()
+        try:
+            yield result
+        finally:
+            self.last_error = result.error
+
+
+class CreatedSpans(SpanProcessor):
+    """Counts the spans that start."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """One more."""
+        self._ledger.count_created()
+
+
+class CreatedLogs(LogRecordProcessor):
+    """Counts the log records that are emitted."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        """One more."""
+        self._ledger.count_created()
+
+    def shutdown(self) -> None:
+        """Nothing to stop."""
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Nothing waits here."""
+        return True
+
+
+class PointLedger(Ledger):
+    """The counts of metric points: each export is one try, and the next brings them anew."""
+
+    @contextmanager
+    def export_operation(self, num_items: int) -> Iterator[ExportResult]:
+        with super().export_operation(num_items) as result:
+            yield result
+        self.count_exported(num_items, REFUSED if self.last_error else "")
+
+
+def observe_signal(meter: Meter, metrics: SignalMetrics, ledger: Ledger) -> None:
+    """Show a ledger of spans or log records as metrics."""
+    observe(meter, metrics.created, lambda: [Observation(ledger.created)])
+    # From zero on: a counter that is born with its first loss shows no increase.
+    observe(meter, metrics.dropped, lambda: _by_error({QUEUE_FULL: 0, **ledger.dropped}))
+    observe(meter, metrics.exported, lambda: _by_error({"": 0, REFUSED: 0, **ledger.exported}))
+    observe(meter, metrics.queue_size, lambda: [Observation(ledger.queued)])
+    observe(meter, metrics.queue_capacity, lambda: [Observation(ledger.capacity)])
+
+
+def observe_points(meter: Meter, ledger: Ledger) -> None:
+    """Show the ledger of metric points."""
+    observe(meter, names.POINTS_EXPORTED, lambda: _by_error({"": 0, **ledger.exported}))
+
+
+def _by_error(counts: Mapping[str, int]) -> Iterable[Observation]:
+    for error_type, count in counts.items():
+        yield Observation(count, {names.ERROR_TYPE: error_type} if error_type else {})
