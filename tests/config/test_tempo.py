@@ -3,7 +3,15 @@
 from pathlib import Path
 
 from tests.config.conftest import Run
-from tests.config.files import COLLECTOR, TEMPO, broken_copy, literal_addresses, parsed, variables
+from tests.config.files import (
+    COLLECTOR,
+    PROCESSES,
+    TEMPO,
+    broken_copy,
+    literal_addresses,
+    parsed,
+    variables,
+)
 
 FLAGS = ("-config.expand-env=true", "-config.verify=true")
 
@@ -33,6 +41,15 @@ def test_a_span_is_not_too_late_while_the_collector_still_retries() -> None:
     retry = parsed(COLLECTOR)["exporters"]["otlp_grpc/tempo"]["retry_on_failure"]
     slack = parsed(TEMPO)["metrics_generator"]["metrics_ingestion_time_range_slack"]
     assert slack == retry["max_elapsed_time"]
+
+
+def test_a_persons_own_exporter_settings_do_not_make_it_trace_itself_into_itself() -> None:
+    tempo = parsed(PROCESSES)["processes"]["tempo"]
+    assert tempo["environment"] == [
+        "OTEL_TRACES_EXPORTER=",
+        "OTEL_EXPORTER_OTLP_ENDPOINT=",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=",
+    ]
 
 
 def test_nothing_is_reported_to_its_makers() -> None:
