@@ -42,6 +42,7 @@ class PatientExporter:
         self._success = success
         self._ledger = ledger
         self._hurry = threading.Event()
+        self._stopped = False
 
     def export(self, batch: Sequence[Any]) -> Any:
         """Export until it arrived, was refused for good, or nobody can wait any more."""
@@ -60,9 +61,11 @@ class PatientExporter:
         self._hurry.set()
 
     def shutdown(self, timeout_millis: float = 0) -> None:
-        """Stop, in the middle of a try if need be."""
+        """Stop, in the middle of a try if need be; a second call does nothing."""
         self._hurry.set()
-        self._exporter.shutdown()
+        if not self._stopped:
+            self._stopped = True
+            self._exporter.shutdown()
 
     def force_flush(self, timeout_millis: int = 0) -> bool:
         """Nothing waits here."""
