@@ -61,7 +61,11 @@ def test_in_health_the_account_is_even(receiver: Receiver) -> None:
 @pytest.mark.parametrize(
     "status", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED]
 )
-def test_outage_within_the_queue_costs_nothing(receiver: Receiver, status: grpc.StatusCode) -> None:
+def test_outage_within_the_queue_costs_nothing(
+    receiver: Receiver, status: grpc.StatusCode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In seconds: the SDK's exporter gives a batch up at its first refusal.
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     receiver.refuse_with(status)
     providers = _providers(receiver)
     _emit(providers)
