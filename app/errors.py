@@ -10,12 +10,15 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
+_RETRY_SECONDS = 2
+
 
 class ServiceError(Exception):
     """An error that a client may be told of; the class says the rest."""
 
     status = 500
     type = "server_error"
+    log_level = "INFO"  # at which a refusal with it is logged
 
     def __init__(
         self,
@@ -25,6 +28,7 @@ class ServiceError(Exception):
         param: str | None = None,
         status: int | None = None,
         headers: Mapping[str, str] | None = None,
+        limit: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -32,6 +36,7 @@ class ServiceError(Exception):
         self.param = param
         self.status = status or self.status
         self.headers = dict(headers or {})
+        self.limit = limit  # the name of the limit that was reached
 
     def body(self, trace_id: str) -> dict[str, Any]:
         """The JSON shape, the same on every route."""
@@ -68,8 +73,11 @@ class InvalidRequest(ServiceError):
         param: str | None = None,
         status: int | None = None,
         headers: Mapping[str, str] | None = None,
+        limit: str | None = None,
     ) -> None:
-        super().__init__(message, code=code, param=param, status=status, headers=headers)
+        super().__init__(
+            message, code=code, param=param, status=status, headers=headers, limit=limit
+        )
 
 
 class ModelNotFound(InvalidRequest):
@@ -82,6 +90,36 @@ class ModelNotFound(InvalidRequest):
             f"The model '{model}' does not exist here. There are: {', '.join(served)}.",
             code="model_not_found",
             param="model",
+        )
+
+
+class Overloaded(ServiceError):
+    """No place for one more. The client did nothing wrong, and another instance may have one:
+    503, which proxies try elsewhere, not 429, which blames the client."""
+
+    status = 503
+    log_level = "WARNING"
+
+    def __init__(self, limit: str, most: int) -> None:
+        super().__init__(
+            f"There is no place for more {limit} now, accepted are up to {most} at the same time; "
+            f"try again in {_RETRY_SECONDS} s.",
+            code=f"too_many_{limit}",
+            headers={"retry-after": str(_RETRY_SECONDS)},
+            limit=limit,
+        )
+
+
+class ShuttingDown(ServiceError):
+    """The service is about to stop: what comes now, or takes too long, is for another one."""
+
+    status = 503
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"The service is shutting down; try again in {_RETRY_SECONDS} s.",
+            code="shutting_down",
+            headers={"retry-after": str(_RETRY_SECONDS), "connection": "close"},
         )
 
 
