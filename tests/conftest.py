@@ -21,7 +21,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Each layer that needs more than Python carries its marker."""
     for item in items:
         layer = item.path.relative_to(_HERE).parts[0]
-        if layer in ("stack", "browser"):
+        if layer in ("stack", "chaos", "browser"):
             item.add_marker(layer)
 
 

@@ -1,0 +1,88 @@
+"""The Collector hangs or dies under the service: answers go on, and nothing is lost."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from app.telemetry import names
+from stack.native import NativeStack
+from stack.waiting import poll_until
+from tests.running import PATIENCE_SECONDS, Stack
+from tests.stack.turns import WAYS, Turn
+
+_LOST = f"sum({names.SPANS_DROPPED.prometheus}) + sum({names.LOGS_DROPPED.prometheus})"
+
+
+def _collector(stack: Stack) -> int:
+    states = NativeStack(stack.facts).states()
+    if "collector" not in states:
+        pytest.skip("the stack does not run as native processes")
+    return states["collector"].pid
+
+
+@contextmanager
+def _hanging(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def _turns(stack: Stack) -> list[Turn]:
+    """Enough of them that an exporter of the SDK alone would give up: some 12 s."""
+    return [way(stack.facts) for _ in range(4) for way in WAYS.values()]
+
+
+def _all_found(stack: Stack, turns: list[Turn]) -> None:
+    for turn in turns:
+        query = f'{{service_name="chatscope"}} | trace_id="{turn.trace_id}" |= "answer completed"'
+        poll_until(
+            lambda: stack.backends.tempo_trace(turn.trace_id),  # noqa: B023
+            f"trace {turn.trace_id} in Tempo",
+            PATIENCE_SECONDS,
+        )
+        lines = poll_until(
+            lambda: stack.backends.loki(query),  # noqa: B023
+            f"the line of {turn.trace_id} in Loki",
+            PATIENCE_SECONDS,
+        )
+        assert len(lines) == 1
+
+
+def _tokens(stack: Stack) -> float:
+    series = f'sum({names.LLM_TOKEN_USAGE.prometheus}{{service_name="chatscope"}})'
+    return sum(sample.value for sample in stack.backends.prometheus(series))
+
+
+def _risen(stack: Stack, before: float, turns: list[Turn]) -> None:
+    wanted = sum(turn.prompt_tokens + turn.completion_tokens for turn in turns)
+
+    def exactly() -> bool:
+        assert _tokens(stack) - before == wanted
+        return True
+
+    poll_until(exactly, "the tokens of all turns in Prometheus", PATIENCE_SECONDS)
+
+
+def test_answers_go_on_while_the_collector_hangs_and_nothing_is_lost(stack: Stack) -> None:
+    WAYS["http"](stack.facts)
+    before = poll_until(lambda: _tokens(stack), "tokens in Prometheus", PATIENCE_SECONDS)
+    with _hanging(_collector(stack)):
+        turns = _turns(stack)
+    _all_found(stack, turns)
+    _risen(stack, before, turns)
+    assert [sample.value for sample in stack.backends.prometheus(_LOST)] == [0.0]
+
+
+def test_answers_go_on_while_the_collector_is_dead(stack: Stack) -> None:
+    """What it had taken and not handed on dies with it: nothing, in a moment of rest."""
+    pid = _collector(stack)
+    os.kill(pid, signal.SIGKILL)
+    turns = _turns(stack)
+    poll_until(lambda: _collector(stack) not in (0, pid), "the Collector to be started again")
+    _all_found(stack, turns)
+    assert [sample.value for sample in stack.backends.prometheus(_LOST)] == [0.0]
