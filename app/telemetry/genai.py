@@ -81,8 +81,8 @@ class Answer:
 
     @property
     def usage(self) -> Usage | None:
-        """The provider's count; for an answer cut short our own; None when nothing came."""
-        if self._usage is None and self._received:
+        """The provider's count; where it told none our own; None when nothing was answered."""
+        if self._usage is None and (self._received or self._outcome == "completed"):
             characters = sum(len(message["content"]) for message in self._request.messages)
             prompt = -(-characters // _CHARACTERS_PER_TOKEN)
             return Usage(prompt, len(self._received), partial=True)
@@ -140,6 +140,10 @@ class Answer:
         if exception is not None:
             self._span.record_exception(exception)
 
+    def cancelled(self, error_type: str = CANCELLED) -> None:
+        """It was given up, by the client unless `error_type` tells of another."""
+        self._end(CANCELLED, error_type)
+
     def close(self) -> None:
         """Record everything; a second call does nothing.
 
@@ -178,6 +182,7 @@ class Answer:
         usage = self.usage
         found: dict[str, AttributeValue | None] = {
             names.ANSWER_OUTCOME: self._outcome,
+            names.ANSWER_EMPTY: self._is_empty or None,
             names.ERROR_TYPE: self._error_type,
             names.GEN_AI_RESPONSE_ID: self._response_id,
             names.GEN_AI_RESPONSE_MODEL: self._response_model,
@@ -193,6 +198,10 @@ class Answer:
             found[names.GEN_AI_USAGE_OUTPUT_TOKENS] = usage.completion_tokens
             found[names.USAGE_PARTIAL] = usage.partial or None
         return known(found)
+
+    @property
+    def _is_empty(self) -> bool:
+        return self._outcome == "completed" and not self._received
 
     def _since_call(self, moments: Sequence[float]) -> float | None:
         return moments[0] - self._called if moments else None
@@ -281,6 +290,8 @@ class Answer:
             }
         )
         level = {"completed": "INFO", CANCELLED: "INFO"}.get(self._outcome, "ERROR")
+        if self._is_empty:
+            level = "WARNING"
         with self.current():
             line.log(level, f"answer {self._outcome}")
 
