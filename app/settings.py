@@ -117,6 +117,13 @@ class Settings(BaseSettings):
         "a whole number, 0 or more", ge=0,
     )  # fmt: skip
 
+    answer_stall_seconds: float = _setting(
+        120.0, "ANSWER_STALL_SECONDS",
+        "Longest silence of any model, before its first piece of an answer and between two, "
+        "in seconds; past it the answer fails.",
+        "a number of seconds above 0", gt=0,
+    )  # fmt: skip
+
     openai_base_url: str | None = _setting(
         None, "OPENAI_BASE_URL",
         f"Base URL of an OpenAI-compatible endpoint; OpenAI's own ({OPENAI_URL}) unless set.",
