@@ -25,20 +25,27 @@ def parse_json(body: str | bytes) -> Any:
     """The value of a JSON text. Raises InvalidRequest, also for NaN and lone surrogates."""
     try:
         return from_json(body, allow_inf_nan=False)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # the latter for a `str` with lone surrogates
         raise InvalidRequest(f"The body is not valid JSON: {error}.", code="invalid_json") from None
 
 
 def check(model: type[Checked], data: object, limits: Mapping[str, int] | None = None) -> Checked:
     """`data` as a `model`. Raises InvalidRequest that names each place and what is accepted.
 
-    `limits` are those that settings hold: `max_message_chars`.
+    `limits` are those that settings hold: `max_message_chars` of one content,
+    `max_request_messages` and `max_request_chars` of all.
     """
     try:
         return model.model_validate(data, context=limits)
     except ValidationError as error:
         problems = error.errors(include_url=False)
-        raise InvalidRequest(_all(problems), param=_place(problems[0]) or None) from None
+        limit = (problems[0].get("ctx") or {}).get("limit")
+        raise InvalidRequest(
+            _all(problems),
+            code=f"too_many_{limit}" if limit else "invalid_request",
+            param=_place(problems[0]) or None,
+            limit=limit,
+        ) from None
 
 
 def _all(problems: list[ErrorDetails]) -> str:
@@ -66,7 +73,10 @@ def _place(problem: ErrorDetails) -> str:
 
 def _echo(problem: ErrorDetails) -> str:
     value = problem["input"]
-    if problem["type"] == "missing" or not isinstance(value, str | int | float | bool):
+    if problem["type"] == "missing" or not isinstance(value, str | int | float):
         return ""
-    text = repr(value)
+    # Not even made: Python refuses to spell an integer of thousands of digits.
+    if isinstance(value, int) and value.bit_length() > _LONGEST_ECHO:
+        return ""
+    text = repr(value[:_LONGEST_ECHO] if isinstance(value, str) else value)
     return f", not {text}" if len(text) <= _LONGEST_ECHO else ""

@@ -1,8 +1,6 @@
 """A chat request in the OpenAI wire format: what we honour, and a clear no to the rest."""
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -15,38 +13,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-# Parameters of the API that we cannot honour, with the values that ask for nothing.
-_MEANINGLESS: Mapping[str, Sequence[object]] = {
-    "audio": (),
-    "function_call": ("none",),
-    "functions": ([],),
-    "logit_bias": ({},),
-    "logprobs": (False,),
-    "modalities": (["text"],),
-    "moderation": (),
-    "n": (1,),
-    "prediction": (),
-    "reasoning_effort": (),
-    "response_format": ({"type": "text"},),
-    "service_tier": ("auto", "default"),
-    "store": (False,),
-    "tool_choice": ("none",),
-    "tools": ([],),
-    "top_logprobs": (0,),
-    "verbosity": (),
-    "web_search_options": (),
-}
-# Parameters that change no answer here: taken, and not passed on.
-_WITHOUT_EFFECT = frozenset(
-    {
-        "metadata",
-        "parallel_tool_calls",
-        "prompt_cache_key",
-        "prompt_cache_options",
-        "prompt_cache_retention",
-        "safety_identifier",
-    }
-)
+from app.chat.parameters import refuse_unknown, shorten, without_meaningless
+
+_MOST_STOPS = 4
+_TOO_LONG = "the content has {count} characters"
 # An answer that is sent back as history brings these along.
 _ANSWER_LEFTOVERS = frozenset({"annotations", "refusal"})
 
@@ -68,31 +38,55 @@ def _part_text(part: object) -> str:
                 raise PydanticCustomError(
                     "content_part",
                     "content parts of type '{kind}' are not supported; accepted is 'text'",
-                    {"kind": kind[:40]},
+                    {"kind": shorten(kind)},
                 )
     raise PydanticCustomError(
         "content_part", 'a content part must be {"type": "text", "text": "..."}'
     )
 
 
-def _list(value: object) -> object:
+def _few_texts(value: object) -> object:
+    # Before each is looked at: a list of half a million wrong ones takes seconds to describe.
+    if isinstance(value, list) and len(value) > _MOST_STOPS:
+        raise PydanticCustomError(
+            "too_long", "it must have at most {most} items", {"most": _MOST_STOPS}
+        )
     return [value] if isinstance(value, str) else value
 
 
-def _not_empty(messages: list["Message"]) -> list["Message"]:
+def _few_messages(messages: object, info: ValidationInfo) -> object:
     # `min_length` counts only the valid ones, and would complain of emptiness besides.
-    if not messages:
+    if messages == []:
         raise PydanticCustomError("too_short", "it must not be empty")
+    if isinstance(messages, list):
+        check_limit("request_messages", len(messages), "there are {count} messages", info)
+    return messages
+
+
+def _few_characters(messages: list["Message"], info: ValidationInfo) -> list["Message"]:
+    count = sum(len(message.content) for message in messages)
+    check_limit("request_chars", count, "all contents together have {count} characters", info)
     return messages
 
 
 StopText = Annotated[str, Field(min_length=1)]
 
 
-class Message(BaseModel):
-    """One message; its content as one text."""
+class _Strict(BaseModel):
+    """Takes what it knows, as it is: no conversions, no extras."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_unknown(cls, data: object) -> object:
+        if isinstance(data, dict):
+            refuse_unknown(data, cls.model_fields, named=cls is not ChatRequest)
+        return data
+
+
+class Message(_Strict):
+    """One message; its content as one text."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Annotated[str, BeforeValidator(_text)]
@@ -115,26 +109,24 @@ class Message(BaseModel):
 
     @model_validator(mode="after")
     def _not_too_long(self, info: ValidationInfo) -> Self:
-        check_length(self.content, info)
+        check_limit("message_chars", len(self.content), _TOO_LONG, info)
         return self
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(_Strict):
     """What a stream tells besides text."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     include_usage: bool = False
     include_obfuscation: bool = False  # ours never has any
 
 
-class ChatRequest(BaseModel):
+class ChatRequest(_Strict):
     """A request that can be answered. A null is as good as a parameter that is not there."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
     model: str = Field(default="", max_length=200)  # "": the default model
-    messages: Annotated[list[Message], AfterValidator(_not_empty)]
+    messages: Annotated[
+        list[Message], BeforeValidator(_few_messages), AfterValidator(_few_characters)
+    ]
     stream: bool = False
     stream_options: StreamOptions | None = None
     temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
@@ -144,25 +136,13 @@ class ChatRequest(BaseModel):
     max_tokens: int | None = Field(default=None, ge=1, le=2**31 - 1)
     max_completion_tokens: int | None = Field(default=None, ge=1, le=2**31 - 1)
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
-    stop: Annotated[list[StopText], BeforeValidator(_list), Field(max_length=4)] = []
+    stop: Annotated[list[StopText], BeforeValidator(_few_texts)] = []
     user: str | None = Field(default=None, max_length=512)
 
     @model_validator(mode="before")
     @classmethod
     def _only_what_we_honour(cls, data: object) -> object:
-        if not isinstance(data, dict):
-            return data
-        kept = {k: v for k, v in data.items() if v is not None and k not in _WITHOUT_EFFECT}
-        for name in _MEANINGLESS.keys() & kept.keys():
-            _refuse_unless_meaningless(name, kept.pop(name))
-        unknown = sorted(str(name) for name in kept.keys() - cls.model_fields.keys())
-        if unknown:
-            raise PydanticCustomError(
-                "unknown_parameter",
-                "Unrecognized request argument{s} supplied: {names}",
-                {"s": "s" if len(unknown) > 1 else "", "names": ", ".join(unknown)},
-            )
-        return kept
+        return without_meaningless(data) if isinstance(data, dict) else data
 
     @model_validator(mode="after")
     def _stream_options_need_a_stream(self) -> Self:
@@ -193,14 +173,14 @@ class ChatRequest(BaseModel):
         return roles[last + 1 :]
 
 
-def check_length(content: str, info: ValidationInfo) -> None:
-    """Raise for a content longer than the context's `max_message_chars`."""
-    limit = (info.context or {}).get("max_message_chars")
-    if limit is not None and len(content) > limit:
+def check_limit(name: str, count: int, text: str, info: ValidationInfo) -> None:
+    """Raise for a count above the context's `max_<name>`; `text` says what is counted."""
+    most = (info.context or {}).get(f"max_{name}")
+    if most is not None and count > most:
         raise PydanticCustomError(
-            "too_long",
-            "the content has {length} characters, accepted are up to {limit}",
-            {"length": len(content), "limit": limit},
+            f"{name}_exceeded",
+            text + ", accepted are up to {most}",
+            {"count": count, "most": most, "limit": name},
         )
 
 
@@ -209,23 +189,8 @@ def recorded_role(role: str) -> str:
     return "system" if role == "developer" else role
 
 
-def _refuse_unless_meaningless(name: str, value: Any) -> None:
-    accepted = _MEANINGLESS[name]
-    # `True == 1` in Python, but not on the wire.
-    if any(value == other and type(value) is type(other) for other in accepted):
-        return
-    only = " or ".join(json.dumps(other) for other in accepted)
-    raise PydanticCustomError(
-        "unsupported",
-        "it is not supported here{accepted}",
-        {"name": name, "accepted": f", accepted is only {only}" if only else ""},
-    )
-
-
-class SocketQuestion(BaseModel):
+class SocketQuestion(_Strict):
     """A question over WebSocket; without a model, to the default one."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     type: Literal["message"]
     content: str
@@ -233,5 +198,5 @@ class SocketQuestion(BaseModel):
 
     @model_validator(mode="after")
     def _not_too_long(self, info: ValidationInfo) -> Self:
-        check_length(self.content, info)
+        check_limit("message_chars", len(self.content), _TOO_LONG, info)
         return self
