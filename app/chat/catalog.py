@@ -2,31 +2,41 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from app.chat.provider import Provider
 from app.chat.simulated import Behaviour, SimulatedProvider
 from app.errors import ModelNotFound
 from app.settings import OPENAI_URL, Settings
 
+_STALL_SECONDS: Final = 120.0
+
 
 @dataclass(frozen=True)
 class Entry:
-    """One model that can be asked."""
+    """One model that can be asked; `stall_seconds` is the longest silence in its answers."""
 
     model: str
     provider: Provider
+    stall_seconds: float = _STALL_SECONDS
 
 
 class Catalog:
     """All models by name; the first provider that has a name keeps it."""
 
-    def __init__(self, providers: Sequence[Provider], default_model: str) -> None:
+    def __init__(
+        self,
+        providers: Sequence[Provider],
+        default_model: str,
+        *,
+        stall_seconds: float = _STALL_SECONDS,
+    ) -> None:
         self._providers = providers
         self._default_model = default_model
         self._entries: dict[str, Entry] = {}
         for provider in providers:
             for model in provider.models:
-                self._entries.setdefault(model, Entry(model, provider))
+                self._entries.setdefault(model, Entry(model, provider, stall_seconds))
 
     @property
     def entries(self) -> list[Entry]:
@@ -60,7 +70,9 @@ def build_catalog(settings: Settings) -> Catalog:
         )
     )
     configured = [_openai_compatible(settings)] if settings.openai_models else []
-    return Catalog([*configured, simulated], settings.model)
+    return Catalog(
+        [*configured, simulated], settings.model, stall_seconds=settings.answer_stall_seconds
+    )
 
 
 def _openai_compatible(settings: Settings) -> Provider:

@@ -9,21 +9,37 @@ import time
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from loguru import logger
 
 from app.chat.catalog import Entry
 from app.chat.provider import Completed, ProviderError, TextDelta
 from app.chat.request import ChatRequest
+from app.chat.supply import Supply
 from app.errors import InternalError, ServiceError
 from app.telemetry.genai import Answer
 from app.telemetry.instrument import Telemetry
 from app.telemetry.model_request import ModelRequest, Usage
 
+# `task.cancel(SHUTDOWN)` says that the server gives a turn up; any other cancel is the client's.
+SHUTDOWN: Final = "shutdown"
+
 
 class ClientGone(Exception):
     """Nobody is there any more to send to."""
+
+
+class ServerStops(ServiceError):
+    """The answer is given up because the service ends."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The service is shutting down; ask again.",
+            code=SHUTDOWN,
+            status=503,
+            headers={"retry-after": "1"},
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,14 +75,17 @@ class Outlet(Protocol):
         """The whole answer is there."""
 
     async def cancelled(self, ending: Ending) -> None:
-        """It was given up; there may be nobody to tell."""
+        """The client gave it up; there may be nobody to tell."""
 
     async def failed(self, error: ServiceError, trace_id: str) -> None:
-        """There will be no more of it."""
+        """There will be no more of it: a failure, or the end of the service."""
 
 
 async def run_turn(telemetry: Telemetry, turn: Turn, outlet: Outlet) -> None:
-    """Ask, pass on, and record once, whatever happens. Raises nothing but CancelledError."""
+    """Ask, pass on, and record once, whatever happens.
+
+    Raises CancelledError, and what the outlet raises when it cannot even tell of a failure.
+    """
     for role in turn.new_roles:
         telemetry.instruments.record_message(role)
     answer = telemetry.start_answer(_recorded(turn), started=turn.started)
@@ -74,9 +93,9 @@ async def run_turn(telemetry: Telemetry, turn: Turn, outlet: Outlet) -> None:
     try:
         await delivery.run()
     finally:
+        answer.close()
         if delivery.answered:
             telemetry.instruments.record_message("assistant")
-        answer.close()
 
 
 class _Delivery:
@@ -86,17 +105,19 @@ class _Delivery:
         self._turn = turn
         self._outlet = outlet
         self._answer = answer
+        self._told = False  # the end of a whole answer went out
         self.answered = False  # whether a message went out, whole or in part
 
     async def run(self) -> None:
         try:
             await self._pass_on()
-        except asyncio.CancelledError:
-            with suppress(ClientGone):
-                await self._outlet.cancelled(self._ending("cancelled"))
+        except asyncio.CancelledError as cancelled:
+            # What was told as whole stays so: only its clearing up was cut short.
+            if not self._told:
+                await self._give_up(by_server=SHUTDOWN in cancelled.args)
             raise
         except ClientGone:
-            pass  # neither completed nor failed: recorded as cancelled
+            self._answer.cancelled()
         except ProviderError as error:
             await self._fail(error, error.error_type, error)
         except Exception as error:
@@ -105,18 +126,20 @@ class _Delivery:
 
     async def _pass_on(self) -> None:
         turn, answer = self._turn, self._answer
-        async with aclosing(turn.entry.provider.stream(turn.request)) as events:
-            async for event in events:
-                match event:
+        with answer.current():
+            supply = Supply(
+                turn.entry.provider.stream(turn.request), stall_seconds=turn.entry.stall_seconds
+            )
+        async with aclosing(supply) as pieces:
+            async for piece in pieces:
+                match piece:
                     case TextDelta(text):
                         answer.received(text)
                         await self._outlet.delta(text)
                         if turn.request.stream:
                             self._sent()
                     case Completed():
-                        await self._complete(event)
-                        return
-        raise ProviderError("broken_stream", 502, "The model's answer has no end.")
+                        await self._complete(piece)
 
     async def _complete(self, end: Completed) -> None:
         self._answer.completed(
@@ -126,11 +149,21 @@ class _Delivery:
             response_model=end.response_model,
         )
         await self._outlet.completed(self._ending(end.finish_reason))
+        self._told = True
         self._sent()
 
     def _sent(self) -> None:
         self.answered = True
         self._answer.sent()
+
+    async def _give_up(self, *, by_server: bool) -> None:
+        with suppress(ClientGone):
+            if by_server:
+                self._answer.cancelled(SHUTDOWN)
+                await self._outlet.failed(ServerStops(), self._answer.trace_id)
+            else:
+                self._answer.cancelled()
+                await self._outlet.cancelled(self._ending("cancelled"))
 
     async def _fail(self, error: ServiceError, error_type: str, cause: Exception) -> None:
         self._answer.failed(error_type, cause)

@@ -1,5 +1,7 @@
 """Where an answer goes over HTTP: as server-sent events, or in one piece."""
 
+import asyncio
+
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
@@ -24,12 +26,18 @@ class TurnResponse:
         self._turn = turn
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, for as long as the client is there."""
+        """Answer, for as long as client and server are there."""
         request = self._turn.request
         completion = Completion(self._turn.entry.model, include_usage=request.include_usage)
         http = _Http(scope, receive, send)
         outlet: Outlet = (EventStream if request.stream else OnePiece)(http, completion)
-        await while_connected(receive, run_turn(self._telemetry, self._turn, outlet))
+        turn = run_turn(self._telemetry, self._turn, outlet)
+        try:
+            await while_connected(receive, turn, answered=lambda: http.ended)
+        except asyncio.CancelledError:
+            # The client has its end, whatever it is: no failure for the server to report.
+            if not http.ended:
+                raise
 
 
 class _Http:
@@ -39,6 +47,7 @@ class _Http:
         self._scope = scope
         self._receive = receive
         self._send = send
+        self.ended = False  # the last byte of the answer went out
 
     async def respond(self, response: Response) -> None:
         await response(self._scope, self._receive, self.send)
@@ -48,6 +57,8 @@ class _Http:
             await self._send(message)
         except OSError as error:
             raise ClientGone from error
+        if message["type"] == "http.response.body":
+            self.ended = not message.get("more_body", False)
 
 
 class EventStream:

@@ -28,7 +28,7 @@ async def test_work_comes_to_its_end_while_the_client_stays() -> None:
         await asyncio.sleep(0)
         done.set()
 
-    await while_connected(_Client().receive, work())
+    await while_connected(_Client().receive, work(), answered=lambda: False)
     assert done.is_set()
 
 
@@ -37,7 +37,7 @@ async def test_works_own_failure_is_raised() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await while_connected(_Client().receive, work())
+        await while_connected(_Client().receive, work(), answered=lambda: False)
 
 
 async def test_a_client_that_leaves_ends_the_work_and_its_clearing_up_is_waited_for() -> None:
@@ -51,7 +51,7 @@ async def test_a_client_that_leaves_ends_the_work_and_its_clearing_up_is_waited_
             await asyncio.sleep(0)
             cleared.set()
 
-    await while_connected(client.receive, work())
+    await while_connected(client.receive, work(), answered=lambda: False)
     assert cleared.is_set()
 
 
@@ -65,7 +65,9 @@ async def test_a_server_that_stops_ends_the_work_too() -> None:
         finally:
             cleared.set()
 
-    request = asyncio.create_task(while_connected(_Client().receive, work()))
+    request = asyncio.create_task(
+        while_connected(_Client().receive, work(), answered=lambda: False)
+    )
     await begun.wait()
     request.cancel()
     await asyncio.wait({request})
