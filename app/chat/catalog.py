@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from app.chat.blocking import BlockingProvider, unblocked
 from app.chat.provider import Provider
 from app.chat.simulated import Behaviour, SimulatedProvider
 from app.errors import ModelNotFound
@@ -26,15 +27,15 @@ class Catalog:
 
     def __init__(
         self,
-        providers: Sequence[Provider],
+        providers: Sequence[Provider | BlockingProvider],
         default_model: str,
         *,
         stall_seconds: float = _STALL_SECONDS,
     ) -> None:
-        self._providers = providers
+        self._providers = [unblocked(provider) for provider in providers]
         self._default_model = default_model
         self._entries: dict[str, Entry] = {}
-        for provider in providers:
+        for provider in self._providers:
             for model in provider.models:
                 self._entries.setdefault(model, Entry(model, provider, stall_seconds))
 

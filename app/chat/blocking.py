@@ -1,0 +1,132 @@
+"""A provider whose stream blocks, run in threads of its own, as one that does not block."""
+
+import asyncio
+import contextvars
+import inspect
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import closing
+from typing import Final, Protocol, cast
+
+from loguru import logger
+
+from app.chat.provider import Completed, Provider, TextDelta
+from app.chat.request import ChatRequest
+
+Piece = TextDelta | Completed
+
+# How many pieces the thread may be ahead of those who take them.
+_AHEAD: Final = 2
+
+
+class BlockingProvider(Protocol):
+    """As `Provider`, but its stream is a plain generator, which may block."""
+
+    @property
+    def name(self) -> str:
+        """`gen_ai.provider.name`."""
+
+    @property
+    def models(self) -> Sequence[str]:
+        """The models that it answers for."""
+
+    @property
+    def server(self) -> tuple[str, int] | None:
+        """Address and port; None for one inside this process."""
+
+    @property
+    def in_process(self) -> bool:
+        """Whether no call leaves this process."""
+
+    def stream(self, request: ChatRequest) -> Generator[Piece]:
+        """Text, then exactly one Completed. Raises ProviderError.
+
+        Closed in its own thread, after the piece that it is about, when nobody wants more.
+        """
+
+    async def close(self) -> None:
+        """Release connections; the last call."""
+
+
+def unblocked(provider: Provider | BlockingProvider) -> Provider:
+    """The provider itself, or one around it when its stream is a plain generator."""
+    if inspect.isgeneratorfunction(provider.stream):
+        return Threaded(cast(BlockingProvider, provider))
+    return cast(Provider, provider)
+
+
+class Threaded:
+    """A blocking provider as a Provider: each stream has a thread, and the caller's context."""
+
+    def __init__(self, provider: BlockingProvider) -> None:
+        self._provider = provider
+        self.name = provider.name
+        self.models = provider.models
+        self.server = provider.server
+        self.in_process = provider.in_process
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Piece]:
+        """The same pieces. Given up, it does not wait for a thread that is inside its call."""
+        pieces: asyncio.Queue[Piece | Exception | None] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        thread = _Thread(
+            lambda: self._provider.stream(request),
+            lambda piece: loop.call_soon_threadsafe(pieces.put_nowait, piece),
+        )
+        try:
+            while (piece := await pieces.get()) is not None:
+                if isinstance(piece, Exception):
+                    raise piece
+                thread.room.release()
+                yield piece
+        finally:
+            thread.stop()
+
+    async def close(self) -> None:
+        """Close the provider."""
+        await self._provider.close()
+
+
+class _Thread:
+    """One stream, pulled for as long as there is room; then its end, None, or its exception."""
+
+    def __init__(
+        self,
+        start: Callable[[], Generator[Piece]],
+        hand_over: Callable[[Piece | Exception | None], object],
+    ) -> None:
+        self.room = threading.Semaphore(_AHEAD)
+        self._start = start
+        self._hand_over = hand_over
+        self._stopped = threading.Event()
+        run = contextvars.copy_context().run
+        # A daemon: a call that never returns must not keep the process from its end.
+        threading.Thread(target=run, args=(self._run,), name="provider", daemon=True).start()
+
+    def stop(self) -> None:
+        """Nobody takes any more."""
+        self._stopped.set()
+        self.room.release()
+
+    def _run(self) -> None:
+        try:
+            self._pull()
+        except Exception as error:
+            self._fail(error)
+        except BaseException as error:  # such as SystemExit, which is not for the event loop
+            self._fail(RuntimeError(f"the provider raised {error!r}"))
+
+    def _pull(self) -> None:
+        with closing(self._start()) as pieces:
+            for piece in pieces:
+                self.room.acquire()
+                if self._stopped.is_set():
+                    return
+                self._hand_over(piece)
+        self._hand_over(None)
+
+    def _fail(self, error: Exception) -> None:
+        if self._stopped.is_set():
+            logger.opt(exception=error).warning("the provider failed after its end")
+        else:
+            self._hand_over(error)

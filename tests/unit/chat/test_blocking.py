@@ -1,0 +1,154 @@
+"""A blocking provider: in a thread, with its caller's context, bounded, and stopped with it."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Generator
+from contextlib import aclosing
+
+import pytest
+from loguru import logger
+from opentelemetry import trace
+from opentelemetry.trace import NonRecordingSpan, SpanContext
+
+from app.chat.blocking import Threaded, unblocked
+from app.chat.provider import Completed, TextDelta
+from app.chat.request import ChatRequest
+from tests.unit.scripted import END, MODEL, Scripted
+
+pytestmark = pytest.mark.anyio
+_REQUEST = ChatRequest.model_validate(
+    {"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}
+)
+_Stream = Generator[TextDelta | Completed]
+
+
+class _Blocking:
+    """Streams what its function yields."""
+
+    name = "blocking"
+    models = (MODEL,)
+    server = None
+    in_process = True
+
+    def __init__(self, stream: Callable[[], _Stream]) -> None:
+        self._stream = stream
+        self.closed = False
+
+    def stream(self, request: ChatRequest) -> _Stream:
+        assert request is _REQUEST
+        yield from self._stream()
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+async def _told(stream: Callable[[], _Stream]) -> list[TextDelta | Completed]:
+    return [piece async for piece in Threaded(_Blocking(stream)).stream(_REQUEST)]
+
+
+async def test_the_event_loop_goes_on_while_the_provider_blocks() -> None:
+    released = threading.Event()
+
+    def stream() -> _Stream:
+        # Only the event loop's own task ends this wait.
+        assert released.wait(10)
+        yield TextDelta("a")
+        yield END
+
+    telling = asyncio.create_task(_told(stream))
+    await asyncio.sleep(0)
+    assert not telling.done()
+    released.set()
+    assert await telling == [TextDelta("a"), END]
+
+
+async def test_its_failure_is_the_streams_own() -> None:
+    def stream() -> _Stream:
+        yield TextDelta("a")
+        raise ZeroDivisionError("theirs")
+
+    with pytest.raises(ZeroDivisionError, match="theirs"):
+        await _told(stream)
+
+
+async def test_what_would_end_the_process_fails_the_answer_only() -> None:
+    def stream() -> _Stream:
+        yield TextDelta("a")
+        raise SystemExit(3)
+
+    with pytest.raises(RuntimeError, match=r"SystemExit\(3\)"):
+        await _told(stream)
+
+
+async def test_span_and_log_context_of_the_caller_are_there() -> None:
+    span = NonRecordingSpan(SpanContext(trace_id=7, span_id=8, is_remote=False))
+    told: list[object] = []
+
+    def stream() -> _Stream:
+        told.append(trace.get_current_span().get_span_context().span_id)
+        logger.info("inside")
+        yield END
+
+    handler = logger.add(lambda message: told.append(message.record["extra"]["turn"]))
+    try:
+        with trace.use_span(span), logger.contextualize(turn="t-1"):
+            await _told(stream)
+    finally:
+        logger.remove(handler)
+    assert told == [8, "t-1"]
+
+
+async def test_it_is_ahead_of_a_slow_taker_by_a_few_pieces_only() -> None:
+    pulled: list[int] = []
+    third = threading.Event()
+    closed = threading.Event()
+
+    def stream() -> _Stream:
+        try:
+            for number in range(1000):
+                pulled.append(number)
+                if number == 3:
+                    third.set()
+                yield TextDelta("x")
+        finally:
+            closed.set()
+
+    async with aclosing(Threaded(_Blocking(stream)).stream(_REQUEST)) as pieces:
+        await anext(pieces)
+        assert await asyncio.to_thread(third.wait, 10)
+    assert await asyncio.to_thread(closed.wait, 10)
+    # One taken, two handed over, one in the thread's hand.
+    assert pulled == [0, 1, 2, 3]
+
+
+async def test_given_up_it_is_closed_with_the_piece_that_it_is_about() -> None:
+    released, closed = threading.Event(), threading.Event()
+    after: list[str] = []
+
+    def stream() -> _Stream:
+        try:
+            yield TextDelta("a")
+            assert released.wait(10)
+            yield TextDelta("b")
+            after.append("asked for more")
+        finally:
+            closed.set()
+
+    async with aclosing(Threaded(_Blocking(stream)).stream(_REQUEST)) as pieces:
+        assert await anext(pieces) == TextDelta("a")
+    assert not closed.is_set()  # nobody waited for the thread
+    released.set()
+    assert await asyncio.to_thread(closed.wait, 10)
+    assert after == []
+
+
+async def test_closing_passes_through() -> None:
+    provider = _Blocking(lambda: iter(()))  # type: ignore[arg-type,return-value]
+    await Threaded(provider).close()
+    assert provider.closed
+
+
+async def test_only_a_provider_that_blocks_is_put_into_a_thread() -> None:
+    scripted = Scripted(END)
+    assert unblocked(scripted) is scripted
+    assert isinstance(unblocked(_Blocking(lambda: iter(()))), Threaded)  # type: ignore[arg-type,return-value]
