@@ -63,7 +63,8 @@ def _ask(client: "OpenAI", prompt: str) -> Chat:
 def queries(trace_id: str) -> dict[str, str]:
     """What to ask each store for this chat, by the name of its language."""
     return {
-        "TraceQL": f'{{ trace:id = "{trace_id}" }}',
+        # Tempo compares ids as it prints them, without leading zeros.
+        "TraceQL": f'{{ trace:id = "{trace_id.lstrip("0")}" }}',
         "LogQL": f'{{service_name="chatscope"}} | trace_id="{trace_id}"',
         "PromQL": f"sum by (type) ({METRIC})",
     }
