@@ -8,6 +8,7 @@ import httpx2
 import openai
 from openai.types.chat import ChatCompletionChunk
 
+from app.chat.client import TracedClient, error_type
 from app.chat.provider import Completed, ProviderError, TextDelta
 from app.chat.request import ChatRequest
 from app.telemetry.model_request import Usage
@@ -63,6 +64,7 @@ class OpenAICompatibleProvider:
             api_key=api_key or "none",
             timeout=httpx2.Timeout(timeout, connect=connect_timeout),
             max_retries=max_retries,
+            http_client=TracedClient(),
         )
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[TextDelta | Completed]:
@@ -146,10 +148,12 @@ def _server(base_url: str) -> tuple[str, int]:
 
 def _translated(error: Exception, *, started: bool) -> ProviderError:
     """Of the endpoint's own words only those about the request: others may tell of our key."""
-    if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
-        return ProviderError("timeout", 504, f"{_THEIRS} was silent for too long.")
     if isinstance(error, openai.APIStatusError):
         return _of_status(error)
+    # What the client wraps is its cause.
+    cause = error.__cause__ if isinstance(error, openai.APIConnectionError) else error
+    if isinstance(cause, httpx2.TimeoutException) and error_type(cause) == "timeout":
+        return ProviderError("timeout", 504, f"{_THEIRS} was silent for too long.")
     if isinstance(error, openai.APIConnectionError | httpx2.HTTPError):
         if started:
             return ProviderError("broken_stream", 502, f"{_THEIRS} broke off its answer.")

@@ -3,11 +3,16 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, aclosing
 
+import httpx2
 import pytest
+from opentelemetry import baggage, trace
+from opentelemetry.context import attach, detach
+from opentelemetry.sdk.trace import ReadableSpan
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -16,6 +21,7 @@ from app.chat.openai_compatible import OpenAICompatibleProvider
 from app.chat.provider import Completed, ProviderError, TextDelta
 from app.chat.request import ChatRequest
 from app.main import create_app
+from app.telemetry import names
 from app.telemetry.model_request import Usage
 from tests.memory import Memory
 from tests.unit.serving import quick, serving
@@ -29,7 +35,7 @@ def _provider(server: str, **changes: float) -> OpenAICompatibleProvider:
         api_key="sk-test",
         models=("simulated-1",),
         timeout=changes.get("timeout", 10.0),
-        connect_timeout=5.0,
+        connect_timeout=changes.get("connect_timeout", 5.0),
         max_retries=int(changes.get("max_retries", 0)),
     )
 
@@ -62,10 +68,12 @@ class _Fake:
     def __init__(self, response: Response) -> None:
         self._response = response
         self.asked: list[dict[str, object]] = []
+        self.headers: list[Headers] = []
         self.app = Starlette(routes=[Route("/v1/chat/completions", self._answer, methods=["POST"])])
 
     async def _answer(self, request: Request) -> Response:
         self.asked.append(await request.json())
+        self.headers.append(request.headers)
         return self._response
 
 
@@ -243,3 +251,78 @@ async def test_a_stream_that_is_closed_gives_the_call_up() -> None:
             assert await anext(events) == TextDelta("x")
         await asyncio.wait_for(gone.wait(), 5)
         await provider.close()
+
+
+async def test_an_endpoint_that_takes_no_connection_is_a_connection_failure() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        address = listener.getsockname()
+        with ExitStack() as others:
+            # Nobody accepts: once the queue is full, a further handshake gets no answer.
+            for _ in range(3):
+                waiting = others.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(address)
+            provider = _provider(f"127.0.0.1:{address[1]}", connect_timeout=0.05)
+            error = await _failure(provider)
+    assert (error.error_type, error.status) == ("connection", 503)
+    assert isinstance(error.__cause__.__cause__, httpx2.ConnectTimeout)  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def call() -> Iterator[Memory]:
+    """What a `chat` span around the call under test is told."""
+    memory = Memory()
+    tracer = memory.providers.tracer_provider.get_tracer("test")
+    with tracer.start_as_current_span("chat"):
+        yield memory
+
+
+def _retries() -> list[tuple[str, dict[str, object]]]:
+    span = trace.get_current_span()
+    assert isinstance(span, ReadableSpan)
+    return [(event.name, dict(event.attributes or {})) for event in span.events]
+
+
+@pytest.mark.usefixtures("call")
+async def test_each_further_try_is_an_event_that_says_what_failed() -> None:
+    async with serving(_Fake(_refusal(500, {"retry-after-ms": "1"})).app) as server:
+        await _failure(_provider(server, max_retries=2))
+    assert _retries() == [
+        (names.EVENT_RETRY, {names.HTTP_RESEND_COUNT: 1, names.HTTP_RESPONSE_STATUS_CODE: 500}),
+        (names.EVENT_RETRY, {names.HTTP_RESEND_COUNT: 2, names.HTTP_RESPONSE_STATUS_CODE: 500}),
+    ]
+
+
+@pytest.mark.usefixtures("call")
+async def test_a_further_try_after_no_answer_at_all_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.001)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
+        await _failure(_provider(f"127.0.0.1:{taken.getsockname()[1]}", max_retries=1))
+    assert _retries() == [
+        (names.EVENT_RETRY, {names.HTTP_RESEND_COUNT: 1, names.ERROR_TYPE: "connection"})
+    ]
+
+
+@pytest.mark.usefixtures("call")
+async def test_a_call_that_needs_no_further_try_has_no_such_event() -> None:
+    fake = _Fake(_stream(_chunk("x"), _chunk(finish_reason="stop"), "[DONE]"))
+    async with serving(fake.app) as server:
+        await _ask(_provider(server))
+    assert _retries() == []
+
+
+@pytest.mark.usefixtures("call")
+async def test_the_endpoint_may_join_the_trace_and_learns_nothing_else() -> None:
+    fake = _Fake(_stream(_chunk("x"), _chunk(finish_reason="stop"), "[DONE]"))
+    token = attach(baggage.set_baggage("whose", "a client's"))
+    async with serving(fake.app) as server:
+        await _ask(_provider(server))
+    detach(token)
+    context = trace.get_current_span().get_span_context()
+    (headers,) = fake.headers
+    ids = f"00-{context.trace_id:032x}-{context.span_id:016x}-"
+    assert headers["traceparent"].startswith(ids)
+    assert "baggage" not in headers
