@@ -49,6 +49,7 @@ lint: ## Style and types
 	$(PY) -m mypy || status=1; exit $$status
 
 bench: bench-start up ## Measure ready-times, then on the running stack the way of each signal
+	@$(PY) -m bench.overhead
 	@$(PY) -m bench.queues
 	@$(PY) -m bench.latency
 
