@@ -87,7 +87,8 @@ class ModelNotFound(InvalidRequest):
 
     def __init__(self, model: str, served: list[str]) -> None:
         super().__init__(
-            f"The model '{model}' does not exist here. There are: {', '.join(served)}.",
+            f"The model '{shorten(model, 100)}' does not exist here. "
+            f"There are: {', '.join(served)}.",
             code="model_not_found",
             param="model",
         )
@@ -131,3 +132,8 @@ class InternalError(ServiceError):
             "The service failed on this request. Its trace id leads to the reason.",
             code="internal_error",
         )
+
+
+def shorten(text: str, most: int = 40) -> str:
+    """A client's own text, as much of it as an answer repeats."""
+    return text if len(text) <= most else f"{text[:most]}…"

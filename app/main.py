@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from app.chat.catalog import Catalog, build_catalog
 from app.errors import ServiceError
+from app.http.admission import Admission
 from app.http.completions import Completions
 from app.http.failures import CatchAll, answer_error
 from app.http.health import Health
@@ -18,7 +19,7 @@ from app.http.models import Models
 from app.http.page import page
 from app.http.socket import ChatSocket
 from app.settings import Settings
-from app.telemetry.instrument import Telemetry, instrument
+from app.telemetry.instrument import instrument
 from app.telemetry.setup import Providers
 
 
@@ -33,15 +34,18 @@ def create_app(
 
     `catalog` stands for the models that the settings ask for, `providers` for those that
     export. Where `shutdown_with_app` is False, the caller ends `app.state.telemetry`.
+    A server that stops awaits `app.state.admission.close()` before it cuts connections.
     """
     catalog = catalog or build_catalog(settings)
-    health = Health()
+    admission = Admission(settings)
+    health = Health(admission)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        health.ready = True
+        telemetry.instruments.show_limits(settings.limits())
+        health.started = True
         yield
-        health.ready = False
+        health.started = False
         await catalog.close()
 
     app = Starlette(
@@ -52,7 +56,10 @@ def create_app(
     telemetry = instrument(
         app, settings.telemetry(), providers=providers, shutdown_with_app=shutdown_with_app
     )
-    app.router.routes.extend(_routes(settings, catalog, telemetry, health))
+    app.state.admission = admission
+    completions = Completions(settings, catalog, telemetry, admission)
+    socket = ChatSocket(settings, catalog, telemetry, admission)
+    app.router.routes.extend(_routes(completions, socket, Models(catalog), health))
     return app
 
 
@@ -72,10 +79,8 @@ def _middleware(settings: Settings) -> list[Middleware]:
 
 
 def _routes(
-    settings: Settings, catalog: Catalog, telemetry: Telemetry, health: Health
+    completions: Completions, socket: ChatSocket, models: Models, health: Health
 ) -> list[BaseRoute]:
-    completions = Completions(settings, catalog, telemetry)
-    models = Models(catalog)
     return [
         Route("/", page),
         Route("/healthz", health.healthz),
@@ -84,5 +89,5 @@ def _routes(
         # Names of models may have slashes in them.
         Route("/v1/models/{model:path}", models.retrieve),
         Route("/v1/chat/completions", completions.create, methods=["POST"]),
-        WebSocketRoute("/ws/chat", ChatSocket(settings, catalog, telemetry).serve),
+        WebSocketRoute("/ws/chat", socket.serve),
     ]

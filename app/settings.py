@@ -75,6 +75,8 @@ ContentCapture = Annotated[
 ]
 _SECONDS = "a number of seconds, 0 or more"
 _RATE = "a number from 0 (never) to 1 (always)"
+_ABOVE_ZERO = "a number of seconds above 0"
+_ONE_OR_MORE = "a whole number, 1 or more"
 _MILLISECONDS = "a whole number of milliseconds, 1 or more"
 
 
@@ -109,7 +111,55 @@ class Settings(BaseSettings):
     )  # fmt: skip
     max_message_chars: int = _setting(
         100_000, "MAX_MESSAGE_CHARS", "Longest single message of a conversation, in characters.",
-        "a whole number, 1 or more", ge=1,
+        _ONE_OR_MORE, ge=1,
+    )  # fmt: skip
+    max_request_messages: int = _setting(
+        1000, "MAX_REQUEST_MESSAGES", "Most messages of one HTTP request.", _ONE_OR_MORE, ge=1
+    )
+    max_request_chars: int = _setting(
+        500_000, "MAX_REQUEST_CHARS",
+        "Longest conversation, in characters: the messages of an HTTP request together, and what "
+        "a WebSocket connection remembers.",
+        _ONE_OR_MORE, ge=1,
+    )  # fmt: skip
+    max_header_bytes: int = _setting(
+        65_536, "MAX_HEADER_BYTES", "Largest head of a request: its URL and headers, in bytes.",
+        "a whole number, 1024 or more", ge=1024,
+    )  # fmt: skip
+    max_answers: int = _setting(
+        100, "MAX_ANSWERS", "Most answers on their way at the same time, in each worker.",
+        _ONE_OR_MORE, ge=1,
+    )  # fmt: skip
+    max_connections: int = _setting(
+        1000, "MAX_CONNECTIONS", "Most WebSocket connections at the same time, in each worker.",
+        _ONE_OR_MORE, ge=1,
+    )  # fmt: skip
+    receive_timeout_seconds: float = _setting(
+        30.0, "RECEIVE_TIMEOUT_SECONDS",
+        "Longest wait for the whole head of a request, and again for its whole body, in seconds.",
+        _ABOVE_ZERO, gt=0,
+    )  # fmt: skip
+    send_timeout_seconds: float = _setting(
+        30.0, "SEND_TIMEOUT_SECONDS",
+        "Longest wait for a client that does not read, before its connection is cut, in seconds.",
+        _ABOVE_ZERO, gt=0,
+    )  # fmt: skip
+    socket_idle_seconds: float = _setting(
+        3600.0, "SOCKET_IDLE_SECONDS",
+        "A WebSocket connection on which both sides are silent for this long is closed.",
+        _ABOVE_ZERO, gt=0,
+    )  # fmt: skip
+    # With the five seconds of the telemetry's own end this stays below the ten after which
+    # `docker stop` kills.
+    shutdown_grace_seconds: float = _setting(
+        4.0, "SHUTDOWN_GRACE_SECONDS",
+        "How long answers on their way may go on when the service is told to stop. Telemetry "
+        "takes up to 5 s more.",
+        _SECONDS, ge=0,
+    )  # fmt: skip
+    workers: int = _setting(
+        1, "WORKERS", "Processes that serve; `--workers` wins.",
+        "a whole number from 1 to 256", ge=1, le=256,
     )  # fmt: skip
     history_messages: int = _setting(
         40, "HISTORY_MESSAGES",
@@ -121,7 +171,7 @@ class Settings(BaseSettings):
         120.0, "ANSWER_STALL_SECONDS",
         "Longest silence of any model, before its first piece of an answer and between two, "
         "in seconds; past it the answer fails.",
-        "a number of seconds above 0", gt=0,
+        _ABOVE_ZERO, gt=0,
     )  # fmt: skip
 
     openai_base_url: str | None = _setting(
@@ -143,11 +193,11 @@ class Settings(BaseSettings):
     )  # fmt: skip
     openai_timeout_seconds: float = _setting(
         60.0, "OPENAI_TIMEOUT_SECONDS", "Longest silence of that endpoint, in seconds.",
-        "a number of seconds above 0", gt=0,
+        _ABOVE_ZERO, gt=0,
     )  # fmt: skip
     openai_connect_timeout_seconds: float = _setting(
         5.0, "OPENAI_CONNECT_TIMEOUT_SECONDS", "Longest wait for a connection to it, in seconds.",
-        "a number of seconds above 0", gt=0,
+        _ABOVE_ZERO, gt=0,
     )  # fmt: skip
     openai_max_retries: int = _setting(
         2, "OPENAI_MAX_RETRIES", "Further tries of a call that failed before its first token.",
@@ -277,6 +327,28 @@ class Settings(BaseSettings):
     def model(self) -> str:
         """The model of a request that names none."""
         return self.default_model or (*self.openai_models, SIMULATED_MODEL)[0]
+
+    @property
+    def request_limits(self) -> dict[str, int]:
+        """What bounds the messages of a request, as its check wants to know."""
+        names = ("max_message_chars", "max_request_messages", "max_request_chars")
+        return {name: getattr(self, name) for name in names}
+
+    def limits(self) -> dict[str, float]:
+        """Every bound of the service by its short name, the one that metrics carry."""
+        return {
+            "answers": self.max_answers,
+            "connections": self.max_connections,
+            "body_bytes": self.max_body_bytes,
+            "header_bytes": self.max_header_bytes,
+            "message_chars": self.max_message_chars,
+            "request_messages": self.max_request_messages,
+            "request_chars": self.max_request_chars,
+            "history_messages": self.history_messages,
+            "receive_seconds": self.receive_timeout_seconds,
+            "send_seconds": self.send_timeout_seconds,
+            "idle_seconds": self.socket_idle_seconds,
+        }
 
     def telemetry(self) -> TelemetrySettings:
         """What telemetry wants to know; the exporters read OTEL_EXPORTER_OTLP_* themselves."""

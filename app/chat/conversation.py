@@ -8,17 +8,36 @@ from app.chat.request import Message
 class Conversation:
     """Questions with their answers, newest last; the oldest turn goes first."""
 
-    def __init__(self, most_messages: int) -> None:
+    def __init__(self, most_messages: int, most_chars: int) -> None:
+        self._most_turns = most_messages // 2
+        self._most_chars = most_chars
         # A question without its answer, or the reverse, would mislead the model.
-        self._turns: deque[tuple[Message, Message]] = deque(maxlen=most_messages // 2)
+        self._turns: deque[tuple[Message, Message]] = deque()
+        self._chars = 0
 
     def with_question(self, text: str) -> list[Message]:
         """What the model is asked: all that is remembered, then the question."""
         remembered = [message for turn in self._turns for message in turn]
         return [*remembered, Message(role="user", content=text)]
 
-    def remember(self, question: str, answer: str) -> None:
-        """Keep a turn; one that nothing was answered to is as if never asked."""
-        if answer:
-            asked = Message(role="user", content=question)
-            self._turns.append((asked, Message(role="assistant", content=answer)))
+    def remember(self, question: str, answer: str) -> int:
+        """Keep a turn; one that nothing was answered to is as if never asked.
+
+        Returns how many turns had to be forgotten for it, itself among them if it is too long.
+        """
+        if not answer:
+            return 0
+        asked = Message(role="user", content=question)
+        self._turns.append((asked, Message(role="assistant", content=answer)))
+        self._chars += len(question) + len(answer)
+        return self._forget()
+
+    def _forget(self) -> int:
+        forgotten = 0
+        while self._turns and self._too_much():
+            self._chars -= sum(len(message.content) for message in self._turns.popleft())
+            forgotten += 1
+        return forgotten
+
+    def _too_much(self) -> bool:
+        return len(self._turns) > self._most_turns or self._chars > self._most_chars

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from pydantic_core import PydanticCustomError
 
+from app.errors import shorten
+
 # We cannot honour these, and refuse all values but those that ask for nothing.
 REFUSED: Final[Mapping[str, Sequence[object]]] = {
     "audio": (),
@@ -39,7 +41,6 @@ IGNORED: Final = frozenset(
     }
 )
 _MOST_NAMES = 5
-_LONGEST_NAME = 40
 
 
 def without_meaningless(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,11 +66,6 @@ def refuse_unknown(data: Mapping[str, Any], known: Mapping[str, Any], *, named: 
                 **({"name": unknown[0]} if named else {}),
             },
         )
-
-
-def shorten(text: str) -> str:
-    """A client's text, as much of it as an answer may repeat."""
-    return text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}…"
 
 
 def _refuse_unless_meaningless(name: str, value: Any) -> None:

@@ -13,7 +13,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from app.chat.parameters import refuse_unknown, shorten, without_meaningless
+from app.chat.parameters import refuse_unknown, without_meaningless
+from app.errors import shorten
 
 _MOST_STOPS = 4
 _TOO_LONG = "the content has {count} characters"

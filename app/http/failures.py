@@ -8,15 +8,23 @@ from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import InternalError, InvalidRequest, ServiceError
+from app.errors import InternalError, InvalidRequest, ServiceError, shorten
+from app.telemetry.instruments import Instruments
 from app.telemetry.tracing import current_trace_id
 
 
 async def answer_error(connection: HTTPConnection, error: Exception) -> Response:
     """The answer to a refused request, also to a WebSocket's handshake."""
     refusal = error if isinstance(error, ServiceError) else _of_starlette(connection, error)
-    logger.info("request refused", code=refusal.code, param=refusal.param)
+    record_refusal("request refused", refusal, connection.app.state.telemetry.instruments)
     return refusal.to_response(current_trace_id())
+
+
+def record_refusal(text: str, error: ServiceError, instruments: Instruments) -> None:
+    """One log line, and a count where it was a limit that refused."""
+    logger.log(error.log_level, text, code=error.code, param=error.param)
+    if error.limit:
+        instruments.record_limit_reached(error.limit)
 
 
 class CatchAll:
@@ -53,7 +61,7 @@ def _of_starlette(connection: HTTPConnection, error: Exception) -> ServiceError:
     status = HTTPStatus(error.status_code)
     method = connection.scope.get("method", "GET")
     return InvalidRequest(
-        f"{status.phrase}: {method} {connection.url.path}",
+        f"{status.phrase}: {shorten(method)} {shorten(connection.scope['path'])}",
         code=status.phrase.lower().replace(" ", "_"),
         status=status,
         headers=error.headers,

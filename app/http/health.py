@@ -4,13 +4,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from app.errors import ServiceError
+from app.http.admission import Admission
 
 
 class Health:
     """Alive as soon as it answers; ready from the end of its start until its shutdown."""
 
-    def __init__(self) -> None:
-        self.ready = False
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self.started = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests are taken."""
+        return self.started and not self._admission.closing
 
     async def healthz(self, request: Request) -> JSONResponse:
         """The process answers."""

@@ -7,6 +7,7 @@ Out: {"type": "delta", "content"}, then one of
 """
 
 import asyncio
+import contextvars
 import time
 from contextlib import suppress
 from typing import Any
@@ -14,14 +15,19 @@ from typing import Any
 from loguru import logger
 from opentelemetry import trace
 from opentelemetry.trace import Status, StatusCode
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
+from pydantic_core import to_json
+from starlette import status
+from starlette.types import Message
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.chat.catalog import Catalog
 from app.chat.conversation import Conversation
 from app.chat.parsing import check, parse_json
 from app.chat.request import ChatRequest, SocketQuestion
 from app.chat.turn import ClientGone, Ending, Turn, run_turn
-from app.errors import InternalError, InvalidRequest, ServiceError
+from app.errors import InternalError, InvalidRequest, ServiceError, ShuttingDown
+from app.http.admission import Admission
+from app.http.failures import record_refusal
 from app.http.origins import check_origin
 from app.http.wire import usage_object
 from app.settings import Settings
@@ -34,20 +40,26 @@ from app.telemetry.websocket import socket_connection
 class ChatSocket:
     """The endpoint."""
 
-    def __init__(self, settings: Settings, catalog: Catalog, telemetry: Telemetry) -> None:
+    def __init__(
+        self, settings: Settings, catalog: Catalog, telemetry: Telemetry, admission: Admission
+    ) -> None:
         self._settings = settings
         self._catalog = catalog
         self._telemetry = telemetry
+        self._admission = admission
 
     async def serve(self, websocket: WebSocket) -> None:
         """Talk until either side closes."""
         check_origin(websocket, self._settings.frontend_url)
-        await websocket.accept()
-        session = _Session(websocket, self._settings, self._catalog, self._telemetry)
-        try:
-            await session.read()
-        finally:
-            await session.stop()
+        session = _Session(
+            websocket, self._settings, self._catalog, self._telemetry, self._admission
+        )
+        with self._admission.connection(session.leave):
+            await websocket.accept()
+            try:
+                await session.read()
+            finally:
+                await session.stop()
 
 
 class _Socket:
@@ -57,46 +69,95 @@ class _Socket:
         self._websocket = websocket
 
     async def send(self, message: dict[str, Any]) -> None:
+        text = to_json(message).decode()
         try:
-            await self._websocket.send_json(message)
-        except (WebSocketDisconnect, WebSocketDisconnected) as error:
+            await self._websocket.send_text(text)
+        except (WebSocketDisconnect, RuntimeError) as error:
+            # The latter from a server that has closed already, before it says so to `receive`.
             raise ClientGone from error
 
     async def refuse(self, error: ServiceError) -> None:
         await self.send(error.to_socket_message(current_trace_id()))
+
+    async def close(self, code: int, reason: str) -> None:
+        # Who is gone already, or closed at the same time, need not be told.
+        with suppress(WebSocketDisconnect, RuntimeError):
+            await self._websocket.close(code, reason)
 
 
 class _Session:
     """One connection: it reads on while an answer is on its way."""
 
     def __init__(
-        self, websocket: WebSocket, settings: Settings, catalog: Catalog, telemetry: Telemetry
+        self,
+        websocket: WebSocket,
+        settings: Settings,
+        catalog: Catalog,
+        telemetry: Telemetry,
+        admission: Admission,
     ) -> None:
         self._websocket = websocket
         self._socket = _Socket(websocket)
-        self._limits = {"max_message_chars": settings.max_message_chars}
+        self._limits = settings.request_limits
+        self._idle_seconds = settings.socket_idle_seconds
         self._catalog = catalog
         self._telemetry = telemetry
+        self._admission = admission
         self._connection = socket_connection(websocket.scope)
-        self._conversation = Conversation(settings.history_messages)
+        self._conversation = Conversation(settings.history_messages, settings.max_request_chars)
         self._outlet: SocketOutlet | None = None
         self._turn: asyncio.Task[None] | None = None
+        self._active = time.monotonic()  # when either side last had something to say
+        self._context = contextvars.copy_context()
 
     async def read(self) -> None:
-        """Take messages until the client leaves."""
+        """Take messages until the client leaves, or nobody says anything for too long."""
         with suppress(ClientGone):
-            while (message := await self._websocket.receive())["type"] == "websocket.receive":
+            while (message := await self._receive())["type"] == "websocket.receive":
                 try:
                     await self._take(message.get("text"))
                 except ServiceError as error:
-                    logger.info("socket message refused", code=error.code, param=error.param)
+                    self._record_refusal(error)
                     await self._socket.refuse(error)
+
+    async def leave(self) -> None:
+        """The service stops: close when the answer on its way, if any, has come to its end."""
+        await asyncio.create_task(self._leave(), context=self._context)
 
     async def stop(self) -> None:
         """Give up the answer on its way, and wait until it is recorded."""
         if self._turn:
             self._turn.cancel()
             await asyncio.wait({self._turn})
+
+    async def _leave(self) -> None:
+        if self._turn:
+            await asyncio.wait({self._turn})
+        error = ShuttingDown()
+        with suppress(ClientGone):
+            await self._socket.refuse(error)
+        await self._socket.close(status.WS_1001_GOING_AWAY, error.message)
+
+    async def _receive(self) -> Message:
+        self._active = time.monotonic()
+        while (left := self._active + self._idle_seconds - time.monotonic()) > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    return await self._websocket.receive()
+            if self._answering:
+                self._active = time.monotonic()
+        self._telemetry.instruments.record_limit_reached("idle_seconds")
+        await self._socket.close(
+            status.WS_1000_NORMAL_CLOSURE, f"idle for {self._idle_seconds:g} s"
+        )
+        raise ClientGone
+
+    @property
+    def _answering(self) -> bool:
+        return self._turn is not None and not self._turn.done()
+
+    def _record_refusal(self, error: ServiceError) -> None:
+        record_refusal("socket message refused", error, self._telemetry.instruments)
 
     async def _take(self, text: str | None) -> None:
         arrived = time.perf_counter()
@@ -123,7 +184,7 @@ class _Session:
             self._turn.cancel()
 
     async def _start_turn(self, data: dict[str, Any], arrived: float) -> None:
-        if self._turn and not self._turn.done():
+        if self._turn and self._answering:
             if self._outlet is None or not self._outlet.ended:
                 raise InvalidRequest(
                     "An answer is on its way; wait for its end, or cancel it.",
@@ -140,11 +201,13 @@ class _Session:
             try:
                 await self._answer(data, arrived, outlet)
             except ServiceError as error:
-                logger.info("socket message refused", code=error.code, param=error.param)
+                self._record_refusal(error)
                 await outlet.failed(error, current_trace_id())
             except Exception:
                 logger.exception("socket message failed")
                 await outlet.failed(InternalError(), current_trace_id())
+            finally:
+                self._active = time.monotonic()
 
     async def _answer(self, data: dict[str, Any], arrived: float, outlet: "SocketOutlet") -> None:
         with step("validate"):
@@ -156,10 +219,15 @@ class _Session:
         turn = Turn(
             entry=entry, request=request, started=arrived, conversation_id=self._connection.id
         )
-        try:
-            await run_turn(self._telemetry, turn, outlet)
-        finally:
-            self._conversation.remember(question.content, outlet.text)
+        with self._admission.answer():
+            try:
+                await run_turn(self._telemetry, turn, outlet)
+            finally:
+                self._remember(question.content, outlet.text)
+
+    def _remember(self, question: str, answer: str) -> None:
+        if self._conversation.remember(question, answer):
+            self._telemetry.instruments.record_limit_reached("history_messages")
 
 
 class SocketOutlet:

@@ -97,7 +97,7 @@ class Instruments:
         attributes = {names.GEN_AI_REQUEST_MODEL: self.model_label(model)}
         self._cost.add(dollars, attributes, context=context)
 
-    def show_limits(self, limits: Mapping[str, int]) -> None:
+    def show_limits(self, limits: Mapping[str, float]) -> None:
         """Show what each limit is set to, and from now on how often each is reached."""
         observe(
             self._meter,
