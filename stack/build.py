@@ -32,18 +32,20 @@ def problems() -> list[str]:
     return disk_problems({path: gib * share for path, gib in build_space().items()})
 
 
-def build_missing(progress: Progress) -> None:
+def build_missing(progress: Progress, *, with_tests: bool = True) -> None:
     """Builds what the cache lacks; other versions there stay as they are. Raises BuildError.
+
+    `with_tests` also builds what only the tests want.
 
     One after another: `go build` already keeps every core busy, and two linkers at once would
     double the memory for nothing.
     """
-    if not missing_binaries():
+    if not missing_binaries(with_tests=with_tests):
         return
     cache_dir().mkdir(parents=True, exist_ok=True)
     with _alone(progress):
         _remove_unfinished()
-        missing = missing_binaries()
+        missing = missing_binaries(with_tests=with_tests)
         for number, binary in enumerate(missing, start=1):
             with progress.activity(f"Building {binary.name}, {number} of {len(missing)}"):
                 _build(binary, progress)

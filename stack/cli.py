@@ -74,7 +74,7 @@ def _start(console: Console, stack: NativeStack) -> None:
     problems = [*preflight.port_problems(stack.facts), *build.problems()]
     if problems:
         raise NotReadyError("\n".join(["Nothing was started:", *problems]))
-    build.build_missing(Progress(console))
+    build.build_missing(Progress(console), with_tests=False)
     stack.start()
 
 

@@ -25,6 +25,8 @@ class Binary:
     tags: str = ""
     # The Collector's sources are written by its builder, from the manifest.
     generated: bool = False
+    # Only the tests want it, so `make up` does not wait for it.
+    for_tests: bool = False
 
     @property
     def directory(self) -> Path:
@@ -64,14 +66,15 @@ BINARIES = (
         "github.com/prometheus/prometheus/cmd/prometheus",
         tags="remove_all_sd",
     ),
+    Binary("tempo", "tempo", "github.com/grafana/tempo/cmd/tempo"),
+    Binary("loki", "loki", "github.com/grafana/loki/v3/cmd/loki"),
     Binary(
         "promtool",
         "prometheus",
         "github.com/prometheus/prometheus/cmd/promtool",
         tags="remove_all_sd",
+        for_tests=True,
     ),
-    Binary("tempo", "tempo", "github.com/grafana/tempo/cmd/tempo"),
-    Binary("loki", "loki", "github.com/grafana/loki/v3/cmd/loki"),
 )
 
 # In the order in which a person reads them. Alertmanager and Grafana come after these.
@@ -129,6 +132,7 @@ def binary_path(name: str) -> Path:
     return cache_dir() / f"{name}-{key}" / name
 
 
-def missing_binaries() -> list[Binary]:
-    """The programs that are still to be built."""
-    return [binary for binary in BINARIES if not binary_path(binary.name).is_file()]
+def missing_binaries(*, with_tests: bool = True) -> list[Binary]:
+    """The programs that are still to be built, for all commands or only for a stack to run."""
+    wanted = [binary for binary in BINARIES if with_tests or not binary.for_tests]
+    return [binary for binary in wanted if not binary_path(binary.name).is_file()]
