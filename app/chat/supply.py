@@ -26,15 +26,8 @@ class Supply:
     step to its last, wherever its reader is given up.
     """
 
-    def __init__(
-        self,
-        stream: AsyncGenerator[Piece],
-        *,
-        stall_seconds: float,
-        closing_seconds: float = CLOSING_SECONDS,
-    ) -> None:
+    def __init__(self, stream: AsyncGenerator[Piece], *, stall_seconds: float) -> None:
         self._stall_seconds = stall_seconds
-        self._closing_seconds = closing_seconds
         self._ahead: asyncio.Queue[Piece | Exception] = asyncio.Queue(maxsize=1)
         self._ended = False
         self._given_up = False
@@ -61,7 +54,7 @@ class Supply:
         if not self._ended:
             self._task.cancel()
         try:
-            done, _ = await asyncio.wait({self._task}, timeout=self._closing_seconds)
+            done, _ = await asyncio.wait({self._task}, timeout=CLOSING_SECONDS)
             if not done:
                 logger.warning("the provider does not end its call")
         finally:

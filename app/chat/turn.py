@@ -17,7 +17,7 @@ from app.chat.catalog import Entry
 from app.chat.provider import Completed, ProviderError, TextDelta
 from app.chat.request import ChatRequest
 from app.chat.supply import Supply
-from app.errors import InternalError, ServiceError
+from app.errors import InternalError, ServiceError, ShuttingDown
 from app.telemetry.genai import Answer
 from app.telemetry.instrument import Telemetry
 from app.telemetry.model_request import ModelRequest, Usage
@@ -28,18 +28,6 @@ SHUTDOWN: Final = "shutdown"
 
 class ClientGone(Exception):
     """Nobody is there any more to send to."""
-
-
-class ServerStops(ServiceError):
-    """The answer is given up because the service ends."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The service is shutting down; ask again.",
-            code=SHUTDOWN,
-            status=503,
-            headers={"retry-after": "1"},
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +148,7 @@ class _Delivery:
         with suppress(ClientGone):
             if by_server:
                 self._answer.cancelled(SHUTDOWN)
-                await self._outlet.failed(ServerStops(), self._answer.trace_id)
+                await self._outlet.failed(ShuttingDown(), self._answer.trace_id)
             else:
                 self._answer.cancelled()
                 await self._outlet.cancelled(self._ending("cancelled"))

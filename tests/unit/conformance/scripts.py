@@ -1,0 +1,160 @@
+"""What a model provider does in a case: a script, played by a provider of each kind."""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Literal
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from app.chat.blocking import BlockingProvider
+from app.chat.openai_compatible import OpenAICompatibleProvider
+from app.chat.provider import Completed, Provider, TextDelta
+from app.chat.request import ChatRequest
+from app.settings import SIMULATED_MODEL
+from app.telemetry.model_request import Usage
+from tests.unit.conformance.endpoint import Answers
+from tests.unit.serving import serving
+
+# One that has a price.
+MODEL = SIMULATED_MODEL
+END = Completed(finish_reason="stop", usage=Usage(3, 2), response_id="r-1", response_model=MODEL)
+
+
+class Silence:
+    """The provider says nothing more, for as long as it is let."""
+
+
+SILENCE = Silence()
+Step = str | Completed | Exception | Silence
+
+
+class Stage:
+    """What the play and the client of a case tell each other."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.silent = asyncio.Event()  # the script came to its silence
+        self.read = asyncio.Event()  # the client has all that came until then
+        self.over = asyncio.Event()  # the case is over: whatever hangs may end
+        self.over_in_threads = threading.Event()
+
+    def end(self) -> None:
+        self.over.set()
+        self.over_in_threads.set()
+
+
+class Says:
+    """Texts come out, exceptions are raised; `closing` is what it does when it is given up."""
+
+    def __init__(
+        self,
+        *steps: Step,
+        closing: Literal["well", "raises", "hangs"] = "well",
+        blocking: bool = False,
+    ) -> None:
+        self.steps = steps
+        self.closing = closing
+        self.blocking = blocking
+
+    @property
+    def pieces(self) -> int:
+        ends = [i for i, step in enumerate(self.steps) if not isinstance(step, str)]
+        return ends[0] if ends else len(self.steps)
+
+    @asynccontextmanager
+    async def provider(self, stage: Stage) -> AsyncIterator[Provider | BlockingProvider]:
+        try:
+            yield (_Blocking if self.blocking else _Player)(self, stage)
+        finally:
+            stage.end()
+
+
+@dataclass(frozen=True)
+class _Named:
+    _script: Says
+    _stage: Stage
+
+    name = "scripted"
+    models = (MODEL,)
+    server = None
+    in_process = True
+
+    async def close(self) -> None:
+        pass
+
+
+class _Player(_Named):
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[TextDelta | Completed]:
+        try:
+            for step in self._script.steps:
+                match step:
+                    case str():
+                        yield TextDelta(step)
+                    case Completed():
+                        yield step
+                    case Silence():
+                        self._stage.silent.set()
+                        await asyncio.Event().wait()
+                    case _:
+                        raise step
+        finally:
+            if self._script.closing == "raises":
+                raise RuntimeError("closing failed")
+            while self._script.closing == "hangs" and not self._stage.over.is_set():
+                with suppress(asyncio.CancelledError):
+                    await self._stage.over.wait()
+
+
+class _Blocking(_Named):
+    def stream(self, request: ChatRequest) -> Generator[TextDelta | Completed]:
+        for step in self._script.steps:
+            match step:
+                case str():
+                    yield TextDelta(step)
+                case Completed():
+                    yield step
+                case Silence():
+                    self._stage.loop.call_soon_threadsafe(self._stage.silent.set)
+                    self._stage.over_in_threads.wait()
+                case _:
+                    raise step
+
+
+class Endpoint:
+    """An OpenAI-compatible endpoint: each of `answers` makes one, the last again and again."""
+
+    pieces = 0
+
+    def __init__(self, *answers: Answers, max_retries: int = 0, timeout: float = 10.0) -> None:
+        self._answers = answers
+        self._max_retries = max_retries
+        self._timeout = timeout
+
+    @asynccontextmanager
+    async def provider(self, stage: Stage) -> AsyncIterator[Provider]:
+        asked = 0
+
+        async def answer(_: Request) -> Response:
+            nonlocal asked
+            asked += 1
+            return self._answers[min(asked, len(self._answers)) - 1]()
+
+        app = Starlette(routes=[Route("/v1/chat/completions", answer, methods=["POST"])])
+        async with serving(app) as server:
+            yield OpenAICompatibleProvider(
+                base_url=f"http://{server}/v1",
+                api_key="sk-test",
+                models=(MODEL,),
+                timeout=self._timeout,
+                connect_timeout=5.0,
+                max_retries=self._max_retries,
+            )
+
+
+Script = Says | Endpoint
