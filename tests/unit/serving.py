@@ -30,12 +30,10 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp, *, grace: int = 2) -> AsyncIterator[str]:
-    """Serve on a free port; gives `127.0.0.1:port`. What runs at the end has `grace` seconds."""
+async def serving(app: ASGIApp) -> AsyncIterator[str]:
+    """Serve on a free port; gives `127.0.0.1:port`."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(
-            app, log_config=None, lifespan="on", timeout_graceful_shutdown=grace
-        )
+        config = uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=2)
         server = _Server(config)
         task = asyncio.create_task(server.serve([listener]))
         up = asyncio.create_task(server.up.wait())

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import httpx2
@@ -16,7 +17,7 @@ _URL = "/v1/chat/completions"
 _ASK = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}]}
 LEFT = "left"
 
-Stop = Callable[[], None]
+Stop = Callable[[], object]
 
 
 async def talk(case: Case, server: str, stage: Stage, stop: Stop) -> str:
@@ -102,18 +103,19 @@ async def _talk_over_socket(case: Case, server: str, stage: Stage, stop: Stop) -
 
 
 async def _last(socket: ClientConnection) -> str:
-    """The last message of a turn, and that there is but one: a ping is answered next."""
+    """All that follows the text: the last message of a turn, and no other but to a ping."""
+    seen = []
     try:
-        while (message := json.loads(await socket.recv()))["type"] == "delta":
-            pass
-        await socket.send('{"type": "ping"}')
-        assert json.loads(await socket.recv()) == {"type": "pong"}
+        while (message := json.loads(await socket.recv()))["type"] != "pong":
+            if message["type"] != "delta":
+                assert len(message["trace_id"]) == 32
+                reason = message.get("finish_reason") or message["error"]["code"]
+                seen.append(f"{message['type']} {reason}")
+                with suppress(ConnectionClosed):
+                    await socket.send('{"type": "ping"}')
     except ConnectionClosed as closed:
-        return f"closed {closed.rcvd.code if closed.rcvd else None}"
-    assert len(message["trace_id"]) == 32
-    if message["type"] == "error":
-        return f"error {message['error']['code']}"
-    return f"{message['type']} {message['finish_reason']}"
+        seen.append(f"closed {closed.rcvd.code if closed.rcvd else None}")
+    return ", ".join(seen)
 
 
 async def _leave(socket: ClientConnection, _: Stop) -> str:

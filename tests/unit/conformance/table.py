@@ -31,7 +31,7 @@ _BUG = ZeroDivisionError("a secret")
 _BUG_LINE = ("answering failed",)
 _LATE_LINE = ("the provider failed after its end",)
 _HANG_LINE = ("the provider does not end its call",)
-_CUT_LINE = ("Cancel 1 running task(s), timeout graceful shutdown exceeded",)
+_CUT_LINE = ("answers cut by the shutdown",)
 _RESTART = "503 shutting_down retry-after 2"
 
 # fmt: off
@@ -142,8 +142,16 @@ SERVER_STOPS = [
          cancelled(ONE_PIECE, message=False, by="shutdown"), _STAYS, logged=_CUT_LINE),
     Case("midway", _SSE, Says("a", SILENCE), "200 error shutting_down",
          cancelled(ONE_PIECE, by="shutdown"), _STAYS, logged=_CUT_LINE),
-    Case("midway", _SOCKET, Says("a", SILENCE), "closed 1012",
-         cancelled(ONE_PIECE, by="shutdown"), _STAYS),
+    # The second error is the connection's own farewell.
+    Case("before the first piece", _SOCKET, Says(SILENCE),
+         "error shutting_down, error shutting_down, closed 1001",
+         cancelled(by="shutdown"), _STAYS, logged=_CUT_LINE),
+    Case("midway", _SOCKET, Says("a", SILENCE),
+         "error shutting_down, error shutting_down, closed 1001",
+         cancelled(ONE_PIECE, by="shutdown"), _STAYS, logged=_CUT_LINE),
+    Case("its provider never closes", _SSE, Says("a", SILENCE, closing="hangs"),
+         "200 error shutting_down", cancelled(ONE_PIECE, by="shutdown"), _STAYS,
+         logged=(*_CUT_LINE, *_HANG_LINE)),
 ]
 
 BLOCKING = [

@@ -26,17 +26,13 @@ async def _play(case: Case, memory: Memory, spans: Spans, stage: Stage) -> str:
             quick(), catalog=catalog, providers=memory.providers, shutdown_with_app=False
         )
         stopping = asyncio.Event()
-        # Where the server stops, it does so at once.
-        grace = 0 if case.client is Client.STAYS else 2
-        async with serving(app, grace=grace) as server:
+        async with serving(app) as server:
             talking = asyncio.create_task(talk(case, server, stage, stopping.set))
-            stopped = asyncio.create_task(stopping.wait())
-            await asyncio.wait({talking, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            stopped.cancel()
-            if case.client is not Client.STAYS:
-                await answered(spans)
-        await answered(spans)
-        sees = await talking
+            if case.client is Client.STAYS:
+                await stopping.wait()
+                await app.state.admission.close(0)
+            sees = await talking
+            await answered(spans)
     app.state.telemetry.shutdown()
     return sees
 
