@@ -249,6 +249,22 @@ class Settings(BaseSettings):
     otel_blrp_schedule_delay: int = _setting(
         200, "OTEL_BLRP_SCHEDULE_DELAY", "Logs leave this often, in ms.", _MILLISECONDS, ge=1
     )
+    otel_bsp_max_queue_size: int = _setting(
+        16_384, "OTEL_BSP_MAX_QUEUE_SIZE",
+        "Spans that wait for a Collector that is away; then the oldest is dropped, and counted.",
+        _ONE_OR_MORE, ge=1,
+    )  # fmt: skip
+    otel_bsp_max_export_batch_size: int = _setting(
+        64, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "Most spans in one export, no more than can wait.",
+        _ONE_OR_MORE, ge=1,
+    )  # fmt: skip
+    otel_blrp_max_queue_size: int = _setting(
+        8_192, "OTEL_BLRP_MAX_QUEUE_SIZE", "Log records that wait.", _ONE_OR_MORE, ge=1
+    )
+    otel_blrp_max_export_batch_size: int = _setting(
+        64, "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "The same for log records.",
+        _ONE_OR_MORE, ge=1,
+    )  # fmt: skip
     otel_metric_export_interval: int = _setting(
         1000, "OTEL_METRIC_EXPORT_INTERVAL", "Metrics leave this often, in ms.",
         _MILLISECONDS, ge=1,
@@ -357,6 +373,10 @@ class Settings(BaseSettings):
             service_version=VERSION,
             span_delay_ms=self.otel_bsp_schedule_delay,
             log_delay_ms=self.otel_blrp_schedule_delay,
+            span_queue=self.otel_bsp_max_queue_size,
+            span_batch=min(self.otel_bsp_max_export_batch_size, self.otel_bsp_max_queue_size),
+            log_queue=self.otel_blrp_max_queue_size,
+            log_batch=min(self.otel_blrp_max_export_batch_size, self.otel_blrp_max_queue_size),
             metric_interval_ms=self.otel_metric_export_interval,
             capture_content=self.content_capture in ("SPAN_ONLY", "SPAN_AND_EVENT", "TRUE"),
             log_level=self.log_level,
@@ -376,9 +396,14 @@ class Settings(BaseSettings):
             raise SettingsError(problems) from None
 
 
-def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """The settings of this process, or of a mapping in its place. Raises SettingsError."""
-    return Settings.read(os.environ if environ is None else environ)
+def load_settings(
+    environ: Mapping[str, str] | None = None, *, overrides: Mapping[str, str] | None = None
+) -> Settings:
+    """The settings of this process, or of a mapping in its place. Raises SettingsError.
+
+    `overrides` win over both: what the command line says.
+    """
+    return Settings.read({**(os.environ if environ is None else environ), **(overrides or {})})
 
 
 def _is_origin(text: str) -> bool:

@@ -3,18 +3,17 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from loguru import logger
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.chat.turn import SHUTDOWN
 from app.errors import Overloaded, ShuttingDown
 from app.http.wire import event
 from app.settings import Settings
 from app.telemetry.tracing import current_trace_id
 
-# The message of a cancellation that means: the service stops.
-SHUTDOWN: Final = "shutdown"
 # Telling a client that its answer was cut takes no longer, unless that client does not read.
 _LAST_WORDS_SECONDS = 1.0
 

@@ -1,0 +1,225 @@
+"""uvicorn's protocols with bounds that it does not have: on what is sent to us before there is
+a request, on clients that send slowly or do not read, and on what comes after an answer."""
+
+import asyncio
+import json
+from asyncio import TimerHandle
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+from loguru import logger
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from app.errors import InvalidRequest
+from app.settings import Settings
+
+_ABNORMAL: Final = 1006
+_INVALID_TEXT: Final = 1007
+_TOO_BIG: Final = 1009
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a connection may cost, and whom to tell when it costs more."""
+
+    header_bytes: int
+    receive_seconds: float
+    send_seconds: float
+    reached: Callable[[str], None]  # with the name of the limit
+
+    @classmethod
+    def of(cls, settings: Settings, reached: Callable[[str], None]) -> "Bounds":
+        """Those of the settings."""
+        return cls(
+            settings.max_header_bytes,
+            settings.receive_timeout_seconds,
+            settings.send_timeout_seconds,
+            reached,
+        )
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """HTTP/1.1 of one client.
+
+    What is refused here never becomes a request: it has no trace, and its error an empty
+    `trace_id`.
+    """
+
+    def __init__(self, *, bounds: Bounds, **server: Any) -> None:
+        super().__init__(**server)
+        self._bounds = bounds
+        self._head_open = False  # between the first byte of a request and its last header
+        self._head_bytes = 0
+        self._too_long = False
+        self._late: TimerHandle | None = None
+        self._unread: TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for a request's head, but not for ever."""
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nobody waits any more."""
+        _cancel(self._late)
+        _cancel(self._unread)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; a head that goes on and on is refused before it is complete."""
+        was_open = self._head_open
+        super().data_received(data)
+        if was_open and self._head_open and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > self._bounds.header_bytes:
+                self._refuse_head()
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        super().on_message_begin()
+        self._head_open, self._head_bytes = True, 0
+        if self._late is None:
+            self._expect_head()
+
+    def on_headers_complete(self) -> None:
+        """The head is there; one that came in one piece is measured now."""
+        self._head_open = False
+        _cancel(self._late)
+        self._late = None
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if size > self._bounds.header_bytes:
+            self._too_long = True
+            raise ValueError("the head is too long")  # uvicorn then asks for a 400
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """An answer that did not want the rest of its body: nor do we, it may have no end."""
+        unread = self.cycle.more_body and not self.pipeline
+        super().on_response_complete()
+        if unread:
+            self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """What the parser could not read, or we did not want to, answered in the one shape."""
+        if self._too_long:
+            self._refuse_head()
+        else:
+            self._refuse(HTTPStatus.BAD_REQUEST, "invalid_http", f"{msg} Accepted is HTTP/1.1.")
+
+    def pause_writing(self) -> None:
+        """The client does not read; what we hold for it is bounded, and now the time too."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(self._bounds.send_seconds, self._cut)
+
+    def resume_writing(self) -> None:
+        """It read."""
+        _cancel(self._unread)
+        super().resume_writing()
+
+    def _expect_head(self) -> None:
+        self._late = self.loop.call_later(self._bounds.receive_seconds, self._head_is_late)
+
+    def _head_is_late(self) -> None:
+        if not self._head_open:
+            self.transport.close()  # it never asked for anything
+            return
+        self._bounds.reached("receive_seconds")
+        self._refuse(
+            HTTPStatus.REQUEST_TIMEOUT,
+            "request_timeout",
+            "The headers did not arrive in time; accepted are up to "
+            f"{self._bounds.receive_seconds:g} s.",
+        )
+
+    def _refuse_head(self) -> None:
+        self._bounds.reached("header_bytes")
+        self._refuse(
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "headers_too_large",
+            "URL and headers are too large; accepted are up to "
+            f"{self._bounds.header_bytes} bytes together.",
+        )
+
+    def _refuse(self, status: HTTPStatus, code: str, message: str) -> None:
+        error = InvalidRequest(message, code=code, status=status)
+        logger.info("request refused", code=error.code)
+        # Amid an answer to an earlier request of the same connection there is no place for it.
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.write(_response(error))
+        self.transport.close()
+
+    def _cut(self) -> None:
+        self._bounds.reached("send_seconds")
+        self.transport.abort()
+
+
+class BoundedWebSocket(WebSocketsSansIOProtocol):
+    """WebSocket of one client; says by which code it was closed, whoever closed it."""
+
+    def __init__(self, *, bounds: Bounds, **server: Any) -> None:
+        super().__init__(**server)
+        self._bounds = bounds
+        self._unread: TimerHandle | None = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the application first: uvicorn says 1005 where nothing was said at all."""
+        _cancel(self._unread)
+        closed = self.conn.close_rcvd or self.conn.close_sent
+        code = closed.code if closed else _ABNORMAL
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code})
+        super().connection_lost(exc)
+
+    def send_receive_event_to_app(self) -> None:
+        """A client's wrong bytes are its own fault: uvicorn logs an exception of ours."""
+        if self.curr_msg_data_type == "text" and not _is_text(b"".join(self.frames)):
+            self.frames = []
+            self.conn.send_close(_INVALID_TEXT, "a text message must be UTF-8")
+            self.handle_parser_exception()
+            return
+        super().send_receive_event_to_app()
+
+    def handle_parser_exception(self) -> None:
+        """A frame that breaks the protocol, or a message that is too long."""
+        if self.conn.close_sent is not None and self.conn.close_sent.code == _TOO_BIG:
+            self._bounds.reached("body_bytes")
+        super().handle_parser_exception()
+
+    def pause_writing(self) -> None:
+        """The client does not read; what we hold for it is bounded, and now the time too."""
+        super().pause_writing()
+        self._unread = self.loop.call_later(self._bounds.send_seconds, self._cut)
+
+    def resume_writing(self) -> None:
+        """It read."""
+        _cancel(self._unread)
+        super().resume_writing()
+
+    def _cut(self) -> None:
+        self._bounds.reached("send_seconds")
+        self.transport.abort()
+
+
+def _response(error: InvalidRequest) -> bytes:
+    body = json.dumps(error.body("")).encode()
+    head = (
+        f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        "connection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _cancel(timer: TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()

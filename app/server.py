@@ -1,0 +1,131 @@
+"""The server: uvicorn, bounded, that lets answers come to their end before it stops."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from socket import socket
+from types import FrameType
+
+import uvicorn
+from loguru import logger
+from starlette.applications import Starlette
+
+from app.http.admission import Admission
+from app.http.protocol import BoundedHttp, BoundedWebSocket, Bounds
+from app.main import create_app
+from app.settings import Settings
+from app.telemetry.logs import print_early
+
+_KEEP_ALIVE_SECONDS = 30
+# After the answers' own grace, for what is no answer.
+_LAST_SECONDS = 1
+# What the kernel adds to a signal's number for a shell.
+_BY_SIGNAL = 128
+
+Stop = Callable[[], None]
+
+
+def serve(
+    settings: Settings,
+    *,
+    sockets: list[socket] | None = None,
+    ready: Callable[[], None] = lambda: None,
+    stoppable: Callable[[Stop], None] = lambda stop: None,
+) -> int:
+    """Build the service and serve it until it is told to stop; the process's exit code.
+
+    `ready` is called when it serves, `stoppable` before, with a second way to stop it.
+    """
+    try:
+        app = create_app(settings, shutdown_with_app=False)
+        server = Server(app, settings, ready=ready)
+    except Exception:
+        logger.exception("the service cannot start")
+        print_early()
+        return 1
+    with exit_on_signals(server.stop):
+        stoppable(server.stop)
+        try:
+            server.run(sockets)
+        finally:
+            app.state.telemetry.shutdown()
+    return 0
+
+
+class Server(uvicorn.Server):
+    """Serves one application until `stop()`."""
+
+    def __init__(
+        self, app: Starlette, settings: Settings, *, ready: Callable[[], None] = lambda: None
+    ) -> None:
+        super().__init__(_config(app, settings))
+        self._ready = ready
+        self._admission: Admission = app.state.admission
+        self._grace_seconds = settings.shutdown_grace_seconds
+
+    def stop(self) -> None:
+        """Begin to stop, if it has not begun yet; safe in a signal handler."""
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Start, and tell."""
+        await super().startup(sockets)
+        self._ready()
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """Take no new connection, wait for the answers, then end as uvicorn does."""
+        for listener in self.servers:
+            listener.close()
+        await self._admission.close(self._grace_seconds)
+        await super().shutdown(sockets)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Nothing: `exit_on_signals` lasts longer than the server does, and uvicorn would raise
+        the signal once more, for an exit code that is not 0."""
+        yield
+
+
+@contextmanager
+def exit_on_signals(stop: Stop, at_once: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """The first SIGTERM or SIGINT calls `stop`; the second `at_once`, and ends the process.
+
+    Both are called amid whatever the main thread does: they may take no lock, so not log.
+    """
+    told = False
+
+    def handle(number: int, _: FrameType | None) -> None:
+        nonlocal told
+        if told:
+            at_once()
+            os._exit(_BY_SIGNAL + number)
+        told = True
+        stop()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _config(app: Starlette, settings: Settings) -> uvicorn.Config:
+    def reached(limit: str) -> None:
+        app.state.telemetry.instruments.record_limit_reached(limit)
+
+    bounds = Bounds.of(settings, reached)
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=partial(BoundedHttp, bounds=bounds),  # type: ignore[arg-type]
+        ws=partial(BoundedWebSocket, bounds=bounds),  # type: ignore[arg-type]
+        log_config=None,
+        server_header=False,
+        ws_max_size=settings.max_body_bytes,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=_LAST_SECONDS,
+    )
