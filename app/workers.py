@@ -88,7 +88,7 @@ class Supervisor:
     def _start(self, number: int) -> _Worker:
         ours, theirs = _processes.Pipe()
         process = _processes.Process(
-            target=_work, args=(self._settings, number, self._listener, theirs)
+            target=_work, args=(self._settings, self._listener, theirs), name=f"worker-{number}"
         )
         process.start()
         theirs.close()
@@ -105,7 +105,11 @@ class Supervisor:
     def _replace(self, worker: _Worker) -> bool:
         """Start another in its place; False for one that never came up, as no other would."""
         worker.process.join()
-        lost = {"worker": worker.process.pid, "exit_code": worker.process.exitcode}
+        lost = {
+            "worker": worker.process.name,
+            "pid": worker.process.pid,
+            "exit_code": worker.process.exitcode,
+        }
         if not worker.was_ready():
             logger.error("worker cannot start", **lost)
             return False
@@ -124,13 +128,13 @@ class Supervisor:
         for worker in self._workers:
             worker.process.join(max(0.0, deadline - time.monotonic()))
             if worker.process.exitcode is None:
-                logger.error("worker does not stop, and is killed", worker=worker.process.pid)
+                logger.error("worker does not stop, and is killed", worker=worker.process.name)
                 worker.process.kill()
                 worker.process.join()
         return all(worker.process.exitcode == 0 for worker in self._workers)
 
 
-def _work(settings: Settings, number: int, listener: socket, parent: Connection) -> None:
+def _work(settings: Settings, listener: socket, parent: Connection) -> None:
     """A worker's whole life, in its own process."""
     # A terminal interrupts us together with our parent, who then stops us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

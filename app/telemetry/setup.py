@@ -1,6 +1,7 @@
 """The only place that builds SDK providers and OTLP exporters, and that takes them down."""
 
 import logging
+import multiprocessing
 import os
 import threading
 import time
@@ -44,6 +45,7 @@ from .prices import PriceTable
 SCOPE = "chatscope"
 # Kubernetes kills 30 s after SIGTERM, and answers want most of those.
 _SHUTDOWN_SECONDS = 5.0
+_INSTANCE_ID = "service.instance.id"
 _SHARE_OF_SPANS_AND_LOGS = 0.7
 # By the SDK's logger name: shown on the console, never fed back into the exporters.
 _log = logging.getLogger("opentelemetry.chatscope")
@@ -184,7 +186,8 @@ def build_resource(settings: TelemetrySettings) -> Resource:
     """Who emits: the service, its version and a new instance id for each process.
 
     OTEL_RESOURCE_ATTRIBUTES wins over all but the service's name, as the specification has it
-    (OTEL_SERVICE_NAME is where `service_name` comes from).
+    (OTEL_SERVICE_NAME is where `service_name` comes from). An instance id from there is that of
+    a parent process; its children add their names, or their counters would be one series.
     """
     attributes = {"service.name": settings.service_name, "deployment.environment.name": "local"}
     if settings.service_version:
@@ -194,6 +197,10 @@ def build_resource(settings: TelemetrySettings) -> Resource:
         for key, value in OTELResourceDetector().detect().attributes.items()
         if key != "service.name"
     }
+    instance = from_environment.get(_INSTANCE_ID)
+    if instance and multiprocessing.parent_process():
+        own_name = multiprocessing.current_process().name
+        from_environment[_INSTANCE_ID] = f"{instance}-{own_name}"
     return Resource.create({**attributes, **from_environment})
 
 

@@ -25,6 +25,10 @@ _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
 # uvicorn's access lines: (client, method, path with query, HTTP version, status).
 _ACCESS_LOGGER: Final = "uvicorn.access"
 _ACCESS_ARGUMENTS: Final = 5
+# Its lines on a WebSocket's handshake: (client, path with query[, status]); else the status, or
+# "[accepted]", is the last word.
+_SERVER_LOGGER: Final = "uvicorn.error"
+_HANDSHAKE: Final = '%s - "WebSocket %s" '
 
 
 class ToLoguru(logging.Handler):
@@ -51,7 +55,16 @@ def intercept_stdlib() -> None:
     logging.basicConfig(handlers=[ToLoguru()], level=logging.NOTSET, force=True)
     logging.captureWarnings(True)
     # Their debug lines are about themselves, and many.
-    for chatty in ("asyncio", "httpx2", "httpcore2", "openai", "websockets", "grpc"):
+    for chatty in (
+        "asyncio",
+        "httpx2",
+        "httpcore2",
+        "openai",
+        "websockets",
+        "grpc",
+        # With each WebSocket frame, text and all.
+        _SERVER_LOGGER,
+    ):
         logging.getLogger(chatty).setLevel(logging.INFO)
 
 
@@ -77,6 +90,10 @@ def _access_arguments(record: logging.LogRecord) -> tuple[Any, ...] | None:
     return None
 
 
+def _is_handshake(record: logging.LogRecord) -> bool:
+    return record.name == _SERVER_LOGGER and str(record.msg).startswith(_HANDSHAKE)
+
+
 def _path(target: object) -> str:
     return str(target).partition("?")[0]
 
@@ -84,6 +101,8 @@ def _path(target: object) -> str:
 def _content(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
     if arguments := _access_arguments(record):
         return _access(arguments)
+    if _is_handshake(record):
+        return _handshake(record)
     extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
     return record.getMessage(), extra
 
@@ -93,10 +112,27 @@ def _access(arguments: tuple[Any, ...]) -> tuple[str, dict[str, Any]]:
     client, method, target, version, status = arguments
     path = _path(target)
     extra = {
-        names.CLIENT_ADDRESS: str(client).rpartition(":")[0],
+        names.CLIENT_ADDRESS: _address(client),
         names.HTTP_REQUEST_METHOD: method,
         names.URL_PATH: path,
         names.NETWORK_PROTOCOL_VERSION: version,
         names.HTTP_RESPONSE_STATUS_CODE: status,
     }
     return f"{method} {path} {status}", extra
+
+
+def _handshake(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
+    """The same of a WebSocket's handshake."""
+    client, target, *_ = record.args if isinstance(record.args, tuple) else ("", "")
+    path = _path(target)
+    outcome = record.getMessage().rpartition(" ")[2].replace("[accepted]", "101")
+    extra = {
+        names.CLIENT_ADDRESS: _address(client),
+        names.URL_PATH: path,
+        names.HTTP_RESPONSE_STATUS_CODE: int(outcome) if outcome.isdecimal() else None,
+    }
+    return f"WebSocket {path} {outcome}", extra
+
+
+def _address(client: object) -> str:
+    return str(client).rpartition(":")[0]

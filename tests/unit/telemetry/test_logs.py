@@ -131,6 +131,30 @@ def test_access_line_is_structured_and_without_its_query(memory: Memory) -> None
     assert "secret" not in record.to_json()
 
 
+@pytest.mark.parametrize(
+    ("line", "arguments", "status"),
+    [
+        ('%s - "WebSocket %s" [accepted]', ("10.0.0.7:5", "/ws?token=secret"), 101),
+        ('%s - "WebSocket %s" 403', ("10.0.0.7:5", "/ws?token=secret"), 403),
+        ('%s - "WebSocket %s" %d', ("10.0.0.7:5", "/ws?token=secret", 503), 503),
+    ],
+)
+def test_handshake_line_is_structured_and_without_its_query(
+    memory: Memory, line: str, arguments: tuple[object, ...], status: int
+) -> None:
+    logging.getLogger("uvicorn.error").info(line, *arguments)
+    record = memory.log(f"WebSocket /ws {status}").log_record
+    found = dict(record.attributes or {})
+    assert (found["client.address"], found["url.path"]) == ("10.0.0.7", "/ws")
+    assert found["http.response.status_code"] == status
+    assert "secret" not in str(found)
+
+
+def test_text_of_websocket_frames_is_not_logged_even_at_debug(memory: Memory) -> None:
+    logging.getLogger("uvicorn.error").debug("< TEXT %s", "a secret")
+    assert not memory.logs
+
+
 def test_access_line_of_a_quiet_path_goes_nowhere(memory: Memory) -> None:
     hide_access_lines({"/healthz"})
     for path in ("/healthz?from=probe", "/other"):
