@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +18,7 @@ from app.chat.provider import Completed, Provider, TextDelta
 from app.chat.request import ChatRequest
 from app.settings import SIMULATED_MODEL
 from app.telemetry.model_request import Usage
+from app.telemetry.tracing import step
 from tests.unit.conformance.endpoint import Answers
 from tests.unit.serving import serving
 
@@ -50,17 +51,23 @@ class Stage:
 
 
 class Says:
-    """Texts come out, exceptions are raised; `closing` is what it does when it is given up."""
+    """Texts come out, exceptions are raised.
+
+    `closing` is what it does when it is given up; one that is `traced` keeps a span of its own
+    current until then, around its yields.
+    """
 
     def __init__(
         self,
         *steps: Step,
         closing: Literal["well", "raises", "hangs"] = "well",
         blocking: bool = False,
+        traced: bool = False,
     ) -> None:
         self.steps = steps
         self.closing = closing
         self.blocking = blocking
+        self.traced = traced
 
     @property
     def pieces(self) -> int:
@@ -80,6 +87,9 @@ class _Named:
     _script: Says
     _stage: Stage
 
+    def own_span(self) -> AbstractContextManager[object]:
+        return step("the provider's own") if self._script.traced else nullcontext()
+
     name = "scripted"
     models = (MODEL,)
     server = None
@@ -92,17 +102,18 @@ class _Named:
 class _Player(_Named):
     async def stream(self, request: ChatRequest) -> AsyncGenerator[TextDelta | Completed]:
         try:
-            for step in self._script.steps:
-                match step:
-                    case str():
-                        yield TextDelta(step)
-                    case Completed():
-                        yield step
-                    case Silence():
-                        self._stage.silent.set()
-                        await asyncio.Event().wait()
-                    case _:
-                        raise step
+            with self.own_span():
+                for line in self._script.steps:
+                    match line:
+                        case str():
+                            yield TextDelta(line)
+                        case Completed():
+                            yield line
+                        case Silence():
+                            self._stage.silent.set()
+                            await asyncio.Event().wait()
+                        case _:
+                            raise line
         finally:
             if self._script.closing == "raises":
                 raise RuntimeError("closing failed")
@@ -113,17 +124,18 @@ class _Player(_Named):
 
 class _Blocking(_Named):
     def stream(self, request: ChatRequest) -> Generator[TextDelta | Completed]:
-        for step in self._script.steps:
-            match step:
-                case str():
-                    yield TextDelta(step)
-                case Completed():
-                    yield step
-                case Silence():
-                    self._stage.loop.call_soon_threadsafe(self._stage.silent.set)
-                    self._stage.over_in_threads.wait()
-                case _:
-                    raise step
+        with self.own_span():
+            for line in self._script.steps:
+                match line:
+                    case str():
+                        yield TextDelta(line)
+                    case Completed():
+                        yield line
+                    case Silence():
+                        self._stage.loop.call_soon_threadsafe(self._stage.silent.set)
+                        self._stage.over_in_threads.wait()
+                    case _:
+                        raise line
 
 
 class Endpoint:
