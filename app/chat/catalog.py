@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from loguru import logger
+
 from app.chat.blocking import BlockingProvider, unblocked
 from app.chat.provider import Provider
 from app.chat.simulated import Behaviour, SimulatedProvider
 from app.errors import ModelNotFound
 from app.settings import OPENAI_URL, Settings
 
-_STALL_SECONDS: Final = 120.0
+_STALL_SECONDS: Final[float] = Settings.model_fields["answer_stall_seconds"].default
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,12 @@ class Catalog:
         return entry
 
     async def close(self) -> None:
-        """Close all providers."""
+        """Close all providers, also after one that fails to."""
         for provider in self._providers:
-            await provider.close()
+            try:
+                await provider.close()
+            except Exception:
+                logger.exception("a provider failed to close")
 
 
 def build_catalog(settings: Settings) -> Catalog:

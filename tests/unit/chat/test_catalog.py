@@ -1,10 +1,15 @@
 """Which provider answers for which model."""
 
+from collections.abc import Generator
+
 import pytest
 
+from app.chat.blocking import Threaded
 from app.chat.catalog import Catalog, build_catalog
+from app.chat.provider import Completed, TextDelta
+from app.chat.request import ChatRequest
 from app.errors import ModelNotFound
-from tests.unit.scripted import MODEL, Scripted
+from tests.unit.scripted import END, MODEL, Scripted
 from tests.unit.serving import quick
 
 
@@ -50,8 +55,29 @@ def test_an_unknown_model_is_refused() -> None:
         build_catalog(quick()).find("gpt-9")
 
 
+def test_the_longest_silence_is_the_settings_for_every_model() -> None:
+    catalog = build_catalog(
+        quick(openai_models=("m",), openai_api_key="k", answer_stall_seconds=7.0)
+    )
+    assert [entry.stall_seconds for entry in catalog.entries] == [7.0, 7.0]
+    assert Catalog([Scripted()], MODEL).find(None).stall_seconds == 120.0
+
+
+def test_a_provider_that_blocks_is_given_a_thread() -> None:
+    class Blocking(Scripted):
+        def stream(self, request: ChatRequest) -> Generator[TextDelta | Completed]:  # type: ignore[override]
+            yield END
+
+    assert isinstance(Catalog([Blocking()], MODEL).find(None).provider, Threaded)
+
+
 @pytest.mark.anyio
-async def test_closing_closes_every_provider() -> None:
-    providers = [Scripted(), Scripted()]
+async def test_closing_closes_every_provider_also_after_one_that_fails_to() -> None:
+    class Broken(Scripted):
+        async def close(self) -> None:
+            await super().close()
+            raise RuntimeError
+
+    providers = [Broken(), Scripted()]
     await Catalog(providers, MODEL).close()
     assert all(provider.closed for provider in providers)

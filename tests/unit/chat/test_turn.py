@@ -1,14 +1,15 @@
 """Every way out of a turn: what the client is told, and that it is recorded once."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 
 import pytest
 from starlette.applications import Starlette
 
 from app.chat.catalog import Entry
-from app.chat.provider import ProviderError
+from app.chat.provider import Completed, ProviderError, TextDelta
 from app.chat.request import ChatRequest
-from app.chat.turn import ClientGone, Ending, Turn, run_turn
+from app.chat.turn import SHUTDOWN, ClientGone, Ending, Turn, run_turn
 from app.errors import ServiceError
 from app.telemetry import names
 from app.telemetry.instrument import Telemetry, instrument
@@ -20,9 +21,15 @@ pytestmark = pytest.mark.anyio
 
 
 class _Outlet:
-    """Notes what it is given; `gone_after` pieces, nobody is there any more."""
+    """Notes what it is given; `gone_after` pieces, nobody is there any more.
+
+    The end of an answer waits for `room`, as for a client that reads slowly.
+    """
 
     def __init__(self, gone_after: int | None = None) -> None:
+        self.room = asyncio.Event()
+        self.room.set()
+        self.ending = asyncio.Event()
         self.texts: list[str] = []
         self.endings: list[Ending] = []
         self.cancellations: list[Ending] = []
@@ -37,6 +44,10 @@ class _Outlet:
         self.begun.set()
 
     async def completed(self, ending: Ending) -> None:
+        self.ending.set()
+        await self.room.wait()
+        if len(self.texts) == self._gone_after:
+            raise ClientGone
         self.endings.append(ending)
 
     async def cancelled(self, ending: Ending) -> None:
@@ -158,3 +169,65 @@ async def test_an_answer_in_one_piece_that_nobody_waited_for_is_no_message(
     task.cancel()
     await asyncio.wait({task})
     assert memory.value("message_count", role="assistant") == 0
+
+
+async def test_an_end_that_nobody_took_is_no_whole_answer(
+    telemetry: Telemetry, memory: Memory
+) -> None:
+    await run_turn(telemetry, _turn(Scripted("a", END)), _Outlet(gone_after=1))
+    _assert_recorded_once(memory, outcome="cancelled", error_type="cancelled")
+    # The provider had told what it took.
+    assert memory.value("llm_token_usage", type="completion") == 2
+
+
+async def test_a_cancel_that_meets_the_end_on_its_way_out_is_told_in_its_place(
+    telemetry: Telemetry, memory: Memory
+) -> None:
+    outlet = _Outlet()
+    outlet.room.clear()
+    task = asyncio.create_task(run_turn(telemetry, _turn(Scripted("a", END)), outlet))
+    await outlet.ending.wait()
+    task.cancel()
+    await asyncio.wait({task})
+    assert outlet.endings == []
+    assert [ending.finish_reason for ending in outlet.cancellations] == ["cancelled"]
+    _assert_recorded_once(memory, outcome="cancelled", error_type="cancelled")
+
+
+async def test_a_cancel_after_the_end_was_told_changes_nothing(
+    telemetry: Telemetry, memory: Memory
+) -> None:
+    closing = asyncio.Event()
+
+    class Lingering(Scripted):
+        async def stream(self, request: ChatRequest) -> AsyncGenerator[TextDelta | Completed]:
+            try:
+                yield END
+            finally:
+                closing.set()
+                await asyncio.Event().wait()
+
+    outlet = _Outlet()
+    task = asyncio.create_task(run_turn(telemetry, _turn(Lingering()), outlet))
+    await closing.wait()
+    await outlet.ending.wait()
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task})
+    assert len(outlet.endings) == 1
+    assert outlet.cancellations == []
+    _assert_recorded_once(memory, outcome="completed", error_type=None)
+
+
+async def test_a_server_that_stops_is_told_apart_from_a_client_that_cancels(
+    telemetry: Telemetry, memory: Memory
+) -> None:
+    outlet = _Outlet()
+    turn = _turn(Scripted("a", asyncio.Event()))
+    task = asyncio.create_task(run_turn(telemetry, turn, outlet))
+    await outlet.begun.wait()
+    task.cancel(SHUTDOWN)
+    await asyncio.wait({task})
+    assert outlet.cancellations == []
+    assert [error.status for error, _ in outlet.errors] == [503]
+    _assert_recorded_once(memory, outcome="cancelled", error_type="shutdown")

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from starlette.types import Message
 
+from app.chat.turn import SHUTDOWN
 from app.http.connection import while_connected
 
 pytestmark = pytest.mark.anyio
@@ -55,15 +56,30 @@ async def test_a_client_that_leaves_ends_the_work_and_its_clearing_up_is_waited_
     assert cleared.is_set()
 
 
-async def test_a_server_that_stops_ends_the_work_too() -> None:
+async def test_a_client_that_is_gone_after_its_answer_cuts_nothing_short() -> None:
+    client, whole = _Client(), asyncio.Event()
+
+    async def work() -> None:
+        client.leaves.set()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        whole.set()
+
+    await while_connected(client.receive, work(), answered=lambda: True)
+    assert whole.is_set()
+
+
+async def test_a_server_that_stops_ends_the_work_too_and_says_so() -> None:
     begun, cleared = asyncio.Event(), asyncio.Event()
 
     async def work() -> None:
         begun.set()
         try:
             await asyncio.Event().wait()
-        finally:
+        except asyncio.CancelledError as error:
+            assert error.args == (SHUTDOWN,)
             cleared.set()
+            raise
 
     request = asyncio.create_task(
         while_connected(_Client().receive, work(), answered=lambda: False)
