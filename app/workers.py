@@ -35,7 +35,7 @@ def run_workers(settings: Settings) -> int:
     telemetry.start()
     try:
         with _listen(settings) as listener:
-            supervisor = Supervisor(settings, listener)
+            supervisor = Supervisor(settings, listener, telemetry)
             with exit_on_signals(supervisor.stop, supervisor.kill):
                 return supervisor.run()
     finally:
@@ -60,9 +60,10 @@ class _Worker:
 class Supervisor:
     """Keeps as many workers as there should be."""
 
-    def __init__(self, settings: Settings, listener: socket) -> None:
+    def __init__(self, settings: Settings, listener: socket, telemetry: Telemetry) -> None:
         self._settings = settings
         self._listener = listener
+        self._telemetry = telemetry
         self._workers: list[_Worker] = []
         self._told, self._tell = os.pipe()
 
@@ -125,6 +126,9 @@ class Supervisor:
         for worker in self._workers:
             worker.connection.close()
         deadline = time.monotonic() + self._settings.shutdown_grace_seconds + _STOP_SECONDS
+        # While they end theirs: one after the other would take twice as long where the
+        # Collector hangs. What is said after this is said on the console only.
+        self._telemetry.shutdown()
         for worker in self._workers:
             worker.process.join(max(0.0, deadline - time.monotonic()))
             if worker.process.exitcode is None:

@@ -6,24 +6,31 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
+import psutil
 import pytest
+from websockets.sync.client import connect
+
+from tests.receiver import Receiver
 
 _ROOT = Path(__file__).parents[2]
 _PATIENCE_SECONDS = 30
 
 
 @contextmanager
-def _process(**environ: str) -> Iterator[subprocess.Popen[str]]:
+def _process(*arguments: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
     nowhere = {"OTEL_SDK_DISABLED": "true", "PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "app"],
+        [sys.executable, "-m", "app", *arguments],
         cwd=_ROOT,
-        env={**nowhere, **environ},
+        env={**nowhere, "PORT": "0", **environ},
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -33,6 +40,17 @@ def _process(**environ: str) -> Iterator[subprocess.Popen[str]]:
         finally:
             if process.poll() is None:
                 process.kill()
+
+
+@contextmanager
+def _told(process: subprocess.Popen[str]) -> Iterator[list[str]]:
+    """What it says from now on; also keeps it from waiting for a reader."""
+    assert process.stderr is not None
+    lines: list[str] = []
+    reader = threading.Thread(target=lambda: lines.extend(process.stderr or ()), daemon=True)
+    reader.start()
+    yield lines
+    reader.join(_PATIENCE_SECONDS)
 
 
 def _served(process: subprocess.Popen[str]) -> str:
@@ -48,7 +66,7 @@ def _served(process: subprocess.Popen[str]) -> str:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_answers_and_ends_with_0_when_it_is_told_to(number: signal.Signals) -> None:
-    with _process(PORT="0") as process:
+    with _process() as process:
         url = _served(process)
         with httpx2.Client(base_url=url, trust_env=False) as client:
             assert client.get("/readyz").status_code == 200
@@ -61,7 +79,7 @@ def test_it_answers_and_ends_with_0_when_it_is_told_to(number: signal.Signals) -
 
 
 def test_an_answer_on_its_way_comes_to_its_end_before_the_process_does() -> None:
-    with _process(PORT="0", SIMULATED_TOKENS_PER_SECOND="5") as process:
+    with _process(SIMULATED_TOKENS_PER_SECOND="5") as process:
         url = _served(process)
         ask = {"messages": [{"role": "user", "content": "hi"}], "stream": True, "max_tokens": 3}
         with (
@@ -77,6 +95,184 @@ def test_an_answer_on_its_way_comes_to_its_end_before_the_process_does() -> None
         assert process.wait(_PATIENCE_SECONDS) == 0
 
 
+@contextmanager
+def _hung_collector() -> Iterator[str]:
+    """A Collector that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def _gone_collector() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def _ask(url: str, **more: Any) -> httpx2.Response:
+    ask = {"messages": [{"role": "user", "content": "hi"}], **more}
+    return httpx2.post(f"{url}/v1/chat/completions", json=ask, trust_env=False, timeout=30)
+
+
+def test_an_answer_that_takes_too_long_is_cut_recorded_and_told() -> None:
+    with (
+        Receiver() as receiver,
+        _process(
+            OTEL_SDK_DISABLED="false",
+            OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
+            SHUTDOWN_GRACE_SECONDS="0",
+            SIMULATED_STALL_RATE="1",
+            SIMULATED_STALL_SECONDS="3600",
+        ) as process,
+    ):
+        url = _served(process)
+        with _told(process) as lines, httpx2.Client(base_url=url, trust_env=False) as client:
+            ask = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
+            with client.stream("POST", "/v1/chat/completions", json=ask) as response:
+                chunks = response.iter_lines()
+                next(chunks)
+                with connect(url.replace("http", "ws") + "/ws/chat", proxy=None) as chat:
+                    chat.send('{"type":"message","content":"hi"}')
+                    assert json.loads(chat.recv(_PATIENCE_SECONDS))["type"] == "delta"
+                    process.send_signal(signal.SIGTERM)
+                    told = [json.loads(message) for message in chat]
+                    assert chat.close_code == 1001
+                rest = [line for line in chunks if line]
+            assert process.wait(_PATIENCE_SECONDS) == 0
+    assert json.loads(rest[-1].removeprefix("data: "))["error"]["code"] == "shutting_down"
+    assert told[-1]["error"]["code"] == "shutting_down"
+    spans = [span for span in receiver.spans if span.name == "chat simulated-1"]
+    assert [span.attributes["error.type"] for span in spans] == ["shutdown"] * 2
+    assert sum(receiver.last("llm_response_time", error__type="shutdown").values()) == 2
+    answers = [log for log in receiver.log_records if log.body.startswith("answer ")]
+    assert len([log for log in answers if "error.type" in log.attributes]) == 2
+    assert not [line for line in lines if "Traceback" in line]
+
+
+@pytest.mark.parametrize("arguments", [(), ("--workers", "2")], ids=["alone", "workers"])
+def test_a_collector_that_hangs_does_not_keep_the_process(arguments: tuple[str, ...]) -> None:
+    with (
+        _hung_collector() as collector,
+        _process(
+            *arguments, OTEL_SDK_DISABLED="false", OTEL_EXPORTER_OTLP_ENDPOINT=collector
+        ) as process,
+    ):
+        url = _served(process)
+        with _told(process) as lines:
+            assert _ask(url, max_tokens=2).status_code == 200
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(_PATIENCE_SECONDS) == 0
+    assert any("lost at the end: the Collector did not take them" in line for line in lines)
+
+
+def test_a_collector_that_is_gone_does_not_keep_the_process() -> None:
+    gone = _gone_collector()
+    with _process(OTEL_SDK_DISABLED="false", OTEL_EXPORTER_OTLP_ENDPOINT=gone) as process:
+        url = _served(process)
+        with _told(process) as lines:
+            assert _ask(url, max_tokens=2).status_code == 200
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(_PATIENCE_SECONDS) == 0
+    assert any("lost at the end: the Collector did not take them" in line for line in lines)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--workers", "2")], ids=["alone", "workers"])
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_it_at_once(
+    arguments: tuple[str, ...], second: signal.Signals
+) -> None:
+    an_hour = {"SHUTDOWN_GRACE_SECONDS": "3600", "SIMULATED_STALL_SECONDS": "3600"}
+    with _process(*arguments, SIMULATED_STALL_RATE="1", **an_hour) as process:
+        url = _served(process)
+        with _told(process) as lines, httpx2.Client(base_url=url, trust_env=False) as client:
+            ask = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
+            with client.stream("POST", "/v1/chat/completions", json=ask) as response:
+                next(response.iter_lines())
+                process.send_signal(signal.SIGTERM)
+                _until(lambda: any("Shutting down" in line or "stopping" in line for line in lines))
+                process.send_signal(second)
+                assert process.wait(_PATIENCE_SECONDS) == 128 + second
+    # Its workers with it: else their ends of the pipe would keep it open.
+    assert not [line for line in lines if "Finished server process" in line]
+
+
+def test_workers_have_instance_ids_of_their_own_and_their_numbers_add_up() -> None:
+    with (
+        Receiver() as receiver,
+        _process(
+            "--workers",
+            "2",
+            OTEL_SDK_DISABLED="false",
+            OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
+            OTEL_RESOURCE_ATTRIBUTES="service.instance.id=pod-7",
+            SIMULATED_FIRST_TOKEN_SECONDS="0",
+            SIMULATED_TOKENS_PER_SECOND="0",
+        ) as process,
+    ):
+        url = _served(process)
+        with _told(process):
+            tokens = sum(_ask(url).json()["usage"]["completion_tokens"] for _ in range(20))
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(_PATIENCE_SECONDS) == 0
+    workers = {"pod-7-worker-0", "pod-7-worker-1"}
+    assert receiver.last("chatscope.limit.value").keys() == workers
+    assert sum(receiver.last("message_count", role="user").values()) == 20
+    assert sum(receiver.last("llm_token_usage", type="completion").values()) == tokens
+    chats = [span for span in receiver.spans if span.name == "chat simulated-1"]
+    assert len({span.trace_id for span in chats}) == len(chats) == 20
+    assert {span.resource["service.instance.id"] for span in chats} <= workers
+    started = [log for log in receiver.log_records if log.body == "workers started"]
+    assert [log.resource["service.instance.id"] for log in started] == ["pod-7"]
+
+
+def test_a_worker_that_dies_is_replaced() -> None:
+    with _process("--workers", "2") as process:
+        url = _served(process)
+        with _told(process) as lines:
+            _until(lambda: _count(lines, "Application startup complete") == 2)
+            os.kill(_workers(process)[0], signal.SIGKILL)
+            _until(lambda: _count(lines, "another takes its place") == 1)
+            _until(lambda: _count(lines, "Application startup complete") == 3)
+            assert _ask(url, max_tokens=2).status_code == 200
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(_PATIENCE_SECONDS) == 0
+
+
+def test_workers_end_with_their_parent() -> None:
+    with _process("--workers", "2") as process:
+        _served(process)
+        with _told(process) as lines:
+            _until(lambda: _count(lines, "Application startup complete") == 2)
+            process.kill()
+            _until(lambda: _count(lines, "Finished server process") == 2)
+
+
+@pytest.mark.parametrize("arguments", [("--workers", "0"), ("--workers", "many")])
+def test_a_wrong_number_of_workers_is_a_wrong_setting(arguments: tuple[str, ...]) -> None:
+    with _process(*arguments) as process:
+        _, told = process.communicate(timeout=_PATIENCE_SECONDS)
+        assert process.returncode == 2
+    assert f"WORKERS={arguments[1]} is not accepted: give a whole number from 1 to 256" in told
+
+
+def _until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+def _count(lines: list[str], text: str) -> int:
+    return sum(text in line for line in lines)
+
+
+def _workers(process: subprocess.Popen[str]) -> list[int]:
+    """Process ids of its workers, not of the interpreter's helper among them."""
+    return [
+        child.pid
+        for child in psutil.Process(process.pid).children()
+        if "spawn_main" in " ".join(child.cmdline())
+    ]
+
+
 def test_wrong_settings_are_all_told_and_end_with_2() -> None:
     with _process(PORT="x", FRONTEND_URL="*", OPENAI_API_KEY="sk -secret") as process:
         _, told = process.communicate(timeout=_PATIENCE_SECONDS)
@@ -86,10 +282,11 @@ def test_wrong_settings_are_all_told_and_end_with_2() -> None:
     assert "secret" not in told
 
 
-def test_a_taken_port_is_told_and_is_a_failed_start() -> None:
+@pytest.mark.parametrize("arguments", [(), ("--workers", "2")], ids=["alone", "workers"])
+def test_a_taken_port_is_told_and_is_a_failed_start(arguments: tuple[str, ...]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with _process(PORT=str(port)) as process:
+        with _process(*arguments, PORT=str(port)) as process:
             _, told = process.communicate(timeout=_PATIENCE_SECONDS)
             assert process.returncode not in (0, 2)
-    assert "address already in use" in told
+    assert "address already in use" in told.lower()
