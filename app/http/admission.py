@@ -63,6 +63,8 @@ class Admission:
     async def close(self, grace_seconds: float) -> None:
         """Let nobody in any more, tell those inside, and wait until they are gone."""
         self.closing = True
+        inside = {"answers": len(self._answers), "connections": len(self._connections)}
+        logger.info("stopping", **inside)
         for task in self._arriving:
             task.cancel(SHUTDOWN)
         leaving = {asyncio.create_task(leave()) for leave in self._connections}

@@ -185,9 +185,10 @@ def test_a_second_signal_ends_it_at_once(
         with _told(process) as lines, httpx2.Client(base_url=url, trust_env=False) as client:
             ask = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
             with client.stream("POST", "/v1/chat/completions", json=ask) as response:
-                next(response.iter_lines())
+                chunks = response.iter_lines()
+                next(chunks)
                 process.send_signal(signal.SIGTERM)
-                _until(lambda: any("Shutting down" in line or "stopping" in line for line in lines))
+                _until(lambda: any("stopping answers=1" in line for line in lines))
                 process.send_signal(second)
                 assert process.wait(_PATIENCE_SECONDS) == 128 + second
     # Its workers with it: else their ends of the pipe would keep it open.
