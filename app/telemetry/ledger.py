@@ -6,10 +6,10 @@ metrics are collected.
 """
 
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.common._exporter_metrics import ExportResult
@@ -57,6 +57,11 @@ class Ledger:
         with self._lock:
             self.exported[error_type] += items
 
+    def count_dropped(self, items: int, error_type: str) -> None:
+        """Items that will not even be tried."""
+        with self._lock:
+            self.dropped[error_type] += items
+
     def lost(self) -> int:
         """Items that nobody will ever see."""
         given_up = sum(count for error, count in self.exported.items() if error)
@@ -66,8 +71,10 @@ class Ledger:
         self._queue_size = get_queue_size
 
     def drop_items(self, count: int, error_type: str = QUEUE_FULL) -> None:
-        with self._lock:
-            self.dropped[error_type] += count
+        # The SDK looks at its queue, and then appends: in between the exporter may have made
+        # room, and what was said to be dropped was not. Our queue counts those itself.
+        if error_type != QUEUE_FULL:
+            self.count_dropped(count, error_type)
 
     def finish_items(self, count: int) -> None:
         """Handed to the exporter, which tells us more."""
@@ -79,6 +86,28 @@ class Ledger:
             yield result
         finally:
             self.last_error = result.error
+
+
+class CountedQueue(deque[Any]):
+    """The SDK's queue, in which to be full and to drop the oldest is one step."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__(maxlen=ledger.capacity)
+        self._ledger = ledger
+        self._lock = threading.Lock()
+
+    def appendleft(self, item: Any) -> None:
+        """Add the newest; the oldest makes room for it."""
+        with self._lock:
+            full = len(self) == self.maxlen
+            super().appendleft(item)
+        if full:
+            self._ledger.count_dropped(1, QUEUE_FULL)
+
+    def pop(self) -> Any:  # type: ignore[override]
+        """Take the oldest."""
+        with self._lock:
+            return super().pop()
 
 
 class CreatedSpans(SpanProcessor):

@@ -31,6 +31,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
 
 from .exemplars import kept_exemplars
 from .ledger import (
+    CountedQueue,
     CreatedLogs,
     CreatedSpans,
     Ledger,
@@ -179,7 +180,8 @@ def _report_to(ledger: Ledger, processor: BatchProcessor[Any]) -> None:
     # The SDK has no public way to count its drops but its own metrics, which cost as much as
     # a span; its versions are pinned, and a test fails when this hook is gone.
     processor._metrics = ledger
-    ledger.register_queue_size(lambda: len(processor._queue))
+    processor._queue = queue = CountedQueue(ledger)
+    ledger.register_queue_size(lambda: len(queue))
 
 
 def build_resource(settings: TelemetrySettings) -> Resource:
