@@ -1,7 +1,5 @@
 """Where an answer goes over HTTP: as server-sent events, or in one piece."""
 
-import asyncio
-
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
@@ -32,12 +30,7 @@ class TurnResponse:
         http = _Http(scope, receive, send)
         outlet: Outlet = (EventStream if request.stream else OnePiece)(http, completion)
         turn = run_turn(self._telemetry, self._turn, outlet)
-        try:
-            await while_connected(receive, turn, answered=lambda: http.ended)
-        except asyncio.CancelledError:
-            # The client has its end, whatever it is: no failure for the server to report.
-            if not http.ended:
-                raise
+        await while_connected(receive, turn, answered=lambda: http.ended)
 
 
 class _Http:

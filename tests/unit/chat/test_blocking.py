@@ -43,7 +43,8 @@ class _Blocking:
 
 
 async def _told(stream: Callable[[], _Stream]) -> list[TextDelta | Completed]:
-    return [piece async for piece in Threaded(_Blocking(stream)).stream(_REQUEST)]
+    async with asyncio.timeout(15):
+        return [piece async for piece in Threaded(_Blocking(stream)).stream(_REQUEST)]
 
 
 async def test_the_event_loop_goes_on_while_the_provider_blocks() -> None:

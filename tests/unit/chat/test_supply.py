@@ -66,7 +66,7 @@ async def test_silence_is_the_providers_alone() -> None:
         yield _B
         await asyncio.Event().wait()
 
-    async with _supply(stream(), stall_seconds=0.05) as supply:
+    async with asyncio.timeout(5), _supply(stream(), stall_seconds=0.05) as supply:
         assert await anext(supply) == _A
         # A reader's own pause, longer than the silence allowed, is none.
         await asyncio.sleep(0.1)
@@ -177,8 +177,10 @@ async def test_a_clearing_up_that_hangs_is_left_behind(monkeypatch: pytest.Monke
                     await over.wait()
             left.set()
 
-    async with _supply(stream()) as supply:
-        await anext(supply)
-    assert not left.is_set()
-    over.set()
+    try:
+        async with asyncio.timeout(5), _supply(stream()) as supply:
+            await anext(supply)
+        assert not left.is_set()
+    finally:
+        over.set()
     await asyncio.wait_for(left.wait(), 5)

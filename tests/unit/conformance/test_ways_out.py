@@ -48,8 +48,10 @@ async def _check(
         monkeypatch.setattr(case.broken, _breaks)
     spans = Spans()
     memory.providers.tracer_provider.add_span_processor(spans)
+    # None of them may hang, whatever does.
     with caplog.at_level(logging.WARNING, "opentelemetry"):
-        sees = await _play(case, memory, spans, Stage())
+        async with asyncio.timeout(30):
+            sees = await _play(case, memory, spans, Stage())
     assert sees == case.sees
     assert_recorded_once(memory, spans, case)
     assert [r.getMessage() for r in caplog.records if r.name.startswith("opentelemetry")] == []
