@@ -205,9 +205,18 @@ class _Session:
                 await outlet.failed(error, current_trace_id())
             except Exception:
                 logger.exception("socket message failed")
-                await outlet.failed(InternalError(), current_trace_id())
+                await self._tell_bug(outlet)
             finally:
                 self._active = time.monotonic()
+
+    async def _tell_bug(self, outlet: "SocketOutlet") -> None:
+        try:
+            await outlet.failed(InternalError(), current_trace_id())
+        except ClientGone:
+            raise
+        except Exception:
+            # Else the client would wait for an end that nobody can tell.
+            await self._socket.close(status.WS_1011_INTERNAL_ERROR, "The service failed.")
 
     async def _answer(self, data: dict[str, Any], arrived: float, outlet: "SocketOutlet") -> None:
         with step("validate"):
