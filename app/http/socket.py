@@ -134,8 +134,10 @@ class _Session:
         if self._turn:
             await asyncio.wait({self._turn})
         error = ShuttingDown()
-        with suppress(ClientGone):
-            await self._socket.refuse(error)
+        # Whose answer was cut by it knows.
+        if not (self._outlet and self._outlet.last_code == error.code):
+            with suppress(ClientGone):
+                await self._socket.refuse(error)
         await self._socket.close(status.WS_1001_GOING_AWAY, error.message)
 
     async def _receive(self) -> Message:
@@ -185,7 +187,9 @@ class _Session:
 
     async def _start_turn(self, data: dict[str, Any], arrived: float) -> None:
         if self._turn and self._answering:
-            if self._outlet is None or not self._outlet.ended:
+            # After its last message, or a cancel, it only clears up.
+            over = self._turn.cancelling() or (self._outlet and self._outlet.ended)
+            if not over:
                 raise InvalidRequest(
                     "An answer is on its way; wait for its end, or cancel it.",
                     code="turn_in_progress",
@@ -246,6 +250,7 @@ class SocketOutlet:
         self._socket = socket
         self._sent: list[str] = []
         self.ended = False  # the last message of the turn went out
+        self.last_code: str | None = None  # of the error in it
 
     @property
     def text(self) -> str:
@@ -277,6 +282,7 @@ class SocketOutlet:
 
     async def failed(self, error: ServiceError, trace_id: str) -> None:
         """The end, with why; a failure of ours shows on the turn's span as on an HTTP one."""
+        self.last_code = error.code
         if error.status >= 500:
             span = trace.get_current_span()
             span.set_attribute(names.ERROR_TYPE, error.code)

@@ -142,6 +142,7 @@ async def test_an_answer_that_outlasts_the_grace_is_cut_and_told_so(memory: Memo
             rest = [line async for line in lines]
         answer = await whole
         told = await _hear(socket)
+        assert [message async for message in socket] == []  # told once
         assert await _close_code(socket) == 1001
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "shutting_down")
     assert json.loads(rest[-2].removeprefix("data: "))["error"]["code"] == "shutting_down"

@@ -1,0 +1,14 @@
+"""The same examples on every machine, few enough for every run, and as long as they take."""
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "bounded",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=100,
+    stateful_step_count=30,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("bounded")
