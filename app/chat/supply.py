@@ -31,6 +31,9 @@ class Supply:
         self._ahead: asyncio.Queue[Piece | Exception] = asyncio.Queue(maxsize=1)
         self._ended = False
         self._given_up = False
+        self._loop = asyncio.get_running_loop()
+        self._waits_since: float | None = None
+        self._timer = self._loop.call_later(stall_seconds, self._watch)
         self._task = asyncio.create_task(self._pull(stream))
         _tasks.add(self._task)
         self._task.add_done_callback(_forget)
@@ -51,6 +54,7 @@ class Supply:
     async def aclose(self) -> None:
         """Give up what has not ended, and wait until it is cleared up, but not for ever."""
         self._given_up = True
+        self._timer.cancel()
         if not self._ended:
             self._task.cancel()
         try:
@@ -61,13 +65,23 @@ class Supply:
             self._task.cancel()
 
     async def _take(self) -> Piece | Exception:
-        if not self._ahead.empty():
-            return self._ahead.get_nowait()
+        self._waits_since = self._loop.time()
         try:
-            async with asyncio.timeout(self._stall_seconds):
-                return await self._ahead.get()
-        except TimeoutError:
-            raise ProviderError("stalled", 504, "The model was silent for too long.") from None
+            return await self._ahead.get()
+        finally:
+            self._waits_since = None
+
+    def _watch(self) -> None:
+        """End a wait that is too long. One timer looks after all of them: a time-out for each
+        piece would cost more than all else here."""
+        since, now = self._waits_since, self._loop.time()
+        left = self._stall_seconds if since is None else since + self._stall_seconds - now
+        if left <= 0 and self._ahead.empty():
+            self._ahead.put_nowait(
+                ProviderError("stalled", 504, "The model was silent for too long.")
+            )
+        else:
+            self._timer = self._loop.call_later(max(left, 0), self._watch)
 
     async def _pull(self, stream: AsyncGenerator[Piece]) -> None:
         try:
