@@ -60,16 +60,22 @@ async def test_a_call_that_cancels_itself_is_a_broken_stream_and_no_cancel() -> 
         await _pieces(stream())
 
 
-async def test_silence_is_the_providers_alone() -> None:
+@pytest.mark.parametrize("ahead", [True, False])
+async def test_silence_counts_only_while_somebody_listens(ahead: bool) -> None:
+    goes_on = asyncio.Event()
+
     async def stream() -> _Stream:
         yield _A
+        if not ahead:
+            await goes_on.wait()
         yield _B
         await asyncio.Event().wait()
 
     async with asyncio.timeout(5), _supply(stream(), stall_seconds=0.05) as supply:
         assert await anext(supply) == _A
         # A reader's own pause, longer than the silence allowed, is none.
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.15)
+        goes_on.set()
         assert await anext(supply) == _B
         with pytest.raises(ProviderError) as caught:
             await anext(supply)

@@ -110,6 +110,9 @@ OUR_BUGS = [
     Case("a failure cannot be told midway", _SSE, Says("a", _DOWN), "200 cut",
          failed("server_error", ONE_PIECE), broken="app.http.outlets.EventStream.failed",
          logged=("request failed", "ASGI callable returned without completing response.")),
+    Case("a failure cannot be told midway", _SOCKET, Says("a", _DOWN), "closed 1011",
+         failed("server_error", ONE_PIECE), broken="app.http.socket.SocketOutlet.failed",
+         logged=("socket message failed",)),
 ]
 
 GIVEN_UP = [
@@ -148,12 +151,11 @@ SERVER_STOPS = [
          cancelled(ONE_PIECE, message=False, by="shutdown"), _STAYS, logged=_CUT_LINE),
     Case("midway", _SSE, Says("a", SILENCE), "200 error shutting_down",
          cancelled(ONE_PIECE, by="shutdown"), _STAYS, logged=_CUT_LINE),
-    # The second error is the connection's own farewell.
     Case("before the first piece", _SOCKET, Says(SILENCE),
-         "error shutting_down, error shutting_down, closed 1001",
+         "error shutting_down, closed 1001",
          cancelled(by="shutdown"), _STAYS, logged=_CUT_LINE),
     Case("midway", _SOCKET, Says("a", SILENCE),
-         "error shutting_down, error shutting_down, closed 1001",
+         "error shutting_down, closed 1001",
          cancelled(ONE_PIECE, by="shutdown"), _STAYS, logged=_CUT_LINE),
     Case("its provider never closes", _SSE, Says("a", SILENCE, closing="hangs"),
          "200 error shutting_down", cancelled(ONE_PIECE, by="shutdown"), _STAYS,
