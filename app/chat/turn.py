@@ -23,7 +23,7 @@ from app.telemetry.instrument import Telemetry
 from app.telemetry.model_request import ModelRequest, Usage
 
 # `task.cancel(SHUTDOWN)` says that the server gives a turn up; any other cancel is the client's.
-SHUTDOWN: Final = "shutdown"
+SHUTDOWN: Final = ShuttingDown().code
 
 
 class ClientGone(Exception):

@@ -140,8 +140,8 @@ def test_an_answer_that_takes_too_long_is_cut_recorded_and_told() -> None:
     assert json.loads(rest[-1].removeprefix("data: "))["error"]["code"] == "shutting_down"
     assert told[-1]["error"]["code"] == "shutting_down"
     spans = [span for span in receiver.spans if span.name == "chat simulated-1"]
-    assert [span.attributes["error.type"] for span in spans] == ["shutdown"] * 2
-    assert sum(receiver.last("llm_response_time", error__type="shutdown").values()) == 2
+    assert [span.attributes["error.type"] for span in spans] == ["shutting_down"] * 2
+    assert sum(receiver.last("llm_response_time", error__type="shutting_down").values()) == 2
     answers = [log for log in receiver.log_records if log.body.startswith("answer ")]
     assert len([log for log in answers if "error.type" in log.attributes]) == 2
     assert not [line for line in lines if "Traceback" in line]

@@ -230,4 +230,4 @@ async def test_a_server_that_stops_is_told_apart_from_a_client_that_cancels(
     await asyncio.wait({task})
     assert outlet.cancellations == []
     assert [error.status for error, _ in outlet.errors] == [503]
-    _assert_recorded_once(memory, outcome="cancelled", error_type="shutdown")
+    _assert_recorded_once(memory, outcome="cancelled", error_type="shutting_down")

@@ -144,21 +144,21 @@ GIVEN_UP = [
 
 SERVER_STOPS = [
     Case("before the first piece", _HTTP, Says(SILENCE), _RESTART,
-         cancelled(by="shutdown"), _STAYS, logged=_CUT_LINE),
+         cancelled(by="shutting_down"), _STAYS, logged=_CUT_LINE),
     Case("before the first piece", _SSE, Says(SILENCE), _RESTART,
-         cancelled(by="shutdown"), _STAYS, logged=_CUT_LINE),
+         cancelled(by="shutting_down"), _STAYS, logged=_CUT_LINE),
     Case("midway", _HTTP, Says("a", SILENCE), _RESTART,
-         cancelled(ONE_PIECE, message=False, by="shutdown"), _STAYS, logged=_CUT_LINE),
+         cancelled(ONE_PIECE, message=False, by="shutting_down"), _STAYS, logged=_CUT_LINE),
     Case("midway", _SSE, Says("a", SILENCE), "200 error shutting_down",
-         cancelled(ONE_PIECE, by="shutdown"), _STAYS, logged=_CUT_LINE),
+         cancelled(ONE_PIECE, by="shutting_down"), _STAYS, logged=_CUT_LINE),
     Case("before the first piece", _SOCKET, Says(SILENCE),
          "error shutting_down, closed 1001",
-         cancelled(by="shutdown"), _STAYS, logged=_CUT_LINE),
+         cancelled(by="shutting_down"), _STAYS, logged=_CUT_LINE),
     Case("midway", _SOCKET, Says("a", SILENCE),
          "error shutting_down, closed 1001",
-         cancelled(ONE_PIECE, by="shutdown"), _STAYS, logged=_CUT_LINE),
+         cancelled(ONE_PIECE, by="shutting_down"), _STAYS, logged=_CUT_LINE),
     Case("its provider never closes", _SSE, Says("a", SILENCE, closing="hangs"),
-         "200 error shutting_down", cancelled(ONE_PIECE, by="shutdown"), _STAYS,
+         "200 error shutting_down", cancelled(ONE_PIECE, by="shutting_down"), _STAYS,
          logged=(*_CUT_LINE, *_HANG_LINE)),
 ]
 

@@ -148,7 +148,7 @@ async def test_an_answer_that_outlasts_the_grace_is_cut_and_told_so(memory: Memo
     assert json.loads(rest[-2].removeprefix("data: "))["error"]["code"] == "shutting_down"
     assert (told["type"], told["error"]["code"]) == ("error", "shutting_down")
     spans = [span for span in memory.spans if span.name.startswith("chat ")]
-    assert [(span.attributes or {})["error.type"] for span in spans] == ["shutdown"] * 3
+    assert [(span.attributes or {})["error.type"] for span in spans] == ["shutting_down"] * 3
     assert [r for r in memory.logs if r.log_record.severity_text == "ERROR"] == []
     assert memory.value("llm_response_time") == 3
 
