@@ -7,11 +7,15 @@ from typing import Any
 import httpx2
 import pytest
 from opentelemetry.trace import StatusCode
+from starlette.types import Message, Receive, Scope, Send
 from websockets.asyncio.client import ClientConnection, connect
 
+from app.errors import ShuttingDown
+from app.http.admission import Admission, Admitted
 from tests.memory import Memory
 from tests.unit.http.live import PATIENCE_SECONDS, URL, Live, head, live
 from tests.unit.scripted import END, Scripted
+from tests.unit.serving import quick
 
 pytestmark = pytest.mark.anyio
 _HI = [{"role": "user", "content": "hi"}]
@@ -34,6 +38,47 @@ async def _close_code(socket: ClientConnection) -> int:
     await asyncio.wait_for(socket.wait_closed(), PATIENCE_SECONDS)
     assert socket.close_code is not None
     return socket.close_code
+
+
+async def _cut(*sent_before: Message) -> list[Message]:
+    """What a response's client gets that sends these and is then cut by a shutdown."""
+    admission, begun = Admission(quick()), asyncio.Event()
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def response(scope: Scope, receive: Receive, send: Send) -> None:
+        for message in sent_before:
+            await send(message)
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def receive() -> Message:
+        raise AssertionError("nobody asks")
+
+    answering = asyncio.create_task(Admitted(admission, response)({}, receive, send))
+    await _soon(begun)
+    await admission.close(0)
+    await answering
+    return sent[len(sent_before) :]
+
+
+async def test_a_response_that_is_cut_before_it_began_raises_why() -> None:
+    with pytest.raises(ShuttingDown):
+        await _cut()
+
+
+async def test_a_response_that_is_cut_amid_its_stream_ends_it_with_why() -> None:
+    start = {"type": "http.response.start", "status": 200}
+    (last,) = await _cut(start, {"type": "http.response.body", "body": b"x", "more_body": True})
+    assert b'"shutting_down"' in last["body"]
+    assert not last.get("more_body")
+
+
+async def test_a_response_that_was_whole_gets_nothing_more() -> None:
+    start = {"type": "http.response.start", "status": 200}
+    assert await _cut(start, {"type": "http.response.body", "body": b"x"}) == []
 
 
 @pytest.mark.parametrize("stream", [True, False])
