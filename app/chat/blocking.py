@@ -4,13 +4,13 @@ import asyncio
 import contextvars
 import inspect
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import closing
 from typing import Final, Protocol, cast
 
 from loguru import logger
 
-from app.chat.provider import Completed, Provider, TextDelta
+from app.chat.provider import Completed, Provider, Source, TextDelta
 from app.chat.request import ChatRequest
 
 Piece = TextDelta | Completed
@@ -19,33 +19,14 @@ Piece = TextDelta | Completed
 _AHEAD: Final = 2
 
 
-class BlockingProvider(Protocol):
+class BlockingProvider(Source, Protocol):
     """As `Provider`, but its stream is a plain generator, which may block."""
-
-    @property
-    def name(self) -> str:
-        """`gen_ai.provider.name`."""
-
-    @property
-    def models(self) -> Sequence[str]:
-        """The models that it answers for."""
-
-    @property
-    def server(self) -> tuple[str, int] | None:
-        """Address and port; None for one inside this process."""
-
-    @property
-    def in_process(self) -> bool:
-        """Whether no call leaves this process."""
 
     def stream(self, request: ChatRequest) -> Generator[Piece]:
         """Text, then exactly one Completed. Raises ProviderError.
 
         Closed in its own thread, after the piece that it is about, when nobody wants more.
         """
-
-    async def close(self) -> None:
-        """Release connections; the last call."""
 
 
 def unblocked(provider: Provider | BlockingProvider) -> Provider:

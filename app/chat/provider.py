@@ -26,8 +26,8 @@ class Completed:
     response_model: str | None = None
 
 
-class Provider(Protocol):
-    """Where answers come from."""
+class Source(Protocol):
+    """What is known of a provider, whichever way it streams."""
 
     @property
     def name(self) -> str:
@@ -45,14 +45,18 @@ class Provider(Protocol):
     def in_process(self) -> bool:
         """Whether no call leaves this process."""
 
+    async def close(self) -> None:
+        """Release connections; the last call."""
+
+
+class Provider(Source, Protocol):
+    """Where answers come from."""
+
     def stream(self, request: ChatRequest) -> AsyncGenerator[TextDelta | Completed]:
         """Ask for an answer: text, then exactly one Completed. Raises ProviderError.
 
         An async generator: closing it gives the call up.
         """
-
-    async def close(self) -> None:
-        """Release connections."""
 
 
 _WIRE_TYPES = {400: "invalid_request_error", 429: "rate_limit_error"}
