@@ -180,16 +180,19 @@ class _Session:
                 )
 
     def _cancel_turn(self) -> None:
-        # A cancel may cross the end of its answer on the way: then there is nothing to do.
-        # A second one would cut off the message that the first one leads to.
-        if self._turn and not self._turn.cancelling():
+        # A cancel may cross the end of its answer on the way: then there is nothing to do. One
+        # that comes amid the last message, or a second one, would cut that message off.
+        if self._turn and not self._is_over():
             self._turn.cancel()
+
+    def _is_over(self) -> bool:
+        """Whether the turn only tells its end, and clears up."""
+        ended = self._outlet is not None and self._outlet.ended
+        return ended or self._turn is None or bool(self._turn.cancelling())
 
     async def _start_turn(self, data: dict[str, Any], arrived: float) -> None:
         if self._turn and self._answering:
-            # After its last message, or a cancel, it only clears up.
-            over = self._turn.cancelling() or (self._outlet and self._outlet.ended)
-            if not over:
+            if not self._is_over():
                 raise InvalidRequest(
                     "An answer is on its way; wait for its end, or cancel it.",
                     code="turn_in_progress",

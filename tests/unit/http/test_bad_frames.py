@@ -10,9 +10,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from starlette.types import Message
+from starlette.websockets import WebSocket, WebSocketState
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from app.chat.turn import ClientGone
+from app.http.socket import _Socket
 from tests.memory import Memory
 from tests.unit.http.live import PATIENCE_SECONDS, Live, Raw, live
 from tests.unit.scripted import END, Scripted
@@ -262,3 +266,16 @@ async def test_every_limit_shows_its_value_and_that_it_was_not_reached(memory: M
     assert shown["answers"] == 7
     assert shown.keys() == reached.keys()
     assert set(reached.values()) == {0}
+
+
+async def test_a_connection_that_the_server_closed_already_is_a_client_that_is_gone() -> None:
+    async def send(_: Message) -> None:
+        raise RuntimeError("Unexpected ASGI message 'websocket.send'")
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    websocket = WebSocket({"type": "websocket"}, receive, send)
+    websocket.application_state = WebSocketState.CONNECTED
+    with pytest.raises(ClientGone):
+        await _Socket(websocket).send({"type": "pong"})

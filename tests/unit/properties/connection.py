@@ -145,6 +145,8 @@ class Connection:
         return serving
 
     async def _send(self, message: Any) -> None:
+        # As where a client reads slowly: what is cancelled here was not sent.
+        await asyncio.sleep(0)
         if self._gone:
             raise OSError
         match message["type"]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 
 from app.chat.parameters import IGNORED, REFUSED
 from app.chat.parsing import check, parse_json
@@ -88,6 +88,7 @@ def test_one_wrong_part_is_taken_or_refused_in_a_few_words(
             _assert_short(refusal)
 
 
+@example(body="\ud800")
 @given(body=st.one_of(st.binary(max_size=200), st.text(max_size=200)))
 def test_any_bytes_are_json_or_refused_in_a_few_words(body: bytes | str) -> None:
     try:

@@ -108,6 +108,15 @@ class SocketProtocol(RuleBasedStateMachine):
             assert [(m["type"], m["finish_reason"]) for m in out] == [("done", "cancelled")]
             self._has_ended("cancelled")
 
+    @precondition(lambda self: self.connection.serving and self.asked is not None)
+    @rule(text=_texts, times=st.integers(1, 3))
+    def cancel_and_ask_at_once(self, text: str, times: int) -> None:
+        cancels = [{"type": "cancel"}] * times
+        (end,) = self.connection.say(*cancels, {"type": "message", "content": text})
+        assert (end["type"], end["finish_reason"]) == ("done", "cancelled")
+        self._has_ended("cancelled")
+        self._is_asked(text)
+
     @precondition(lambda self: self.connection.serving)
     @rule()
     def ping(self) -> None:
