@@ -1,11 +1,18 @@
 """The running stack, as tests see it."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from stack.backends import Backends
 
 # What takes longer than this is broken, not slow.
 PATIENCE_SECONDS = 30.0
+# Metrics leave each second: what stood still for three has nothing of the past to come.
+_STILL_SECONDS = 3.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -14,3 +21,16 @@ class Stack:
 
     facts: dict[str, str]
     backends: Backends
+
+
+def settled(read: Callable[[], T]) -> T:
+    """What `read` says when the traffic of earlier tests has arrived."""
+    value, since = read(), time.monotonic()
+    started = since
+    while time.monotonic() - since < _STILL_SECONDS:
+        time.sleep(0.1)
+        latest = read()
+        if latest != value:
+            value, since = latest, time.monotonic()
+        assert since - started < PATIENCE_SECONDS, "somebody else uses the service meanwhile"
+    return value

@@ -10,7 +10,7 @@ import pytest
 from app.telemetry import names
 from stack.native import NativeStack
 from stack.waiting import poll_until
-from tests.running import PATIENCE_SECONDS, Stack
+from tests.running import PATIENCE_SECONDS, Stack, settled
 from tests.stack.turns import WAYS, Turn
 
 _LOST = f"sum({names.SPANS_DROPPED.prometheus}) + sum({names.LOGS_DROPPED.prometheus})"
@@ -69,8 +69,7 @@ def _risen(stack: Stack, before: float, turns: list[Turn]) -> None:
 
 
 def test_answers_go_on_while_the_collector_hangs_and_nothing_is_lost(stack: Stack) -> None:
-    WAYS["http"](stack.facts)
-    before = poll_until(lambda: _tokens(stack), "tokens in Prometheus", PATIENCE_SECONDS)
+    before = settled(lambda: _tokens(stack))
     with _hanging(_collector(stack)):
         turns = _turns(stack)
     _all_found(stack, turns)

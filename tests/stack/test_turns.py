@@ -11,7 +11,7 @@ from app.telemetry.names import Metric
 from app.telemetry.prices import PriceTable
 from stack.backends import LogLine, Span
 from stack.waiting import poll_until
-from tests.running import PATIENCE_SECONDS, Stack
+from tests.running import PATIENCE_SECONDS, Stack, settled
 from tests.stack.turns import MODEL, WAYS, Turn
 
 _ROOTS = {
@@ -58,7 +58,7 @@ def _value(stack: Stack, metric: Metric, attributes: Mapping[str, str]) -> float
 @pytest.fixture(scope="module", params=WAYS)
 def observed(request: pytest.FixtureRequest, stack: Stack) -> Observed:
     way: str = request.param
-    before, started = _counts(stack, way), time.time()
+    before, started = settled(lambda: _counts(stack, way)), time.time()
     return Observed(way, WAYS[way](stack.facts), before, started)
 
 
