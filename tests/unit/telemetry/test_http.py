@@ -19,6 +19,7 @@ from app.telemetry.tracing import current_trace_id, step
 from tests.memory import Memory
 
 _BACKGROUND_SECONDS = 0.5
+_SLOW_SECONDS = 0.2
 _work_ended: list[int] = []
 
 
@@ -48,6 +49,11 @@ async def _work() -> None:
     _work_ended.append(time.time_ns())
 
 
+async def _slow(_: Request) -> PlainTextResponse:
+    await asyncio.sleep(_SLOW_SECONDS)
+    return PlainTextResponse("x")
+
+
 async def _broken(_: Request) -> PlainTextResponse:
     raise RuntimeError("a bug")
 
@@ -60,6 +66,7 @@ def _application() -> Starlette:
             Route("/query", _query),
             Route("/healthz", _query),
             Route("/background", _background),
+            Route("/slow", _slow),
             Route("/stream", _stream),
             Route("/broken", _broken),
             Mount("/api", routes=nested),
@@ -220,3 +227,11 @@ def test_operators_sampler_has_its_standard_meaning(monkeypatch: pytest.MonkeyPa
     with TestClient(app) as client:
         client.get("/query")
     assert memory.spans == ()
+
+
+def test_duration_is_its_own_not_the_one_before(client: TestClient, memory: Memory) -> None:
+    client.get("/query")
+    client.get("/slow")
+    points = memory.metrics()["http.server.request.duration"].data.data_points
+    [slow] = [p for p in points if (p.attributes or {})["http.route"] == "/slow"]
+    assert slow.sum >= _SLOW_SECONDS  # type: ignore[union-attr]
