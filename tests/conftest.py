@@ -13,8 +13,9 @@ from stack.parts import missing_binaries
 from tests.running import Stack
 
 _HERE = Path(__file__).parent
-# Away from a stack that a person may have running on the same machine.
-_OFFSET = 20_000
+# Away from a stack that a person may have running on the same machine, and below the ports
+# that the kernel gives to outgoing connections.
+_OFFSET = 12_000
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
