@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console
 
-from stack import build, chat, facts, firstchat, logs, preflight, screen
+from stack import build, chat, facts, firstchat, grafana, logs, preflight, screen
 from stack.machine import MachineError
 from stack.native import NativeStack, PartDiedError, recorded_facts
 from stack.parts import PARTS
@@ -64,14 +64,16 @@ def up(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
             stack.stop()
             console.print(f"The stack was stopped; its logs stay in {stack.log_dir}")
             raise
-    screen.show_up(console, _rows(stack), proof, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    screen.show_up(console, _rows(stack), stack.missing, proof, seconds)
     return 0
 
 
 def _start(console: Console, stack: NativeStack) -> None:
     # What a killed process-compose left would look like somebody else's programs.
     stack.stop()
-    problems = [*preflight.port_problems(stack.facts), *build.problems()]
+    ports = preflight.port_problems(stack.facts, stack.parts)
+    problems = [*grafana.problems(stack.facts), *ports, *build.problems()]
     if problems:
         raise NotReadyError("\n".join(["Nothing was started:", *problems]))
     build.build_missing(Progress(console), with_tests=False)
@@ -107,14 +109,14 @@ def status(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
         console.print("Chatscope is not running: make up")
         return 1
     rows = _rows(stack)
-    console.print(screen.parts_table(rows, usage=True))
+    screen.show_parts(console, rows, stack.missing, usage=True)
     return int(not all(row.state.startswith(screen.READY) for row in rows))
 
 
 def show_logs(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
     """Prints the last lines of one part or of all; follows them on request."""
-    names = [options.part] if options.part else [part.name for part in PARTS]
-    stack = NativeStack(wanted)
+    stack = NativeStack(recorded_facts(wanted))
+    names = [options.part] if options.part else [part.name for part in stack.parts]
     if options.follow:
         logs.follow(console, stack.log_dir, names)
     else:
@@ -139,7 +141,8 @@ def prepare(console: Console, wanted: Facts, options: argparse.Namespace) -> int
 def _rows(stack: NativeStack) -> list[screen.Row]:
     states = stack.states()
     return [
-        screen.row(part, stack.facts, states.get(part.name), stack.is_ready(part)) for part in PARTS
+        screen.row(part, stack.facts, states.get(part.name), stack.is_ready(part))
+        for part in stack.parts
     ]
 
 

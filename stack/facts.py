@@ -1,5 +1,6 @@
-"""Every port, address and size of the stack: stack.env, overruled by the environment."""
+"""Every port, address and size of the stack: stack.env, overruled by .env and the environment."""
 
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +12,11 @@ from dotenv import dotenv_values
 
 ROOT = Path(__file__).resolve().parent.parent
 ENV_FILE = ROOT / "stack" / "stack.env"
+# A person's own values, also for the service; docker compose reads the same file by itself.
+OWN_ENV_FILE = ROOT / ".env"
 DEFAULT_STATE_DIR = ".chatscope"
+# Of the parts that listen on PUBLISH_HOST.
+_PUBLISHED_URLS = {"APP_URL", "GRAFANA_URL"}
 
 
 class FactsError(ValueError):
@@ -25,19 +30,36 @@ class FactsError(ValueError):
 def load(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """All facts by name, ready to be handed to the parts as their environment.
 
-    An empty variable counts as unset. STATE_DIR (default .chatscope in the checkout) tells
-    where the running stack keeps its data, logs and control socket. Raises FactsError.
+    `environ` stands in the place of the shell's variables and .env. An empty variable counts as
+    unset. STATE_DIR (default .chatscope in the checkout) tells where the running stack keeps its
+    data, logs and control socket; GRAFANA_HOME, where a Grafana is unpacked. Raises FactsError.
     """
-    environ = os.environ if environ is None else environ
+    environ = own_environment() if environ is None else environ
     facts = _merged(environ)
     state_dir = ROOT / (environ.get("STATE_DIR") or DEFAULT_STATE_DIR)
     facts["STATE_DIR"] = str(state_dir.resolve())
     facts["DATA_DIR"] = str(state_dir.resolve() / "data")
     facts["STACK_LISTEN"] = facts["STACK_HOST"]
+    facts["PUBLISHED_AT"] = _published_at(facts)
+    facts["GRAFANA_HOME"] = environ.get("GRAFANA_HOME") or ""
     problems = [*_bad_values(facts), *_shared_ports(facts)]
     if problems:
         raise FactsError(problems)
     return facts
+
+
+def own_environment() -> dict[str, str]:
+    """What the person said: .env, overruled by the shell, as docker compose has it too."""
+    said = dotenv_values(OWN_ENV_FILE)
+    return {**{name: text for name, text in said.items() if text is not None}, **os.environ}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens there."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def shifted(offset: int, environ: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -56,8 +78,19 @@ def _merged(environ: Mapping[str, str]) -> dict[str, str]:
     # file's value of a name, not the one that won.
     facts: dict[str, str] = {}
     for name, text in dotenv_values(ENV_FILE, interpolate=False).items():
-        facts[name] = environ.get(name) or Template(text or "").substitute(facts)
+        names = dict(facts)
+        if name in _PUBLISHED_URLS:
+            names["STACK_HOST"] = _published_at(facts)
+        facts[name] = environ.get(name) or Template(text or "").substitute(names)
     return facts
+
+
+def _published_at(facts: Mapping[str, str]) -> str:
+    """Where this machine itself reaches what listens on PUBLISH_HOST."""
+    host = facts["PUBLISH_HOST"]
+    # What listens on one other address does not answer on loopback.
+    everywhere = host in {"0.0.0.0", "::"}  # noqa: S104
+    return facts["STACK_HOST"] if everywhere or is_loopback(host) else host
 
 
 def _is_port(value: str) -> bool:

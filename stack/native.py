@@ -1,7 +1,6 @@
 """The stack as native processes under process-compose: start, readiness, stop."""
 
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -11,8 +10,8 @@ from types import TracebackType
 import httpx2
 import psutil
 
-from stack import supervisor
-from stack.facts import ROOT
+from stack import grafana, supervisor
+from stack.facts import ROOT, own_environment
 from stack.local_http import local_client
 from stack.parts import BINARIES, PARTS, Part, binary_path
 from stack.supervisor import ProcessState
@@ -29,6 +28,7 @@ _SCRAPED = {
     "prometheus": "PROMETHEUS_PORT",
     "loki": "LOKI_PORT",
     "tempo": "TEMPO_PORT",
+    "alertmanager": "ALERTMANAGER_PORT",
 }
 
 
@@ -41,6 +41,9 @@ class NativeStack:
 
     def __init__(self, facts: Mapping[str, str]) -> None:
         self.facts = dict(facts)
+        # What does not run here, and how to get it.
+        self.missing = {} if facts.get("GRAFANA_HOME") else {"grafana": grafana.MISSING}
+        self.parts = tuple(part for part in PARTS if part.name not in self.missing)
         self.state_dir = Path(facts["STATE_DIR"])
         self.log_dir = self.state_dir / "logs"
         self.run_dir = self.state_dir / "run"
@@ -79,7 +82,8 @@ class NativeStack:
             "RUN_DIR": str(self.run_dir),
             "PYTHON_BIN": sys.executable,
         }
-        return {**os.environ, **self.facts, **programs, **places}
+        own = own_environment()
+        return {**own, **self.facts, **programs, **places, **grafana.environment(self.facts, own)}
 
     def wait_ready(
         self, timeout: float = READY_TIMEOUT_S, on_ready: Callable[[Part], None] | None = None
@@ -88,7 +92,7 @@ class NativeStack:
 
         Raises PartDiedError when one ends meanwhile, WaitError after `timeout` seconds.
         """
-        waiting = list(PARTS)
+        waiting = list(self.parts)
         if self._restarts_before is None:
             # Somebody else started it; what happened before is not our concern.
             states = self.states().values()
@@ -176,7 +180,7 @@ class NativeStack:
     def _mark_logs(self) -> None:
         # The logs of earlier runs stay, and must not be mistaken for this one's.
         now = datetime.now().astimezone().isoformat(timespec="seconds")
-        for part in PARTS:
+        for part in self.parts:
             with (self.log_dir / f"{part.name}.log").open("a") as log:
                 log.write(f"{_START_LINE}{now}\n")
 

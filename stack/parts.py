@@ -50,6 +50,8 @@ class Part:
     address: str
     ports: tuple[str, ...]
     ready_url: str
+    # The fact with the address that it listens on.
+    listen: str = "STACK_LISTEN"
 
     def readiness(self, facts: Mapping[str, str]) -> str:
         """The URL that answers 200 once this part is ready."""
@@ -59,6 +61,7 @@ class Part:
 # In the order in which they are built: the smallest first, so that a broken set-up shows early.
 BINARIES = (
     Binary("process-compose", "process-compose", "github.com/f1bonacc1/process-compose"),
+    Binary("alertmanager", "alertmanager", "github.com/prometheus/alertmanager/cmd/alertmanager"),
     Binary("otelcol", "collector", ".", generated=True),
     Binary(
         "prometheus",
@@ -75,11 +78,12 @@ BINARIES = (
         tags="remove_all_sd",
         for_tests=True,
     ),
+    Binary("docker-compose", "docker-compose", "github.com/docker/compose/v2/cmd", for_tests=True),
 )
 
-# In the order in which a person reads them. Alertmanager and Grafana come after these.
+# In the order in which a person reads them.
 PARTS = (
-    Part("app", "APP_URL", ("APP_PORT",), "{APP_URL}/readyz"),
+    Part("app", "APP_URL", ("APP_PORT",), "{APP_URL}/readyz", listen="PUBLISH_HOST"),
     Part(
         "collector",
         "OTLP_URL",
@@ -99,6 +103,14 @@ PARTS = (
         "TEMPO_URL",
         ("TEMPO_PORT", "TEMPO_OTLP_PORT", "TEMPO_GRPC_PORT"),
         "{TEMPO_URL}/ready",
+    ),
+    Part("alertmanager", "ALERTMANAGER_URL", ("ALERTMANAGER_PORT",), "{ALERTMANAGER_URL}/-/ready"),
+    Part(
+        "grafana",
+        "GRAFANA_URL",
+        ("GRAFANA_PORT",),
+        "{GRAFANA_URL}/api/health",
+        listen="PUBLISH_HOST",
     ),
 )
 

@@ -1,21 +1,31 @@
-"""What would keep the parts from starting here: ports that somebody else holds."""
+"""What would keep the parts from starting here: ports and addresses that cannot be had."""
 
+import errno
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import psutil
 
-from stack.parts import PARTS
+from stack.parts import Part
 from stack.supervisor import stack_of
 
 
-def port_problems(facts: Mapping[str, str]) -> list[str]:
-    """A line for each port that is taken: who wants it and who has it; then one with the mend."""
+def port_problems(facts: Mapping[str, str], parts: Iterable[Part]) -> list[str]:
+    """A line for each port that is taken: who wants it and who has it; then one with the mend.
+
+    An address that this machine does not have is told instead: no port of it could be had.
+    """
+    host = facts["PUBLISH_HOST"]
+    if _refusal(host, 0):
+        return [
+            f"PUBLISH_HOST={host} is no address of this machine: give one that it has,"
+            " or 0.0.0.0 for all of them"
+        ]
     taken = {
         name: part.name
-        for part in PARTS
+        for part in parts
         for name in part.ports
-        if not _is_free(facts["STACK_LISTEN"], int(facts[name]))
+        if _refusal(facts[part.listen], int(facts[name]))
     }
     if not taken:
         return []
@@ -28,16 +38,17 @@ def port_problems(facts: Mapping[str, str]) -> list[str]:
     return [*lines, f"{mend}: {others} make up"]
 
 
-def _is_free(host: str, port: int) -> bool:
+def _refusal(host: str, port: int) -> int:
+    """Why nobody could listen there, as the system's error number; 0 when one could."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         # As the parts do it: a port whose last connections linger can be listened on.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+        except OSError as error:
+            return error.errno or errno.EADDRNOTAVAIL
+    return 0
 
 
 def _holder(port: int) -> str:

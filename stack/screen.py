@@ -13,7 +13,8 @@ from stack.supervisor import ProcessState
 
 MIB = 1024 * 1024
 READY = "ready"
-_STYLES = {READY: "green", "not ready": "yellow", "stopped": "dim"}
+_MISSING = "missing"
+_STYLES = {READY: "green", "not ready": "yellow", "stopped": "dim", _MISSING: "yellow"}
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,16 @@ def row(part: Part, facts: Mapping[str, str], process: ProcessState | None, read
     return Row(part.name, address, state, memory, elapsed(process.uptime))
 
 
+def show_parts(
+    console: Console, rows: Iterable[Row], missing: Mapping[str, str], usage: bool = False
+) -> None:
+    """The table of all parts, and below it why some are missing and how to get them."""
+    absent = [Row(name, "", _MISSING) for name in missing]
+    console.print(parts_table([*rows, *absent], usage))
+    for name, reason in missing.items():
+        console.print(f"{name}: {reason}", highlight=False, markup=False)
+
+
 def parts_table(rows: Iterable[Row], usage: bool = False) -> Table:
     """Name, address and state of each part; with `usage` its memory and uptime too."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
@@ -57,12 +68,14 @@ def parts_table(rows: Iterable[Row], usage: bool = False) -> Table:
     return table
 
 
-def show_up(console: Console, rows: Iterable[Row], chat: Chat, seconds: float) -> None:
+def show_up(
+    console: Console, rows: Iterable[Row], missing: Mapping[str, str], chat: Chat, seconds: float
+) -> None:
     """The screen at the end of `up`: where everything is, and one chat to look at."""
     console.print(f"[bold]Chatscope is up[/], after {seconds:.1f} s\n")
-    console.print(parts_table(rows))
+    show_parts(console, rows, missing)
     console.print("\nOne chat, found in all three stores:", f"[dim]{chat.model}[/]")
-    line(console, f"trace id  {chat.trace_id}\n")
+    line(console, f"trace id  {chat.trace_id}")
     stores = {"TraceQL": "Tempo", "LogQL": "Loki", "PromQL": "Prometheus"}
     for language, query in queries(chat.trace_id).items():
         console.print(f"[dim]{language}, for {stores[language]}[/]")

@@ -1,0 +1,47 @@
+"""Grafana where it runs natively: nobody can build it here, so a person unpacks one."""
+
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from stack.facts import is_loopback
+
+VERSION = "12.3.0"
+MISSING = (
+    f"set GRAFANA_HOME to an unpacked Grafana {VERSION}"
+    f" (grafana.com/grafana/download/{VERSION}), or use Docker: RUN=docker make up"
+)
+
+
+def problems(facts: Mapping[str, str]) -> list[str]:
+    """What is wrong with GRAFANA_HOME, with the mend: nothing, or one line; unset is not wrong."""
+    home = facts["GRAFANA_HOME"]
+    found = _version(Path(home)) if home else VERSION
+    # A build with a security fix ahead of its release is 12.3.0+security-01.
+    if found.partition("+")[0] == VERSION:
+        return []
+    there = f"Grafana {found}" if found else "no Grafana that starts (bin/grafana)"
+    return [f"GRAFANA_HOME={home} has {there}: unpack Grafana {VERSION}, or unset it"]
+
+
+def environment(facts: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    """What Grafana and process-compose.yaml need beside the facts; see grafana.ini."""
+    changed = {"GRAFANA_OFF": "false" if facts["GRAFANA_HOME"] else "true"}
+    if environ.get("GRAFANA_ADMIN_PASSWORD"):
+        changed["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] = "false"
+    if not is_loopback(facts["PUBLISH_HOST"]):
+        changed["GF_AUTH_ANONYMOUS_ENABLED"] = "false"
+    return changed
+
+
+def _version(home: Path) -> str:
+    """The version of the Grafana there, empty when there is none that starts."""
+    try:
+        done = subprocess.run(
+            [home / "bin" / "grafana", "--version"], capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return ""
+    said = re.search(r"version (\S+)", done.stdout)
+    return said.group(1) if said else ""
