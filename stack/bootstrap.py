@@ -54,11 +54,16 @@ def _problems(with_parts: bool) -> tuple[list[str], str]:
     except machine.MachineError as error:
         problems.append(str(error))
     space = {ROOT: machine.VENV_GIB}
-    if with_parts:
+    if with_parts and not _with_docker():
         problems += machine.go_problems()
         space.update(machine.build_space())
     problems += machine.disk_problems(space)
     return problems, python
+
+
+def _with_docker() -> bool:
+    run = os.environ.get("RUN")
+    return run == "docker" or (run != "native" and machine.docker_answers())
 
 
 def _install(python: str, wanted: str) -> int:

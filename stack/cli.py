@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console
 
-from stack import build, chat, facts, firstchat, grafana, logs, preflight, screen
+from stack import build, chat, docker, facts, firstchat, grafana, preflight, screen, way
+from stack.base import PartDiedError, Stack
 from stack.machine import MachineError
-from stack.native import NativeStack, PartDiedError, recorded_facts
+from stack.native import NativeStack
 from stack.parts import PARTS
 from stack.progress import Progress
+from stack.recorded import recorded
 from stack.supervisor import SupervisorError
 from stack.waiting import WaitError
 
@@ -19,12 +21,14 @@ Facts = Mapping[str, str]
 _EXPECTED = (
     build.BuildError,
     chat.ChatError,
+    docker.DockerError,
     facts.FactsError,
     firstchat.FirstChatError,
     MachineError,
     PartDiedError,
     SupervisorError,
     WaitError,
+    way.WayError,
 )
 
 
@@ -48,41 +52,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def up(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
-    """Builds, starts, waits, chats once, and shows where everything is."""
+    """Chooses the way, starts, waits, chats once, and shows where everything is."""
     started = time.monotonic()
-    stack = NativeStack(recorded_facts(wanted))
-    if stack.running():
-        console.print("Chatscope is up already.")
+    stack = way.running(wanted)
+    if stack:
+        console.print(f"Chatscope is up already, {stack.kind}.")
         _warn_of_changes(console, stack.facts, wanted)
         proof = _prove(console, stack)
     else:
-        stack = NativeStack(wanted)
-        _start(console, stack)
+        stack = _start(console, wanted)
         try:
             proof = _prove(console, stack)
         except BaseException:
             stack.stop()
-            console.print(f"The stack was stopped; its logs stay in {stack.log_dir}")
+            console.print("The stack was stopped.")
             raise
     seconds = time.monotonic() - started
     screen.show_up(console, _rows(stack), stack.missing, proof, seconds)
     return 0
 
 
-def _start(console: Console, stack: NativeStack) -> None:
-    # What a killed process-compose left would look like somebody else's programs.
+def _start(console: Console, wanted: Facts) -> Stack:
+    progress = Progress(console)
+    choice = way.choose(wanted, progress)
+    stack = choice.stack(wanted)
+    progress.say(f"Running {stack.kind}: {choice.reason}")
+    # What a killed supervisor left would look like somebody else's programs.
     stack.stop()
-    ports = preflight.port_problems(stack.facts, stack.parts)
-    problems = [*grafana.problems(stack.facts), *ports, *build.problems()]
+    problems = preflight.port_problems(stack.facts, stack.parts)
+    if choice.way == "native":
+        problems += [*grafana.problems(stack.facts), *build.problems()]
     if problems:
         raise NotReadyError("\n".join(["Nothing was started:", *problems]))
-    build.build_missing(Progress(console), with_tests=False)
-    stack.start()
-
-
-def _prove(console: Console, stack: NativeStack) -> firstchat.Chat:
-    progress = Progress(console)
+    if choice.way == "native":
+        build.build_missing(progress, with_tests=False)
     with progress.activity("Starting the parts"):
+        stack.start()
+    return stack
+
+
+def _prove(console: Console, stack: Stack) -> firstchat.Chat:
+    progress = Progress(console)
+    with progress.activity("Waiting for the parts"):
         stack.wait_ready()
     with progress.activity("Looking for one chat in three stores"):
         return firstchat.prove(stack.facts)
@@ -97,36 +108,31 @@ def _warn_of_changes(console: Console, running: Facts, wanted: Facts) -> None:
 def down(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
     """Stops what `up` started, and nothing else."""
     with Progress(console).activity("Stopping"):
-        stopped = NativeStack(wanted).stop()
-    console.print("Chatscope is down." if stopped else "Chatscope was not running.")
+        stopped = [stack.stop() for stack in way.candidates(wanted)]
+    console.print("Chatscope is down." if any(stopped) else "Chatscope was not running.")
     return 0
 
 
 def status(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
     """Shows each part; exit code 0 when all of them are ready."""
-    stack = NativeStack(recorded_facts(wanted))
-    if not stack.running():
-        console.print("Chatscope is not running: make up")
-        return 1
-    rows = _rows(stack)
+    stack = _running(wanted)
+    rows = _rows(stack, usage=True)
     screen.show_parts(console, rows, stack.missing, usage=True)
     return int(not all(row.state.startswith(screen.READY) for row in rows))
 
 
 def show_logs(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
     """Prints the last lines of one part or of all; follows them on request."""
-    stack = NativeStack(recorded_facts(wanted))
+    # Of processes there are logs when they have ended, of containers there are none.
+    stack = way.running(wanted) or NativeStack(wanted)
     names = [options.part] if options.part else [part.name for part in stack.parts]
-    if options.follow:
-        logs.follow(console, stack.log_dir, names)
-    else:
-        logs.show(console, stack.log_dir, names, options.lines)
+    stack.show_logs(names, options.lines, follow=options.follow)
     return 0
 
 
 def talk(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
     """Chats in the terminal."""
-    return chat.run(recorded_facts(wanted), console, " ".join(options.text) or None)
+    return chat.run(recorded(wanted), console, " ".join(options.text) or None)
 
 
 def prepare(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
@@ -138,8 +144,15 @@ def prepare(console: Console, wanted: Facts, options: argparse.Namespace) -> int
     return 0
 
 
-def _rows(stack: NativeStack) -> list[screen.Row]:
-    states = stack.states()
+def _running(wanted: Facts) -> Stack:
+    stack = way.running(wanted)
+    if stack is None:
+        raise NotReadyError("Chatscope is not running: make up")
+    return stack
+
+
+def _rows(stack: Stack, *, usage: bool = False) -> list[screen.Row]:
+    states = stack.states(usage=usage)
     return [
         screen.row(part, stack.facts, states.get(part.name), stack.is_ready(part))
         for part in stack.parts

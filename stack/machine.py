@@ -68,6 +68,16 @@ def go_problems() -> list[str]:
     return []
 
 
+def docker_answers() -> bool:
+    """Whether there is a Docker engine: then the parts need not be built here."""
+    try:
+        command = ["docker", "version", "--format", "{{.Server.Version}}"]
+        done = subprocess.run(command, capture_output=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
+
+
 def disk_problems(wanted: dict[str, float]) -> list[str]:
     """One line for each file system with less free space than the sum of what goes there.
 

@@ -2,25 +2,23 @@
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 
 import httpx2
 import psutil
+from rich.console import Console
 
-from stack import grafana, supervisor
+from stack import grafana, logs, supervisor
+from stack.base import TAIL_LINES, Stack
 from stack.facts import ROOT, own_environment
-from stack.local_http import local_client
 from stack.parts import BINARIES, PARTS, Part, binary_path
+from stack.recorded import forget, record
 from stack.supervisor import ProcessState
-from stack.waiting import poll_until
 
-READY_TIMEOUT_S = 60.0
 # More than the shutdown time-outs in process-compose.yaml, one after another.
 STOP_TIMEOUT_S = 50.0
-TAIL_LINES = 15
 _START_LINE = "==== started "
 # Who scrapes themselves into Prometheus: the job, and the fact with the port.
 _SCRAPED = {
@@ -32,22 +30,26 @@ _SCRAPED = {
 }
 
 
-class PartDiedError(RuntimeError):
-    """A part ended while we waited for it; the text has the end of its log."""
+class NativeStack(Stack):
+    """All parts as processes of this machine."""
 
-
-class NativeStack:
-    """One stack, known by its STATE_DIR. As a context manager: ready inside, gone after."""
+    kind = "natively"
 
     def __init__(self, facts: Mapping[str, str]) -> None:
-        self.facts = dict(facts)
-        # What does not run here, and how to get it.
-        self.missing = {} if facts.get("GRAFANA_HOME") else {"grafana": grafana.MISSING}
-        self.parts = tuple(part for part in PARTS if part.name not in self.missing)
+        super().__init__(facts)
         self.state_dir = Path(facts["STATE_DIR"])
         self.log_dir = self.state_dir / "logs"
         self.run_dir = self.state_dir / "run"
-        self._restarts_before: dict[str, int] | None = None
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All of them, Grafana only where there is one."""
+        return tuple(part for part in PARTS if part.name not in self.missing)
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """Grafana, unless GRAFANA_HOME names one."""
+        return {} if self.facts.get("GRAFANA_HOME") else {"grafana": grafana.MISSING}
 
     def start(self) -> None:
         """Starts all parts, which must be built, and returns at once. Raises SupervisorError.
@@ -57,7 +59,7 @@ class NativeStack:
         self.stop()
         self.prepare()
         self._restarts_before = {}
-        (self.run_dir / "facts.json").write_text(json.dumps(self.facts, indent=1))
+        record(self.facts)
         log = self.log_dir / "process-compose.log"
         supervisor.launch(
             binary_path("process-compose"), str(self.state_dir), self.environment(), log
@@ -85,45 +87,12 @@ class NativeStack:
         own = own_environment()
         return {**own, **self.facts, **programs, **places, **grafana.environment(self.facts, own)}
 
-    def wait_ready(
-        self, timeout: float = READY_TIMEOUT_S, on_ready: Callable[[Part], None] | None = None
-    ) -> None:
-        """Returns when every part says it is ready; `on_ready` hears of each of them.
-
-        Raises PartDiedError when one ends meanwhile, WaitError after `timeout` seconds.
-        """
-        waiting = list(self.parts)
-        if self._restarts_before is None:
-            # Somebody else started it; what happened before is not our concern.
-            states = self.states().values()
-            self._restarts_before = {state.name: state.restarts for state in states}
-
-        def all_ready() -> bool:
-            self._raise_if_dead()
-            for part in [part for part in waiting if self.is_ready(part)]:
-                waiting.remove(part)
-                if on_ready:
-                    on_ready(part)
-            if waiting:
-                raise RuntimeError(f"not ready: {', '.join(part.name for part in waiting)}")
-            return True
-
-        poll_until(all_ready, "all parts to be ready", timeout, giving_up_on=(PartDiedError,))
-
-    def is_ready(self, part: Part) -> bool:
-        """Whether the part's own readiness URL answers with success now."""
-        with local_client(timeout=2.0) as client:
-            try:
-                return client.get(part.readiness(self.facts)).is_success
-            except httpx2.TransportError:
-                return False
-
     def running(self) -> bool:
         """Whether process-compose of this stack lives; its parts may still be starting."""
         own = supervisor.own_processes(str(self.state_dir))
         return any(supervisor.is_supervisor(process) for process in own)
 
-    def states(self) -> dict[str, ProcessState]:
+    def states(self, *, usage: bool = False) -> dict[str, ProcessState]:
         """What process-compose knows of each part; nothing when it is not running."""
         try:
             return supervisor.states(str(self.state_dir))
@@ -139,7 +108,7 @@ class NativeStack:
             psutil.wait_procs(own, timeout=timeout)
         _end(supervisor.own_processes(str(self.state_dir)))
         supervisor.control_socket(str(self.state_dir)).unlink(missing_ok=True)
-        (self.run_dir / "facts.json").unlink(missing_ok=True)
+        forget(self.facts)
         return bool(own)
 
     def log_tail(self, name: str, lines: int = TAIL_LINES) -> str:
@@ -151,31 +120,13 @@ class NativeStack:
         written = text.rpartition(_START_LINE)[2].splitlines()[1:]
         return "\n".join(written[-lines:]) or "(it wrote nothing)"
 
-    def __enter__(self) -> "NativeStack":
-        try:
-            self.start()
-            self.wait_ready()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
-
-    def _raise_if_dead(self) -> None:
-        before = self._restarts_before or {}
-        for state in self.states().values():
-            if state.ended(before.get(state.name, 0)):
-                raise PartDiedError(
-                    f"{state.name} ended with exit code {state.exit_code}; the end of"
-                    f" {self.log_dir / state.name}.log:\n{self.log_tail(state.name)}"
-                )
+    def show_logs(self, names: Iterable[str], lines: int, *, follow: bool) -> None:
+        """Prints the ends of the log files, or what is being written to them."""
+        console = Console(highlight=False)
+        if follow:
+            logs.follow(console, self.log_dir, names)
+        else:
+            logs.show(console, self.log_dir, names, lines)
 
     def _mark_logs(self) -> None:
         # The logs of earlier runs stay, and must not be mistaken for this one's.
@@ -199,16 +150,6 @@ class NativeStack:
             for job, port in _SCRAPED.items()
         ]
         (targets / "stack.json").write_text(json.dumps(groups, indent=1))
-
-
-def recorded_facts(facts: Mapping[str, str]) -> dict[str, str]:
-    """The facts that the running stack was started with, else those given."""
-    try:
-        text = (Path(facts["STATE_DIR"]) / "run" / "facts.json").read_text()
-    except FileNotFoundError:
-        return dict(facts)
-    recorded: dict[str, str] = json.loads(text)
-    return recorded
 
 
 def _end(processes: list[psutil.Process]) -> None:

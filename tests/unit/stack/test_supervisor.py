@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from stack import facts, supervisor
-from stack.native import NativeStack, PartDiedError, recorded_facts
+from stack.base import PartDiedError
+from stack.native import NativeStack
+from stack.recorded import recorded
 from stack.supervisor import ProcessState
 
 
@@ -98,7 +100,7 @@ def test_socket_of_a_deep_directory_is_short_and_its_own() -> None:
 
 
 def test_facts_of_the_running_stack_win_over_the_environment(stack: NativeStack) -> None:
-    assert recorded_facts(stack.facts) == stack.facts
+    assert recorded(stack.facts) == stack.facts
     stack.run_dir.mkdir()
     (stack.run_dir / "facts.json").write_text('{"APP_PORT": "3777"}')
-    assert recorded_facts(stack.facts) == {"APP_PORT": "3777"}
+    assert recorded(stack.facts) == {"APP_PORT": "3777"}

@@ -1,0 +1,27 @@
+# What: the images of the service (target `app`) and of the load that shows it off (`demo`).
+# Built by: docker compose, or `docker build --target app -t chatscope-app .`
+# Trap: every package is a wheel with a hash; one without a wheel for this Python stops the
+# build, since there is no compiler here to build it.
+
+FROM python:3.13.16-slim-trixie AS base
+ENV PYTHONUNBUFFERED=1 \
+    PYTHONPATH=/packages
+WORKDIR /chatscope
+
+FROM base AS packages
+COPY requirements.txt .
+RUN pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore \
+        --only-binary=:all: --require-hashes --target=/packages -r requirements.txt
+
+FROM base AS app
+COPY --from=packages /packages /packages
+COPY app app
+# The file system is read-only at run time: without this each start would compile anew.
+RUN python -m compileall -q app
+# Nobody in particular, and not root.
+USER 10001:10001
+# In a container loopback is reached by nobody else.
+ENV HOST=0.0.0.0 \
+    PORT=3000
+EXPOSE 3000
+CMD ["python", "-m", "app"]

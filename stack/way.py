@@ -1,0 +1,142 @@
+"""Which way the stack runs: in containers, or as native processes; and why."""
+
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from stack.base import Stack
+from stack.docker import DockerError, DockerStack, docker, engine_version
+from stack.facts import FactsError, is_loopback, own_environment
+from stack.native import NativeStack
+from stack.progress import Progress
+from stack.recorded import recorded
+
+WAYS = ("docker", "native")
+OLDEST_COMPOSE = (2, 24)
+# The stack does its work without it; a person then looks without boards.
+_CAN_BE_LEFT_OUT = "grafana"
+
+Facts = Mapping[str, str]
+
+
+class WayError(RuntimeError):
+    """The way that was asked for cannot be gone; the text says why."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The way to go, why, and the parts that it has to do without, each with the reason."""
+
+    way: str
+    reason: str
+    without: dict[str, str] = field(default_factory=dict)
+
+    def stack(self, facts: Facts) -> Stack:
+        """The stack of that way, not yet started."""
+        return DockerStack(facts, self.without) if self.way == "docker" else NativeStack(facts)
+
+
+def asked() -> str | None:
+    """What RUN says; None when it leaves the choice to us. Raises FactsError."""
+    run = own_environment().get("RUN") or None
+    if run not in (None, *WAYS):
+        raise FactsError([f"RUN={run!r} is not accepted: it must be docker or native, or unset"])
+    return run
+
+
+def candidates(wanted: Facts) -> list[Stack]:
+    """The stack in each way that RUN allows, with the facts that a running one was started with."""
+    facts, run = recorded(wanted), asked()
+    ways: dict[str, type[Stack]] = {"native": NativeStack, "docker": DockerStack}
+    return [stack(facts) for way, stack in ways.items() if run in (None, way)]
+
+
+def running(wanted: Facts) -> Stack | None:
+    """The stack that runs, whoever started it."""
+    return next((stack for stack in candidates(wanted) if stack.running()), None)
+
+
+def choose(facts: Facts, progress: Progress) -> Choice:
+    """The way that RUN names, else Docker where all it needs is there or can be had.
+
+    Fetches and builds images on the way to the answer. Raises WayError when RUN names Docker
+    and it cannot be.
+    """
+    run = asked()
+    if run == "native":
+        return Choice("native", "RUN says so")
+    try:
+        if run is None:
+            _fits(own_environment())
+        version = _usable_engine()
+        without = _images(facts, progress)
+    except WayError as why_not:
+        if run == "docker":
+            raise
+        return Choice("native", str(why_not))
+    reason = "RUN says so" if run else f"an engine answers (version {version}), its images are here"
+    return Choice("docker", reason, without)
+
+
+def _fits(environ: Mapping[str, str]) -> None:
+    host = urlsplit(environ.get("OPENAI_BASE_URL") or "").hostname
+    if host and is_loopback(host):
+        raise WayError("OPENAI_BASE_URL is on this machine's loopback, where no container gets")
+
+
+def _usable_engine() -> str:
+    try:
+        version = engine_version()
+    except DockerError as error:
+        raise WayError(f"no Docker engine answers ({str(error).splitlines()[-1]})") from error
+    try:
+        compose = docker("compose", "version", "--short").strip().removeprefix("v")
+    except DockerError as error:
+        raise WayError("docker compose is not there") from error
+    # A build of one's own may not know its version.
+    numbers = compose.split(".")[:2]
+    if all(number.isdigit() for number in numbers) and tuple(map(int, numbers)) < OLDEST_COMPOSE:
+        oldest = ".".join(map(str, OLDEST_COMPOSE))
+        raise WayError(f"docker compose is {compose}, and {oldest} or newer is needed")
+    return version
+
+
+def _images(facts: Facts, progress: Progress) -> dict[str, str]:
+    """Fetches and builds what is not here; tells what has to be left out, and why."""
+    stack = DockerStack(facts)
+    without = {}
+    for service, image in _pinned_images(stack).items():
+        if _is_here(image):
+            continue
+        progress.say(f"Fetching {image}")
+        # Its own progress goes to the person: some of these are hundreds of MB.
+        done = subprocess.run(
+            ["docker", "pull", image], stderr=subprocess.PIPE, text=True, check=False
+        )
+        if done.returncode == 0:
+            continue
+        said = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
+        if service != _CAN_BE_LEFT_OUT:
+            raise WayError(f"the image {image} cannot be had: {said[0]}")
+        without[service] = f"its image {image} cannot be had: {said[0]}"
+    with progress.activity("Building the service's image"):
+        done = stack.compose("build", "app")
+    if done.returncode != 0:
+        last = "\n".join(done.stderr.strip().splitlines()[-5:])
+        raise WayError(f"the service's image cannot be built: {last}")
+    return without
+
+
+def _pinned_images(stack: DockerStack) -> dict[str, str]:
+    """The image of each service that is not built here."""
+    services = stack.configuration()["services"]
+    return {name: service["image"] for name, service in services.items() if "build" not in service}
+
+
+def _is_here(image: str) -> bool:
+    try:
+        docker("image", "inspect", image)
+    except DockerError:
+        return False
+    return True
