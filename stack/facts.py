@@ -50,7 +50,9 @@ def load(environ: Mapping[str, str] | None = None) -> dict[str, str]:
 
 def own_environment() -> dict[str, str]:
     """What the person said: .env, overruled by the shell, as docker compose has it too."""
-    said = dotenv_values(OWN_ENV_FILE)
+    # Its own switch, so that one word keeps a person's values out of both ways to run.
+    off = os.environ.get("COMPOSE_DISABLE_ENV_FILE", "").lower() in {"1", "true"}
+    said = {} if off else dotenv_values(OWN_ENV_FILE)
     return {**{name: text for name, text in said.items() if text is not None}, **os.environ}
 
 
@@ -89,8 +91,7 @@ def _published_at(facts: Mapping[str, str]) -> str:
     """Where this machine itself reaches what listens on PUBLISH_HOST."""
     host = facts["PUBLISH_HOST"]
     # What listens on one other address does not answer on loopback.
-    everywhere = host in {"0.0.0.0", "::"}  # noqa: S104
-    return facts["STACK_HOST"] if everywhere or is_loopback(host) else host
+    return facts["STACK_HOST"] if host in {"0.0.0.0", "::"} else host  # noqa: S104
 
 
 def _is_port(value: str) -> bool:

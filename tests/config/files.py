@@ -14,6 +14,13 @@ MANIFEST = ROOT / "stack" / "collector" / "manifest.yaml"
 LOKI = ROOT / "loki" / "loki.yaml"
 TEMPO = ROOT / "tempo" / "tempo.yaml"
 PROMETHEUS = ROOT / "prometheus" / "prometheus.yml"
+DOCKER_TARGETS = ROOT / "prometheus" / "targets" / "docker.json"
+ALERTMANAGER = ROOT / "alertmanager" / "alertmanager.yml"
+GRAFANA = ROOT / "grafana-provisioning"
+GRAFANA_INI = GRAFANA / "grafana.ini"
+DATASOURCES = GRAFANA / "datasources" / "datasources.yaml"
+COMPOSE = ROOT / "docker-compose.yml"
+DOCKERFILE = ROOT / "Dockerfile"
 PROCESSES = ROOT / "stack" / "process-compose.yaml"
 
 _VARIABLE = re.compile(r"\$\{(?:env:)?([^}]*)\}")

@@ -5,9 +5,12 @@ import re
 import shutil
 from pathlib import Path
 
+from stack import facts
+from stack.native import NativeStack
 from tests.config.conftest import Run
 from tests.config.files import (
     COLLECTOR,
+    DOCKER_TARGETS,
     PROCESSES,
     PROMETHEUS,
     broken_copy,
@@ -38,6 +41,36 @@ def test_a_sample_is_not_too_late_while_the_collector_still_retries() -> None:
     retry = parsed(COLLECTOR)["exporters"]["prometheus_remote_write"]["retry_on_failure"]
     window = parsed(PROMETHEUS)["storage"]["tsdb"]["out_of_order_time_window"]
     assert window == retry["max_elapsed_time"]
+
+
+def jobs(targets: Path) -> dict[str, list[str]]:
+    """The addresses of each job in a file of targets."""
+    groups = json.loads(targets.read_text())
+    found = {group["labels"]["job"]: group["targets"] for group in groups}
+    assert len(found) == len(groups)
+    return found
+
+
+def test_stacks_own_parts_are_scraped_at_their_ports_in_containers() -> None:
+    # There each listens at its default port, and is found by its name.
+    loaded = facts.load({})
+    assert jobs(DOCKER_TARGETS) == {
+        "collector": [f"collector:{loaded['COLLECTOR_METRICS_PORT']}"],
+        "prometheus": [f"prometheus:{loaded['PROMETHEUS_PORT']}"],
+        "loki": [f"loki:{loaded['LOKI_PORT']}"],
+        "tempo": [f"tempo:{loaded['TEMPO_PORT']}"],
+        "alertmanager": [f"alertmanager:{loaded['ALERTMANAGER_PORT']}"],
+    }
+
+
+def test_native_way_scrapes_the_same_jobs_at_its_own_addresses(tmp_path: Path) -> None:
+    loaded = facts.load({**facts.shifted(20_000, {}), "STATE_DIR": str(tmp_path)})
+    NativeStack(loaded).prepare()
+    [targets] = (tmp_path / "run" / "prometheus" / "targets").iterdir()
+    native = jobs(targets)
+    assert set(native) == set(jobs(DOCKER_TARGETS))
+    assert native["alertmanager"] == [f"127.0.0.1:{loaded['ALERTMANAGER_PORT']}"]
+    assert {address.partition(":")[0] for [address] in native.values()} == {"127.0.0.1"}
 
 
 def test_rules_are_loaded_and_their_tests_are_not() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from app.settings import VERSION, Settings
 from app.telemetry.names import METRICS, Metric
-from stack import facts
+from stack import facts, grafana
 
 _ROOT = Path(__file__).parents[2]
 _README = (_ROOT / "README.md").read_text()
@@ -49,9 +49,17 @@ def test_setting_is_documented_as_it_is(name: str) -> None:
 
 
 def test_every_fact_of_the_stack_is_documented_with_its_default() -> None:
-    names = [name for name in facts.load({}) if name.endswith("_PORT") or name == "RETENTION"]
-    for name in names:
-        assert _row(_SETTINGS, name)[1] == f"`{facts.load({})[name]}`"
+    loaded = facts.load({})
+    for name in (*facts.ports(loaded), "RETENTION", "PUBLISH_HOST"):
+        assert _row(_SETTINGS, name)[1] == f"`{loaded[name]}`"
+    assert _row(_SETTINGS, "STATE_DIR")[1] == f"`{facts.DEFAULT_STATE_DIR}`"
+    assert loaded["GRAFANA_HOME"] == ""
+    assert _row(_SETTINGS, "GRAFANA_HOME")[1] == "unset"
+
+
+def test_grafana_of_the_documents_is_the_one_that_is_taken() -> None:
+    for page in (_README, _SETTINGS):
+        assert set(re.findall(r"Grafana (\d+\.\d+\.\d+)", page)) == {grafana.VERSION}
 
 
 def test_readme_lists_exactly_the_commands_that_there_are() -> None:

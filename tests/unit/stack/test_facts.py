@@ -1,9 +1,20 @@
 """stack.env and the environment together: who wins, and what is refused."""
 
+from pathlib import Path
+
 import pytest
 
 from stack import facts
 from stack.facts import FactsError
+
+
+@pytest.fixture
+def own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A person's .env, and a shell that has nothing to say about it."""
+    monkeypatch.setattr(facts, "OWN_ENV_FILE", tmp_path / ".env")
+    monkeypatch.delenv("COMPOSE_DISABLE_ENV_FILE", raising=False)
+    monkeypatch.delenv("LOKI_PORT", raising=False)
+    return tmp_path / ".env"
 
 
 def test_file_alone_gives_every_address() -> None:
@@ -27,6 +38,56 @@ def test_empty_variable_counts_as_unset() -> None:
     assert facts.load({"APP_PORT": ""}) == facts.load({})
 
 
+def test_own_file_wins_over_the_defaults_and_the_shell_over_both(
+    own_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_file.write_text("LOKI_PORT=3777\nOPENAI_API_KEY=secret\nLOG_LEVEL\n")
+    assert facts.load()["LOKI_URL"] == "http://127.0.0.1:3777"
+    assert facts.own_environment()["OPENAI_API_KEY"] == "secret"
+    monkeypatch.setenv("LOKI_PORT", "3888")
+    assert facts.load()["LOKI_URL"] == "http://127.0.0.1:3888"
+
+
+def test_own_file_is_not_needed_and_can_be_switched_off_as_for_compose(
+    own_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert facts.load()["LOKI_PORT"] == "3100"
+    own_file.write_text("LOKI_PORT=3777")
+    monkeypatch.setenv("COMPOSE_DISABLE_ENV_FILE", "1")
+    assert facts.load()["LOKI_PORT"] == "3100"
+
+
+def test_own_file_stays_out_where_an_environment_is_given(own_file: Path) -> None:
+    own_file.write_text("LOKI_PORT=3777")
+    assert facts.load({})["LOKI_PORT"] == "3100"
+
+
+@pytest.mark.parametrize(
+    ("publish", "reached"),
+    [
+        ("", "127.0.0.1"),
+        ("0.0.0.0", "127.0.0.1"),  # noqa: S104
+        ("127.0.0.2", "127.0.0.2"),
+        ("192.0.2.7", "192.0.2.7"),
+    ],
+)
+def test_only_app_and_grafana_are_looked_for_where_they_are_published(
+    publish: str, reached: str
+) -> None:
+    loaded = facts.load({"PUBLISH_HOST": publish})
+    assert loaded["PUBLISH_HOST"] == (publish or "127.0.0.1")
+    for name in ("APP_URL", "GRAFANA_URL"):
+        assert loaded[name].startswith(f"http://{reached}:")
+    assert loaded["PUBLISHED_AT"] == reached
+    assert loaded["STACK_LISTEN"] == "127.0.0.1"
+    assert loaded["PROMETHEUS_URL"].startswith("http://127.0.0.1:")
+
+
+def test_a_published_address_from_the_environment_stands() -> None:
+    given = {"PUBLISH_HOST": "192.0.2.7", "APP_URL": "https://chat.example"}
+    assert facts.load(given)["APP_URL"] == "https://chat.example"
+
+
 def test_variables_that_are_no_facts_stay_out() -> None:
     assert "OPENAI_API_KEY" not in facts.load({"OPENAI_API_KEY": "secret"})
 
@@ -45,6 +106,7 @@ def test_variables_that_are_no_facts_stay_out() -> None:
         ("LOKI_URL", "http://[::1"),
         ("TEMPO_OTLP_ENDPOINT", "http://tempo:4317"),
         ("STACK_HOST", "my host"),
+        ("PUBLISH_HOST", "http://0.0.0.0"),
     ],
 )
 def test_bad_value_is_told_with_its_name_and_what_is_accepted(name: str, value: str) -> None:

@@ -1,12 +1,14 @@
 """Ports that are taken, told before anything starts."""
 
 import os
+import re
 import socket
 from collections.abc import Iterator
 
 import pytest
 
 from stack import facts
+from stack.parts import PARTS
 from stack.preflight import port_problems
 
 
@@ -28,12 +30,31 @@ def _free_facts() -> dict[str, str]:
 
 
 def test_free_ports_are_no_problem() -> None:
-    assert port_problems(_free_facts()) == []
+    assert port_problems(_free_facts(), PARTS) == []
 
 
 def test_taken_port_is_told_with_its_part_its_holder_and_the_mend(taken: int) -> None:
-    line, mend = port_problems({**_free_facts(), "LOKI_GRPC_PORT": str(taken)})
+    line, mend = port_problems({**_free_facts(), "LOKI_GRPC_PORT": str(taken)}, PARTS)
     assert f"port {taken}, for loki (LOKI_GRPC_PORT), is taken" in line
     assert f"process {os.getpid()}" in line
     assert "LOKI_GRPC_PORT=" in mend
     assert "make up" in mend
+
+
+def test_port_of_a_part_that_does_not_run_here_may_be_taken(taken: int) -> None:
+    others = [part for part in PARTS if part.name != "grafana"]
+    assert port_problems({**_free_facts(), "GRAFANA_PORT": str(taken)}, others) == []
+
+
+def test_app_and_grafana_are_asked_for_where_they_are_published() -> None:
+    with socket.create_server(("127.0.0.2", 0)) as server:
+        port = str(server.getsockname()[1])
+        taken_there = {**_free_facts(), "APP_PORT": port, "GRAFANA_PORT": port, "LOKI_PORT": port}
+        *lines, _ = port_problems({**taken_there, "PUBLISH_HOST": "127.0.0.2"}, PARTS)
+    assert [re.findall(r"for (\w+)", line) for line in lines] == [["app"], ["grafana"]]
+
+
+def test_address_of_another_machine_is_told_once() -> None:
+    # 192.0.2.0/24 is for examples: no machine has an address of it.
+    [line] = port_problems({**_free_facts(), "PUBLISH_HOST": "192.0.2.7"}, PARTS)
+    assert line.startswith("PUBLISH_HOST=192.0.2.7 is no address of this machine")

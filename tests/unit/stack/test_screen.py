@@ -1,11 +1,12 @@
 """What `up` and `status` print, on narrow and on usual terminals."""
 
 import io
+from collections.abc import Mapping
 
 import pytest
 from rich.console import Console
 
-from stack import facts, screen
+from stack import facts, grafana, screen
 from stack.firstchat import Chat, queries
 from stack.parts import PARTS
 from stack.supervisor import ProcessState
@@ -27,19 +28,26 @@ def _process(**changes: object) -> ProcessState:
     return ProcessState(**{**usual, **changes})  # type: ignore[arg-type]
 
 
-def _screen(width: int) -> list[str]:
+_MISSING = {"grafana": grafana.MISSING}
+
+
+def _screen(width: int, missing: Mapping[str, str] = _MISSING) -> list[str]:
     console = Console(file=io.StringIO(), width=width)
     loaded = facts.load({})
-    rows = [screen.row(part, loaded, _process(), ready=True) for part in PARTS]
-    screen.show_up(console, rows, _CHAT, 4.2)
+    running = [part for part in PARTS if part.name not in missing]
+    rows = [screen.row(part, loaded, _process(), ready=True) for part in running]
+    screen.show_up(console, rows, missing, _CHAT, 4.2)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().splitlines()
 
 
-def test_screen_fits_a_usual_terminal() -> None:
-    lines = _screen(80)
+@pytest.mark.parametrize("missing", [_MISSING, {}], ids=["without grafana", "all"])
+@pytest.mark.parametrize("width", [60, 80])
+def test_screen_fits_a_usual_terminal(width: int, missing: Mapping[str, str]) -> None:
+    lines = _screen(width, missing)
     assert len(lines) <= 24
-    assert max(map(len, lines)) <= 80
+    # A query is one line to copy, however long.
+    assert all(len(line) <= width for line in lines if _CHAT.trace_id not in line)
 
 
 @pytest.mark.parametrize("width", [40, 80])
@@ -52,7 +60,14 @@ def test_every_query_is_one_line_to_copy(width: int) -> None:
 def test_narrow_terminal_shows_each_part_and_its_state() -> None:
     lines = _screen(40)
     for part in PARTS:
-        assert any(line.startswith(part.name) and "ready" in line for line in lines)
+        state = "missing" if part.name in _MISSING else "ready"
+        assert any(line.startswith(part.name) and state in line for line in lines)
+
+
+def test_missing_part_has_no_address_and_says_how_to_get_it() -> None:
+    text = " ".join(_screen(80))
+    assert "3001" not in text
+    assert f"grafana: {grafana.MISSING}" in " ".join(text.split())
 
 
 @pytest.mark.parametrize(
