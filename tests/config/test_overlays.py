@@ -1,0 +1,196 @@
+"""The files in deploy/: what they add to the stack, and that they take nothing from it."""
+
+import http.server
+import json
+import os
+import queue
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import yaml
+
+from stack import facts as stack_facts
+from stack.facts import ROOT
+from stack.waiting import poll_until
+from tests.config.files import COLLECTOR, broken_copy, parsed
+from tests.running import PATIENCE_SECONDS
+
+_DEPLOY = ROOT / "deploy"
+_OVERLAYS = sorted(_DEPLOY.glob("*.collector.yaml"))
+# Away from a person's stack and from those of the other tests.
+_OFFSET = 6_500
+_SENT = {
+    "traces": {
+        "resourceSpans": [
+            {
+                "scopeSpans": [
+                    {
+                        "spans": [
+                            {
+                                "traceId": "1" * 32,
+                                "spanId": "1" * 16,
+                                "name": "sent on",
+                                "startTimeUnixNano": "1",
+                                "endTimeUnixNano": "2",
+                            }
+                        ]
+                    }
+                ]
+            }
+        ]
+    },
+    "logs": {"resourceLogs": [{"scopeLogs": [{"logRecords": [{"body": {"stringValue": "on"}}]}]}]},
+    "metrics": {
+        "resourceMetrics": [
+            {
+                "scopeMetrics": [
+                    {
+                        "metrics": [
+                            {
+                                "name": "sent_on",
+                                "gauge": {"dataPoints": [{"timeUnixNano": "1", "asInt": "1"}]},
+                            }
+                        ]
+                    }
+                ]
+            }
+        ]
+    },
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What came to the endpoint that everything is forwarded to."""
+
+    path: str
+    authorization: str
+
+
+@pytest.fixture
+def environment(stack_env: Mapping[str, str], tmp_path: Path) -> dict[str, str]:
+    ports = stack_facts.shifted(_OFFSET, {})
+    facts = stack_facts.load({**ports, "STATE_DIR": str(tmp_path)})
+    return {**facts, "FORWARD_OTLP_URL": "http://127.0.0.1:9", "FORWARD_OTLP_AUTHORIZATION": ""}
+
+
+@pytest.fixture
+def overlay(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The overlay, with a directory in the place of one that is in the container only."""
+    path: Path = request.param
+    if "/hostfs" in path.read_text():
+        return broken_copy(path, tmp_path, "/hostfs", str(tmp_path))
+    return path
+
+
+@pytest.mark.parametrize("overlay", _OVERLAYS, indirect=True, ids=lambda path: path.name)
+def test_overlay_leaves_every_pipeline_whole_and_its_own_are_whole(
+    overlay: Path, binary: Callable[[str], Path], environment: dict[str, str]
+) -> None:
+    merged = _print_config(binary("otelcol"), environment, overlay)["service"]["pipelines"]
+    base = parsed(COLLECTOR)["service"]["pipelines"]
+    assert {name: merged[name] for name in base} == base
+    for name in set(merged) - set(base):
+        assert merged[name]["processors"][0] == "memory_limiter"
+        assert merged[name]["receivers"]
+        assert merged[name]["exporters"]
+
+
+def test_overlay_that_replaces_a_list_is_found(
+    binary: Callable[[str], Path], environment: dict[str, str], tmp_path: Path
+) -> None:
+    """What the test above guards against, as the Collector really does it."""
+    path = tmp_path / "replacing.yaml"
+    path.write_text("service: {pipelines: {logs: {exporters: [otlp_grpc/tempo]}}}")
+    merged = _print_config(binary("otelcol"), environment, path)["service"]["pipelines"]
+    assert merged["logs"]["exporters"] == ["otlp_grpc/tempo"]
+
+
+def test_forwarded_signals_reach_the_other_endpoint_with_its_key(
+    binary: Callable[[str], Path], environment: dict[str, str]
+) -> None:
+    with _endpoint() as (url, arrived):
+        environ = {**environment, "FORWARD_OTLP_URL": url, "FORWARD_OTLP_AUTHORIZATION": "Bearer k"}
+        with _collector(binary("otelcol"), environ, _DEPLOY / "forward.collector.yaml"):
+            for signal, body in _SENT.items():
+                address = f"{environ['OTLP_HTTP_URL']}/v1/{signal}"
+                httpx2.post(address, json=body, trust_env=False).raise_for_status()
+            seen = {arrived.get(timeout=PATIENCE_SECONDS) for _ in _SENT}
+    assert seen == {Request(f"/v1/{signal}", "Bearer k") for signal in _SENT}
+
+
+@pytest.mark.parametrize("path", sorted(_DEPLOY.glob("*.compose.yaml")), ids=lambda path: path.name)
+def test_compose_overlay_names_only_services_and_files_that_there_are(path: Path) -> None:
+    base = parsed(ROOT / "docker-compose.yml")["services"]
+    # Compose's own tag, which a plain reader does not know.
+    services = yaml.safe_load(path.read_text().replace("!reset ", ""))["services"]
+    assert set(services) <= set(base)
+    for service in services.values():
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            assert (ROOT / source).exists(), source
+
+
+def _print_config(program: Path, environ: Mapping[str, str], overlay: Path) -> Any:
+    words = ["print-config", "--mode", "unredacted", "--format", "json"]
+    done = subprocess.run(
+        [program, *words, f"--config={COLLECTOR}", f"--config={overlay}"],
+        env=dict(environ),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@contextmanager
+def _collector(program: Path, environ: Mapping[str, str], overlay: Path) -> Iterator[None]:
+    process = subprocess.Popen(
+        [program, f"--config={COLLECTOR}", f"--config={overlay}"],
+        env={**os.environ, **environ},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        poll_until(
+            lambda: httpx2.get(environ["COLLECTOR_HEALTH_URL"], trust_env=False).is_success,
+            "the Collector with the overlay to be ready",
+            PATIENCE_SECONDS,
+        )
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def _endpoint() -> Iterator[tuple[str, "queue.Queue[Request]"]]:
+    arrived: queue.Queue[Request] = queue.Queue()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            arrived.put(Request(self.path, self.headers["authorization"]))
+            self.send_response(200)
+            self.send_header("content-type", "application/x-protobuf")
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Quiet."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", arrived
+        finally:
+            server.shutdown()
+            thread.join()
