@@ -2,7 +2,8 @@
 
 In each round the four parts start together, as `make up` starts them, once in each way. Own
 defaults are the least that a part starts with: its addresses, its directories, and what its
-documentation's first example has.
+documentation's first example has. Then, in each way of running, a whole first start: see
+bench/first_trace.py.
 """
 
 import argparse
@@ -25,6 +26,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from bench import first_trace
 from stack import facts as stack_facts
 from stack.native import NativeStack
 from stack.parts import PARTS, Part
@@ -101,6 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         theirs.append(_round(_own_defaults))
         ours.append(_round(_our_configuration))
     Console().print(_table(theirs, ours))
+    first_trace.main(rounds)
     return 0
 
 

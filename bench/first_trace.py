@@ -1,0 +1,110 @@
+"""From a first start, with nothing stored, to the first chat found in all three stores.
+
+In each way of running: how long that takes, and what each part's memory is a while later, when
+nothing happens. Built parts and images are there beforehand.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from rich.console import Console
+from rich.table import Table
+
+from stack import facts as stack_facts
+from stack import firstchat, way
+from stack.base import Stack
+from stack.docker import DockerStack
+from stack.native import NativeStack
+from stack.progress import Progress
+from stack.screen import MIB
+
+# Away from a running stack and from those of the tests.
+_OFFSET = 24_000
+_IDLE_SECONDS = 20.0
+_WAYS: Mapping[str, Callable[[Mapping[str, str]], Stack]] = {
+    "native": NativeStack,
+    "docker": DockerStack,
+}
+
+
+@dataclass
+class Run:
+    """One first start: seconds from the beginning to each step, and bytes of each part at rest."""
+
+    started: float = 0.0
+    ready: float = 0.0
+    found: float = 0.0
+    memory: dict[str, int] = field(default_factory=dict)
+
+
+def main(rounds: int = 3) -> None:
+    """Measures each way that can be gone here, and prints medians."""
+    console = Console()
+    for name in _WAYS:
+        choice = _choice(name, console)
+        if choice:
+            runs = [_run(choice) for _ in range(rounds)]
+            console.print(_table(name, runs))
+
+
+def _choice(name: str, console: Console) -> way.Choice | None:
+    if name == "native":
+        return way.Choice(name, "")
+    try:
+        os.environ["RUN"] = name
+        return way.choose(stack_facts.load(), Progress(console))
+    except way.WayError as error:
+        console.print(f"with Docker: not measured, {error}")
+        return None
+    finally:
+        del os.environ["RUN"]
+
+
+def _run(choice: way.Choice) -> Run:
+    run = Run()
+    with tempfile.TemporaryDirectory(prefix="chatscope-bench-") as directory:
+        environ = {**os.environ, **stack_facts.shifted(_OFFSET), "STATE_DIR": directory}
+        stack = choice.stack(stack_facts.load(environ))
+        begun = time.perf_counter()
+        try:
+            stack.start()
+            run.started = time.perf_counter() - begun
+            stack.wait_ready()
+            run.ready = time.perf_counter() - begun
+            firstchat.prove(stack.facts)
+            run.found = time.perf_counter() - begun
+            time.sleep(_IDLE_SECONDS)
+            states = stack.states(usage=True)
+            run.memory = {part.name: states[part.name].memory for part in stack.parts}
+        finally:
+            stack.dispose()
+    return run
+
+
+def _table(name: str, runs: Sequence[Run]) -> Table:
+    title = f"First start, {name}, median of {len(runs)}"
+    table = Table("what", "", title=title, box=None)
+    for what, value in (
+        ("started, s", [run.started for run in runs]),
+        ("all ready, s", [run.ready for run in runs]),
+        ("one chat in three stores, s", [run.found for run in runs]),
+    ):
+        table.add_row(what, f"{median(value):.1f}")
+    parts = {part for run in runs for part in run.memory}
+    for part in sorted(parts):
+        table.add_row(f"{part} at rest, MiB", _mib([run.memory[part] for run in runs]))
+    without = [sum(run.memory.values()) - run.memory.get("grafana", 0) for run in runs]
+    table.add_row("all but Grafana at rest, MiB", _mib(without))
+    return table
+
+
+def _mib(values: Sequence[int]) -> str:
+    return f"{median(values) / MIB:.0f}"
+
+
+if __name__ == "__main__":
+    main()
