@@ -91,7 +91,7 @@ def _published_at(facts: Mapping[str, str]) -> str:
     """Where this machine itself reaches what listens on PUBLISH_HOST."""
     host = facts["PUBLISH_HOST"]
     # What listens on one other address does not answer on loopback.
-    return facts["STACK_HOST"] if host in {"0.0.0.0", "::"} else host  # noqa: S104
+    return facts["STACK_HOST"] if host == "0.0.0.0" else host  # noqa: S104
 
 
 def _is_port(value: str) -> bool:

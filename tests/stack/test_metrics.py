@@ -144,7 +144,7 @@ def test_span_metrics_keep_their_identity_over_a_restart_of_the_collector(stack:
     assert not any("collector_instance_id" in sample.labels for sample in found)
 
 
-@pytest.mark.parametrize("job", ["collector", "prometheus", "loki", "tempo"])
+@pytest.mark.parametrize("job", ["collector", "prometheus", "loki", "tempo", "alertmanager"])
 def test_part_of_the_stack_is_scraped(stack: Stack, job: str) -> None:
     def up() -> bool:
         return [s.value for s in stack.backends.prometheus(f'up{{job="{job}"}}')] == [1.0]

@@ -1,0 +1,147 @@
+"""Grafana as it runs: it finds the stores, shows them to everybody here, and obeys nobody."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from string import Template
+
+import httpx2
+import pytest
+
+from stack import facts as stack_facts
+from stack import grafana
+from stack.local_http import local_client
+from stack.native import NativeStack
+from stack.waiting import poll_until
+from tests.config.files import PROCESSES, parsed
+from tests.running import PATIENCE_SECONDS, Stack
+
+_UIDS = ("prometheus", "loki", "tempo", "alertmanager")
+_PASSWORD = "known to this test alone"
+# Its own, away from the stacks'.
+_PORT = "16001"
+
+
+@pytest.fixture(scope="module")
+def visitor(stack: Stack) -> Iterator[httpx2.Client]:
+    """Somebody who does not log in."""
+    if missing := stack.running.missing.get("grafana"):
+        pytest.skip(f"no Grafana: {missing}")
+    with local_client(stack.facts["GRAFANA_URL"], timeout=PATIENCE_SECONDS) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def with_password(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
+    """A client of a Grafana alone, as the native way starts it with a password and published."""
+    facts = stack_facts.load(
+        {
+            "GRAFANA_HOME": os.environ.get("GRAFANA_HOME", ""),
+            "GRAFANA_PORT": _PORT,
+            "STATE_DIR": str(tmp_path_factory.mktemp("grafana")),
+        }
+    )
+    if not facts["GRAFANA_HOME"]:
+        pytest.skip(f"no Grafana: {grafana.MISSING}")
+    stack = NativeStack(facts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRAFANA_ADMIN_PASSWORD", _PASSWORD)
+        environment = stack.environment()
+        published = stack_facts.load({**facts, "PUBLISH_HOST": "0.0.0.0"})  # noqa: S104
+        # All that being published changes; it listens on loopback all the same.
+        environment.update(grafana.environment(published, stack_facts.own_environment()))
+    process = parsed(PROCESSES)["processes"]["grafana"]
+    words = [Template(word).substitute(environment) for word in process["entrypoint"]]
+    for word in process["environment"]:
+        name, _, value = Template(word).substitute(environment).partition("=")
+        environment[name] = value
+    with (
+        subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL) as running,
+        local_client(facts["GRAFANA_URL"], timeout=PATIENCE_SECONDS) as client,
+    ):
+        try:
+            poll_until(
+                lambda: client.get("/api/health").is_success,
+                "Grafana to be ready",
+                # It makes its database first.
+                2 * PATIENCE_SECONDS,
+            )
+            yield client
+        finally:
+            running.terminate()
+
+
+def test_it_is_healthy_in_the_pinned_version(visitor: httpx2.Client) -> None:
+    health = visitor.get("/api/health").raise_for_status().json()
+    assert health["database"] == "ok"
+    assert health["version"].partition("+")[0] == grafana.VERSION
+
+
+def test_each_store_is_there_under_its_uid(visitor: httpx2.Client) -> None:
+    settings = visitor.get("/api/frontend/settings").raise_for_status().json()
+    found = {source.get("uid"): source["type"] for source in settings["datasources"].values()}
+    assert {uid: found.get(uid) for uid in _UIDS} == {uid: uid for uid in _UIDS}
+    assert settings["defaultDatasource"] == "Prometheus"
+
+
+@pytest.mark.parametrize("uid", ["prometheus", "loki", "tempo"])
+def test_store_answers_it(visitor: httpx2.Client, uid: str) -> None:
+    answer = visitor.get(f"/api/datasources/uid/{uid}/health")
+    assert answer.json()["status"] == "OK", answer.text
+
+
+def test_alertmanager_answers_it(visitor: httpx2.Client) -> None:
+    # Its plugin has no health check of its own.
+    answer = visitor.get("/api/datasources/proxy/uid/alertmanager/api/v2/status")
+    assert answer.raise_for_status().json()["cluster"]["status"] == "disabled"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/dashboards/db", {"dashboard": {"title": "mine"}}),
+        ("/api/folders", {"title": "mine"}),
+        ("/api/datasources", {"name": "mine", "type": "loki", "access": "proxy"}),
+        ("/api/admin/users", {"name": "me", "login": "me", "password": "mine"}),
+        ("/api/datasources/proxy/uid/alertmanager/api/v2/silences", {}),
+    ],
+)
+def test_visitor_cannot_write(visitor: httpx2.Client, path: str, body: object) -> None:
+    assert visitor.post(path, json=body).status_code in (401, 403)
+
+
+@pytest.mark.parametrize("path", ["/api/admin/settings", "/api/users", "/api/datasources"])
+def test_visitor_sees_nothing_that_is_for_administrators(visitor: httpx2.Client, path: str) -> None:
+    assert visitor.get(path).status_code in (401, 403)
+
+
+def test_well_known_password_opens_nothing(visitor: httpx2.Client) -> None:
+    answer = visitor.post("/login", json={"user": "admin", "password": "admin"})
+    assert answer.status_code == 401
+
+
+def test_it_has_nothing_to_complain_about(stack: Stack, visitor: httpx2.Client) -> None:
+    log = stack.running.log_tail("grafana", 10_000)
+    assert [line for line in log.splitlines() if "level=error" in line] == []
+
+
+def test_password_from_the_environment_makes_an_administrator(
+    with_password: httpx2.Client,
+) -> None:
+    answer = with_password.get("/api/admin/settings", auth=("admin", _PASSWORD))
+    assert answer.status_code == 200
+    assert with_password.get("/api/org", auth=("admin", "admin")).status_code == 401
+
+
+def test_published_it_shows_nothing_without_a_login(with_password: httpx2.Client) -> None:
+    assert with_password.get("/api/org").status_code == 401
+    assert with_password.get("/api/org", auth=("admin", _PASSWORD)).status_code == 200
+
+
+def test_settings_are_those_of_our_file(with_password: httpx2.Client) -> None:
+    answer = with_password.get("/api/admin/settings", auth=("admin", _PASSWORD))
+    settings = answer.raise_for_status().json()
+    assert settings["server"]["http_port"] == _PORT
+    assert settings["plugins"]["preinstall_disabled"] == "true"
+    assert Path(settings["paths"]["provisioning"]).name == "grafana-provisioning"
