@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from stack.backends import Backends
+from stack.base import Stack as RunningStack
 
 # What takes longer than this is broken, not slow.
 PATIENCE_SECONDS = 30.0
@@ -17,10 +18,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Stack:
-    """The facts of a running stack and clients of its stores."""
+    """The facts of a running stack, clients of its stores, and the way in which it runs."""
 
     facts: dict[str, str]
     backends: Backends
+    running: RunningStack
+
+    def pid(self, part: str) -> int:
+        """The part's process on this machine; 0 while it has none."""
+        state = self.running.states().get(part)
+        return state.pid if state and state.running else 0
 
 
 def settled(read: Callable[[], T]) -> T:

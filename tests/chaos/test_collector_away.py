@@ -5,22 +5,12 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
-
 from app.telemetry import names
-from stack.native import NativeStack
 from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS, Stack, settled
 from tests.stack.turns import WAYS, Turn
 
 _LOST = f"sum({names.SPANS_DROPPED.prometheus}) + sum({names.LOGS_DROPPED.prometheus})"
-
-
-def _collector(stack: Stack) -> int:
-    states = NativeStack(stack.facts).states()
-    if "collector" not in states:
-        pytest.skip("the stack does not run as native processes")
-    return states["collector"].pid
 
 
 @contextmanager
@@ -70,7 +60,7 @@ def _risen(stack: Stack, before: float, turns: list[Turn]) -> None:
 
 def test_answers_go_on_while_the_collector_hangs_and_nothing_is_lost(stack: Stack) -> None:
     before = settled(lambda: _tokens(stack))
-    with _hanging(_collector(stack)):
+    with _hanging(stack.pid("collector")):
         turns = _turns(stack)
     _all_found(stack, turns)
     _risen(stack, before, turns)
@@ -79,9 +69,9 @@ def test_answers_go_on_while_the_collector_hangs_and_nothing_is_lost(stack: Stac
 
 def test_answers_go_on_while_the_collector_is_dead(stack: Stack) -> None:
     """What it had taken and not handed on dies with it: nothing, in a moment of rest."""
-    pid = _collector(stack)
+    pid = stack.pid("collector")
     os.kill(pid, signal.SIGKILL)
     turns = _turns(stack)
-    poll_until(lambda: _collector(stack) not in (0, pid), "the Collector to be started again")
+    poll_until(lambda: stack.pid("collector") not in (0, pid), "the Collector to be started again")
     _all_found(stack, turns)
     assert [sample.value for sample in stack.backends.prometheus(_LOST)] == [0.0]

@@ -1,0 +1,99 @@
+"""The official images that docker-compose.yml names, each with the Go module of the same release.
+
+The native way builds the modules, Docker takes the images: a change of one is a change of both.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image; `module` is "" where no part of it is built here.
+
+    `directory` is the one of stack/ that pins the module, `binary` the program built there,
+    `entrypoint` and `user` are what the official image runs, and as whom.
+    """
+
+    part: str
+    name: str
+    tag: str
+    entrypoint: str
+    user: str
+    directory: str = ""
+    module: str = ""
+    version: str = ""
+    binary: str = ""
+
+    @property
+    def reference(self) -> str:
+        """As `docker pull` takes it."""
+        return f"{self.name}:{self.tag}"
+
+
+IMAGES = (
+    Image(
+        "collector",
+        "otel/opentelemetry-collector-contrib",
+        "0.158.0",
+        "/otelcol-contrib",
+        "10001",
+        "collector",
+        # Of the same release as every component of its distribution.
+        "github.com/open-telemetry/opentelemetry-collector-contrib/receiver/hostmetricsreceiver",
+        "v0.158.0",
+        "otelcol",
+    ),
+    Image(
+        "prometheus",
+        "prom/prometheus",
+        "v3.16.0",
+        "/bin/prometheus",
+        # Its `nobody`.
+        "65534",
+        "prometheus",
+        "github.com/prometheus/prometheus",
+        # As a Go module 3.16.0 is called 0.316.0.
+        "v0.316.0",
+        "prometheus",
+    ),
+    Image(
+        "loki",
+        "grafana/loki",
+        "3.7.8",
+        "/usr/bin/loki",
+        "10001",
+        "loki",
+        "github.com/grafana/loki/v3",
+        "v3.7.8",
+        "loki",
+    ),
+    Image(
+        "tempo",
+        "grafana/tempo",
+        "2.8.0",
+        "/tempo",
+        "10001",
+        "tempo",
+        "github.com/grafana/tempo",
+        # Its releases are no versions that Go accepts; this is the commit of 2.8.0.
+        "v1.5.1-0.20250529124718-87c2dc380cec",
+        "tempo",
+    ),
+    Image(
+        "alertmanager",
+        "prom/alertmanager",
+        "v0.31.1",
+        "/bin/alertmanager",
+        "65534",
+        "alertmanager",
+        "github.com/prometheus/alertmanager",
+        "v0.31.1",
+        "alertmanager",
+    ),
+    Image("grafana", "grafana/grafana", "12.3.0", "/run.sh", "472"),
+    # Copies itself to where the others' health checks find it.
+    Image("init", "busybox", "1.37.0-musl", "", "0"),
+)
+
+# What the Dockerfile begins with.
+BASE = Image("app", "python", "3.13.16-slim-trixie", "", "0")

@@ -1,0 +1,117 @@
+"""The table of images: what docker-compose.yml names, of the releases that are built here."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stack.facts import ROOT
+from stack.images import BASE, IMAGES, Image
+from stack.parts import BINARIES
+from tests.config.files import COMPOSE, DOCKERFILE, MANIFEST, parsed
+
+_BUILT = [image for image in IMAGES if image.module]
+_EXACT = re.compile(r"v?\d+\.\d+\.\d+(-[a-z0-9-]+)?")
+
+built = pytest.mark.parametrize("image", _BUILT, ids=lambda image: image.part)
+
+
+def _compose_images() -> dict[str, str]:
+    services = parsed(COMPOSE)["services"]
+    # Those with `build` are made here, from the Dockerfile.
+    return {name: service["image"] for name, service in services.items() if "build" not in service}
+
+
+def _from_elsewhere() -> Iterator[str]:
+    """What the Dockerfile begins with, its own stages left out."""
+    text = DOCKERFILE.read_text()
+    stages = set(re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE))
+    for image in re.findall(r"^FROM (\S+)", text, re.MULTILINE):
+        if image not in stages:
+            yield image
+
+
+def _module(image: Image) -> Path:
+    """Where Go keeps the module's sources."""
+    if not shutil.which("go"):
+        pytest.skip("no Go to ask for the module's sources")
+    command = ["go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", image.module]
+    found = subprocess.run(
+        command,
+        cwd=ROOT / "stack" / image.directory,
+        env={**os.environ, "GOPROXY": "off", "GOWORK": "off"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if found.returncode != 0 or not found.stdout.strip():
+        pytest.skip(f"the sources of {image.module} are not on this machine")
+    return Path(found.stdout.strip())
+
+
+def test_compose_names_just_these_images() -> None:
+    assert _compose_images() == {image.part: image.reference for image in IMAGES}
+
+
+def test_dockerfile_begins_with_the_one_base() -> None:
+    assert set(_from_elsewhere()) == {BASE.reference}
+
+
+def test_every_image_is_pinned_to_one_release() -> None:
+    pinned = {*_compose_images().values(), *_from_elsewhere()}
+    assert [name for name in pinned if not _EXACT.fullmatch(name.rpartition(":")[2])] == []
+
+
+def test_every_module_of_the_stack_has_its_image() -> None:
+    # Neither the one that runs the native parts nor Compose itself runs in a container.
+    tools = {"process-compose", "docker-compose"}
+    modules = {binary.module for binary in BINARIES} - tools
+    assert {image.directory for image in _BUILT} == modules
+
+
+@built
+def test_the_module_is_pinned_to_the_version_in_the_table(image: Image) -> None:
+    go_mod = (ROOT / "stack" / image.directory / "go.mod").read_text()
+    assert re.findall(rf"^(?:require )?\s*{image.module} (v\S+)$", go_mod, re.MULTILINE) == [
+        image.version
+    ]
+
+
+@built
+def test_the_tag_follows_from_the_version(image: Image) -> None:
+    release = image.tag.removeprefix("v")
+    if image.part == "prometheus":
+        # v3.16.0 is, as a Go module, v0.316.0.
+        minor, patch = re.fullmatch(r"v0\.3(\d\d)\.(\d+)", image.version).groups()  # type: ignore[union-attr]
+        assert release == f"3.{int(minor)}.{patch}"
+    elif image.part == "tempo":
+        # A version made of date and commit: only the sources tell the release.
+        assert re.fullmatch(r"v1\.5\.1-0\.\d{14}-[0-9a-f]{12}", image.version)
+    else:
+        assert image.version == f"v{release}"
+
+
+def test_collectors_image_is_of_the_manifests_release() -> None:
+    [tag] = [image.tag for image in IMAGES if image.part == "collector"]
+    assert parsed(MANIFEST)["dist"]["version"] == tag
+
+
+@pytest.mark.parametrize(
+    "image",
+    [image for image in _BUILT if image.part in ("prometheus", "alertmanager")],
+    ids=lambda image: image.part,
+)
+def test_the_modules_own_version_file_names_the_tag(image: Image) -> None:
+    assert (_module(image) / "VERSION").read_text().strip() == image.tag.removeprefix("v")
+
+
+def test_tempos_sources_are_of_the_release_in_the_tag() -> None:
+    [image] = [image for image in _BUILT if image.part == "tempo"]
+    changes = (_module(image) / "CHANGELOG.md").read_text()
+    # The releases, the latest first; its last candidate and the release are one line of commits.
+    latest = re.findall(r"^# v(\d+\.\d+\.\d+)", changes, re.MULTILINE)[0]
+    assert latest == image.tag

@@ -1,0 +1,189 @@
+"""A Docker engine of the tests' own, from the dockerd on this machine; nothing of it stays.
+
+It leaves the machine's firewall alone, because that may be somebody else's engine's: its
+containers reach each other and are reached from here, and have no way out. So whatever they
+would fetch at their start would be missed.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from stack.waiting import WaitError, poll_until
+
+START_SECONDS = 60.0
+STOP_SECONDS = 60.0
+TAIL_LINES = 5
+# Where its networks get their addresses: no common choice of others.
+_SUBNET = "172.31.240.0/20"
+# A machine whose policy is to forward nothing, as Docker itself leaves it, would also keep
+# containers on one network apart.
+_RULE = ["FORWARD", "-s", _SUBNET, "-d", _SUBNET, "-j", "ACCEPT"]
+_NEEDED = {
+    "dockerd": "docker.io",
+    "docker": "docker.io",
+    # The names by which containers find each other go through it, inside of each container.
+    "iptables": "iptables",
+}
+
+
+class EngineError(RuntimeError):
+    """There is no engine to be had here; the text says why."""
+
+
+@contextlib.contextmanager
+def private_engine(data_root: Path) -> Iterator[str]:
+    """Its address, as DOCKER_HOST takes it; afterwards nothing but `data_root` is left.
+
+    Raises EngineError.
+    """
+    _check()
+    _end_orphan(data_root)
+    # Not pytest's own, whose path is too long for a socket.
+    scratch = Path(tempfile.mkdtemp(prefix="chatscope-"))
+    host = f"unix://{scratch}/docker.sock"
+    try:
+        with _forwarding(), (scratch / "log").open("w") as log:
+            daemon = _launch(data_root, scratch, host, log)
+            try:
+                _wait(daemon, host, scratch / "log")
+                _remove_all(host)
+                yield host
+                _remove_all(host)
+            finally:
+                _end(daemon)
+    finally:
+        _sweep(data_root, scratch)
+
+
+def _check() -> None:
+    if os.geteuid() != 0:
+        raise EngineError("no Docker engine answers, and only root can start one")
+    for program, package in _NEEDED.items():
+        if not shutil.which(program):
+            raise EngineError(
+                f"no Docker engine answers, and there is no {program} to start one"
+                f" (on Debian: apt-get install {package})"
+            )
+
+
+def _launch(data_root: Path, scratch: Path, host: str, log: IO[str]) -> "subprocess.Popen[bytes]":
+    data_root.mkdir(parents=True, exist_ok=True)
+    command: list[str | Path] = [
+        *("dockerd", "--host", host),
+        *("--data-root", data_root, "--exec-root", scratch / "exec"),
+        *("--pidfile", _pid_file(data_root)),
+        *("--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"),
+        *("--default-address-pool", f"base={_SUBNET},size=24"),
+        # Without a bridge of its own it cannot guess what host-gateway means; nobody asks there.
+        *("--host-gateway-ip", "127.0.0.1"),
+    ]
+    # In a session of its own: an interrupt at the terminal is ours to handle, in order.
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def _wait(daemon: "subprocess.Popen[bytes]", host: str, log: Path) -> None:
+    def answers() -> bool:
+        if daemon.poll() is not None:
+            raise ChildProcessError
+        return _docker(host, "version").returncode == 0
+
+    try:
+        poll_until(answers, "dockerd to answer", START_SECONDS, giving_up_on=(ChildProcessError,))
+    except (ChildProcessError, WaitError) as error:
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-TAIL_LINES:])
+        raise EngineError(f"dockerd does not start here; the end of its log:\n{tail}") from error
+
+
+def _remove_all(host: str) -> None:
+    """Containers with their volumes, and networks; images stay."""
+    containers = _docker(host, "ps", "--all", "--quiet").stdout.split()
+    if containers:
+        _docker(host, "rm", "--force", "--volumes", *containers)
+    volumes = _docker(host, "volume", "ls", "--quiet").stdout.split()
+    if volumes:
+        _docker(host, "volume", "rm", "--force", *volumes)
+    _docker(host, "network", "prune", "--force")
+    # Layers to which no name leads any more, of an earlier state of the checkout.
+    _docker(host, "image", "prune", "--force")
+
+
+def _docker(host: str, *words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        ["docker", "--host", host, *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def _end(daemon: "subprocess.Popen[bytes]") -> None:
+    daemon.terminate()
+    try:
+        daemon.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        daemon.kill()
+        daemon.wait()
+
+
+def _end_orphan(data_root: Path) -> None:
+    """What a session of tests that was killed left running on this directory."""
+    try:
+        process = psutil.Process(int(_pid_file(data_root).read_text()))
+        words = process.cmdline()
+        if str(data_root) not in words:
+            return
+        process.terminate()
+        process.wait(STOP_SECONDS)
+    except (OSError, ValueError, psutil.Error):
+        return
+    _sweep(data_root, Path(words[words.index("--exec-root") + 1]).parent)
+    _iptables("--delete")
+
+
+def _pid_file(data_root: Path) -> Path:
+    return data_root / "dockerd.pid"
+
+
+@contextlib.contextmanager
+def _forwarding() -> Iterator[None]:
+    """The one rule of ours, only about our own addresses; each engine adds and removes one."""
+    _iptables("--insert")
+    try:
+        yield
+    finally:
+        _iptables("--delete")
+
+
+def _iptables(verb: str) -> None:
+    subprocess.run(["iptables", verb, *_RULE], capture_output=True, check=False)
+
+
+def _sweep(data_root: Path, scratch: Path) -> None:
+    """What outlives a dockerd that was killed: its helpers, and its mounts."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if any(str(scratch) in word for word in process.cmdline()):
+                process.send_signal(signal.SIGKILL)
+                process.wait(STOP_SECONDS)
+    for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
+        place = line.split()[1]
+        if place.startswith((f"{scratch}/", f"{data_root}/")):
+            subprocess.run(["umount", "--lazy", place], check=False)
+    shutil.rmtree(scratch, ignore_errors=True)

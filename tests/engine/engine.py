@@ -1,0 +1,145 @@
+"""The Docker engine that tests use: the one that answers, as it is, else a private one."""
+
+import contextlib
+import fcntl
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stack.facts import ROOT
+from stack.images import IMAGES
+from stack.machine import MachineError
+from stack.parts import binary_path, cache_dir
+from tests.engine import standins
+from tests.engine.daemon import EngineError, private_engine
+
+# Since this one, the engine knows start_interval.
+_START_INTERVAL_ENGINE = 25
+# There is a stack without it; a person then looks without boards.
+_CAN_BE_LEFT_OUT = "grafana"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One that answers, and how: `variables` lead every docker client to it.
+
+    `missing` tells which part has no image here, and why; `private`, that it is the tests' own.
+    """
+
+    variables: dict[str, str]
+    private: bool = False
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def run(
+        self, *words: str, environ: Mapping[str, str] | None = None, timeout: float = 300.0
+    ) -> "subprocess.CompletedProcess[str]":
+        """One docker command in the checkout, to its end."""
+        return subprocess.run(
+            ["docker", *words],
+            cwd=ROOT,
+            env={**os.environ, **(environ or {}), **self.variables},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
+        )
+
+    def asked(self, *words: str) -> str:
+        """What docker says. Raises EngineError when it fails."""
+        done = self.run(*words)
+        if done.returncode != 0:
+            last = "\n".join(done.stderr.strip().splitlines()[-5:])
+            raise EngineError(f"docker {' '.join(words)}: {last}")
+        return done.stdout.strip()
+
+    def files(self, *, to_build: bool = False) -> dict[str, str]:
+        """The compose files that this engine needs, as docker compose takes them."""
+        files = ["docker-compose.yml"]
+        version = self.asked("version", "--format", "{{.Server.Version}}")
+        if int(version.split(".")[0]) < _START_INTERVAL_ENGINE:
+            files.append("deploy/old-engine.compose.yaml")
+        if to_build and self.private:
+            files.append("tests/engine/build.compose.yaml")
+        return {"COMPOSE_FILE": os.pathsep.join(files)}
+
+
+@contextlib.contextmanager
+def ready_engine(grafana_home: str) -> Iterator[Engine]:
+    """An engine with the images of the stack. Raises EngineError, which says why there is none.
+
+    A private one gets stand-ins for the official images; somebody's own is left as it is.
+    """
+    with contextlib.ExitStack() as until_the_end:
+        temporary = tempfile.TemporaryDirectory(prefix="chatscope-")
+        config = Path(until_the_end.enter_context(temporary))
+        engine = Engine({})
+        if engine.run("version").returncode == 0:
+            engine = _with_compose(engine, config)
+            missing = _not_pulled(engine)
+        else:
+            host = until_the_end.enter_context(private_engine(_data_root(until_the_end, config)))
+            variables = {"DOCKER_HOST": host, "DOCKER_CONFIG": _our_compose(config)}
+            engine = Engine(variables, private=True)
+            missing = standins.make({**os.environ, **variables}, grafana_home)
+        _build(engine)
+        yield Engine(engine.variables, engine.private, missing)
+
+
+def _with_compose(engine: Engine, config: Path) -> Engine:
+    """Somebody's engine, with their own docker compose, else with ours."""
+    if engine.run("compose", "version").returncode == 0:
+        return engine
+    host = engine.asked("context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
+    return Engine({"DOCKER_HOST": host, "DOCKER_CONFIG": _our_compose(config)})
+
+
+def _our_compose(config: Path) -> str:
+    """A directory for the client's configuration, with the built docker compose in it."""
+    try:
+        compose = binary_path("docker-compose")
+    except MachineError as error:
+        raise EngineError(f"no docker compose: {error}") from error
+    if not compose.is_file():
+        raise EngineError("not built: docker-compose (make build)")
+    plugins = config / "cli-plugins"
+    plugins.mkdir()
+    (plugins / "docker-compose").symlink_to(compose)
+    return str(config)
+
+
+def _data_root(until_the_end: contextlib.ExitStack, temporary: Path) -> Path:
+    """Where images and what was built are kept for the next time, one session at a time."""
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    lock = until_the_end.enter_context((cache_dir() / "engine.lock").open("w"))
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return temporary / "data"
+    return cache_dir() / "engine"
+
+
+def _not_pulled(engine: Engine) -> dict[str, str]:
+    """Of the images that can be left out, those which somebody's engine does not have."""
+    lacking = {
+        image.part: image.reference
+        for image in IMAGES
+        if engine.run("image", "inspect", image.reference).returncode != 0
+    }
+    left_out = lacking.pop(_CAN_BE_LEFT_OUT, None)
+    if lacking:
+        names = ", ".join(lacking.values())
+        raise EngineError(f"the Docker engine that answers lacks {names} (docker compose pull)")
+    return {_CAN_BE_LEFT_OUT: f"the engine lacks {left_out}"} if left_out else {}
+
+
+def _build(engine: Engine) -> None:
+    """Our own images, from the Dockerfile."""
+    words = ("compose", "--profile", "*", "build")
+    done = engine.run(*words, environ=engine.files(to_build=True), timeout=900)
+    if done.returncode != 0:
+        last = "\n".join(done.stderr.strip().splitlines()[-5:])
+        raise EngineError(f"the service's image could not be built: {last}")
