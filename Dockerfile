@@ -13,6 +13,19 @@ COPY requirements.txt .
 RUN pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore \
         --only-binary=:all: --require-hashes --target=/packages -r requirements.txt
 
+FROM base AS demo-packages
+COPY requirements-demo.txt .
+RUN pip install --no-cache-dir --disable-pip-version-check --root-user-action=ignore \
+        --only-binary=:all: --require-hashes --target=/packages -r requirements-demo.txt
+
+FROM base AS demo
+COPY --from=demo-packages /packages /packages
+COPY demo demo
+RUN python -m compileall -q demo
+USER 10001:10001
+CMD ["python", "-m", "demo"]
+
+# Last, and so what a build without a target makes.
 FROM base AS app
 COPY --from=packages /packages /packages
 COPY app app

@@ -35,8 +35,6 @@ from stack.parts import PARTS, Part
 _OFFSET = 24_000
 _POLL_SECONDS = 0.01
 _PATIENCE_SECONDS = 90.0
-_MEASURED = [part for part in PARTS if part.name != "app"]
-
 _OWN_DEFAULTS = {
     "collector": """
         receivers: {otlp: {protocols: {grpc: {endpoint: "${STACK_LISTEN}:${OTLP_GRPC_PORT}"}}}}
@@ -78,6 +76,7 @@ _OWN_DEFAULTS = {
             wal: {path: "${DATA_DIR}/tempo/wal"}
     """,
 }
+_MEASURED = [part for part in PARTS if part.name in _OWN_DEFAULTS]
 
 
 class NotReadyError(RuntimeError):

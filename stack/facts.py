@@ -119,6 +119,10 @@ def _is_hours(value: str) -> bool:
     return bool(re.fullmatch(r"[1-9][0-9]*h", value))
 
 
+def _is_size(value: str) -> bool:
+    return bool(re.fullmatch(r"0|[1-9][0-9]*(MB|GB|TB)", value))
+
+
 # Suffix of a name, what its value must be, and the same in words.
 _KINDS: list[tuple[str, Callable[[str], bool], str]] = [
     ("_PORT", _is_port, "a port, 1 to 65535"),
@@ -126,6 +130,7 @@ _KINDS: list[tuple[str, Callable[[str], bool], str]] = [
     ("_ENDPOINT", _is_endpoint, "host:port"),
     ("_HOST", _is_host, "a host name or an address"),
     ("RETENTION", _is_hours, "whole hours such as 360h"),
+    ("_SIZE", _is_size, "a size such as 5GB (MB, GB or TB), or 0"),
 ]
 
 
