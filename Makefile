@@ -1,6 +1,6 @@
 # Chatscope's commands, the same ones here, in CI and in the README.
 .DEFAULT_GOAL := help
-.PHONY: help build up down status logs chat test lint bench bench-start clean
+.PHONY: help build up down status logs chat demo test lint bench bench-start clean
 
 PY := .venv/bin/python
 # The first Python that starts makes the environment; a version manager's shim may not.
@@ -33,6 +33,10 @@ logs: ## The ends of the parts' logs; PART=app for one, FOLLOW=1 to go on
 chat: ## Chat in the terminal; TEXT="…" asks once
 	$(BOOTSTRAP)
 	@$(PY) -m stack chat $(if $(TEXT),-- "$$TEXT")
+
+demo: ## People who chat with the running service for ten minutes; see docs/demo.md
+	$(BOOTSTRAP)
+	@$(PY) -m stack demo
 
 build:
 	$(BOOTSTRAP) parts

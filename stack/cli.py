@@ -1,6 +1,8 @@
-"""The commands behind the Makefile: up, down, status, logs, chat, build."""
+"""The commands behind the Makefile: up, down, status, logs, chat, demo, build."""
 
 import argparse
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -135,6 +137,12 @@ def talk(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
     return chat.run(recorded(wanted), console, " ".join(options.text) or None)
 
 
+def demo(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
+    """Lets people chat with the running service, as its settings say; see docs/demo.md."""
+    environ = {"CHATSCOPE_URL": recorded(wanted)["APP_URL"], **facts.own_environment()}
+    return subprocess.call([sys.executable, "-m", "demo"], cwd=facts.ROOT, env=environ)
+
+
 def prepare(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
     """Builds what is missing, and starts nothing."""
     problems = build.problems()
@@ -173,6 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     command("up", up, "build, start, and show one chat in three stores")
     command("down", down, "stop what up started")
     command("status", status, "state, address, memory and uptime of each part")
+    command("demo", demo, "people who chat with the running service")
     command("build", prepare, "build the parts that are not in the cache")
     log = command("logs", show_logs, "the last lines of the parts' logs")
     log.add_argument("part", nargs="?", choices=[part.name for part in PARTS])
