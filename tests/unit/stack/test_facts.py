@@ -68,7 +68,7 @@ def test_own_file_stays_out_where_an_environment_is_given(own_file: Path) -> Non
         ("", "127.0.0.1"),
         ("0.0.0.0", "127.0.0.1"),  # noqa: S104
         ("127.0.0.2", "127.0.0.2"),
-        ("192.0.2.7", "192.0.2.7"),
+        ("203.0.113.7", "203.0.113.7"),
     ],
 )
 def test_only_app_and_grafana_are_looked_for_where_they_are_published(
@@ -84,7 +84,7 @@ def test_only_app_and_grafana_are_looked_for_where_they_are_published(
 
 
 def test_a_published_address_from_the_environment_stands() -> None:
-    given = {"PUBLISH_HOST": "192.0.2.7", "APP_URL": "https://chat.example"}
+    given = {"PUBLISH_HOST": "203.0.113.7", "APP_URL": "https://chat.example"}
     assert facts.load(given)["APP_URL"] == "https://chat.example"
 
 

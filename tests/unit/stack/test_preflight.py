@@ -55,6 +55,6 @@ def test_app_and_grafana_are_asked_for_where_they_are_published() -> None:
 
 
 def test_address_of_another_machine_is_told_once() -> None:
-    # 192.0.2.0/24 is for examples: no machine has an address of it.
-    [line] = port_problems({**_free_facts(), "PUBLISH_HOST": "192.0.2.7"}, PARTS)
-    assert line.startswith("PUBLISH_HOST=192.0.2.7 is no address of this machine")
+    # 203.0.113.0/24 is for examples in documents.
+    [line] = port_problems({**_free_facts(), "PUBLISH_HOST": "203.0.113.7"}, PARTS)
+    assert line.startswith("PUBLISH_HOST=203.0.113.7 is no address of this machine")
