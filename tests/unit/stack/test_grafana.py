@@ -72,9 +72,9 @@ def test_password_is_not_among_the_facts_that_are_written_to_disk() -> None:
         ("", None),
         ("127.0.0.2", None),
         ("localhost", None),
-        ("0.0.0.0", "false"),
+        ("0.0.0.0", "false"),  # noqa: S104
         ("203.0.113.7", "false"),
-    ],  # noqa: S104
+    ],
 )
 def test_nobody_looks_without_a_login_where_others_reach_it(
     publish: str, anonymous: str | None
