@@ -137,9 +137,9 @@ def _not_pulled(engine: Engine) -> dict[str, str]:
 
 
 def _build(engine: Engine) -> None:
-    """Our own images, from the Dockerfile."""
+    """Our own images, from the Dockerfile; where that fails, no test may pass it over."""
     words = ("compose", "--profile", "*", "build")
     done = engine.run(*words, environ=engine.files(to_build=True), timeout=900)
     if done.returncode != 0:
         last = "\n".join(done.stderr.strip().splitlines()[-5:])
-        raise EngineError(f"the service's image could not be built: {last}")
+        raise RuntimeError(f"the Dockerfile's images could not be built: {last}")

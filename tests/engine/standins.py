@@ -81,7 +81,7 @@ def _import(environment: dict[str, str], image: Image, content: Path | Fill, *sa
         client.stdin.close()
         problem = client.stderr.read().decode(errors="replace").strip()
     if client.returncode != 0:
-        raise EngineError(f"{image.reference} could not be made: {problem}")
+        raise RuntimeError(f"{image.reference} could not be made: {problem}")
 
 
 def _program(image: Image, binary: Path) -> Fill:

@@ -1,0 +1,39 @@
+"""One stack in containers for this whole layer, on ports of its own."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from stack import facts as stack_facts
+from stack.backends import Backends
+from tests.containers.project import Project
+from tests.engine.engine import Engine
+
+# Away from a person's stack, and from those of the other tests.
+_OFFSET = 17_500
+
+
+@pytest.fixture(scope="package")
+def project(engine: Engine) -> Iterator[Project]:
+    ports = stack_facts.shifted(_OFFSET, {})
+    environ = {
+        **ports,
+        **engine.files(),
+        "COMPOSE_PROJECT_NAME": "chatscope-containers",
+        "COMPOSE_DISABLE_ENV_FILE": "1",
+        # What a person has set for a stack of theirs.
+        "PUBLISH_HOST": "",
+    }
+    project = Project(engine, stack_facts.load({**os.environ, **environ}), environ)
+    try:
+        project.up()
+        yield project
+    finally:
+        project.compose("down", "--volumes", "--remove-orphans")
+
+
+@pytest.fixture
+def backends(project: Project) -> Iterator[Backends]:
+    with Backends(project.facts) as backends:
+        yield backends

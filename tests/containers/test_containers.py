@@ -1,0 +1,83 @@
+"""What runs after `docker compose up`, as the engine and the kernel see it."""
+
+import psutil
+
+from stack import facts as stack_facts
+from tests.containers.project import Project
+
+# Only Loki and Tempo themselves use these.
+_INSIDE = {"LOKI_GRPC_PORT", "TEMPO_GRPC_PORT"}
+_KERNELS_OWN = ("/dev", "/proc", "/sys")
+
+
+def test_every_part_is_healthy(project: Project) -> None:
+    health = {name: container.health for name, container in project.parts().items()}
+    assert set(health.values()) == {"healthy"}, health
+
+
+def test_nothing_else_runs(project: Project) -> None:
+    running = {name for name, found in project.containers().items() if found.pid}
+    assert running == set(project.services)
+
+
+def test_no_process_is_root(project: Project) -> None:
+    for name, container in project.parts().items():
+        for process in (psutil.Process(container.pid), *psutil.Process(container.pid).children()):
+            assert 0 not in process.uids(), name
+            assert 0 not in process.gids(), name
+
+
+def test_no_process_has_a_capability_or_can_get_one(project: Project) -> None:
+    for name, container in project.parts().items():
+        for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+            assert int(container.status(kind)[0], 16) == 0, f"{name}: {kind}"
+        assert container.status("NoNewPrivs") == ["1"], name
+
+
+def test_a_part_writes_nowhere_but_in_its_own_volume(project: Project) -> None:
+    for name, container in project.parts().items():
+        mounts = [(place, options) for place, options in container.mounts()]
+        assert "ro" in dict(mounts)["/"], name
+        writable = {
+            place
+            for place, options in mounts
+            if "rw" in options and not place.startswith(_KERNELS_OWN)
+        }
+        temporary = {"/tmp"} if name == "grafana" else set()  # noqa: S108
+        assert writable <= {f"/data/{name}", *temporary}, name
+
+
+def test_the_engine_holds_each_limit_that_is_written(project: Project) -> None:
+    written = project.configuration()["services"]
+    for name, container in project.containers().items():
+        held, service = container.inspected["HostConfig"], written[name]
+        assert held["Memory"] == int(service["mem_limit"]) > 0, name
+        assert held["NanoCpus"] == int(float(service["cpus"]) * 1e9) > 0, name
+        assert held["LogConfig"]["Type"] == service["logging"]["driver"], name
+        assert held["LogConfig"]["Config"] == service["logging"]["options"], name
+        if name != "init":
+            assert held["PidsLimit"] == service["pids_limit"] > 0, name
+            assert held["RestartPolicy"]["Name"] == "unless-stopped", name
+
+
+def test_the_published_ports_are_those_promised_and_on_loopback_only(project: Project) -> None:
+    missing = {"GRAFANA_PORT"} if "grafana" in project.engine.missing else set()
+    promised = {
+        ("127.0.0.1", int(project.facts[name]))
+        for name in set(stack_facts.ports(project.facts)) - _INSIDE - missing
+    }
+    found = project.containers().values()
+    published = set().union(*(container.published for container in found))
+    assert published == promised
+    listening = {
+        tuple(connection.laddr)
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    ports = {port for _, port in promised}
+    assert {address for address in listening if address[1] in ports} == promised
+
+
+def test_what_ran_once_ended_well(project: Project) -> None:
+    state = project.containers()["init"].inspected["State"]
+    assert (state["Status"], state["ExitCode"]) == ("exited", 0)

@@ -1,0 +1,89 @@
+"""A part that dies comes back by itself, one that hangs is seen, and what was stored stays."""
+
+import os
+import signal
+
+from stack.backends import Backends
+from stack.waiting import poll_until
+from tests.containers.project import PATIENCE_SECONDS, Project
+from tests.stack.turns import Turn, http_turn
+
+_TOKENS = 'last_over_time(llm_token_usage_total{service_name="chatscope"}[1h])'
+
+
+def _all(project: Project, health: str) -> None:
+    def agreed() -> bool:
+        found = {name: container.health for name, container in project.parts().items()}
+        assert set(found.values()) == {health}, found
+        return True
+
+    poll_until(agreed, f"every part to be {health}", PATIENCE_SECONDS, interval=0.5)
+
+
+def test_every_killed_part_comes_back_and_is_healthy(project: Project) -> None:
+    killed = {name: container.pid for name, container in project.parts().items()}
+    for pid in killed.values():
+        os.kill(pid, signal.SIGKILL)
+
+    def all_new() -> bool:
+        now = {name: container.pid for name, container in project.parts().items()}
+        assert all(now[name] not in (0, killed[name]) for name in killed), now
+        return True
+
+    poll_until(all_new, "every part to be started again", PATIENCE_SECONDS)
+    _all(project, "healthy")
+    restarts = {name: c.inspected["RestartCount"] for name, c in project.parts().items()}
+    assert all(restarts.values()), restarts
+
+
+def test_every_part_that_hangs_shows_as_unhealthy_and_later_as_healthy(project: Project) -> None:
+    pids = [container.pid for container in project.parts().values()]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        _all(project, "unhealthy")
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    _all(project, "healthy")
+    assert [container.pid for container in project.parts().values()] == pids
+
+
+def test_the_service_ends_by_itself_when_told_to_stop(project: Project) -> None:
+    project.compose("stop", "app")
+    state = project.containers()["app"].inspected["State"]
+    project.compose("up", "--wait", "--no-deps", "app")
+    # 137 would be the engine's SIGKILL, after the grace period.
+    assert state["ExitCode"] == 0
+
+
+def _counters(backends: Backends) -> dict[frozenset[tuple[str, str]], float]:
+    """Each series of tokens with its last value, those of earlier runs too."""
+    return {
+        frozenset(sample.labels.items()): sample.value for sample in backends.prometheus(_TOKENS)
+    }
+
+
+def _stored(backends: Backends, turn: Turn) -> bool:
+    query = f'{{service_name="chatscope"}} | trace_id="{turn.trace_id}" |= "answer completed"'
+    return bool(backends.tempo_trace(turn.trace_id)) and len(backends.loki(query)) == 1
+
+
+def test_what_was_stored_is_found_after_down_and_up(project: Project, backends: Backends) -> None:
+    before = sum(_counters(backends).values())
+    turn = http_turn(project.facts)
+    tokens = turn.prompt_tokens + turn.completion_tokens
+
+    def counted() -> bool:
+        return sum(_counters(backends).values()) - before == tokens
+
+    poll_until(lambda: _stored(backends, turn), "the turn in Tempo and Loki", PATIENCE_SECONDS)
+    poll_until(counted, "its tokens in Prometheus", PATIENCE_SECONDS)
+    counters = _counters(backends)
+
+    project.compose("down")
+    assert project.containers() == {}
+    project.up()
+
+    poll_until(lambda: _stored(backends, turn), "the turn of yesterday", PATIENCE_SECONDS)
+    assert counters.items() <= _counters(backends).items()
