@@ -41,7 +41,9 @@ def load(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     facts["DATA_DIR"] = str(state_dir.resolve() / "data")
     facts["STACK_LISTEN"] = facts["STACK_HOST"]
     facts["PUBLISHED_AT"] = _published_at(facts)
-    facts["GRAFANA_HOME"] = environ.get("GRAFANA_HOME") or ""
+    grafana_home = environ.get("GRAFANA_HOME") or ""
+    # From .env, a ~ comes as it stands there.
+    facts["GRAFANA_HOME"] = grafana_home and str(ROOT / Path(grafana_home).expanduser())
     problems = [*_bad_values(facts), *_shared_ports(facts)]
     if problems:
         raise FactsError(problems)

@@ -128,6 +128,19 @@ def test_two_parts_on_one_port_are_refused() -> None:
         facts.load({"TEMPO_PORT": "3100"})
 
 
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ("", ""),
+        ("/opt/grafana", "/opt/grafana"),
+        ("~/grafana", str(Path.home() / "grafana")),
+        ("grafana", str(facts.ROOT / "grafana")),
+    ],
+)
+def test_place_of_grafana_is_whole_however_it_is_said(said: str, found: str) -> None:
+    assert facts.load({"GRAFANA_HOME": said})["GRAFANA_HOME"] == found
+
+
 def test_shifted_ports_make_a_stack_that_shares_none_with_the_first() -> None:
     first = facts.load({})
     second = facts.load({**facts.shifted(20_000, {}), "STATE_DIR": "elsewhere"})
