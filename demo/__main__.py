@@ -1,0 +1,34 @@
+"""`python -m demo`: 0 when the service answered, 1 when it did not, 2 for wrong settings."""
+
+# ruff: noqa: E402
+# Sockets and locks wait for each other from here on; what is imported before would not.
+from gevent import monkey
+
+monkey.patch_all()
+
+import sys
+
+from demo.settings import DemoSettings, DemoSettingsError
+
+_WRONG_SETTINGS = 2
+
+
+def main() -> int:
+    """Run; the process's exit code."""
+    try:
+        settings = DemoSettings.read()
+    except DemoSettingsError as error:
+        print(error, file=sys.stderr)
+        return _WRONG_SETTINGS
+    # The load tool takes a second or two to import: wrong settings are told before.
+    from demo.run import CannotAskError, run  # noqa: PLC0415
+
+    try:
+        return 0 if run(settings) else 1
+    except CannotAskError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""What all people have in common: a client, and that locust hears of what they do."""
+
+import random
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from locust import User
+from locust.exception import RescheduleTask
+
+from demo.asking import Answer, AskError, Conversation, HttpClient
+from demo.shared import DemoEnvironment
+
+HTTP, SSE, WEBSOCKET = "HTTP", "SSE", "WebSocket"
+WAYS = (HTTP, SSE, WEBSOCKET)
+FIRST_TOKEN = "first token"  # noqa: S105
+
+T = TypeVar("T")
+
+
+class Person(User):
+    """Somebody with a client of their own, who asks as long as questions are left."""
+
+    abstract = True
+    environment: DemoEnvironment
+    # Seconds from an answer to the next question: no less, no more.
+    pause: tuple[float, float]
+
+    def wait_time(self) -> float:
+        """How long the next pause is."""
+        return random.uniform(*self.pause) / self.environment.pace
+
+    def on_start(self) -> None:
+        """Before the first question."""
+        self.http = HttpClient(self.environment.url)
+
+    def on_stop(self) -> None:
+        """After the last one, or amid one."""
+        self.http.close()
+
+    def ask(self, way: str, name: str, question: Callable[[], T], refusal: str = "") -> T | None:
+        """Ask one question; where none is left the task is over."""
+        if not self.environment.budget.take():
+            raise RescheduleTask
+        return self.tell(way, name, question, refusal)
+
+    def tell(self, way: str, name: str, question: Callable[[], T], refusal: str = "") -> T | None:
+        """Do it, and tell locust what came of it.
+
+        Who asks for a `refusal`, by its code, is served well by that and by nothing else.
+        """
+        answer, failure = None, None
+        clock = time.perf_counter()
+        try:
+            answer = question()
+        except AskError as error:
+            failure = None if error.code == refusal else error
+        else:
+            failure = AskError(f"no_{refusal}") if refusal else None
+        seconds = time.perf_counter() - clock
+        length = len(answer.text) if isinstance(answer, Answer) else 0
+        self._report(way, name, seconds, length, failure)
+        if isinstance(answer, Answer) and answer.first_token is not None:
+            self._report(f"{way} {FIRST_TOKEN}", name, answer.first_token)
+        return answer
+
+    def connect(self) -> Conversation:
+        """A WebSocket connection; without one the task is over."""
+        url = self.environment.url
+        conversation = self.tell(WEBSOCKET, "connection", partial(Conversation, url))
+        if conversation is None:
+            raise RescheduleTask
+        return conversation
+
+    def think(self) -> None:
+        """Pause amid a task; who is told to stop stops here."""
+        self.wait()  # type: ignore[no-untyped-call]
+
+    def pick_model(self) -> str:
+        """One of those that may be asked."""
+        return random.choice(self.environment.models)
+
+    def _report(
+        self,
+        way: str,
+        name: str,
+        seconds: float,
+        length: int = 0,
+        failure: AskError | None = None,
+    ) -> None:
+        self.environment.events.request.fire(  # type: ignore[no-untyped-call]
+            request_type=way,
+            name=name,
+            response_time=seconds * 1000,
+            response_length=length,
+            exception=failure,
+            context={},
+        )

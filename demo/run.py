@@ -1,0 +1,79 @@
+"""One run of the demo: people come, chat until a bound is reached or somebody stops it, and go."""
+
+import signal
+import time
+from typing import Any
+
+import gevent
+
+from demo import summary
+from demo.asking import AskError, HttpClient
+from demo.people import KINDS
+from demo.settings import DemoSettings
+from demo.shared import DemoEnvironment
+
+_LINE_EVERY_SECONDS = 30.0
+
+
+class CannotAskError(RuntimeError):
+    """There is nobody, or no model, to ask; the text says why."""
+
+
+def run(settings: DemoSettings) -> bool:
+    """Whether the service answered. Raises CannotAskError before anything was asked."""
+    environment = DemoEnvironment(settings, _models(settings), KINDS[: settings.users])
+    environment.events.request.add_listener(_show_failure)  # type: ignore[no-untyped-call]
+    for number in (signal.SIGTERM, signal.SIGINT):
+        gevent.signal_handler(number, environment.over.set)
+    _say(
+        f"{settings.users} people ask {settings.url} up to {settings.questions} questions"
+        f" in up to {settings.seconds:g} s; models: {', '.join(environment.models)}"
+    )
+    started = time.monotonic()
+    runner = environment.create_local_runner()
+    runner.start(settings.users, settings.spawn_rate)
+    _wait(environment, started, started + settings.seconds)
+    runner.quit()
+    _say(_progress(environment, started))
+    _say(summary.table(environment.stats))
+    # What a task did not expect is a bug of ours; its traceback was logged.
+    return summary.answered(environment.stats) and not runner.exceptions
+
+
+def _models(settings: DemoSettings) -> list[str]:
+    client = HttpClient(settings.url)
+    try:
+        offered = client.models()
+    except AskError as error:
+        raise CannotAskError(
+            f"CHATSCOPE_URL={settings.url} does not answer ({error}): is Chatscope up?"
+        ) from error
+    finally:
+        client.close()
+    if missing := [model for model in settings.models if model not in offered]:
+        raise CannotAskError(
+            f"DEMO_MODELS: {', '.join(missing)} not served; there are {', '.join(offered)}"
+        )
+    return list(settings.models) or offered
+
+
+def _wait(environment: DemoEnvironment, started: float, until: float) -> None:
+    while (left := until - time.monotonic()) > 0:
+        if environment.over.wait(min(left, _LINE_EVERY_SECONDS)):
+            return
+        _say(_progress(environment, started))
+
+
+def _progress(environment: DemoEnvironment, started: float) -> str:
+    asked, failed = environment.budget.asked, environment.stats.total.num_failures
+    return f"{time.monotonic() - started:.0f} s: {asked} questions, {failed} failures"
+
+
+def _show_failure(request_type: str, name: str, exception: AskError | None, **_: Any) -> None:
+    if exception:
+        trace = f", trace {exception.trace_id}" if exception.trace_id else ""
+        _say(f"failed: {request_type}, {name}: {exception.code}{trace}")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)

@@ -1,0 +1,158 @@
+"""One question by each way in: what comes back, and how each failure is called."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import pytest
+
+from app.chat.provider import ProviderError
+from demo.asking import LOST, SILENT, Answer, AskError, Conversation, HttpClient, Message
+from tests.memory import Memory
+from tests.unit.http.live import PATIENCE_SECONDS, live
+from tests.unit.scripted import END, MODEL, Scripted
+
+pytestmark = pytest.mark.anyio
+T = TypeVar("T")
+_MESSAGES: list[Message] = [{"role": "user", "content": "hello"}]
+_BROKEN = ProviderError("server_error", 502, "It failed.")
+_NOBODY = "http://127.0.0.1:9"
+_WAYS = ("http", "sse", "websocket")
+
+
+def _ask(way: str, url: str, model: str = MODEL, patience: float = PATIENCE_SECONDS) -> Answer:
+    """One question with a client of its own, from a thread of its own."""
+    if way == "websocket":
+        with Conversation(url, patience) as conversation:
+            return conversation.ask("hello", model)
+    client = HttpClient(url, patience)
+    try:
+        return (client.ask if way == "http" else client.stream)(_MESSAGES, model)
+    finally:
+        client.close()
+
+
+async def _failure(call: Callable[[], object]) -> AskError:
+    with pytest.raises(AskError) as caught:
+        await asyncio.to_thread(call)
+    return caught.value
+
+
+@pytest.mark.parametrize(("way", "streamed"), [("http", False), ("sse", True), ("websocket", True)])
+async def test_an_answer_is_whole_and_a_streamed_one_tells_its_first_token(
+    memory: Memory, way: str, streamed: bool
+) -> None:
+    async with live(memory, Scripted("a ", "b", END)) as server:
+        answer = await asyncio.to_thread(_ask, way, f"http://{server.address}")
+    assert answer.text == "a b"
+    assert (answer.first_token is not None) == streamed
+
+
+async def test_models_are_those_of_the_service(memory: Memory) -> None:
+    async with live(memory) as server:
+        client = HttpClient(f"http://{server.address}")
+        assert await asyncio.to_thread(client.models) == ["simulated-1"]
+        client.close()
+
+
+async def test_who_hangs_up_halfway_is_gone_for_the_service_too(memory: Memory) -> None:
+    scripted = Scripted("a", "b", asyncio.Event())
+    async with live(memory, scripted) as server:
+        client = HttpClient(f"http://{server.address}")
+        answer = await asyncio.to_thread(client.stream, _MESSAGES, MODEL, 2)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await scripted.left.wait()
+        client.close()
+    assert answer.text == "ab"
+
+
+async def test_an_answer_that_is_called_off_ends_and_the_connection_goes_on(memory: Memory) -> None:
+    async with live(memory, Scripted("a", "b", asyncio.Event())) as server:
+
+        def talk() -> list[str]:
+            with Conversation(f"http://{server.address}") as conversation:
+                return [conversation.ask("hello", MODEL, 2).text for _ in range(2)]
+
+        assert await asyncio.to_thread(talk) == ["ab", "ab"]
+
+
+async def test_a_conversation_is_remembered(memory: Memory) -> None:
+    scripted = Scripted("a", END)
+    async with live(memory, scripted) as server:
+
+        def talk() -> None:
+            with Conversation(f"http://{server.address}") as conversation:
+                conversation.ask("one", MODEL)
+                conversation.ask("two", MODEL)
+
+        await asyncio.to_thread(talk)
+    assert [said["content"] for said in scripted.requests[1].texts()] == ["one", "a", "two"]
+
+
+@pytest.mark.parametrize("script", [(_BROKEN,), ("a", _BROKEN)], ids=["at once", "amid it"])
+@pytest.mark.parametrize("way", _WAYS)
+async def test_a_failure_is_told_by_its_code_and_trace(
+    memory: Memory, way: str, script: tuple[Any, ...]
+) -> None:
+    async with live(memory, Scripted(*script)) as server:
+        failure = await _failure(lambda: _ask(way, f"http://{server.address}"))
+    assert failure.code == "server_error"
+    assert failure.trace_id in {f"{span.context.trace_id:032x}" for span in memory.spans}
+
+
+@pytest.mark.parametrize("way", _WAYS)
+async def test_a_refusal_is_told_by_its_code(memory: Memory, way: str) -> None:
+    async with live(memory) as server:
+        failure = await _failure(lambda: _ask(way, f"http://{server.address}", "no-such-model"))
+    assert (failure.code, len(failure.trace_id)) == ("model_not_found", 32)
+
+
+async def test_a_refused_connection_is_told_by_its_code(memory: Memory) -> None:
+    async with live(memory, max_connections=1) as server:
+        url = f"http://{server.address}"
+        first = await asyncio.to_thread(Conversation, url)
+        failure = await _failure(lambda: Conversation(url))
+        await asyncio.to_thread(first.__exit__, None, None, None)
+    assert failure.code == "too_many_connections"
+
+
+@pytest.mark.parametrize("way", _WAYS)
+async def test_where_nobody_listens_the_connection_is_lost(way: str) -> None:
+    assert (await _failure(lambda: _ask(way, _NOBODY))).code == LOST
+
+
+@pytest.mark.parametrize("way", ["http", "websocket"])
+async def test_a_model_that_is_silent_for_too_long_is_a_time_out(memory: Memory, way: str) -> None:
+    async with live(memory, Scripted(asyncio.Event())) as server:
+        url = f"http://{server.address}"
+        failure = await _failure(lambda: _ask(way, url, patience=0.2))
+    assert failure.code == SILENT
+
+
+@asynccontextmanager
+async def _breaking_off(*lines: str) -> AsyncIterator[str]:
+    """A server that says the same to everybody, and leaves."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write("\r\n".join((*lines, "")).encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_a_stream_that_breaks_off_is_a_lost_connection() -> None:
+    head = ("HTTP/1.1 200 OK", "content-type: text/event-stream", "content-length: 999", "")
+    async with _breaking_off(*head, "data: {") as url:
+        assert (await _failure(lambda: _ask("sse", url))).code == LOST
+
+
+async def test_a_refusal_in_words_that_are_not_the_services_is_told_by_its_status() -> None:
+    head = ("HTTP/1.1 418 No", "content-type: text/plain", "content-length: 2", "", "no")
+    async with _breaking_off(*head) as url:
+        assert (await _failure(lambda: _ask("websocket", url))).code == "status_418"
+        assert (await _failure(lambda: _ask("http", url))).code == "APIStatusError"

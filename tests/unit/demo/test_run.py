@@ -1,0 +1,153 @@
+"""`python -m demo`, in a process of its own as its load tool wants one, against a live service."""
+
+import asyncio
+import re
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from app.chat.provider import ProviderError
+from stack.waiting import poll_until
+from tests.memory import Memory
+from tests.unit.http.live import live
+from tests.unit.scripted import Scripted
+
+pytestmark = pytest.mark.anyio
+_ROOT = Path(__file__).parents[3]
+# A loaded machine needs its time to import the load tool.
+_PATIENCE_SECONDS = 120
+_QUESTIONS = 80
+_FAST = {"DEMO_PACE": "100", "DEMO_SPAWN_RATE": "100", "DEMO_SECONDS": "60"}
+_ROW = re.compile(r"^(HTTP|SSE|WebSocket)  +(\S.*?)  +(\d+)  +(\d+)  ", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A run that has ended."""
+
+    code: int | None
+    output: str
+    errors: str
+
+    @property
+    def rows(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """Count and failures by way and kind of question."""
+        found = _ROW.findall(self.output)
+        return {(way, what): (int(count), int(failed)) for way, what, count, failed in found}
+
+
+async def _start(url: str, **variables: str) -> Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "demo"),
+        cwd=_ROOT,
+        env={"CHATSCOPE_URL": url, **_FAST, **variables},
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+
+
+async def _ended(process: Process) -> Demo:
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        output, errors = await process.communicate()
+    return Demo(process.returncode, output.decode(), errors.decode())
+
+
+@pytest.fixture(scope="module")
+async def whole_run(anyio_backend: str) -> tuple[Demo, Memory]:
+    memory = Memory()
+    async with live(memory) as server:
+        url = f"http://{server.address}"
+        return await _ended(await _start(url, DEMO_QUESTIONS=str(_QUESTIONS))), memory
+
+
+async def test_people_of_every_kind_get_what_they_ask_for(whole_run: tuple[Demo, Memory]) -> None:
+    demo, _ = whole_run
+    assert demo.code == 0, demo.output + demo.errors
+    assert set(demo.rows) == {
+        ("HTTP", "quick question"),
+        ("HTTP", "one of a burst"),
+        ("HTTP", "wrong model"),
+        ("HTTP", "bad temperature"),
+        ("SSE", "read as it comes"),
+        ("SSE", "long conversation"),
+        ("SSE", "hang up halfway"),
+        ("SSE", "no question"),
+        ("WebSocket", "connection"),
+        ("WebSocket", "talk"),
+        ("WebSocket", "call off halfway"),
+        ("WebSocket", "unknown type"),
+    }
+    assert all(failed == 0 for _, failed in demo.rows.values())
+    assert demo.errors == ""
+
+
+async def test_it_ends_after_exactly_the_questions_allowed(whole_run: tuple[Demo, Memory]) -> None:
+    demo, memory = whole_run
+    told = {kind: count for kind, (count, _) in demo.rows.items() if kind[1] != "connection"}
+    assert sum(told.values()) == _QUESTIONS
+    # What is no question has no span of a message: it is refused in the connection's own.
+    answered = [span for span in memory.spans if span.name.startswith("chat ")]
+    refused = {"wrong model", "bad temperature", "no question", "unknown type"}
+    asked = sum(count for (_, what), count in told.items() if what not in refused)
+    assert len(answered) == asked
+
+
+async def test_failures_are_told_with_code_and_trace_and_no_answer_is_a_failed_run(
+    memory: Memory,
+) -> None:
+    broken = Scripted(ProviderError("server_error", 502, "It failed."))
+    async with live(memory, broken) as server:
+        process = await _start(f"http://{server.address}", DEMO_USERS="3", DEMO_QUESTIONS="6")
+        demo = await _ended(process)
+    assert demo.code == 1
+    failed = re.findall(r"^failed: (\w+), .*: server_error, trace (\w{32})$", demo.output, re.M)
+    assert {way for way, _ in failed} == {"HTTP", "SSE", "WebSocket"}
+    traces = {f"{span.context.trace_id:032x}" for span in memory.spans}
+    assert {trace for _, trace in failed} <= traces
+    assert demo.errors == ""
+
+
+async def test_told_to_stop_it_sums_up_and_ends_well(memory: Memory) -> None:
+    async with live(memory) as server:
+        process = await _start(f"http://{server.address}", DEMO_QUESTIONS="1000000")
+        assert process.stdout
+        await process.stdout.readline()
+        await asyncio.to_thread(
+            poll_until,
+            lambda: any(span.name.startswith("chat ") for span in memory.spans),
+            "answers",
+        )
+        process.send_signal(signal.SIGTERM)
+        demo = await _ended(process)
+    assert demo.code == 0, demo.output + demo.errors
+    assert demo.rows
+
+
+async def test_a_model_that_is_not_served_is_told_with_those_that_are(memory: Memory) -> None:
+    async with live(memory) as server:
+        process = await _start(f"http://{server.address}", DEMO_MODELS="simulated-1,dearest")
+        demo = await _ended(process)
+    assert (demo.code, demo.output) == (1, "")
+    assert demo.errors == "DEMO_MODELS: dearest not served; there are simulated-1\n"
+
+
+async def test_where_nobody_answers_it_says_so() -> None:
+    demo = await _ended(await _start("http://127.0.0.1:9"))
+    assert (demo.code, demo.output) == (1, "")
+    assert demo.errors == (
+        "CHATSCOPE_URL=http://127.0.0.1:9 does not answer (client_connection): is Chatscope up?\n"
+    )
+
+
+async def test_wrong_settings_end_it_before_it_asks_anybody() -> None:
+    demo = await _ended(await _start("nowhere", DEMO_USERS="0"))
+    assert (demo.code, demo.output) == (2, "")
+    assert [line.partition("=")[0] for line in demo.errors.splitlines()] == [
+        "CHATSCOPE_URL",
+        "DEMO_USERS",
+    ]
