@@ -1,0 +1,170 @@
+"""docker-compose.yml: the same stack as natively, and no container without its bounds."""
+
+import json
+import re
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import pytest
+
+from app.settings import Settings
+from stack import facts as stack_facts
+from stack.facts import ROOT
+from stack.parts import PARTS
+from tests.config.files import COMPOSE, PROCESSES, parsed
+
+# Each is run to its end: the one before the parts, the other on demand.
+_ONCE = {"init", "demo"}
+# Only Loki and Tempo themselves use these.
+_INSIDE = {"LOKI_GRPC_PORT", "TEMPO_GRPC_PORT"}
+_FACTS = stack_facts.load({})
+_SERVICES: dict[str, dict[str, Any]] = parsed(COMPOSE)["services"]
+_STARTED = [part.name for part in PARTS if part.name not in ("app", "grafana")]
+_OLD_ENGINE = ROOT / "deploy" / "old-engine.compose.yaml"
+
+Configured = Callable[..., dict[str, Any]]
+each_service = pytest.mark.parametrize("name", _SERVICES)
+
+
+@pytest.fixture
+def configured(binary: Callable[[str], Path]) -> Configured:
+    """What docker compose makes of the file, with these variables set."""
+    compose = binary("docker-compose")
+
+    def services(**environ: str) -> dict[str, Any]:
+        done = subprocess.run(
+            [compose, "--file", COMPOSE, "config", "--format", "json"],
+            env={"COMPOSE_DISABLE_ENV_FILE": "1", **environ},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)["services"]
+        return found
+
+    return services
+
+
+def _published(services: Mapping[str, Any]) -> dict[str, set[tuple[str, int]]]:
+    return {
+        name: {(port["host_ip"], int(port["published"])) for port in service.get("ports", [])}
+        for name, service in services.items()
+    }
+
+
+def _ports(facts: Mapping[str, str]) -> set[int]:
+    return {int(facts[name]) for name in set(stack_facts.ports(facts)) - _INSIDE}
+
+
+def test_there_is_one_container_for_each_part() -> None:
+    assert set(_SERVICES) - _ONCE == {part.name for part in PARTS}
+    assert not any({"scale", "deploy", "container_name"} & set(s) for s in _SERVICES.values())
+
+
+@each_service
+def test_service_has_bounds_and_no_rights(name: str) -> None:
+    service = _SERVICES[name]
+    assert service["mem_limit"]
+    assert float(service["cpus"]) > 0
+    assert service["logging"]["options"]["max-size"]
+    assert int(service["logging"]["options"]["max-file"]) > 1
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    if name != "init":
+        assert not service.get("cap_add")
+        assert not service["user"].startswith("0")
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+def test_part_is_started_again_and_asked_where_it_says_it_is_ready(part: Any) -> None:
+    service = _SERVICES[part.name]
+    assert service["restart"] == "unless-stopped"
+    # Inside of its container, where Grafana is at the port of its image.
+    inside = {**_FACTS, "GRAFANA_URL": "http://127.0.0.1:3000"}
+    assert service["healthcheck"]["test"][-1] == part.readiness(inside)
+    assert service["healthcheck"]["retries"] > 1
+
+
+def test_for_an_old_engine_every_health_check_is_mended() -> None:
+    lines = r"^  (\w+): \{healthcheck: \{interval: 1s, .*start_interval: !reset null\}\}$"
+    mended = re.findall(lines, _OLD_ENGINE.read_text(), re.MULTILINE)
+    asked = [name for name, service in _SERVICES.items() if "healthcheck" in service]
+    assert sorted(mended) == sorted(asked)
+
+
+def test_default_of_each_fact_is_the_one_of_stack_env() -> None:
+    used = re.findall(r"\$\{(\w+):-([^}]+)\}", COMPOSE.read_text())
+    facts = {name: default for name, default in used if name in _FACTS}
+    assert set(stack_facts.ports(_FACTS)) - _INSIDE <= set(facts)
+    assert facts == {name: _FACTS[name] for name in facts}
+
+
+def test_published_are_the_facts_ports_on_loopback(configured: Configured) -> None:
+    published = set().union(*_published(configured()).values())
+    assert published == {("127.0.0.1", port) for port in _ports(_FACTS)}
+
+
+def test_published_ports_can_be_moved(configured: Configured) -> None:
+    moved = stack_facts.load(stack_facts.shifted(100, {}))
+    environ = {name: moved[name] for name in stack_facts.ports(moved)}
+    published = set().union(*_published(configured(**environ)).values())
+    assert {port for _, port in published} == _ports(moved)
+
+
+def test_only_the_service_and_grafana_are_opened_to_others(configured: Configured) -> None:
+    services = configured(PUBLISH_HOST="0.0.0.0")  # noqa: S104
+    published = _published(services)
+    opened = {name for name, on in published.items() if any(ip != "127.0.0.1" for ip, _ in on)}
+    assert opened == {"app", "grafana"}
+    assert services["grafana"]["environment"]["GF_AUTH_ANONYMOUS_ENABLED"] == "false"
+
+
+def test_every_setting_of_the_service_is_handed_to_it() -> None:
+    settings = {str(field.validation_alias) for field in Settings.model_fields.values()}
+    handed = set(_SERVICES["app"]["environment"])
+    # These two are the image's, and what is outside maps to them.
+    assert settings - handed == {"HOST", "PORT"}
+    # What else is handed to it, the SDK reads by itself.
+    assert {name for name in handed - settings if not name.startswith("OTEL_")} == set()
+
+
+def test_a_setting_reaches_the_service(configured: Configured) -> None:
+    environment = configured(MAX_ANSWERS="7")["app"]["environment"]
+    assert environment["MAX_ANSWERS"] == "7"
+    assert environment["LOG_LEVEL"] is None
+
+
+@pytest.mark.parametrize("name", _STARTED)
+def test_part_is_started_with_the_flags_of_the_native_way(name: str) -> None:
+    assert _flags_in_container(name) == _native_flags(name)
+    assert _flags_in_container(name)
+
+
+def _native_flags(name: str) -> set[str]:
+    """Those of process-compose.yaml, as they would be in a container."""
+    # In its container each part listens everywhere, at the ports of stack.env.
+    listening = {**_FACTS, "STACK_LISTEN": "0.0.0.0"}  # noqa: S104
+    places = {"DATA_DIR": "/data", "REPO_DIR": ".", "RUN_DIR": "."}
+    flags = parsed(PROCESSES)["processes"][name]["entrypoint"][1:]
+    return {Template(flag).substitute({**listening, **places}) for flag in flags}
+
+
+def _flags_in_container(name: str) -> set[str]:
+    service = _SERVICES[name]
+    flags = [re.sub(r"\$\{\w+:-([^}]+)\}", r"\1", flag) for flag in service["command"]]
+    for volume in service["volumes"]:
+        outside, inside = volume.split(":")[:2]
+        if outside.startswith("./"):
+            flags = [flag.replace(inside, outside) for flag in flags]
+    return set(flags)
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+def test_part_has_as_long_to_stop_as_natively(part: Any) -> None:
+    native = parsed(PROCESSES)["processes"][part.name]["shutdown"]["timeout_seconds"]
+    assert _SERVICES[part.name]["stop_grace_period"] == f"{native}s"
