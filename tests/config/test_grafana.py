@@ -37,12 +37,17 @@ def test_it_asks_nobody_outside_and_sends_nothing_there(ini: dict[tuple[str, str
         ("news", "news_feed_enabled"): "false",
         ("snapshots", "external_enabled"): "false",
         ("public_dashboards", "enabled"): "false",
+        # The page that is home unless another is named has a panel of news.
+        ("users", "home_page"): "/explore",
     }.items() <= ini.items()
 
 
-def test_who_does_not_log_in_may_only_look(ini: dict[tuple[str, str], str]) -> None:
+def test_who_does_not_log_in_may_look_and_ask_and_nothing_else(
+    ini: dict[tuple[str, str], str],
+) -> None:
     assert ini["auth.anonymous", "enabled"] == "true"
     assert ini["auth.anonymous", "org_role"] == "Viewer"
+    assert ini["users", "viewers_can_edit"] == "true"
 
 
 def test_no_password_that_everybody_knows_opens_it(ini: dict[tuple[str, str], str]) -> None:

@@ -103,6 +103,15 @@ def test_alertmanager_answers_it(visitor: httpx2.Client) -> None:
     assert answer.raise_for_status().json()["cluster"]["status"] == "disabled"
 
 
+def test_visitor_may_ask_the_stores(visitor: httpx2.Client) -> None:
+    may = visitor.get("/api/access-control/user/actions").raise_for_status().json()
+    assert may["datasources:explore"]
+    query = {"refId": "A", "datasource": {"uid": "prometheus"}, "expr": "vector(7)"}
+    asked = {"queries": [query], "from": "now-1m", "to": "now"}
+    answer = visitor.post("/api/ds/query", json=asked).raise_for_status().json()
+    assert answer["results"]["A"]["frames"][0]["data"]["values"][1][-1] == 7
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
