@@ -67,7 +67,9 @@ class NativeStack(Stack):
 
     def prepare(self) -> None:
         """Makes the directories and files that the parts expect."""
-        for directory in (self.log_dir, self.run_dir, Path(self.facts["DATA_DIR"])):
+        # Grafana logs an error when the folder for its plugins is not there, empty as it stays.
+        plugins = Path(self.facts["DATA_DIR"]) / "grafana" / "plugins"
+        for directory in (self.log_dir, self.run_dir, plugins):
             directory.mkdir(parents=True, exist_ok=True)
         self._mark_logs()
         self._render_prometheus()
