@@ -14,15 +14,30 @@ from app.chat.provider import ProviderError
 from stack.waiting import poll_until
 from tests.memory import Memory
 from tests.unit.http.live import live
-from tests.unit.scripted import Scripted
+from tests.unit.scripted import END, Scripted
 
 pytestmark = pytest.mark.anyio
 _ROOT = Path(__file__).parents[3]
 # A loaded machine needs its time to import the load tool.
 _PATIENCE_SECONDS = 120
-_QUESTIONS = 80
-_FAST = {"DEMO_PACE": "100", "DEMO_SPAWN_RATE": "100", "DEMO_SECONDS": "60"}
+# The slowest to show all they do are the newcomers, with four mistakes.
+_QUESTIONS = 250
+# What ends it is the bound that a test is about. A proxy would lead nowhere.
+_FAST = {
+    "DEMO_PACE": "100",
+    "DEMO_SPAWN_RATE": "100",
+    "DEMO_SECONDS": "3600",
+    "DEMO_QUESTIONS": "1000000",
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "ALL_PROXY": "http://127.0.0.1:9",
+}
 _ROW = re.compile(r"^(HTTP|SSE|WebSocket)  +(\S.*?)  +(\d+)  +(\d+)  ", re.MULTILINE)
+
+
+class Pliant(Scripted):
+    """Answers by the name that nobody should have."""
+
+    models = ("no-such-model",)
 
 
 @dataclass(frozen=True)
@@ -112,9 +127,17 @@ async def test_failures_are_told_with_code_and_trace_and_no_answer_is_a_failed_r
     assert demo.errors == ""
 
 
+async def test_an_answer_where_a_refusal_was_due_is_a_failure(memory: Memory) -> None:
+    async with live(memory, Pliant("a", END)) as server:
+        # The only bound of this run is its time.
+        process = await _start(f"http://{server.address}", DEMO_SECONDS="2")
+        demo = await _ended(process)
+    assert "failed: HTTP, wrong model: no_model_not_found\n" in demo.output
+
+
 async def test_told_to_stop_it_sums_up_and_ends_well(memory: Memory) -> None:
     async with live(memory) as server:
-        process = await _start(f"http://{server.address}", DEMO_QUESTIONS="1000000")
+        process = await _start(f"http://{server.address}")
         assert process.stdout
         await process.stdout.readline()
         await asyncio.to_thread(
