@@ -59,10 +59,10 @@ class HttpClient:
         # Looked up now: the first time it is a slow import, which no answer shall be charged with.
         self._completions = self._openai.chat.completions
 
-    def models(self) -> list[str]:
-        """The names of all models, the default one first."""
+    def models(self) -> dict[str, str]:
+        """Who runs each model, by its name."""
         with _errors_by_code():
-            return [model.id for model in self._openai.models.list()]
+            return {model.id: model.owned_by for model in self._openai.models.list()}
 
     def ask(
         self, messages: Sequence[Message], model: str, temperature: float | None = None

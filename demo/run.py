@@ -13,6 +13,7 @@ from demo.settings import DemoSettings
 from demo.shared import DemoEnvironment
 
 _LINE_EVERY_SECONDS = 30.0
+_FREE_OWNER = "simulated"
 
 
 class CannotAskError(RuntimeError):
@@ -54,7 +55,12 @@ def _models(settings: DemoSettings) -> list[str]:
         raise CannotAskError(
             f"DEMO_MODELS: {', '.join(missing)} not served; there are {', '.join(offered)}"
         )
-    return list(settings.models) or offered
+    # An answer of the others may cost money: they are asked only by name.
+    free = [model for model, owner in offered.items() if owner == _FREE_OWNER]
+    models = list(settings.models) or free
+    if not models:
+        raise CannotAskError(f"DEMO_MODELS: name some of {', '.join(offered)}; none is simulated")
+    return models
 
 
 def _wait(environment: DemoEnvironment, started: float, until: float) -> None:

@@ -87,7 +87,7 @@ class DemoSettings(BaseModel):
         "a whole number from 1 to 1000000", ge=1, le=1_000_000,
     )  # fmt: skip
     models: Annotated[tuple[str, ...], BeforeValidator(_split)] = _setting(
-        (), "DEMO_MODELS", "Models that are asked; unset: all that the service has.",
+        (), "DEMO_MODELS", "Models that are asked; unset: the simulated ones, which cost nothing.",
         "a comma list of names from /v1/models",
     )  # fmt: skip
 

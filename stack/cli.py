@@ -1,10 +1,11 @@
 """The commands behind the Makefile: up, down, status, logs, chat, demo, build."""
 
 import argparse
-import subprocess
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
 
 from rich.console import Console
 
@@ -137,10 +138,12 @@ def talk(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
     return chat.run(recorded(wanted), console, " ".join(options.text) or None)
 
 
-def demo(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
+def demo(console: Console, wanted: Facts, options: argparse.Namespace) -> NoReturn:
     """Lets people chat with the running service, as its settings say; see docs/demo.md."""
     environ = {"CHATSCOPE_URL": recorded(wanted)["APP_URL"], **facts.own_environment()}
-    return subprocess.call([sys.executable, "-m", "demo"], cwd=facts.ROOT, env=environ)
+    # In our place, so that an interrupt is its own, and it has the time to sum up.
+    os.chdir(facts.ROOT)
+    os.execve(sys.executable, [sys.executable, "-m", "demo"], environ)  # noqa: S606
 
 
 def prepare(console: Console, wanted: Facts, options: argparse.Namespace) -> int:

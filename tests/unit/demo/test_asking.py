@@ -52,7 +52,7 @@ async def test_an_answer_is_whole_and_a_streamed_one_tells_its_first_token(
 async def test_models_are_those_of_the_service(memory: Memory) -> None:
     async with live(memory) as server:
         client = HttpClient(f"http://{server.address}")
-        assert await asyncio.to_thread(client.models) == ["simulated-1"]
+        assert await asyncio.to_thread(client.models) == {"simulated-1": "simulated"}
         client.close()
 
 

@@ -7,6 +7,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from app.chat.provider import ProviderError
 from stack.waiting import poll_until
 from tests.memory import Memory
 from tests.unit.http.live import live
-from tests.unit.scripted import END, Scripted
+from tests.unit.scripted import END, MODEL, Scripted
 
 pytestmark = pytest.mark.anyio
 _ROOT = Path(__file__).parents[3]
@@ -117,7 +118,8 @@ async def test_failures_are_told_with_code_and_trace_and_no_answer_is_a_failed_r
 ) -> None:
     broken = Scripted(ProviderError("server_error", 502, "It failed."))
     async with live(memory, broken) as server:
-        process = await _start(f"http://{server.address}", DEMO_USERS="3", DEMO_QUESTIONS="6")
+        bounds = {"DEMO_USERS": "3", "DEMO_QUESTIONS": "6", "DEMO_MODELS": MODEL}
+        process = await _start(f"http://{server.address}", **bounds)
         demo = await _ended(process)
     assert demo.code == 1
     failed = re.findall(r"^failed: (\w+), .*: server_error, trace (\w{32})$", demo.output, re.M)
@@ -130,7 +132,7 @@ async def test_failures_are_told_with_code_and_trace_and_no_answer_is_a_failed_r
 async def test_an_answer_where_a_refusal_was_due_is_a_failure(memory: Memory) -> None:
     async with live(memory, Pliant("a", END)) as server:
         # The only bound of this run is its time.
-        process = await _start(f"http://{server.address}", DEMO_SECONDS="2")
+        process = await _start(f"http://{server.address}", DEMO_SECONDS="2", DEMO_MODELS=MODEL)
         demo = await _ended(process)
     assert "failed: HTTP, wrong model: no_model_not_found\n" in demo.output
 
@@ -157,6 +159,13 @@ async def test_a_model_that_is_not_served_is_told_with_those_that_are(memory: Me
         demo = await _ended(process)
     assert (demo.code, demo.output) == (1, "")
     assert demo.errors == "DEMO_MODELS: dearest not served; there are simulated-1\n"
+
+
+async def test_a_model_that_may_cost_money_is_asked_only_by_name(memory: Memory) -> None:
+    paid: dict[str, Any] = {"openai_models": ("dear",), "openai_base_url": "http://127.0.0.1:9"}
+    async with live(memory, **paid) as server:
+        demo = await _ended(await _start(f"http://{server.address}", DEMO_QUESTIONS="1"))
+    assert demo.output.splitlines()[0].endswith("models: simulated-1")
 
 
 async def test_where_nobody_answers_it_says_so() -> None:
