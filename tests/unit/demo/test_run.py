@@ -132,7 +132,9 @@ async def test_failures_are_told_with_code_and_trace_and_no_answer_is_a_failed_r
 async def test_an_answer_where_a_refusal_was_due_is_a_failure(memory: Memory) -> None:
     async with live(memory, Pliant("a", END)) as server:
         # The only bound of this run is its time.
-        process = await _start(f"http://{server.address}", DEMO_SECONDS="2", DEMO_MODELS=MODEL)
+        process = await _start(
+            f"http://{server.address}", DEMO_SECONDS="2", DEMO_MODELS="no-such-model"
+        )
         demo = await _ended(process)
     assert "failed: HTTP, wrong model: no_model_not_found\n" in demo.output
 
