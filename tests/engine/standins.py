@@ -4,6 +4,7 @@ For a private engine where no registry can be reached: never for somebody's own.
 the user and the places are the official image's, all else is left out.
 """
 
+import hashlib
 import io
 import subprocess
 import tarfile
@@ -34,54 +35,93 @@ exec /usr/share/grafana/bin/grafana server --homepath="$GF_PATHS_HOME" \\
     cfg:default.paths.provisioning="$GF_PATHS_PROVISIONING"
 """
 
+# What an image was made from, so that the same is not made again.
+_KEY = "chatscope.made-from"
+_KEY_OF = f'{{{{index .Config.Labels "{_KEY}"}}}}'
+
 Fill = Callable[[tarfile.TarFile], None]
 
 
 def make(environment: dict[str, str], grafana_home: str) -> dict[str, str]:
-    """Makes all of them; what could not be made, by its part, with the reason.
+    """Makes those that are not there yet; what could not be made, by its part, with the reason.
 
-    Raises EngineError where one is missing without which there is no stack.
+    Raises EngineError where something is missing without which there is no stack.
     """
+    client = _Client(environment)
     lacking = {}
     for image in IMAGES:
         if image.binary:
-            _import(environment, image, _program(image, binary_path(image.binary)))
+            binary = binary_path(image.binary)
+            client.make(image, str(binary), _program(image, binary))
         elif image.part == "init":
-            _import(environment, image, _busybox(), "CMD=sh")
+            client.make(image, _digest(_busybox()), _applets, "CMD=sh")
         elif grafana_home:
+            home = Path(grafana_home).expanduser()
             said = [f"ENV={name}={value}" for name, value in _GRAFANA_ENV.items()]
-            _import(environment, image, _grafana(Path(grafana_home)), *said, f"ENV={_PATH}")
+            client.make(image, _digest(home / "bin" / "grafana"), _grafana(home), *said)
         else:
+            # One that an earlier session made would be here by chance.
+            client.run("rmi", "--force", image.reference)
             lacking[image.part] = f"GRAFANA_HOME names none to make {image.reference} from"
     trusted = [f"ENV=PIP_CERT={CERTIFICATES}"] if CERTIFICATES.exists() else []
-    _import(environment, BASE, root_file_system(), f"ENV={_PATH}", "CMD=python3", *trusted)
+    debian = root_file_system()
+    client.make(BASE, debian.name, debian, f"ENV={_PATH}", "CMD=python3", *trusted)
     return lacking
 
 
-def _import(environment: dict[str, str], image: Image, content: Path | Fill, *said: str) -> None:
-    changes = [change.replace("=", " ", 1) for change in said]
-    if image.entrypoint:
-        changes.append(f'ENTRYPOINT ["{image.entrypoint}"]')
-    changes.append(f"USER {image.user}")
-    options = [word for change in changes for word in ("--change", change)]
-    source = str(content) if isinstance(content, Path) else "-"
-    command = ["docker", "import", *options, source, image.reference]
-    with subprocess.Popen(
-        command,
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    ) as client:
-        assert client.stdin
-        assert client.stderr
-        if not isinstance(content, Path):
-            with tarfile.open(fileobj=client.stdin, mode="w|") as archive:
-                content(archive)
-        client.stdin.close()
-        problem = client.stderr.read().decode(errors="replace").strip()
-    if client.returncode != 0:
-        raise RuntimeError(f"{image.reference} could not be made: {problem}")
+class _Client:
+    """Makes images in one engine."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = environment
+
+    def run(self, *words: str) -> str:
+        done = subprocess.run(
+            ["docker", *words],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout.strip()
+
+    def make(self, image: Image, origin: str, content: Path | Fill, *said: str) -> None:
+        """The image, unless it was made from the same before."""
+        changes = [change.replace("=", " ", 1) for change in said]
+        if image.entrypoint:
+            changes.append(f'ENTRYPOINT ["{image.entrypoint}"]')
+        changes.append(f"USER {image.user}")
+        here = Path(__file__).read_text()
+        key = hashlib.sha256("\0".join((*changes, origin, here)).encode()).hexdigest()
+        there = self.run("image", "inspect", "--format", _KEY_OF, image.reference)
+        if there != key:
+            self._import(image, content, [*changes, f"LABEL {_KEY}={key}"])
+
+    def _import(self, image: Image, content: Path | Fill, changes: list[str]) -> None:
+        options = [word for change in changes for word in ("--change", change)]
+        source = str(content) if isinstance(content, Path) else "-"
+        with subprocess.Popen(
+            ["docker", "import", *options, source, image.reference],
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        ) as client:
+            assert client.stdin
+            assert client.stderr
+            if not isinstance(content, Path):
+                with tarfile.open(fileobj=client.stdin, mode="w|") as archive:
+                    content(archive)
+            client.stdin.close()
+            problem = client.stderr.read().decode(errors="replace").strip()
+        if client.returncode != 0:
+            raise RuntimeError(f"{image.reference} could not be made: {problem}")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _program(image: Image, binary: Path) -> Fill:
@@ -92,21 +132,21 @@ def _program(image: Image, binary: Path) -> Fill:
     return fill
 
 
-def _busybox() -> Fill:
+def _busybox() -> Path:
     if not _BUSYBOX.exists():
         raise EngineError("there is no /bin/busybox (on Debian: apt-get install busybox-static)")
-    listed = subprocess.run([_BUSYBOX, "--list"], capture_output=True, text=True, check=True)
-    applets = [name for name in listed.stdout.split() if name != "busybox"]
+    return _BUSYBOX.resolve()
 
-    def fill(archive: tarfile.TarFile) -> None:
-        _skeleton(archive, "root:x:0:0::/root:/bin/sh")
-        archive.add(_BUSYBOX.resolve(), "/bin/busybox")
-        for applet in applets:
+
+def _applets(archive: tarfile.TarFile) -> None:
+    _skeleton(archive, "root:x:0:0::/root:/bin/sh")
+    archive.add(_busybox(), "/bin/busybox")
+    listed = subprocess.run([_busybox(), "--list"], capture_output=True, text=True, check=True)
+    for applet in listed.stdout.split():
+        if applet != "busybox":
             link = tarfile.TarInfo(f"/bin/{applet}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             archive.addfile(link)
-
-    return fill
 
 
 def _grafana(home: Path) -> Fill:

@@ -1,4 +1,4 @@
-"""The commands of the README, run as a person runs them, on a stack of their own."""
+"""The commands of the README in each way, as a person runs them, on a stack of their own."""
 
 import os
 import re
@@ -11,12 +11,17 @@ import pytest
 
 from stack import facts as stack_facts
 from stack.parts import missing_binaries
+from tests.engine.engine import Engine
 
 _ROOT = Path(__file__).parents[2]
 _README = (_ROOT / "README.md").read_text()
 # Away from a person's stack, and from that of the other tests.
 _OFFSET = 15_000
 _NARROW = "60"
+_REMOVE_VOLUMES = """
+from stack import docker, facts
+docker.DockerStack(facts.load()).dispose()
+"""
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,15 @@ class Shell:
     """A terminal in the checkout, with ports of its own."""
 
     environment: dict[str, str]
+
+    @property
+    def way(self) -> str:
+        """docker or native."""
+        return self.environment["RUN"]
+
+    def untold(self) -> "Shell":
+        """The same, where nobody has said the way."""
+        return Shell({name: text for name, text in self.environment.items() if name != "RUN"})
 
     def run(self, command: str) -> subprocess.CompletedProcess[str]:
         """Run one line of the README, on these ports."""
@@ -40,20 +54,45 @@ class Shell:
         )
 
 
-@pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    if missing_binaries():
+@dataclass(frozen=True)
+class Second:
+    """`make down`, and what came after it."""
+
+    down: int
+    status_after_down: int
+    up: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module", params=["native", "docker"])
+def shell(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shell]:
+    way = request.param
+    if way == "docker":
+        engine: Engine = request.getfixturevalue("engine")
+        environment = {**engine.variables, **engine.files(to_build=True)}
+    elif missing_binaries():
         pytest.skip("the parts are not built (make test builds them)")
+    else:
+        # Nobody answers there.
+        environment = {"DOCKER_HOST": "unix:///nowhere"}
     shell = Shell(
         {
             **os.environ,
             **stack_facts.shifted(_OFFSET, {}),
+            **environment,
+            "RUN": way,
             "STATE_DIR": str(tmp_path_factory.mktemp("commands")),
+            # A person's own values and stack are theirs.
+            "COMPOSE_DISABLE_ENV_FILE": "1",
+            "COMPOSE_PROJECT_NAME": "",
             "COLUMNS": _NARROW,
         }
     )
     yield shell
     shell.run("make down")
+    if way == "docker":
+        shell.run(f".venv/bin/python -c '{_REMOVE_VOLUMES}'")
 
 
 @pytest.fixture(scope="module")
@@ -132,13 +171,41 @@ def test_taken_port_is_said_before_anything_starts(shell: Shell, up: str, tmp_pa
     assert not (tmp_path / "data").exists()
 
 
-def test_down_stops_all_and_up_finds_what_was_stored(shell: Shell, up: str) -> None:
+@pytest.fixture(scope="module")
+def second(shell: Shell, up: str) -> Second:
+    """After `make down`, as a person goes on who says nothing of the way."""
+    down, status = shell.run("make down"), shell.run("make status")
+    return Second(down.returncode, status.returncode, shell.untold().run("make up"))
+
+
+def test_down_stops_all(second: Second) -> None:
+    assert second.down == 0
+    assert second.status_after_down != 0
+
+
+def test_up_without_run_picks_docker_where_an_engine_answers_and_says_why(
+    shell: Shell, second: Second
+) -> None:
+    assert second.up.returncode == 0, second.up.stdout + second.up.stderr
+    said = {
+        "docker": "Running with Docker: an engine answers",
+        "native": "Running natively: no Docker engine answers",
+    }
+    assert said[shell.way] in re.sub(r"\s+", " ", second.up.stdout)
+
+
+def test_status_without_run_takes_what_runs(shell: Shell, second: Second) -> None:
+    assert shell.untold().run("make status").returncode == 0
+
+
+def test_up_finds_what_was_stored(shell: Shell, up: str, second: Second) -> None:
     trace_id = re.search(r"[0-9a-f]{32}", up)
     assert trace_id
-    assert shell.run("make down").returncode == 0
-    assert shell.run("make status").returncode != 0
-    assert shell.run("make up").returncode == 0
     facts = stack_facts.load(shell.environment)
     found = shell.run(f"curl -sf {facts['TEMPO_URL']}/api/traces/{trace_id[0]}")
     assert found.returncode == 0
-    assert shell.run("make down").returncode == 0
+
+
+def test_down_without_run_stops_what_runs(shell: Shell, second: Second) -> None:
+    assert shell.untold().run("make down").returncode == 0
+    assert shell.untold().run("make status").returncode != 0
