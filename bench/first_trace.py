@@ -70,6 +70,8 @@ def _run(choice: way.Choice) -> Run:
         environ = {**os.environ, **stack_facts.shifted(_OFFSET), "STATE_DIR": directory}
         stack = choice.stack(stack_facts.load(environ))
         begun = time.perf_counter()
+        # As `make up` does it.
+        firstchat.prepare()
         try:
             stack.start()
             run.started = time.perf_counter() - begun

@@ -89,6 +89,7 @@ def _start(console: Console, wanted: Facts) -> Stack:
         raise NotReadyError("\n".join(["Nothing was started:", *problems]))
     if choice.way == "native":
         build.build_missing(progress, with_tests=False)
+    firstchat.prepare()
     with progress.activity("Starting the parts"):
         stack.start()
     return stack
