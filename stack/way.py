@@ -116,10 +116,11 @@ def _images(facts: Facts, progress: Progress) -> dict[str, str]:
         )
         if done.returncode == 0:
             continue
-        said = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
+        # "Error response from daemon: Get …: no such host": the last words tell.
+        why = done.stderr.strip().rpartition(": ")[2] or "no reason given"
         if service != _CAN_BE_LEFT_OUT:
-            raise WayError(f"the image {image} cannot be had: {said[0]}")
-        without[service] = f"its image {image} cannot be had: {said[0]}"
+            raise WayError(f"the image {image} cannot be had: {why}")
+        without[service] = f"its image cannot be had: {why}"
     with progress.activity("Building the service's image"):
         done = stack.compose("build", "app")
     if done.returncode != 0:
