@@ -22,11 +22,9 @@ from stack.waiting import WaitError, poll_until
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
 TAIL_LINES = 5
-# Where its networks get their addresses: no common choice of others.
-_SUBNET = "172.31.240.0/20"
-# A machine whose policy is to forward nothing, as Docker itself leaves it, would also keep
-# containers on one network apart.
-_RULE = ["FORWARD", "-s", _SUBNET, "-d", _SUBNET, "-j", "ACCEPT"]
+# Where its networks get their addresses, in one that nobody uses here: another engine takes
+# the 172s first.
+_SUBNETS = ("10.213.240.0/20", "192.168.240.0/20")
 _NEEDED = {
     "dockerd": "docker.io",
     "docker": "docker.io",
@@ -66,12 +64,11 @@ def private_engine(data_root: Path) -> Iterator[str]:
 
 def _check() -> None:
     if os.geteuid() != 0:
-        raise EngineError("no Docker engine answers, and only root can start one")
+        raise EngineError("only root can start one")
     for program, package in _NEEDED.items():
         if not shutil.which(program):
             raise EngineError(
-                f"no Docker engine answers, and there is no {program} to start one"
-                f" (on Debian: apt-get install {package})"
+                f"there is no {program} to start one (on Debian: apt-get install {package})"
             )
 
 
@@ -82,7 +79,7 @@ def _launch(data_root: Path, scratch: Path, host: str, log: IO[str]) -> "subproc
         *("--data-root", data_root, "--exec-root", scratch / "exec"),
         *("--pidfile", _pid_file(data_root)),
         *("--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"),
-        *("--default-address-pool", f"base={_SUBNET},size=24"),
+        *(f"--default-address-pool=base={subnet},size=24" for subnet in _SUBNETS),
         # Without a bridge of its own it cannot guess what host-gateway means; nobody asks there.
         *("--host-gateway-ip", "127.0.0.1"),
     ]
@@ -154,7 +151,7 @@ def _end_orphan(data_root: Path) -> None:
     except (OSError, ValueError, psutil.Error):
         return
     _sweep(data_root, Path(words[words.index("--exec-root") + 1]).parent)
-    _iptables("--delete")
+    _allow("--delete")
 
 
 def _pid_file(data_root: Path) -> Path:
@@ -163,16 +160,22 @@ def _pid_file(data_root: Path) -> Path:
 
 @contextlib.contextmanager
 def _forwarding() -> Iterator[None]:
-    """The one rule of ours, only about our own addresses; each engine adds and removes one."""
-    _iptables("--insert")
+    """Lets our addresses, and only ours, reach each other.
+
+    A machine whose policy is to forward nothing, as Docker itself leaves it, would else keep
+    containers on one network apart.
+    """
+    _allow("--insert")
     try:
         yield
     finally:
-        _iptables("--delete")
+        _allow("--delete")
 
 
-def _iptables(verb: str) -> None:
-    subprocess.run(["iptables", verb, *_RULE], capture_output=True, check=False)
+def _allow(verb: str) -> None:
+    for subnet in _SUBNETS:
+        rule = ("FORWARD", "-s", subnet, "-d", subnet, "-j", "ACCEPT")
+        subprocess.run(["iptables", verb, *rule], capture_output=True, check=False)
 
 
 def _sweep(data_root: Path, scratch: Path) -> None:

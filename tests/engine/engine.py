@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -71,22 +72,45 @@ class Engine:
 def ready_engine(grafana_home: str) -> Iterator[Engine]:
     """An engine with the images of the stack. Raises EngineError, which says why there is none.
 
-    A private one gets stand-ins for the official images; somebody's own is left as it is.
+    Somebody's own engine is taken where it has the official images, and left as it is; the
+    private one gets stand-ins for them.
     """
     with contextlib.ExitStack() as until_the_end:
         temporary = tempfile.TemporaryDirectory(prefix="chatscope-")
         config = Path(until_the_end.enter_context(temporary))
-        engine = Engine({})
-        if engine.run("version").returncode == 0:
-            engine = _with_compose(engine, config)
-            missing = _not_pulled(engine)
-        else:
-            host = until_the_end.enter_context(private_engine(_data_root(until_the_end, config)))
-            variables = {"DOCKER_HOST": host, "DOCKER_CONFIG": _our_compose(config)}
-            engine = Engine(variables, private=True)
-            missing = standins.make({**os.environ, **variables}, grafana_home)
+        try:
+            engine = _somebodys(config)
+        except EngineError as why_not:
+            try:
+                host = _started(until_the_end, _data_root(until_the_end, config))
+            except EngineError as reason:
+                raise EngineError(f"{why_not}, and {reason}") from reason
+            engine = _private(host, config, grafana_home)
         _build(engine)
-        yield Engine(engine.variables, engine.private, missing)
+        yield engine
+
+
+def _somebodys(config: Path) -> Engine:
+    engine = Engine({})
+    if not shutil.which("docker") or engine.run("version").returncode != 0:
+        raise EngineError("no Docker engine answers")
+    missing = _not_pulled(engine)
+    return Engine(_with_compose(engine, config).variables, missing=missing)
+
+
+def _started(until_the_end: contextlib.ExitStack, data_root: Path) -> str:
+    try:
+        return until_the_end.enter_context(private_engine(data_root))
+    except EngineError:
+        # What a killed one left there may be what keeps this one from starting.
+        shutil.rmtree(data_root, ignore_errors=True)
+        return until_the_end.enter_context(private_engine(data_root))
+
+
+def _private(host: str, config: Path, grafana_home: str) -> Engine:
+    variables = {"DOCKER_HOST": host, "DOCKER_CONFIG": _our_compose(config)}
+    missing = standins.make({**os.environ, **variables}, grafana_home)
+    return Engine(variables, private=True, missing=missing)
 
 
 def _with_compose(engine: Engine, config: Path) -> Engine:
@@ -106,7 +130,7 @@ def _our_compose(config: Path) -> str:
     if not compose.is_file():
         raise EngineError("not built: docker-compose (make build)")
     plugins = config / "cli-plugins"
-    plugins.mkdir()
+    plugins.mkdir(exist_ok=True)
     (plugins / "docker-compose").symlink_to(compose)
     return str(config)
 
@@ -132,7 +156,7 @@ def _not_pulled(engine: Engine) -> dict[str, str]:
     left_out = lacking.pop(_CAN_BE_LEFT_OUT, None)
     if lacking:
         names = ", ".join(lacking.values())
-        raise EngineError(f"the Docker engine that answers lacks {names} (docker compose pull)")
+        raise EngineError(f"the Docker engine lacks {names} (docker compose pull)")
     return {_CAN_BE_LEFT_OUT: f"the engine lacks {left_out}"} if left_out else {}
 
 

@@ -28,6 +28,7 @@ _GRAFANA_ENV = {
     "GF_PATHS_PROVISIONING": "/etc/grafana/provisioning",
 }
 _RUN_SH = """#!/bin/sh
+[ -d "$GF_PATHS_PLUGINS" ] || mkdir "$GF_PATHS_PLUGINS"
 exec /usr/share/grafana/bin/grafana server --homepath="$GF_PATHS_HOME" \\
     --config="$GF_PATHS_CONFIG" --packaging=docker "$@" \\
     cfg:default.log.mode=console cfg:default.paths.data="$GF_PATHS_DATA" \\

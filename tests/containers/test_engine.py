@@ -1,0 +1,56 @@
+"""The tests' own engine is a guest on this machine: it leaves as it found it."""
+
+import io
+import subprocess
+import tarfile
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.engine.daemon import private_engine
+from tests.engine.engine import Engine
+
+_BUSYBOX = Path("/bin/busybox")
+
+
+def _machine() -> dict[str, set[str]]:
+    """What an engine changes on a machine."""
+    said = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout
+    rules = {line for line in said.splitlines() if line.startswith("-A")}
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
+    return {
+        "rules": rules,
+        "interfaces": set(psutil.net_if_addrs()),
+        "mounts": {line.split()[1] for line in mounts},
+        "forwarding": {Path("/proc/sys/net/ipv4/ip_forward").read_text()},
+    }
+
+
+def _with_a_container(host: str) -> None:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        tar.add(_BUSYBOX.resolve(), "/busybox")
+
+    def docker(*words: str, given: bytes = b"") -> None:
+        subprocess.run(["docker", "--host", host, *words], input=given, check=True, timeout=60)
+
+    docker("import", "-", "guest", given=archive.getvalue())
+    docker("network", "create", "guests")
+    run = ("run", "--detach", "--network", "guests", "--volume", "kept:/kept")
+    docker(*run, "--publish", "127.0.0.1::80", "guest", "/busybox", "sleep", "1000")
+
+
+def test_private_engine_leaves_nothing_behind(engine: Engine, tmp_path: Path) -> None:
+    if not engine.private:
+        pytest.skip("there is an engine that somebody else has started")
+    before = _machine()
+    with private_engine(tmp_path / "data") as host:
+        _with_a_container(host)
+        assert _machine()["interfaces"] > before["interfaces"]
+    assert _machine() == before
+    scratch = Path(host.removeprefix("unix://")).parent
+    assert not scratch.exists()
+    own = (str(scratch), str(tmp_path))
+    commands = [" ".join(process.cmdline()) for process in psutil.process_iter()]
+    assert [command for command in commands if any(place in command for place in own)] == []
