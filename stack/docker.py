@@ -186,7 +186,7 @@ def docker(*words: str, timeout: float = 30.0) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise DockerError(f"docker {words[0]}: {error}") from error
     if done.returncode != 0:
-        raise DockerError(_last_lines(done.stderr))
+        raise DockerError(_last_lines(done.stderr) or f"docker {words[0]} failed, without a word")
     return done.stdout
 
 
