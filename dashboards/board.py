@@ -1,0 +1,77 @@
+"""What all boards have in common: one frame, rows that fill its 24 columns, steady numbers."""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.models.dashboard import Dashboard, DashboardCursorSync, GridPos
+
+from dashboards import links
+from dashboards.encoding import encode
+from dashboards.panels import Panel
+from dashboards.variables import VARIABLES
+
+TAG: Final = "chatscope"
+COLUMNS: Final = 24
+
+
+@dataclass(frozen=True)
+class Row:
+    """Panels beside each other under one heading, of one height.
+
+    `widths` in columns, else all have the same; panels that find no room go on below.
+    """
+
+    title: str
+    panels: Sequence[Panel]
+    height: int = 8
+    widths: Sequence[int] = ()
+
+
+def assemble(uid: str, description: str, rows: Sequence[Row]) -> Dashboard:
+    """A board with the variables that its queries use, and links to its neighbours."""
+    builder = (
+        dashboard.Dashboard(links.TITLES[uid])
+        .uid(uid)
+        .description(description)
+        .tags([TAG])
+        .readonly()
+        .timezone("browser")
+        .time("now-30m", "now")
+        .refresh("10s")
+        .tooltip(DashboardCursorSync.CROSSHAIR)
+        .links(list(links.neighbours(uid)))
+    )
+    top = 0
+    for row in rows:
+        builder = builder.with_row(
+            dashboard.Row(row.title)
+            .id(number(f"row {row.title}"))
+            .grid_pos(GridPos(x=0, y=top, w=COLUMNS, h=1))
+        )
+        top = _place(builder, row, top + 1)
+    board = builder.build()
+    used = encode(board)
+    return builder.variables([v.build() for v in VARIABLES if f"${v.name}" in used]).build()
+
+
+def number(title: str) -> int:
+    """A panel's id, which stands in links to it: the same wherever the panel stands."""
+    return zlib.crc32(title.encode()) % 1_000_000 + 1
+
+
+def _place(builder: dashboard.Dashboard, row: Row, top: int) -> int:
+    """Below each other from `top` on, as far as they do not fit side by side; where it ends."""
+    width = COLUMNS // max(len(row.panels), 1)
+    left = 0
+    for n, panel in enumerate(row.panels):
+        wide = row.widths[n] if row.widths else width
+        if left + wide > COLUMNS:
+            left, top = 0, top + row.height
+        title = str(panel.build().title)
+        place = GridPos(x=left, y=top, w=wide, h=row.height)
+        builder.with_panel(panel.id(number(title)).grid_pos(place))
+        left += wide
+    return top + row.height

@@ -1,0 +1,8 @@
+"""A board as the text of the file that Grafana loads: the same board is the same text."""
+
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+
+def encode(board: Dashboard) -> str:
+    return JSONEncoder(sort_keys=True, indent=2, ensure_ascii=False).encode(board) + "\n"

@@ -1,0 +1,55 @@
+"""The boards there are, and the links between them: time range and choices go along."""
+
+from typing import Final
+
+from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.models import dashboard as models
+
+HOME: Final = "home"
+SERVICE: Final = "service"
+LLM: Final = "llm"
+LOGS: Final = "logs"
+RUNTIME: Final = "runtime"
+PIPELINE: Final = "pipeline"
+
+# In the order in which a person looks.
+TITLES: Final = {
+    HOME: "Home",
+    SERVICE: "Service",
+    LLM: "LLM",
+    LOGS: "Logs",
+    RUNTIME: "Runtime and host",
+    PIPELINE: "Pipeline",
+}
+
+
+def path(uid: str) -> str:
+    """A board's address in Grafana."""
+    return f"/d/{uid}"
+
+
+class _Link(dashboard.DashboardLink):
+    """A link above the panels, where one sees it; the library would put it into a menu."""
+
+    def build(self) -> models.DashboardLink:
+        link = super().build()
+        link.placement = ""
+        return link
+
+
+def to_board(uid: str, title: str = "") -> dashboard.DashboardLink:
+    """A board's own link, or a panel's, to a board."""
+    return (
+        _Link(title or TITLES[uid])
+        .type(models.DashboardLinkType.LINK)
+        .url(path(uid))
+        .icon("dashboard")
+        .tooltip("")
+        .keep_time(True)
+        .include_vars(True)
+    )
+
+
+def neighbours(uid: str) -> list[dashboard.DashboardLink]:
+    """From a board to each other one."""
+    return [to_board(other) for other in TITLES if other != uid]

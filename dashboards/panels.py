@@ -1,0 +1,303 @@
+"""Panels: each has a title that asks a question, a description, and a unit for its numbers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias, TypeVar
+
+from grafana_foundation_sdk.builders import (
+    bargauge,
+    common,
+    dashboard,
+    logs,
+    loki,
+    prometheus,
+    stat,
+    table,
+    tempo,
+    text,
+    timeseries,
+)
+from grafana_foundation_sdk.models.common import (
+    BarGaugeDisplayMode,
+    BarGaugeValueMode,
+    BigValueColorMode,
+    BigValueGraphMode,
+    DataSourceRef,
+    GraphDrawStyle,
+    LegendDisplayMode,
+    LegendPlacement,
+    LogsSortOrder,
+    SortOrder,
+    StackingMode,
+    TooltipDisplayMode,
+    VisibilityMode,
+    VizOrientation,
+)
+from grafana_foundation_sdk.models.dashboard import (
+    DataTransformerConfig,
+    DynamicConfigValue,
+    Threshold,
+    ThresholdsMode,
+)
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+from grafana_foundation_sdk.models.tempo import SearchTableType
+from grafana_foundation_sdk.models.text import TextMode
+
+from dashboards.datasources import LOKI, PROMETHEUS, TEMPO
+
+Panel: TypeAlias = (
+    stat.Panel | timeseries.Panel | bargauge.Panel | logs.Panel | table.Panel | text.Panel
+)
+P = TypeVar("P", stat.Panel, timeseries.Panel, bargauge.Panel, logs.Panel, table.Panel, text.Panel)
+
+GREEN: Final = "green"
+YELLOW: Final = "yellow"
+RED: Final = "red"
+BLUE: Final = "blue"
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query of numbers: its text, its legend (`{{label}}` is filled in), and who answers it."""
+
+    text: str
+    legend: str = ""
+    datasource: DataSourceRef = PROMETHEUS
+
+
+def prom(text: str, legend: str = "") -> Query:
+    return Query(text, legend)
+
+
+def log_count(text: str, legend: str = "") -> Query:
+    return Query(text, legend, LOKI)
+
+
+# -- one for each kind of panel ----------------------------------------------------------
+
+
+def is_well(  # noqa: PLR0913
+    title: str,
+    description: str,
+    unit: str,
+    query: Query,
+    *,
+    warn: float | None = None,
+    bad: float | None = None,
+    no_value: str = "quiet",
+    over_range: bool = False,
+) -> stat.Panel:
+    """A number that is green when all is well: yellow from `warn`, red from `bad`.
+
+    With `bad` below `warn` it is the other way round: low is what is bad. Without both it is
+    no judgement and stays blue. `over_range` is for a query over all the time that the board
+    shows, which has one value and no line.
+    """
+    panel = _framed(stat.Panel(), title, description, query.datasource)
+    panel = _asking(panel, [query], instant=over_range)
+    return (
+        panel.unit(unit)
+        .thresholds(_thresholds(warn, bad))
+        .no_value(no_value)
+        .color_mode(BigValueColorMode.BACKGROUND if warn is not None else BigValueColorMode.VALUE)
+        .graph_mode(BigValueGraphMode.NONE if over_range else BigValueGraphMode.AREA)
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
+    )
+
+
+def lines(  # noqa: PLR0913
+    title: str,
+    description: str,
+    unit: str,
+    queries: Sequence[Query],
+    *,
+    exemplars: bool = False,
+    stacked: bool = False,
+    bars: bool = False,
+    at_least: float | None = 0,
+) -> timeseries.Panel:
+    """Values over time. Exemplars are for histograms, cost and tokens: each dot opens its trace."""
+    panel = _framed(timeseries.Panel(), title, description, queries[0].datasource)
+    panel = _asking(panel, queries, exemplars=exemplars)
+    panel = (
+        panel.unit(unit)
+        .line_width(1.5)
+        .fill_opacity(40 if stacked or bars else 8)
+        .show_points(VisibilityMode.AUTO)
+        # A metric that comes every second or every 15 has no gap; a dead service has one.
+        .span_nulls(60_000)
+        .draw_style(GraphDrawStyle.BARS if bars else GraphDrawStyle.LINE)
+        .legend(
+            common.VizLegendOptions()
+            .display_mode(LegendDisplayMode.LIST)
+            .placement(LegendPlacement.BOTTOM)
+            .show_legend(True)
+            .calcs([])
+        )
+        .tooltip(
+            common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING)
+        )
+        .stacking(
+            common.StackingConfig()
+            .mode(StackingMode.NORMAL if stacked else StackingMode.NONE)
+            .group("A")
+        )
+    )
+    return panel if at_least is None else panel.axis_soft_min(at_least)
+
+
+def top(
+    title: str, description: str, unit: str, query: Query, *, calc: str = "lastNotNull"
+) -> bargauge.Panel:
+    """Few values compared, over all the time that the board shows: one bar for each."""
+    panel = _framed(bargauge.Panel(), title, description, query.datasource)
+    return (
+        _asking(panel, [query], instant=True)
+        .unit(unit)
+        .min(0)
+        .thresholds(_thresholds(None, None))
+        .display_mode(BarGaugeDisplayMode.BASIC)
+        .value_mode(BarGaugeValueMode.COLOR)
+        .orientation(VizOrientation.HORIZONTAL)
+        .reduce_options(common.ReduceDataOptions().calcs([calc]).values(False))
+    )
+
+
+def counted(
+    title: str,
+    description: str,
+    unit: str,
+    query: Query,
+    columns: Mapping[str, str],
+    *,
+    value: str,
+) -> table.Panel:
+    """A table of how much there was of each, the most first.
+
+    `columns` maps each label of the query's answer to its heading; `value` is the number's.
+    """
+    panel = _framed(table.Panel(), title, description, query.datasource)
+    panel = _asking(panel, [query], instant=True, as_table=True)
+    names = {"Value": value, "Value #A": value, **columns}
+    order = {name: n for n, name in enumerate(["Value", "Value #A", *columns])}
+    return (
+        panel.unit(unit)
+        .with_transformation(
+            _transformation(
+                "organize",
+                {"excludeByName": {"Time": True}, "renameByName": names, "indexByName": order},
+            )
+        )
+        .override_by_name(value, [DynamicConfigValue("custom.width", 110)])
+        .sort_by([common.TableSortByFieldState().display_name(value).desc(True)])
+    )
+
+
+def log_lines(
+    title: str, description: str, query: str, *, limit: int = 100, details: bool = True
+) -> logs.Panel:
+    """The log lines themselves; a line opens to all it carries and leads to its trace."""
+    panel = _framed(logs.Panel(), title, description, LOKI)
+    return (
+        panel.with_target(
+            loki.Dataquery()
+            .datasource(LOKI)
+            .expr(query)
+            .query_type("range")
+            .max_lines(limit)
+            .ref_id("A")
+        )
+        .show_time(True)
+        .show_labels(False)
+        .show_common_labels(False)
+        .wrap_log_message(True)
+        .prettify_log_message(False)
+        .enable_log_details(details)
+        .sort_order(LogsSortOrder.DESCENDING)
+    )
+
+
+def traces(
+    title: str,
+    description: str,
+    query: str,
+    *,
+    limit: int = 50,
+    sort_by: str = "Start time",
+) -> table.Panel:
+    """A table of traces; a click on one opens it.
+
+    Tempo answers with the newest that match, not with the slowest: sort by "Duration" a query
+    that asks for slow ones already.
+    """
+    panel = _framed(table.Panel(), title, description, TEMPO)
+    return panel.with_target(
+        tempo.Dataquery()
+        .datasource(TEMPO)
+        .query_type("traceql")
+        .query(query)
+        .table_type(SearchTableType.TRACES)
+        .limit(limit)
+        .spss(3)
+        .ref_id("A")
+    ).sort_by([common.TableSortByFieldState().display_name(sort_by).desc(True)])
+
+
+def words(title: str, description: str, markdown: str) -> text.Panel:
+    """Text for a person."""
+    panel = _framed(text.Panel(), title, description, None)
+    return panel.mode(TextMode.MARKDOWN).content(markdown)
+
+
+# -- what they share ---------------------------------------------------------------------
+
+
+def _framed(panel: P, title: str, description: str, datasource: DataSourceRef | None) -> P:
+    panel = panel.title(title).description(description)
+    return panel.datasource(datasource) if datasource else panel
+
+
+def _asking(
+    panel: P,
+    queries: Sequence[Query],
+    *,
+    exemplars: bool = False,
+    instant: bool = False,
+    as_table: bool = False,
+) -> P:
+    for n, query in enumerate(queries):
+        ref_id = chr(ord("A") + n)
+        if query.datasource is LOKI:
+            panel = panel.with_target(_loki(query, ref_id, instant))
+        else:
+            panel = panel.with_target(_prometheus(query, ref_id, exemplars, instant, as_table))
+    return panel
+
+
+def _prometheus(
+    query: Query, ref_id: str, exemplars: bool, instant: bool, as_table: bool
+) -> prometheus.Dataquery:
+    target = prometheus.Dataquery().datasource(PROMETHEUS).expr(query.text).ref_id(ref_id)
+    target = target.instant() if instant else target.range()
+    target = target.format(PromQueryFormat.TABLE if as_table else PromQueryFormat.TIME_SERIES)
+    if exemplars:
+        target = target.exemplar(True)
+    return target.legend_format(query.legend or "__auto")
+
+
+def _loki(query: Query, ref_id: str, instant: bool) -> loki.Dataquery:
+    target = loki.Dataquery().datasource(LOKI).expr(query.text).ref_id(ref_id)
+    return target.query_type("instant" if instant else "range").legend_format(query.legend)
+
+
+def _thresholds(warn: float | None, bad: float | None) -> dashboard.ThresholdsConfig:
+    steps = [Threshold(None, GREEN if warn is not None else BLUE)]
+    if warn is not None and bad is not None and bad < warn:
+        steps = [Threshold(None, RED), Threshold(bad, YELLOW), Threshold(warn, GREEN)]
+    else:
+        steps += [Threshold(at, color) for at, color in ((warn, YELLOW), (bad, RED)) if at]
+    return dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)
+
+
+def _transformation(name: str, options: Mapping[str, object]) -> DataTransformerConfig:
+    return DataTransformerConfig(id_val=name, options=dict(options))

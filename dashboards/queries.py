@@ -1,0 +1,160 @@
+"""The text of queries (PromQL, LogQL, TraceQL), put together from registered names.
+
+A query for one of the service's metrics keeps to the chosen service, and to the chosen model and
+route where the metric has them; `everything=True` asks for all of them.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from app.telemetry.names import Metric, prometheus_label
+from dashboards.others import SERVICE_NAME, Series
+from dashboards.variables import MODEL, ROUTE, SERVICE
+
+# At least four times the time between two samples, so that each rate has its two.
+RATE: Final = "$__rate_interval"
+# All that the board shows.
+RANGE: Final = "$__range"
+
+# -- conditions ------------------------------------------------------------------------
+
+
+def equals(attribute: str, value: str) -> str:
+    return f'{prometheus_label(attribute)}="{value}"'
+
+
+def differs(attribute: str, value: str = "") -> str:
+    """Without a value: the attribute is there."""
+    return f'{prometheus_label(attribute)}!="{value}"'
+
+
+def matches(attribute: str, pattern: str) -> str:
+    return f'{prometheus_label(attribute)}=~"{pattern}"'
+
+
+def differs_from(attribute: str, pattern: str) -> str:
+    return f'{prometheus_label(attribute)}!~"{pattern}"'
+
+
+# -- PromQL ------------------------------------------------------------------------------
+
+
+def series(metric: Metric | Series, *where: str, part: str = "", everything: bool = False) -> str:
+    """A selector; `part` is a histogram's bucket, sum or count."""
+    chosen: list[str] = []
+    if not everything:
+        if isinstance(metric, Metric) or metric.of_service:
+            chosen.append(SERVICE.matcher)
+        chosen += [v.matcher for v in (MODEL, ROUTE) if v.attribute in metric.attributes]
+    name = f"{metric.prometheus}_{part}" if part else metric.prometheus
+    conditions = ", ".join([*chosen, *where])
+    return f"{name}{{{conditions}}}" if conditions else name
+
+
+def aggregate(function: str, expression: str, by: Iterable[str] = ()) -> str:
+    """`sum`, `max`, … of an expression, by attributes."""
+    labels = ", ".join(prometheus_label(attribute) for attribute in by)
+    return f"{function} by ({labels}) ({expression})" if labels else f"{function}({expression})"
+
+
+def total(
+    metric: Metric | Series, *where: str, by: Iterable[str] = (), everything: bool = False
+) -> str:
+    """The sum of what is now: for gauges and up-down counters."""
+    return aggregate("sum", series(metric, *where, everything=everything), by)
+
+
+def rate(
+    metric: Metric | Series,
+    *where: str,
+    by: Iterable[str] = (),
+    part: str = "",
+    everything: bool = False,
+) -> str:
+    """Of a counter, or of a histogram's part, for each second."""
+    selected = series(metric, *where, part=part, everything=everything)
+    return aggregate("sum", f"rate({selected}[{RATE}])", by)
+
+
+def increase(
+    metric: Metric | Series,
+    *where: str,
+    by: Iterable[str] = (),
+    part: str = "",
+    everything: bool = False,
+    over: str = RANGE,
+) -> str:
+    """Of a counter, or of a histogram's part, over the time that the board shows."""
+    selected = series(metric, *where, part=part, everything=everything)
+    return aggregate("sum", f"increase({selected}[{over}])", by)
+
+
+def quantile(
+    q: float,
+    histogram: Metric | Series,
+    *where: str,
+    by: Iterable[str] = (),
+    over: str = RATE,
+    everything: bool = False,
+) -> str:
+    """Of a histogram, over the time between two points unless told."""
+    selected = series(histogram, *where, part="bucket", everything=everything)
+    buckets = aggregate("sum", f"rate({selected}[{over}])", (*by, "le"))
+    return f"histogram_quantile({q:g}, {buckets})"
+
+
+def mean(histogram: Metric | Series, *where: str, by: Iterable[str] = ()) -> str:
+    """Of what a histogram recorded."""
+    by = tuple(by)
+    return ratio(
+        rate(histogram, *where, by=by, part="sum"), rate(histogram, *where, by=by, part="count")
+    )
+
+
+def or_zero(expression: str) -> str:
+    """Nothing of a kind was ever counted: that is 0, not unknown."""
+    return f"({expression} or vector(0))"
+
+
+def ratio(part: str, whole: str) -> str:
+    """Without a whole there is no ratio, rather than NaN."""
+    return f"{part} / ({whole} > 0)"
+
+
+# -- LogQL -------------------------------------------------------------------------------
+
+
+def lines(*stages: str) -> str:
+    """Log lines of the chosen services; each stage with its own sign (`|=`, `|`)."""
+    # Loki refuses a selector that nothing needs to match, as "all" is.
+    stream = f'{{{SERVICE.matcher}, {prometheus_label(SERVICE_NAME)}!=""}}'
+    return " ".join([stream, *stages])
+
+
+def keep(condition: str) -> str:
+    """The stage that keeps lines by their structured metadata: see `equals` and the others."""
+    return f"| {condition}"
+
+
+def count_lines(*stages: str, by: Iterable[str] = (), over: str = "$__auto") -> str:
+    """Loki refuses more than 500 series, so it is always a sum."""
+    return aggregate("sum", f"count_over_time({lines(*stages)} [{over}])", by)
+
+
+# -- TraceQL -----------------------------------------------------------------------------
+
+
+def spans(*conditions: str) -> str:
+    """Spans of the chosen services for which all conditions hold, each in TraceQL."""
+    chosen = f'resource.{SERVICE_NAME} =~ "${SERVICE.name}"'
+    return "{ " + " && ".join([chosen, *conditions]) + " }"
+
+
+def of_model() -> str:
+    """The TraceQL condition for the chosen models; spans without a model do not meet it."""
+    return f'span.{MODEL.attribute} =~ "${MODEL.name}"'
+
+
+def of_route() -> str:
+    """The TraceQL condition for the chosen routes; spans without a route do not meet it."""
+    return f'span.{ROUTE.attribute} =~ "${ROUTE.name}"'

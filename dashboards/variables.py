@@ -1,0 +1,120 @@
+"""What a person can choose on a board. The same names everywhere, so that links carry them on."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.models.dashboard import VariableOption, VariableRefresh, VariableSort
+
+from app.telemetry.names import (
+    GEN_AI_REQUEST_MODEL,
+    HTTP_REQUEST_DURATION,
+    HTTP_ROUTE,
+    LLM_RESPONSE_TIME,
+    PROCESS_UPTIME,
+    Metric,
+    prometheus_label,
+)
+from dashboards.datasources import PROMETHEUS
+from dashboards.others import SERVICE_NAME
+
+# Also for series that lack the label.
+EVERYTHING: Final = ".*"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A variable with the values that a label has: several may be chosen, or all."""
+
+    name: str
+    label: str
+    attribute: str
+    metric: Metric
+    part: str = ""
+
+    @property
+    def matcher(self) -> str:
+        """How a query keeps to what is chosen."""
+        return f'{prometheus_label(self.attribute)}=~"${self.name}"'
+
+    def build(self) -> dashboard.QueryVariable:
+        query = f"label_values({self.metric.prometheus}{self.part}, "
+        query += f"{prometheus_label(self.attribute)})"
+        return (
+            dashboard.QueryVariable(self.name)
+            .label(self.label)
+            .datasource(PROMETHEUS)
+            .query({"query": query, "refId": f"variable-{self.name}", "qryType": 1})
+            .definition(query)
+            .multi(True)
+            .include_all(True)
+            .all_value(EVERYTHING)
+            .current(VariableOption(selected=True, text=["All"], value=["$__all"]))
+            .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+            .sort(VariableSort.ALPHABETICAL_ASC)
+        )
+
+
+@dataclass(frozen=True)
+class Text:
+    """A variable that a person types in; empty means no restriction."""
+
+    name: str
+    label: str
+    description: str
+
+    def build(self) -> dashboard.TextBoxVariable:
+        return (
+            dashboard.TextBoxVariable(self.name)
+            .label(self.label)
+            .description(self.description)
+            .default_value("")
+            .current(VariableOption(text="", value=""))
+        )
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """A variable with a few given values; the first one holds until another is chosen."""
+
+    name: str
+    label: str
+    description: str
+    values: tuple[str, ...]
+
+    def build(self) -> dashboard.CustomVariable:
+        return (
+            dashboard.CustomVariable(self.name)
+            .label(self.label)
+            .description(self.description)
+            .values(",".join(self.values))
+            .options([VariableOption(n == 0, v, v) for n, v in enumerate(self.values)])
+            .current(VariableOption(True, self.values[0], self.values[0]))
+        )
+
+
+Variable = Choice | Text | OneOf
+
+SERVICE: Final = Choice("service", "Service", SERVICE_NAME, PROCESS_UPTIME)
+MODEL: Final = Choice("model", "Model", GEN_AI_REQUEST_MODEL, LLM_RESPONSE_TIME, "_count")
+ROUTE: Final = Choice("route", "Route", HTTP_ROUTE, HTTP_REQUEST_DURATION, "_count")
+
+SLOWER_THAN: Final = OneOf(
+    "slower_than", "Slower than", "Traces that took longer.", ("1s", "100ms", "2s", "5s", "10s")
+)
+TRACE: Final = Text("trace", "Trace id", "Lines of this trace only.")
+CONVERSATION: Final = Text(
+    "conversation", "Conversation", "Lines of this conversation or connection only, by its id."
+)
+TEXT: Final = Text("text", "Text", "Lines that contain this, as it is written.")
+
+VARIABLES: Final[tuple[Variable, ...]] = (
+    SERVICE,
+    MODEL,
+    ROUTE,
+    SLOWER_THAN,
+    TRACE,
+    CONVERSATION,
+    TEXT,
+)
+"""In the order in which boards show them."""
