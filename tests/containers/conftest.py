@@ -30,7 +30,8 @@ def project(engine: Engine) -> Iterator[Project]:
         project.up()
         yield project
     finally:
-        project.compose("down", "--volumes", "--remove-orphans")
+        # What comes now needs no orderly end.
+        project.compose("down", "--volumes", "--remove-orphans", "--timeout", "1")
 
 
 @pytest.fixture

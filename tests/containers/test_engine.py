@@ -1,8 +1,10 @@
 """The tests' own engine is a guest on this machine: it leaves as it found it."""
 
+import contextlib
 import io
 import subprocess
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -25,6 +27,13 @@ def _machine() -> dict[str, set[str]]:
         "mounts": {line.split()[1] for line in mounts},
         "forwarding": {Path("/proc/sys/net/ipv4/ip_forward").read_text()},
     }
+
+
+def _commands() -> Iterator[str]:
+    for process in psutil.process_iter():
+        # One that ends meanwhile is not left.
+        with contextlib.suppress(psutil.Error):
+            yield " ".join(process.cmdline())
 
 
 def _with_a_container(host: str) -> None:
@@ -51,6 +60,5 @@ def test_private_engine_leaves_nothing_behind(engine: Engine, tmp_path: Path) ->
     assert _machine() == before
     scratch = Path(host.removeprefix("unix://")).parent
     assert not scratch.exists()
-    own = (str(scratch), str(tmp_path))
-    commands = [" ".join(process.cmdline()) for process in psutil.process_iter()]
-    assert [command for command in commands if any(place in command for place in own)] == []
+    left = [line for line in _commands() if str(scratch) in line or str(tmp_path) in line]
+    assert left == []
