@@ -20,8 +20,15 @@ def _all(project: Project, health: str) -> None:
     poll_until(agreed, f"every part to be {health}", PATIENCE_SECONDS, interval=0.5)
 
 
+def _processes(project: Project) -> dict[str, int]:
+    pids = {name: container.pid for name, container in project.parts().items()}
+    # A signal to 0 is one to ourselves.
+    assert all(pids.values()), pids
+    return pids
+
+
 def test_every_killed_part_comes_back_and_is_healthy(project: Project) -> None:
-    killed = {name: container.pid for name, container in project.parts().items()}
+    killed = _processes(project)
     for pid in killed.values():
         os.kill(pid, signal.SIGKILL)
 
@@ -37,16 +44,16 @@ def test_every_killed_part_comes_back_and_is_healthy(project: Project) -> None:
 
 
 def test_every_part_that_hangs_shows_as_unhealthy_and_later_as_healthy(project: Project) -> None:
-    pids = [container.pid for container in project.parts().values()]
-    for pid in pids:
+    pids = _processes(project)
+    for pid in pids.values():
         os.kill(pid, signal.SIGSTOP)
     try:
         _all(project, "unhealthy")
     finally:
-        for pid in pids:
+        for pid in pids.values():
             os.kill(pid, signal.SIGCONT)
     _all(project, "healthy")
-    assert [container.pid for container in project.parts().values()] == pids
+    assert _processes(project) == pids
 
 
 def test_the_service_ends_by_itself_when_told_to_stop(project: Project) -> None:
