@@ -15,6 +15,8 @@ _LOST = f"sum({names.SPANS_DROPPED.prometheus}) + sum({names.LOGS_DROPPED.promet
 
 @contextmanager
 def _hanging(pid: int) -> Iterator[None]:
+    # A signal to 0 is one to ourselves.
+    assert pid
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
@@ -70,6 +72,7 @@ def test_answers_go_on_while_the_collector_hangs_and_nothing_is_lost(stack: Stac
 def test_answers_go_on_while_the_collector_is_dead(stack: Stack) -> None:
     """What it had taken and not handed on dies with it: nothing, in a moment of rest."""
     pid = stack.pid("collector")
+    assert pid
     os.kill(pid, signal.SIGKILL)
     turns = _turns(stack)
     poll_until(lambda: stack.pid("collector") not in (0, pid), "the Collector to be started again")
