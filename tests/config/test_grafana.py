@@ -4,12 +4,61 @@ import configparser
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.config.files import DATASOURCES, GRAFANA, GRAFANA_INI, PROCESSES, parsed
+from app.telemetry.names import METRICS
+from tests.config.files import (
+    COLLECTOR,
+    DATASOURCES,
+    GRAFANA,
+    GRAFANA_INI,
+    PROCESSES,
+    PROMETHEUS,
+    parsed,
+)
 
 _PROVISIONED = ("datasources", "dashboards", "plugins", "alerting")
+_LINK = {"datasourceUid": str}
+_SHIFTS = {"spanStartTimeShift": str, "spanEndTimeShift": str}
+# What Grafana 12.3 reads of jsonData, and of what type, as far as we use it: PromOptions,
+# LokiOptions with DerivedFieldConfig, TempoJsonData with TraceToLogsOptionsV2,
+# TraceToMetricsOptions and TraceqlFilter, and AlertManagerDataSourceJsonData in its sources. A
+# name it does not know it ignores without a word.
+_JSON_DATA: dict[str, Any] = {
+    "prometheus": {
+        "httpMethod": str,
+        "prometheusType": str,
+        "timeInterval": str,
+        "exemplarTraceIdDestinations": [{**_LINK, "name": str, "urlDisplayLabel": str}],
+    },
+    "loki": {
+        "derivedFields": [
+            {
+                **_LINK,
+                "name": str,
+                "matcherType": str,
+                "matcherRegex": str,
+                "url": str,
+                "urlDisplayLabel": str,
+            }
+        ],
+    },
+    "tempo": {
+        "tracesToLogsV2": {**_LINK, **_SHIFTS, "customQuery": bool, "query": str},
+        "tracesToMetrics": {
+            **_LINK,
+            **_SHIFTS,
+            "tags": [{"key": str, "value": str}],
+            "queries": [{"name": str, "query": str}],
+        },
+        "serviceMap": _LINK,
+        "nodeGraph": {"enabled": bool},
+        "search": {"filters": [{"id": str, "scope": str, "tag": str, "operator": str}]},
+    },
+    "alertmanager": {"implementation": str},
+}
 
 
 def settings(path: Path) -> dict[tuple[str, str], str]:
@@ -96,11 +145,70 @@ def test_datasources_have_fixed_uids_and_the_facts_addresses(stack_env: dict[str
     assert found["alertmanager"]["jsonData"]["implementation"] == "prometheus"
 
 
+def _unlike(found: Any, known: Any, place: str) -> list[str]:
+    """Each place whose name or type Grafana does not know."""
+    if isinstance(known, dict) and isinstance(found, dict):
+        strange = [f"{place}.{key}" for key in found if key not in known]
+        return strange + [
+            problem
+            for key in found
+            if key in known
+            for problem in _unlike(found[key], known[key], f"{place}.{key}")
+        ]
+    if isinstance(known, list) and isinstance(found, list):
+        return [problem for item in found for problem in _unlike(item, known[0], place)]
+    return [] if isinstance(known, type) and isinstance(found, known) else [place]
+
+
+def _targets(value: Any) -> list[str]:
+    """Every datasource that something below points to."""
+    if isinstance(value, dict):
+        own = [value["datasourceUid"]] if "datasourceUid" in value else []
+        return own + [uid for inner in value.values() for uid in _targets(inner)]
+    if isinstance(value, list):
+        return [uid for inner in value for uid in _targets(inner)]
+    return []
+
+
+@pytest.fixture(scope="module")
+def json_data() -> dict[str, Any]:
+    """The jsonData of each datasource, by uid, as it stands in the file."""
+    return {source["uid"]: source["jsonData"] for source in parsed(DATASOURCES)["datasources"]}
+
+
+def test_datasources_have_no_setting_that_grafana_does_not_know(json_data: dict[str, Any]) -> None:
+    assert _unlike(json_data, _JSON_DATA, "") == []
+
+
+def test_links_of_datasources_lead_to_datasources(json_data: dict[str, Any]) -> None:
+    targets = _targets(json_data)
+    assert len(targets) >= 6
+    assert set(targets) <= set(json_data)
+
+
+def test_metrics_that_a_span_leads_to_are_in_the_registry(json_data: dict[str, Any]) -> None:
+    known = {metric.prometheus for metric in METRICS}
+    known |= {f"{name}_bucket" for name in known}
+    # The Collector's own names for what it makes of spans, with its default namespace.
+    assert "namespace" not in parsed(COLLECTOR)["connectors"]["span_metrics"]
+    known |= {"traces_span_metrics_calls_total", "traces_span_metrics_duration_seconds_bucket"}
+    for query in json_data["tempo"]["tracesToMetrics"]["queries"]:
+        used = re.findall(r"\brate\((\w+)\{", query["query"])
+        assert used, query
+        assert set(used) <= known
+
+
+def test_metrics_are_read_no_finer_than_the_parts_are_scraped(json_data: dict[str, Any]) -> None:
+    scraped = parsed(PROMETHEUS)["global"]["scrape_interval"]
+    assert json_data["prometheus"]["timeInterval"] == scraped
+
+
 @pytest.mark.parametrize("name", _PROVISIONED)
 def test_each_folder_that_grafana_looks_for_has_one_file_that_it_takes(name: str) -> None:
     # Without the folder it logs an error at each start; of any other file it warns.
     files = list((GRAFANA / name).iterdir())
-    assert files
-    for file in files:
-        assert file.suffix == ".yaml"
-        assert parsed(file)["apiVersion"] == 1
+    [own] = [file for file in files if file.suffix == ".yaml"]
+    assert parsed(own)["apiVersion"] == 1
+    # The boards stand beside the file that names their folder.
+    others = {file.suffix for file in files if file != own}
+    assert others <= ({".json"} if name == "dashboards" else set())
