@@ -38,7 +38,7 @@ demo: ## People who chat with the running service for ten minutes; see docs/demo
 	$(BOOTSTRAP)
 	@$(PY) -m stack demo
 
-dashboards: ## Write the boards that Grafana loads; see docs/development.md
+dashboards:
 	$(BOOTSTRAP)
 	@$(PY) -m dashboards
 

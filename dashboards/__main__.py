@@ -1,6 +1,8 @@
-"""Writes each board to where Grafana loads it from: `python -m dashboards`."""
+"""Writes boards to where Grafana loads them from: `python -m dashboards [uid …]`, or all."""
 
 import importlib
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,18 +14,20 @@ from dashboards.encoding import encode
 FOLDER: Final = Path(__file__).parent.parent / "grafana-provisioning" / "dashboards"
 
 
-def all_boards() -> dict[str, Dashboard]:
-    """Each module of `boards` makes one board, by its uid."""
-    made: dict[str, Dashboard] = {}
-    for module in sorted(Path(boards.__path__[0]).glob("[!_]*.py")):
-        made[module.stem] = importlib.import_module(f"{boards.__name__}.{module.stem}").board()
-    return made
+def uids() -> list[str]:
+    """Each module of `boards` makes the board whose uid is its name."""
+    return sorted(module.stem for module in Path(boards.__path__[0]).glob("[!_]*.py"))
 
 
-def write(folder: Path = FOLDER) -> None:
-    for uid, board in all_boards().items():
-        (folder / f"{uid}.json").write_text(encode(board), encoding="utf-8")
+def made(uid: str) -> Dashboard:
+    board: Dashboard = importlib.import_module(f"{boards.__name__}.{uid}").board()
+    return board
+
+
+def write(wanted: Sequence[str], folder: Path = FOLDER) -> None:
+    for uid in wanted:
+        (folder / f"{uid}.json").write_text(encode(made(uid)), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    write()
+    write(sys.argv[1:] or uids())

@@ -1,5 +1,6 @@
 """What all boards have in common: one frame, rows that fill its 24 columns, steady numbers."""
 
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,8 +54,8 @@ def assemble(uid: str, description: str, rows: Sequence[Row]) -> Dashboard:
         )
         top = _place(builder, row, top + 1)
     board = builder.build()
-    used = encode(board)
-    return builder.variables([v.build() for v in VARIABLES if f"${v.name}" in used]).build()
+    used = set(re.findall(r"\$\{?([a-z_]\w*)", encode(board)))
+    return builder.variables([v.build() for v in VARIABLES if v.name in used]).build()
 
 
 def number(title: str) -> int:

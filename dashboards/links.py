@@ -28,13 +28,22 @@ def path(uid: str) -> str:
     return f"/d/{uid}"
 
 
-class _Link(dashboard.DashboardLink):
-    """A link above the panels, where one sees it; the library would put it into a menu."""
+class _Above(models.DashboardLink):
+    """A link above the panels, where one sees it.
 
-    def build(self) -> models.DashboardLink:
-        link = super().build()
-        link.placement = ""
-        return link
+    Grafana shows there only links without a placement; the library would put it into a menu.
+    """
+
+    def to_json(self) -> dict[str, object]:
+        payload = super().to_json()
+        del payload["placement"]
+        return payload
+
+
+class _Link(dashboard.DashboardLink):
+    def __init__(self, title: str) -> None:
+        super().__init__(title)
+        self._internal = _Above(title=title)
 
 
 def to_board(uid: str, title: str = "") -> dashboard.DashboardLink:

@@ -3,7 +3,7 @@ parts of the stack tell of themselves, and the words of Loki and TraceQL.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from app.telemetry.names import ERROR_TYPE, GEN_AI_REQUEST_MODEL, HTTP_ROUTE
 
@@ -36,17 +36,170 @@ SPAN_SECONDS: Final = Series("traces_span_metrics_duration_seconds", _SPAN, of_s
 
 UP: Final = Series("up")
 JOB: Final = "job"
+ALERTS: Final = Series("alertmanager_alerts", ("state",))
+ALERT_STATE: Final = "state"
+ALERT_ACTIVE: Final = "active"
+
+# -- the Collector's way through, for each signal ----------------------------------------
+
+RECEIVER: Final = "receiver"
+EXPORTER: Final = "exporter"
+SCRAPER: Final = "scraper"
+
+
+class Hop(NamedTuple):
+    """What the Collector tells of one signal: what came, what left, and what did not.
+
+    Those of failures are there only after the first one.
+    """
+
+    accepted: Series
+    refused: Series
+    failed: Series
+    sent: Series
+    send_failed: Series
+    enqueue_failed: Series
+
+
+def _hop(items: str) -> Hop:
+    receiver, exporter = "otelcol_receiver", "otelcol_exporter"
+    return Hop(
+        Series(f"{receiver}_accepted_{items}", (RECEIVER,)),
+        Series(f"{receiver}_refused_{items}", (RECEIVER,)),
+        Series(f"{receiver}_failed_{items}", (RECEIVER,)),
+        Series(f"{exporter}_sent_{items}", (EXPORTER,)),
+        Series(f"{exporter}_send_failed_{items}", (EXPORTER,)),
+        Series(f"{exporter}_enqueue_failed_{items}", (EXPORTER,)),
+    )
+
+
+# The components of otel-collector-config.yaml.
+OTLP: Final = "otlp"
+TO_PROMETHEUS: Final = "prometheus_remote_write"
+
+SPANS_THROUGH: Final = _hop("spans")
+LOGS_THROUGH: Final = _hop("log_records")
+POINTS_THROUGH: Final = _hop("metric_points")
+
+EXPORT_QUEUE_SIZE: Final = Series("otelcol_exporter_queue_size", (EXPORTER,))
+EXPORT_QUEUE_CAPACITY: Final = Series("otelcol_exporter_queue_capacity", (EXPORTER,))
+EXPORTS_IN_FLIGHT: Final = Series("otelcol_exporter_in_flight_requests", (EXPORTER,))
+SCRAPE_ERRORS: Final = Series("otelcol_scraper_errored_metric_points", (SCRAPER,))
+GRAPH_EDGES: Final = Series("otelcol_connector_servicegraph_total_edges")
+GRAPH_EDGES_EXPIRED: Final = Series("otelcol_connector_servicegraph_expired_edges")
+COLLECTOR_CPU: Final = Series("otelcol_process_cpu_seconds")
+COLLECTOR_MEMORY: Final = Series("otelcol_process_memory_rss")
+COLLECTOR_UPTIME: Final = Series("otelcol_process_uptime")
+
+# -- what the stores tell of themselves ------------------------------------------------------
+
+# All that are written in Go tell these; the Collector has its own.
+PART_CPU: Final = Series("process_cpu_seconds_total", (JOB,))
+PART_MEMORY: Final = Series("process_resident_memory_bytes", (JOB,))
+PART_STARTED: Final = Series("process_start_time_seconds", (JOB,))
+PART_OPEN_FILES: Final = Series("process_open_fds", (JOB,))
+SCRAPE_SECONDS: Final = Series("scrape_duration_seconds", (JOB,))
+
+REASON: Final = "reason"
+ROUTE_LABEL: Final = "route"
+STATUS: Final = "status_code"
+HANDLER: Final = "handler"
+HTTP_CODE: Final = "code"
+KIND_LABEL: Final = "type"
+
+TEMPO_RECEIVED: Final = Series("tempo_distributor_spans_received_total")
+TEMPO_REFUSED: Final = Series("tempo_receiver_refused_spans")
+TEMPO_DISCARDED: Final = Series("tempo_discarded_spans_total", (REASON,))
+TEMPO_GENERATOR_DISCARDED: Final = Series(
+    "tempo_metrics_generator_spans_discarded_total", (REASON,)
+)
+TEMPO_LIVE_TRACES: Final = Series("tempo_ingester_live_traces")
+TEMPO_FAILED_FLUSHES: Final = Series("tempo_ingester_failed_flushes_total")
+TEMPO_WARNINGS: Final = Series("tempo_warnings_total", (REASON,))
+TEMPO_LOCAL_BYTES: Final = Series("tempo_metrics_generator_processor_local_blocks_bytes")
+TEMPO_STORED_BYTES: Final = Series("tempodb_backend_bytes_total")
+TEMPO_BLOCKS: Final = Series("tempodb_blocklist_length")
+TEMPO_REQUESTS: Final = Series("tempo_request_duration_seconds", (ROUTE_LABEL, STATUS))
+
+LOKI_RECEIVED: Final = Series("loki_distributor_lines_received_total")
+LOKI_RECEIVED_BYTES: Final = Series("loki_distributor_bytes_received_total")
+LOKI_DISCARDED: Final = Series("loki_discarded_samples_total", (REASON,))
+LOKI_MUTATED: Final = Series("loki_mutated_samples_total", (REASON,))
+LOKI_FLUSH_FAILURES: Final = Series("loki_ingester_chunks_flush_failures_total")
+LOKI_STREAMS: Final = Series("loki_ingester_memory_streams")
+LOKI_CHUNKS: Final = Series("loki_ingester_memory_chunks")
+LOKI_CHUNK_BYTES: Final = Series("loki_ingester_chunk_size_bytes")
+LOKI_WAL_BYTES: Final = Series("loki_ingester_wal_logged_bytes_total")
+LOKI_PANICS: Final = Series("loki_panic_total")
+LOKI_REQUESTS: Final = Series("loki_request_duration_seconds", (ROUTE_LABEL, STATUS))
+
+PROMETHEUS_APPENDED: Final = Series("prometheus_tsdb_head_samples_appended_total", (KIND_LABEL,))
+PROMETHEUS_SERIES: Final = Series("prometheus_tsdb_head_series")
+PROMETHEUS_EXEMPLARS: Final = Series("prometheus_tsdb_exemplar_exemplars_in_storage")
+PROMETHEUS_EXEMPLARS_MOST: Final = Series("prometheus_tsdb_exemplar_max_exemplars")
+PROMETHEUS_OUT_OF_ORDER: Final = Series("prometheus_tsdb_out_of_order_samples_total")
+PROMETHEUS_OUT_OF_BOUNDS: Final = Series("prometheus_tsdb_out_of_bound_samples_total")
+PROMETHEUS_TOO_OLD: Final = Series("prometheus_tsdb_too_old_samples_total")
+PROMETHEUS_INVALID: Final = Series("prometheus_api_remote_write_invalid_labels_samples_total")
+PROMETHEUS_REFUSED_EXEMPLARS: Final = Series(
+    "prometheus_tsdb_exemplar_out_of_order_exemplars_total"
+)
+PROMETHEUS_BLOCK_BYTES: Final = Series("prometheus_tsdb_storage_blocks_bytes", (JOB,))
+PROMETHEUS_WAL_BYTES: Final = Series("prometheus_tsdb_wal_storage_size_bytes", (JOB,))
+PROMETHEUS_HEAD_BYTES: Final = Series("prometheus_tsdb_head_chunks_storage_size_bytes", (JOB,))
+PROMETHEUS_REQUESTS: Final = Series("prometheus_http_request_duration_seconds", (HANDLER,))
+PROMETHEUS_ANSWERED: Final = Series("prometheus_http_requests_total", (HANDLER, HTTP_CODE))
+
+ALERTS_FAILED: Final = Series("alertmanager_notifications_failed_total")
+
+# -- the host, by the Collector's receiver --------------------------------------------------
+
+STATE: Final = "state"
+PROCESS_STATE: Final = "status"
+DEVICE: Final = "device"
+WAY: Final = "direction"
+MOUNT: Final = "mountpoint"
+PAGE_KIND: Final = "type"
+
+HOST_CPU: Final = Series("system_cpu_time_seconds_total", (STATE,))
+HOST_CPUS: Final = Series("system_cpu_logical_count")
+HOST_LOAD_1: Final = Series("system_cpu_load_average_1m")
+HOST_LOAD_5: Final = Series("system_cpu_load_average_5m")
+HOST_LOAD_15: Final = Series("system_cpu_load_average_15m")
+HOST_MEMORY: Final = Series("system_memory_usage_bytes", (STATE,))
+HOST_DISK_BYTES: Final = Series("system_disk_io_bytes_total", (DEVICE, WAY))
+HOST_DISK_BUSY: Final = Series("system_disk_io_time_seconds_total", (DEVICE,))
+HOST_DISK_OPERATIONS: Final = Series("system_disk_operations_total", (DEVICE, WAY))
+HOST_DISK_SECONDS: Final = Series("system_disk_operation_time_seconds_total", (DEVICE, WAY))
+HOST_FILES: Final = Series("system_filesystem_usage_bytes", (MOUNT, STATE))
+HOST_INODES: Final = Series("system_filesystem_inodes_usage", (MOUNT, STATE))
+HOST_NETWORK_BYTES: Final = Series("system_network_io_bytes_total", (DEVICE, WAY))
+HOST_NETWORK_ERRORS: Final = Series("system_network_errors_total", (DEVICE, WAY))
+HOST_NETWORK_DROPPED: Final = Series("system_network_dropped_total", (DEVICE, WAY))
+HOST_CONNECTIONS: Final = Series("system_network_connections", (STATE,))
+HOST_PAGE_FAULTS: Final = Series("system_paging_faults_total", (PAGE_KIND,))
+HOST_PROCESSES: Final = Series("system_processes_count", (PROCESS_STATE,))
+HOST_PROCESSES_MADE: Final = Series("system_processes_created_total")
 
 # -- Loki ------------------------------------------------------------------------------
 
 SERVICE_NAME: Final = "service.name"
 SEVERITY: Final = "severity_text"
 TRACE_ID: Final = "trace_id"
+# Who logged: the logger's name, which is the module's.
+MODULE: Final = "scope_name"
+BODY: Final = "body"  # made by a query; a line's text is no metadata
+
+WARNING: Final = "WARN.*"
+ERROR: Final = "ERROR|CRITICAL|FATAL.*"
 
 # What a histogram's name gets; not names of their own.
 HISTOGRAM_PARTS: Final = ("bucket", "sum", "count")
 
-SERIES: Final[tuple[Series, ...]] = tuple(
-    value for value in list(globals().values()) if isinstance(value, Series)
+SERIES: Final[tuple[Series, ...]] = (
+    *(value for value in list(globals().values()) if isinstance(value, Series)),
+    *SPANS_THROUGH,
+    *LOGS_THROUGH,
+    *POINTS_THROUGH,
 )
 """All metrics of others that a board may ask for."""

@@ -116,7 +116,10 @@ def lines(  # noqa: PLR0913
     bars: bool = False,
     at_least: float | None = 0,
 ) -> timeseries.Panel:
-    """Values over time. Exemplars are for histograms, cost and tokens: each dot opens its trace."""
+    """Values over time. Exemplars are for durations, cost and tokens: each dot opens its trace.
+
+    A count's dots would all stand at 1, and say nothing.
+    """
     panel = _framed(timeseries.Panel(), title, description, queries[0].datasource)
     panel = _asking(panel, queries, exemplars=exemplars)
     panel = (
@@ -143,6 +146,9 @@ def lines(  # noqa: PLR0913
             .group("A")
         )
     )
+    if bars:
+        # As many as one can tell from each other.
+        panel = panel.max_data_points(100)
     return panel if at_least is None else panel.axis_soft_min(at_least)
 
 
@@ -171,15 +177,27 @@ def counted(
     columns: Mapping[str, str],
     *,
     value: str,
+    narrow: int = 140,
 ) -> table.Panel:
     """A table of how much there was of each, the most first.
 
-    `columns` maps each label of the query's answer to its heading; `value` is the number's.
+    `columns` maps each label of the query's answer to its heading, the widest first; the others
+    are `narrow`. `value` is the number's heading.
     """
     panel = _framed(table.Panel(), title, description, query.datasource)
     panel = _asking(panel, [query], instant=True, as_table=True)
+    if query.datasource is LOKI:
+        # It answers with a frame for each series.
+        panel = panel.with_transformation(_transformation("labelsToFields", {"mode": "columns"}))
+        panel = panel.with_transformation(_transformation("merge", {}))
     names = {"Value": value, "Value #A": value, **columns}
     order = {name: n for n, name in enumerate(["Value", "Value #A", *columns])}
+    for n, heading in enumerate(columns.values()):
+        # A line's number is no quantity.
+        looks = [DynamicConfigValue("unit", "string")]
+        if n:
+            looks.append(DynamicConfigValue("custom.width", narrow))
+        panel = panel.override_by_name(heading, looks)
     return (
         panel.unit(unit)
         .with_transformation(
@@ -188,9 +206,17 @@ def counted(
                 {"excludeByName": {"Time": True}, "renameByName": names, "indexByName": order},
             )
         )
-        .override_by_name(value, [DynamicConfigValue("custom.width", 110)])
+        .override_by_name(value, [DynamicConfigValue("custom.width", 90)])
         .sort_by([common.TableSortByFieldState().display_name(value).desc(True)])
     )
+
+
+def colored(panel: timeseries.Panel, colors: Mapping[str, str]) -> timeseries.Panel:
+    """Fixed colours for series, by regular expressions of their names."""
+    for pattern, color in colors.items():
+        fixed = {"mode": "fixed", "fixedColor": color}
+        panel = panel.override_by_regexp(pattern, [DynamicConfigValue("color", fixed)])
+    return panel
 
 
 def log_lines(

@@ -7,9 +7,16 @@ route where the metric has them; `everything=True` asks for all of them.
 from collections.abc import Iterable
 from typing import Final
 
-from app.telemetry.names import Metric, prometheus_label
-from dashboards.others import SERVICE_NAME, Series
-from dashboards.variables import MODEL, ROUTE, SERVICE
+from app.telemetry.names import (
+    CONNECTION_ID,
+    GEN_AI_CONVERSATION_ID,
+    LIMIT,
+    LIMIT_VALUE,
+    Metric,
+    prometheus_label,
+)
+from dashboards.others import BODY, SERVICE_NAME, TRACE_ID, Series
+from dashboards.variables import CONVERSATION, MODEL, ROUTE, SERVICE, TEXT, TRACE
 
 # At least four times the time between two samples, so that each rate has its two.
 RATE: Final = "$__rate_interval"
@@ -111,6 +118,18 @@ def mean(histogram: Metric | Series, *where: str, by: Iterable[str] = ()) -> str
     )
 
 
+def seconds_since_heard(metric: Metric) -> str:
+    """How old the newest sample is; an hour at most, or if there was none for as long."""
+    times = f"max_over_time(timestamp({series(metric)})[1h:10s])"
+    return f"(time() - max({times})) or vector(3600)"
+
+
+def fullness(used: Metric, limit: str) -> str:
+    """How much of a limit is in use, in the process where it is the most."""
+    bound = series(LIMIT_VALUE, equals(LIMIT, limit))
+    return f"max({series(used)} / ignoring ({prometheus_label(LIMIT)}) {bound})"
+
+
 def or_zero(expression: str) -> str:
     """Nothing of a kind was ever counted: that is 0, not unknown."""
     return f"({expression} or vector(0))"
@@ -134,6 +153,31 @@ def lines(*stages: str) -> str:
 def keep(condition: str) -> str:
     """The stage that keeps lines by their structured metadata: see `equals` and the others."""
     return f"| {condition}"
+
+
+def search() -> list[str]:
+    """The stages that keep to what a person typed in; raw between backticks, as it is written."""
+    wanted = f"`${{{CONVERSATION.name}:raw}}.*`"
+    ids = " or ".join(
+        f"{prometheus_label(name)}=~{wanted}" for name in (CONNECTION_ID, GEN_AI_CONVERSATION_ID)
+    )
+    return [
+        f"|= `${{{TEXT.name}:raw}}`",
+        keep(f"{TRACE_ID}=~`${{{TRACE.name}:raw}}.*`"),
+        keep(ids),
+    ]
+
+
+def telling(*attributes: str) -> str:
+    """The stage that has a line tell some of what it carries, after what it says."""
+    fields = " ".join(f"{{{{.{prometheus_label(attribute)}}}}}" for attribute in attributes)
+    return f"| line_format `{{{{__line__}}}}  {fields}`"
+
+
+def same_body() -> str:
+    """The stage that gives lines that differ only in ids and numbers the same `body`."""
+    numbers = r"[0-9a-f]{8}[0-9a-f-]*|[0-9]+([.][0-9]+)?"
+    return f'| label_format {BODY}=`{{{{ regexReplaceAll "{numbers}" __line__ "#" | trunc 200 }}}}`'
 
 
 def count_lines(*stages: str, by: Iterable[str] = (), over: str = "$__auto") -> str:

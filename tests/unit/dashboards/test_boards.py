@@ -1,0 +1,183 @@
+"""What every board promises to whoever opens it."""
+
+import re
+from typing import Final
+
+import pytest
+
+from app.telemetry.names import CLIENT_TOKEN_USAGE, EVENT_LOOP_LAG, LLM_COST, METRICS, Kind, Metric
+from dashboards import datasources, links
+from dashboards.board import COLUMNS, TAG
+from dashboards.others import HISTOGRAM_PARTS, SERIES
+from dashboards.variables import VARIABLES
+from tests.unit.dashboards.reading import Json, boards, metrics_of, panels, queries
+
+_BOARDS: Final = boards()
+_ALL: Final = [pytest.param(board, id=uid) for uid, board in _BOARDS.items()]
+_EACH_PANEL: Final = [
+    pytest.param(panel, id=f"{uid}: {panel['title']}")
+    for uid, board in _BOARDS.items()
+    for panel in panels(board)
+]
+# What is shown as it is: text, and tables that bring the unit of each column along.
+_WITHOUT_UNIT: Final = {"logs", "text"}
+# What is recorded while a trace is under way.
+_LEADING: Final = {
+    f"{metric.prometheus}_bucket"
+    for metric in METRICS
+    if metric.kind is Kind.HISTOGRAM and metric is not EVENT_LOOP_LAG
+}
+_BUILT_IN: Final = {"__auto", "__interval", "__range", "__rate_interval", "__url_time_range"}
+
+
+def _is_of_tempo(panel: Json) -> bool:
+    return bool(panel.get("datasource", {}).get("uid") == datasources.TEMPO.uid)
+
+
+@pytest.mark.parametrize("panel", _EACH_PANEL)
+def test_panel_asks_a_question_and_says_what_it_shows(panel: Json) -> None:
+    assert panel["title"].endswith("?")
+    assert len(panel["description"].split()) > 1
+    assert panel["description"].endswith(".")
+
+
+@pytest.mark.parametrize("panel", _EACH_PANEL)
+def test_panel_of_numbers_has_a_unit(panel: Json) -> None:
+    if panel["type"] in _WITHOUT_UNIT or (panel["type"] == "table" and _is_of_tempo(panel)):
+        assert "unit" not in panel.get("fieldConfig", {}).get("defaults", {})
+    else:
+        assert panel["fieldConfig"]["defaults"]["unit"]
+
+
+@pytest.mark.parametrize("panel", _EACH_PANEL)
+def test_panel_asks_only_datasources_that_are_provisioned(panel: Json) -> None:
+    if panel["type"] == "text":
+        assert "targets" not in panel
+        return
+    asked = [panel["datasource"], *(target["datasource"] for target in panel["targets"])]
+    assert {source["uid"] for source in asked} <= datasources.UIDS
+    assert all(source["type"] == source["uid"] for source in asked)
+
+
+@pytest.mark.parametrize("panel", _EACH_PANEL)
+def test_durations_lead_to_traces(panel: Json) -> None:
+    texts = [target.get("expr", "") for target in panel.get("targets", [])]
+    if panel["type"] == "timeseries" and any(
+        "histogram_quantile" in text and metrics_of(text) <= _LEADING for text in texts
+    ):
+        # One query of a panel is enough: another would draw the same dots again.
+        assert any(target.get("exemplar") for target in panel["targets"])
+
+
+@pytest.mark.parametrize("metric", [LLM_COST, CLIENT_TOKEN_USAGE], ids=lambda metric: metric.name)
+def test_cost_and_tokens_lead_to_traces(metric: Metric) -> None:
+    assert any(
+        target.get("exemplar") and metric.prometheus in target["expr"]
+        for board in _BOARDS.values()
+        for panel in panels(board)
+        for target in panel.get("targets", [])
+    )
+
+
+@pytest.mark.parametrize("board", _ALL)
+def test_first_row_answers_whether_it_is_well(board: Json) -> None:
+    rows = [n for n, panel in enumerate(board["panels"]) if panel["type"] == "row"]
+    assert rows[0] == 0
+    assert board["panels"][0]["title"] == "Is it well?"
+    first = board["panels"][1 : rows[1]]
+    assert {panel["type"] for panel in first} == {"stat"}
+    judged = [p for p in first if len(p["fieldConfig"]["defaults"]["thresholds"]["steps"]) > 1]
+    assert judged
+
+
+@pytest.mark.parametrize("board", _ALL)
+def test_titles_and_ids_are_unique(board: Json) -> None:
+    titles = [panel["title"] for panel in panels(board)]
+    ids = [panel["id"] for panel in board["panels"]]
+    assert len(set(titles)) == len(titles)
+    assert len(set(ids)) == len(ids)
+    assert min(ids) > 0
+
+
+@pytest.mark.parametrize("board", _ALL)
+def test_panels_fit_and_do_not_overlap(board: Json) -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in board["panels"]:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= COLUMNS
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken, panel["title"]
+        taken |= cells
+
+
+@pytest.mark.parametrize("uid", list(_BOARDS))
+def test_frame_is_the_same_for_all(uid: str) -> None:
+    board = _BOARDS[uid]
+    assert board["uid"] == uid
+    assert board["title"] == links.TITLES[uid]
+    assert board["tags"] == [TAG]
+    assert board["editable"] is False
+    assert board["refresh"] == "10s"
+    assert board["timezone"] == "browser"
+    assert board["time"] == {"from": "now-30m", "to": "now"}
+
+
+@pytest.mark.parametrize("uid", list(_BOARDS))
+def test_links_lead_to_each_other_board_and_keep_what_was_chosen(uid: str) -> None:
+    found = _BOARDS[uid]["links"]
+    assert [link["url"] for link in found] == [links.path(o) for o in links.TITLES if o != uid]
+    assert all(link["keepTime"] and link["includeVars"] for link in found)
+    # Grafana shows only those without one above the panels.
+    assert not any("placement" in link for link in found)
+
+
+@pytest.mark.parametrize("board", _ALL)
+def test_board_has_the_variables_that_it_uses_and_no_other(board: Json) -> None:
+    used: set[str] = set()
+    for panel in panels(board):
+        texts = [t.get("expr") or t["query"] for t in panel.get("targets", [])]
+        texts.append(str(panel["options"].get("content", "")))
+        used |= set(re.findall(r"\$\{?([a-z_]\w*)", " ".join(texts)))
+    given = [variable["name"] for variable in board["templating"]["list"]]
+    assert set(given) == used - _BUILT_IN
+    assert given == [v.name for v in VARIABLES if v.name in given]
+    assert "service" in given
+
+
+@pytest.mark.parametrize("board", _ALL)
+def test_choices_take_several_or_all(board: Json) -> None:
+    for variable in board["templating"]["list"]:
+        if variable["type"] == "query":
+            assert variable["multi"]
+            assert variable["includeAll"]
+            assert variable["allValue"] == ".*"
+
+
+@pytest.mark.parametrize("board", _ALL)
+def test_metrics_are_those_that_are_registered(board: Json) -> None:
+    known = {series.prometheus for series in SERIES} | {m.prometheus for m in METRICS}
+    known |= {f"{name}_{part}" for name in known for part in HISTOGRAM_PARTS}
+    for datasource, text in queries(board):
+        if datasource == datasources.PROMETHEUS.uid:
+            assert metrics_of(text) <= known
+            assert metrics_of(text)
+
+
+@pytest.mark.parametrize("board", _ALL)
+def test_log_counts_are_sums_since_loki_refuses_many_series(board: Json) -> None:
+    for datasource, text in queries(board):
+        if datasource == datasources.LOKI.uid and "_over_time" in text:
+            assert text.startswith(("sum", "topk")) or " by (" in text
+
+
+def test_reader_finds_metrics_and_nothing_else() -> None:
+    text = (
+        'sum by (le, http_route) (rate(a_bucket{x=~"b_c", y!=""}[$__rate_interval])) '
+        '/ ignoring (limit) (d_total > 0) or label_replace(e{}, "f", "g", "", "") or vector(0)'
+    )
+    assert metrics_of(text) == {"a_bucket", "d_total", "e"}
+    assert metrics_of("label_values(h_count, service_name)") == {"h_count"}

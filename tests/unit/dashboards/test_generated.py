@@ -1,0 +1,24 @@
+"""What Grafana loads is what the generator makes, byte for byte."""
+
+from pathlib import Path
+
+import pytest
+
+from dashboards.__main__ import FOLDER, made, uids, write
+from dashboards.encoding import encode
+
+
+def test_each_board_has_its_file_and_each_file_its_board() -> None:
+    assert sorted(path.stem for path in FOLDER.glob("*.json")) == uids()
+
+
+@pytest.mark.parametrize("uid", uids())
+def test_file_is_what_the_generator_makes(uid: str) -> None:
+    text = (FOLDER / f"{uid}.json").read_text(encoding="utf-8")
+    assert text == encode(made(uid)), "run `make dashboards`"
+
+
+def test_writing_writes_the_boards_that_were_asked_for(tmp_path: Path) -> None:
+    write(["home"], tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["home.json"]
+    assert (tmp_path / "home.json").read_text(encoding="utf-8") == encode(made("home"))
