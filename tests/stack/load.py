@@ -1,0 +1,182 @@
+"""A short load that has every case in it: people of all kinds, and a service with troubles."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import cycle
+
+from demo.asking import AskError, Conversation, HttpClient, Message
+from stack.facts import ROOT
+from stack.local_http import local_client
+from stack.waiting import poll_until
+from tests.running import PATIENCE_SECONDS
+from tests.stack.filling import Window
+from tests.unit.conformance import endpoint
+
+_BOUNDS = {
+    "DEMO_PACE": "20",
+    "DEMO_SPAWN_RATE": "100",
+    "DEMO_SECONDS": "60",
+    "DEMO_QUESTIONS": "120",
+}
+_SIMULATED = "simulated-1"
+# One that has a price.
+_ELSEWHERE = "gpt-4o-mini"
+_MOST_ANSWERS = 4
+_MOST_BYTES = 4096
+_TROUBLES = {
+    "SIMULATED_ERROR_RATE": "0.4",
+    "SIMULATED_STALL_RATE": "0.4",
+    "SIMULATED_STALL_SECONDS": "1",
+    "SIMULATED_ANSWER_TOKENS": "20",
+    "MAX_ANSWERS": str(_MOST_ANSWERS),
+    "MAX_BODY_BYTES": str(_MOST_BYTES),
+    "OPENAI_MODELS": _ELSEWHERE,
+    "OPENAI_API_KEY": "none",
+    "OPENAI_MAX_RETRIES": "1",
+}
+# A series shows its rise from its second point on, and the slowest of them, those of spans,
+# get a point every 5 s.
+_WAVES = 3
+_BETWEEN_SECONDS = 3.0
+# The slowest of what the load leads to: an edge of the service graph waits for its other half
+# for 10 s, then for the next flush.
+_ARRIVAL_SECONDS = 16.0
+
+
+@dataclass(frozen=True)
+class Load:
+    """A load that has ended: the time in which all that it led to is, and what was answered."""
+
+    window: Window
+    codes: Counter[str]
+
+
+@contextmanager
+def load(facts: Mapping[str, str]) -> Iterator[Load]:
+    """All that it led to has arrived; the service with troubles runs on until the block's end."""
+    started = time.time()
+    with _endpoint() as elsewhere, _troubled_service(facts, elsewhere) as url:
+        people = subprocess.Popen(
+            [sys.executable, "-m", "demo"],
+            cwd=ROOT,
+            env={**os.environ, **_BOUNDS, "CHATSCOPE_URL": facts["APP_URL"]},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        with people:
+            codes: Counter[str] = Counter()
+            for wave in range(_WAVES):
+                time.sleep(_BETWEEN_SECONDS if wave else 0)
+                codes.update(_wave(url))
+            output, _ = people.communicate(timeout=2 * float(_BOUNDS["DEMO_SECONDS"]))
+        assert people.returncode == 0, output
+        missing = {"", "simulated_error", "request_too_large", "too_many_answers"} - set(codes)
+        assert not missing, f"the load was to lead to {missing} too; it led to {codes}"
+        end = time.time() + _ARRIVAL_SECONDS
+        time.sleep(_ARRIVAL_SECONDS)
+        yield Load(Window(started, end), codes)
+
+
+def _wave(url: str) -> Counter[str]:
+    """Questions by each way, more at once than are taken; how often each code was answered."""
+    client = HttpClient(url)
+    question: list[Message] = [{"role": "user", "content": "What can you see of an answer?"}]
+    large: list[Message] = [{"role": "user", "content": "word " * _MOST_BYTES}]
+    asked: list[Callable[[], object]] = [
+        *[partial(client.ask, question, _SIMULATED)] * 4,
+        *[partial(client.stream, question, _SIMULATED)] * 6,
+        *[partial(_talk, url)] * 2,
+        *[partial(client.stream, question, _ELSEWHERE)] * 3,
+        partial(client.ask, large, _SIMULATED),
+    ]
+    with ThreadPoolExecutor(_MOST_ANSWERS) as people:
+        codes = Counter(people.map(_code, asked))
+    with ThreadPoolExecutor(_MOST_ANSWERS + 2) as crowd:
+        codes.update(crowd.map(_code, asked[: _MOST_ANSWERS + 2]))
+    client.close()
+    return codes
+
+
+def _code(ask: Callable[[], object]) -> str:
+    try:
+        ask()
+    except AskError as error:
+        return error.code
+    return ""
+
+
+def _talk(url: str) -> None:
+    with Conversation(url) as conversation:
+        conversation.ask("What can you see of an answer?", _SIMULATED)
+
+
+@contextmanager
+def _troubled_service(facts: Mapping[str, str], elsewhere: str) -> Iterator[str]:
+    with socket.create_server((facts["STACK_HOST"], 0)) as free:
+        port = free.getsockname()[1]
+    environment = {
+        **os.environ,
+        **_TROUBLES,
+        "PORT": str(port),
+        "OPENAI_BASE_URL": elsewhere,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": facts["OTLP_URL"],
+    }
+    url = f"http://{facts['STACK_HOST']}:{port}"
+    with (
+        subprocess.Popen(
+            [sys.executable, "-m", "app"], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
+        ) as process,
+        local_client(url) as client,
+    ):
+        try:
+            poll_until(
+                lambda: client.get("/readyz").is_success,
+                "the service with troubles to be ready",
+                PATIENCE_SECONDS,
+            )
+            yield url
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def _endpoint() -> Iterator[str]:
+    """A model elsewhere, that refuses each second try; of the others each third is empty."""
+    turns = cycle(("refusal", "answer", "refusal", "answer", "refusal", "empty"))
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            turn = next(turns)
+            self.send_response(429 if turn == "refusal" else 200)
+            self.send_header("retry-after", "0")
+            self.send_header("content-type", "text/event-stream")
+            self.end_headers()
+            if turn != "refusal":
+                self.wfile.write(_answer("" if turn == "empty" else "Seen from elsewhere."))
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        server.shutdown()
+
+
+def _answer(text: str) -> bytes:
+    events = [endpoint.text(f"{word} ") for word in text.split()]
+    events += [endpoint.end(), endpoint.usage(8, len(events)), "[DONE]"]
+    return "".join(f"data: {event}\n\n" for event in events).encode()

@@ -1,0 +1,117 @@
+"""Under load each board shows something: each query of each panel and variable finds its data."""
+
+import time
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from stack.waiting import poll_until
+from tests.running import PATIENCE_SECONDS, Stack
+from tests.stack.asking import Asker, QueryError
+from tests.stack.boards import Panel, Query, Variable, read_boards
+from tests.stack.filling import Choice, UnknownVariableError, Window, at_first, fill, step, times
+from tests.stack.load import load
+
+_BOARDS = read_boards()
+_PANELS = [panel for board in _BOARDS.values() for panel in board.panels if panel.queries]
+_VARIABLES = [v for board in _BOARDS.values() for v in board.variables if v.kind == "query"]
+_ANNOTATIONS = [(board.uid, query) for board in _BOARDS.values() for query in board.annotations]
+
+Choices = dict[str, Choice]
+
+
+@pytest.fixture(scope="module")
+def window(stack: Stack) -> Iterator[Window]:
+    """The time of a load, and of what it led to."""
+    with load(stack.facts) as found:
+        yield found.window
+
+
+@pytest.fixture(scope="module")
+def asker(stack: Stack) -> Iterator[Asker]:
+    asker = Asker(stack.facts)
+    yield asker
+    asker.close()
+
+
+@pytest.fixture(scope="module")
+def choices(asker: Asker, window: Window) -> Mapping[str, dict[str, Choices]]:
+    """Of each board, what a person may choose: all by one word, and each value by its name."""
+    return {
+        uid: {
+            "all": {v.name: _all(v, asker, window) for v in board.variables},
+            "each by its name": {v.name: _each(v, asker, window) for v in board.variables},
+        }
+        for uid, board in _BOARDS.items()
+    }
+
+
+def _all(variable: Variable, asker: Asker, window: Window) -> Choice:
+    choice = at_first(variable)
+    return choice if choice.raw or variable.kind != "query" else _each(variable, asker, window)
+
+
+def _each(variable: Variable, asker: Asker, window: Window) -> Choice:
+    if variable.kind != "query":
+        return at_first(variable)
+    found = tuple(asker.values(variable, _variable_text(variable, window), window))
+    many = variable.multi or variable.include_all
+    return Choice(found if many else found[:1], pattern=many)
+
+
+def _variable_text(variable: Variable, window: Window) -> str:
+    query = variable.query
+    text = query.get("query") or "" if isinstance(query, dict) else str(query)
+    chosen = {v.name: at_first(v) for v in _BOARDS[variable.board].variables}
+    return fill(text, variable.datasource, {**times(window), **chosen})
+
+
+def _empty(panel: Panel, query: Query, chosen: Choices, asker: Asker, window: Window) -> str:
+    """Why the query shows nothing."""
+    interval = str(query.raw.get("interval") or panel.interval)
+    text = query.text
+    try:
+        text = fill(text, query.datasource, {**times(window, interval), **chosen})
+        empty = asker.empty(query, text, window, step(interval))
+    except (QueryError, UnknownVariableError) as error:
+        return f"{error}: {text}"
+    return f"nothing ({empty}): {text}" if empty and not panel.may_be_empty else ""
+
+
+@pytest.mark.parametrize("panel", _PANELS, ids=lambda panel: f"{panel.board}: {panel.title}")
+def test_panel_shows_the_load(
+    asker: Asker,
+    window: Window,
+    choices: Mapping[str, dict[str, Choices]],
+    panel: Panel,
+) -> None:
+    def nothing_missing() -> bool:
+        missing = [
+            f"board {panel.board!r}, panel {panel.title!r}, query {query.ref} of"
+            f" {query.datasource} with {which}: {why}"
+            for which, chosen in choices[panel.board].items()
+            for query in panel.queries
+            if query.datasource != "__expr__"
+            if (why := _empty(panel, query, chosen, asker, window))
+        ]
+        assert not missing, "\n".join(missing)
+        return True
+
+    # Nobody waits twice for what did not come.
+    patience = max(0.0, window.end + PATIENCE_SECONDS - time.time())
+    poll_until(nothing_missing, "data", patience, 1.0)
+
+
+@pytest.mark.parametrize("variable", _VARIABLES, ids=lambda v: f"{v.board}: ${v.name}")
+def test_variable_offers_values(asker: Asker, window: Window, variable: Variable) -> None:
+    text = _variable_text(variable, window)
+    values = asker.values(variable, text, window)
+    assert values, f"board {variable.board!r}, variable ${variable.name}: nothing: {text}"
+
+
+def test_annotations_can_be_asked(
+    asker: Asker, window: Window, choices: Mapping[str, dict[str, Choices]]
+) -> None:
+    for board, query in _ANNOTATIONS:
+        chosen = {**times(window), **choices[board]["all"]}
+        asker.empty(query, fill(query.text, query.datasource, chosen), window, step())
