@@ -1,0 +1,357 @@
+"""Pipeline: does all that is told arrive, and are those well who carry and keep it?"""
+
+from typing import Final, NamedTuple
+
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from app.telemetry.names import (
+    ERROR_TYPE,
+    LOG_METRICS,
+    POINTS_EXPORTED,
+    PROCESS_UPTIME,
+    SPAN_METRICS,
+    SignalMetrics,
+)
+from dashboards import links, others
+from dashboards.board import Row, assemble
+from dashboards.boards import _parts
+from dashboards.boards._parts import OWN, PARTS, QUIET, or_nothing
+from dashboards.legends import label
+from dashboards.others import EXPORTER, JOB, REASON, RECEIVER, Hop, Series
+from dashboards.panels import Panel, is_well, lines, prom
+from dashboards.queries import (
+    aggregate,
+    differs,
+    equals,
+    increase,
+    matches,
+    or_zero,
+    rate,
+    series,
+)
+
+_GIVEN_UP: Final = differs(ERROR_TYPE)
+_ARRIVED: Final = equals(ERROR_TYPE, "")
+
+
+class _Signal(NamedTuple):
+    """One kind of telemetry, from the service to its store."""
+
+    name: str
+    own: SignalMetrics
+    through: Hop
+    store: str
+    received: Series
+    discarded: tuple[Series, ...]
+
+
+_SPANS: Final = _Signal(
+    "spans",
+    SPAN_METRICS,
+    others.SPANS_THROUGH,
+    "Tempo",
+    others.TEMPO_RECEIVED,
+    (others.TEMPO_DISCARDED, others.TEMPO_GENERATOR_DISCARDED),
+)
+_LOGS: Final = _Signal(
+    "log lines",
+    LOG_METRICS,
+    others.LOGS_THROUGH,
+    "Loki",
+    others.LOKI_RECEIVED,
+    (others.LOKI_DISCARDED,),
+)
+_HOPS: Final = (others.SPANS_THROUGH, others.LOGS_THROUGH, others.POINTS_THROUGH)
+_REFUSED_SAMPLES: Final = (
+    others.PROMETHEUS_OUT_OF_ORDER,
+    others.PROMETHEUS_OUT_OF_BOUNDS,
+    others.PROMETHEUS_TOO_OLD,
+    others.PROMETHEUS_INVALID,
+)
+
+
+def board() -> Dashboard:
+    return assemble(
+        links.PIPELINE,
+        "Whether all that the service tells arrives in the stores, and whether those who carry "
+        "and keep it are well.",
+        [
+            _is_it_well(),
+            _way(_SPANS),
+            _way(_LOGS),
+            _points(),
+            _parts.collector(),
+            _parts.stores(),
+            _parts.prometheus(),
+            _parts.loki(),
+            _parts.tempo(),
+        ],
+    )
+
+
+# -- all of it ---------------------------------------------------------------------------
+
+
+def _sum_of_all(expressions: list[str]) -> str:
+    return " + ".join(or_zero(expression) for expression in expressions)
+
+
+def _lost_in_service() -> list[str]:
+    lost: list[str] = []
+    for own in (SPAN_METRICS, LOG_METRICS):
+        lost += [increase(own.dropped), increase(own.exported, _GIVEN_UP)]
+    return lost
+
+
+def _lost_in_collector() -> list[str]:
+    return [increase(one) for hop in _HOPS for one in (hop.failed, hop.send_failed)]
+
+
+def _lost_in_stores() -> list[str]:
+    return [increase(one) for one in (*_SPANS.discarded, *_LOGS.discarded, *_REFUSED_SAMPLES)]
+
+
+def _fullest_queue() -> str:
+    queues = [
+        f"max({series(of.queue_size)} / {series(of.queue_capacity)})"
+        for of in (SPAN_METRICS, LOG_METRICS)
+    ]
+    queues.append(
+        f"max({series(others.EXPORT_QUEUE_SIZE)} / {series(others.EXPORT_QUEUE_CAPACITY)})"
+    )
+    # Under names of their own, lest `or` takes them for the same.
+    named = [f'label_replace({queue}, "queue", "{n}", "", "")' for n, queue in enumerate(queues, 1)]
+    return aggregate("max", " or ".join(named))
+
+
+def _is_it_well() -> Row:
+    up = series(others.UP, matches(JOB, PARTS))
+    return Row(
+        "Is it well?",
+        [
+            is_well(
+                "How many of the five parts are up?",
+                "Collector, Prometheus, Loki, Tempo and Alertmanager, as Prometheus reaches them.",
+                "short",
+                prom(aggregate("sum", up)),
+                warn=5,
+                bad=4,
+            ),
+            is_well(
+                "How old is the newest metric?",
+                "Time since the service's last metric was stored: it sends one each second.",
+                "s",
+                prom(f"time() - max(timestamp({series(PROCESS_UPTIME)}))"),
+                warn=15,
+                bad=60,
+                no_value="nothing for 5 minutes",
+            ),
+            is_well(
+                "How full is the fullest queue?",
+                "Of the service's and of the Collector's. A full one drops or refuses.",
+                "percentunit",
+                prom(_fullest_queue()),
+                warn=0.2,
+                bad=0.8,
+            ),
+            is_well(
+                "How much was refused for a moment?",
+                "Items that the Collector refused in the time shown: their senders try again.",
+                "short",
+                prom(_sum_of_all([increase(hop.refused) for hop in _HOPS])),
+                warn=1,
+                bad=1000,
+                over_range=True,
+            ).decimals(0),
+            is_well(
+                "How much did the service lose?",
+                "Spans and log lines that it dropped, or gave up sending, in the time shown.",
+                "short",
+                prom(_sum_of_all(_lost_in_service())),
+                warn=1,
+                bad=100,
+                over_range=True,
+            ).decimals(0),
+            is_well(
+                "How much did the Collector lose?",
+                f"Items that it could not handle, or gave up sending, in the time shown. {QUIET}",
+                "short",
+                prom(_sum_of_all(_lost_in_collector())),
+                warn=1,
+                bad=100,
+                over_range=True,
+            ).decimals(0),
+            is_well(
+                "How much did the stores throw away?",
+                "Spans, lines and samples that Tempo, Loki or Prometheus took and did not keep, "
+                f"in the time shown. {QUIET}",
+                "short",
+                prom(_sum_of_all(_lost_in_stores())),
+                warn=1,
+                bad=100,
+                over_range=True,
+            ).decimals(0),
+            is_well(
+                "How many samples does Prometheus take?",
+                "A second: from the service, the host, the spans, and the parts that it scrapes.",
+                "short",
+                prom(rate(others.PROMETHEUS_APPENDED, OWN)),
+            ),
+        ],
+        height=4,
+        widths=(6,) * 8,
+    )
+
+
+# -- each signal's way ----------------------------------------------------------------------
+
+
+def _way(signal: _Signal) -> Row:
+    name, own, hop = signal.name, signal.own, signal.through
+    return Row(
+        f"Do all {name} arrive?",
+        [
+            lines(
+                f"Do as many {name} arrive as are made?",
+                "A second, at each step: made by the service, sent by it, accepted and sent by the "
+                f"Collector, received by {signal.store}. The steps tell of themselves at "
+                "different times, so short waves differ; a lasting gap is a loss. The first two "
+                "are of the chosen services, the others of all who send.",
+                "short",
+                [
+                    prom(rate(own.created), "made"),
+                    prom(rate(own.exported, _ARRIVED), "sent by the service"),
+                    prom(rate(hop.accepted), "accepted by the Collector"),
+                    prom(rate(hop.sent), "sent by the Collector"),
+                    prom(rate(signal.received), f"received by {signal.store}"),
+                ],
+            ).fill_opacity(0),
+            lines(
+                f"How many {name} wait in the service?",
+                "In its queue, at the most loaded process; when it is full the oldest are dropped.",
+                "short",
+                [
+                    prom(aggregate("max", series(own.queue_size)), "waiting"),
+                    prom(aggregate("max", series(own.queue_capacity)), "room"),
+                ],
+            ),
+            _lost(signal),
+            lines(
+                f"Which {name} did the Collector refuse?",
+                "A second: refused, which their sender sends again, or failed.",
+                "short",
+                [prom(rate(hop.refused), "refused"), prom(rate(hop.failed), "failed")],
+            ),
+            _not_sent(name, hop),
+            _discarded(signal),
+        ],
+        widths=(12, 6, 6, 8, 8, 8),
+    )
+
+
+def _lost(signal: _Signal) -> Panel:
+    by = (ERROR_TYPE,)
+    return lines(
+        f"Which {signal.name} did the service lose?",
+        "A second: dropped from a full queue, or given up after all tries, by the reason.",
+        "short",
+        [
+            prom(rate(signal.own.dropped, by=by), f"dropped: {label(ERROR_TYPE)}"),
+            prom(rate(signal.own.exported, _GIVEN_UP, by=by), f"given up: {label(ERROR_TYPE)}"),
+        ],
+    )
+
+
+def _not_sent(name: str, hop: Hop) -> Panel:
+    by = (EXPORTER,)
+    return lines(
+        f"Which {name} could the Collector not send?",
+        "A second, by exporter: given up after ten minutes of tries, or refused by a full "
+        f"queue, which its sender learns. {QUIET}",
+        "short",
+        [
+            prom(or_nothing(rate(hop.send_failed, by=by)), f"given up: {label(EXPORTER)}"),
+            prom(or_nothing(rate(hop.enqueue_failed, by=by)), f"queue full: {label(EXPORTER)}"),
+        ],
+    )
+
+
+def _discarded(signal: _Signal) -> Panel:
+    return lines(
+        f"Which {signal.name} did {signal.store} throw away?",
+        "A second, by the reason. The Collector counts them as sent: only the store knows. "
+        f"{QUIET}",
+        "short",
+        [prom(or_nothing(rate(one, by=(REASON,))), label(REASON)) for one in signal.discarded],
+    )
+
+
+def _points() -> Row:
+    hop = others.POINTS_THROUGH
+    return Row(
+        "Do all metrics arrive?",
+        [
+            lines(
+                "Do as many metric points arrive as are sent?",
+                "A second: sent by the service, accepted by the Collector, the host's among them, "
+                "and sent on by it; one histogram's point becomes many samples in Prometheus.",
+                "short",
+                [
+                    prom(rate(POINTS_EXPORTED, _ARRIVED), "sent by the service"),
+                    prom(rate(hop.accepted, by=(RECEIVER,)), f"accepted from {label(RECEIVER)}"),
+                    prom(
+                        rate(hop.sent, equals(EXPORTER, others.TO_PROMETHEUS)),
+                        "sent by the Collector",
+                    ),
+                ],
+            ).fill_opacity(0),
+            lines(
+                "How many samples does Prometheus keep of them?",
+                "Samples a second, with those that it scrapes.",
+                "short",
+                [
+                    prom(
+                        rate(others.PROMETHEUS_APPENDED, OWN, by=(others.KIND_LABEL,)),
+                        label(others.KIND_LABEL),
+                    )
+                ],
+            ),
+            lines(
+                "Which metric points did the service fail to send?",
+                "A second, by the reason. Nothing is lost: the next export brings the sum. "
+                f"{QUIET}",
+                "short",
+                [
+                    prom(
+                        or_nothing(rate(POINTS_EXPORTED, _GIVEN_UP, by=(ERROR_TYPE,))),
+                        label(ERROR_TYPE),
+                    )
+                ],
+            ),
+            lines(
+                "Which metric points did the Collector refuse?",
+                "A second, by receiver. Refused ones are sent again by their sender.",
+                "short",
+                [
+                    prom(rate(hop.refused, by=(RECEIVER,)), f"refused: {label(RECEIVER)}"),
+                    prom(rate(hop.failed, by=(RECEIVER,)), f"failed: {label(RECEIVER)}"),
+                ],
+            ),
+            _not_sent("metric points", hop),
+            lines(
+                "Which samples did Prometheus throw away?",
+                "A second: older than what it has, too old, or with names that it does not take. "
+                "An exemplar that comes again is refused, and that is as it should be.",
+                "short",
+                [
+                    prom(rate(one, OWN), what)
+                    for one, what in zip(
+                        (*_REFUSED_SAMPLES, others.PROMETHEUS_REFUSED_EXEMPLARS),
+                        ("out of order", "out of bounds", "too old", "invalid", "exemplars"),
+                        strict=True,
+                    )
+                ],
+            ),
+        ],
+        widths=(12, 6, 6, 8, 8, 8),
+    )

@@ -1,0 +1,7 @@
+"""What names a line: the values of its labels, which Grafana fills in."""
+
+from app.telemetry.names import prometheus_label
+
+
+def label(attribute: str) -> str:
+    return f"{{{{{prometheus_label(attribute)}}}}}"

@@ -1,0 +1,79 @@
+"""Panels that Tempo fills: single spans with what they carry, and counts made from spans."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from grafana_foundation_sdk.builders import common, table, tempo, timeseries
+from grafana_foundation_sdk.models.dashboard import DataTransformerConfig, DynamicConfigValue
+from grafana_foundation_sdk.models.tempo import MetricsQueryType, SearchTableType
+
+from dashboards.datasources import TEMPO
+from dashboards.panels import lines, prom
+
+# What Grafana calls the columns that each table of spans has.
+SPAN: Final = "Span ID"
+START: Final = "Start time"
+DURATION: Final = "Duration"
+_HIDDEN: Final = ("traceIdHidden", "Trace Service", "Trace Name", "Name", "service.name")
+
+
+def span_table(
+    title: str,
+    description: str,
+    query: str,
+    attributes: Mapping[str, str],
+    *,
+    units: Mapping[str, str] | None = None,
+    sort_by: str = START,
+    limit: int = 200,
+) -> table.Panel:
+    """Spans with some of their attributes, by heading; a click opens the trace.
+
+    Tempo answers with the newest `limit` that match, whatever they are sorted by here.
+    """
+    order = {name: n for n, name in enumerate([START, *attributes, DURATION, SPAN])}
+    panel = (
+        table.Panel()
+        .title(title)
+        .description(description)
+        .datasource(TEMPO)
+        .with_target(
+            tempo.Dataquery()
+            .datasource(TEMPO)
+            .query_type("traceql")
+            .query(f"{query} | select({', '.join(f'span.{name}' for name in attributes)})")
+            .table_type(SearchTableType.SPANS)
+            .limit(limit)
+            .spss(1)
+            .ref_id("A")
+        )
+        .with_transformation(
+            DataTransformerConfig(
+                id_val="organize",
+                options={
+                    "excludeByName": dict.fromkeys(_HIDDEN, True),
+                    "indexByName": order,
+                    "renameByName": {**attributes, SPAN: "Opens its trace"},
+                },
+            )
+        )
+        .sort_by([common.TableSortByFieldState().display_name(sort_by).desc(True)])
+    )
+    for heading, unit in (units or {}).items():
+        panel = panel.override_by_name(heading, [DynamicConfigValue("unit", unit)])
+    return panel
+
+
+def span_lines(title: str, description: str, unit: str, query: str) -> timeseries.Panel:
+    """What Tempo counts of spans over time; each dot opens the trace of one of them."""
+    panel = lines(title, description, unit, [prom("")]).datasource(TEMPO)
+    target = (
+        tempo.Dataquery()
+        .datasource(TEMPO)
+        .query_type("traceql")
+        .metrics_query_type(MetricsQueryType.RANGE)
+        .query(query)
+        .exemplars(100)
+        .ref_id("A")
+    )
+    return panel.targets([target])
