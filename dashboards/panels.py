@@ -177,7 +177,7 @@ def counted(
     columns: Mapping[str, str],
     *,
     value: str,
-    narrow: int = 140,
+    narrow: int = 165,
 ) -> table.Panel:
     """A table of how much there was of each, the most first.
 

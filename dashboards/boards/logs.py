@@ -54,7 +54,7 @@ def board() -> Dashboard:
         [
             Row("Is it well?", _well(), height=3, widths=(8, 8, 8, 12, 12)),
             Row("How much, and from where?", _volume()),
-            Row("What happens again and again?", _patterns(), height=9, widths=(14, 10)),
+            Row("What happens again and again?", _patterns(), height=9, widths=(15, 9)),
             Row("What does it say?", _search(), height=20),
         ],
     )
