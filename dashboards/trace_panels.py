@@ -31,7 +31,7 @@ def span_table(
 
     Tempo answers with the newest `limit` that match, whatever they are sorted by here.
     """
-    order = {name: n for n, name in enumerate([START, *attributes, DURATION, SPAN])}
+    order = {name: n for n, name in enumerate([START, DURATION, *attributes, SPAN])}
     panel = (
         table.Panel()
         .title(title)
@@ -66,7 +66,7 @@ def span_table(
 
 def span_lines(title: str, description: str, unit: str, query: str) -> timeseries.Panel:
     """What Tempo counts of spans over time; each dot opens the trace of one of them."""
-    panel = lines(title, description, unit, [prom("")]).datasource(TEMPO)
+    panel = lines(title, description, unit, [prom("")], bars=True).datasource(TEMPO)
     target = (
         tempo.Dataquery()
         .datasource(TEMPO)

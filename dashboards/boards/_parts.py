@@ -58,8 +58,9 @@ def collector() -> Row:
                 [prom(rate(others.SCRAPE_ERRORS, by=(others.SCRAPER,)), label(others.SCRAPER))],
             ),
             lines(
-                "Does the Collector find both ends of calls?",
-                "Edges of the service graph a second: all, and those whose other end never came.",
+                "How many calls does the service graph see?",
+                "A second: all, and those whose other end sends no spans: a browser's, a model's "
+                "provider's.",
                 "short",
                 [
                     prom(rate(others.GRAPH_EDGES), "all"),
@@ -182,7 +183,7 @@ def prometheus() -> Row:
                 [prom(total(others.PROMETHEUS_SERIES, OWN), "series")],
             ),
             lines(
-                "How many exemplars does Prometheus keep?",
+                "How many exemplars are kept?",
                 "The newest ones, as many as there is room for: older dots vanish from boards.",
                 "short",
                 [

@@ -324,10 +324,10 @@ def _interruptions() -> Row:
             ),
             span_lines(
                 "How often are providers asked again?",
-                "Answers a second whose call was tried again, by model. Each dot opens the trace "
-                "of one.",
-                "reqps",
-                f"{spans(again, of_model())} | rate() by (span.{GEN_AI_REQUEST_MODEL})",
+                "Answers whose call was tried again, by model: so many at each moment. Each dot "
+                "opens the trace of one.",
+                "short",
+                f"{spans(again, of_model())} | count_over_time() by (span.{GEN_AI_REQUEST_MODEL})",
             ),
             lines(
                 "How many answers are given up, and by whom?",
@@ -386,23 +386,23 @@ def _answers() -> Row:
         [
             span_table(
                 "Which answers cost most?",
-                "The newest 1,000 answers in the time shown, the dearest first. A click opens the "
+                "The newest 500 answers in the time shown, the dearest first. A click opens the "
                 "trace.",
                 spans(f"span.{ANSWER_COST} > 0.0", of_model()),
                 columns,
                 units=units,
                 sort_by="Cost",
-                limit=1000,
+                limit=500,
             ),
             span_table(
                 "Which answers were slowest?",
-                "The newest 1,000 answers that took longer than the time chosen above, the slowest "
+                "The newest 500 answers that took longer than the time chosen above, the slowest "
                 "first. A click opens the trace.",
                 spans(ended, "duration > $slower_than", of_model()),
                 columns,
                 units=units,
                 sort_by=DURATION,
-                limit=1000,
+                limit=500,
             ),
             span_table(
                 "Which answers failed last?",
@@ -412,6 +412,6 @@ def _answers() -> Row:
                 units=units,
             ),
         ],
-        widths=(12, 12, 24),
-        height=11,
+        widths=(24, 24, 24),
+        height=9,
     )

@@ -270,8 +270,8 @@ def _not_sent(name: str, hop: Hop) -> Panel:
         f"queue, which its sender learns. {QUIET}",
         "short",
         [
-            prom(or_nothing(rate(hop.send_failed, by=by)), f"given up: {label(EXPORTER)}"),
-            prom(or_nothing(rate(hop.enqueue_failed, by=by)), f"queue full: {label(EXPORTER)}"),
+            prom(or_nothing(rate(hop.send_failed, by=by)), f"given up {label(EXPORTER)}"),
+            prom(or_nothing(rate(hop.enqueue_failed, by=by)), f"queue full {label(EXPORTER)}"),
         ],
     )
 
@@ -282,7 +282,10 @@ def _discarded(signal: _Signal) -> Panel:
         "A second, by the reason. The Collector counts them as sent: only the store knows. "
         f"{QUIET}",
         "short",
-        [prom(or_nothing(rate(one, by=(REASON,))), label(REASON)) for one in signal.discarded],
+        [
+            prom(or_nothing(rate(one, by=(REASON,))), f"thrown away {label(REASON)}")
+            for one in signal.discarded
+        ],
     )
 
 
@@ -306,7 +309,7 @@ def _points() -> Row:
                 ],
             ).fill_opacity(0),
             lines(
-                "How many samples does Prometheus keep of them?",
+                "How many samples are kept of them?",
                 "Samples a second, with those that it scrapes.",
                 "short",
                 [
@@ -317,14 +320,15 @@ def _points() -> Row:
                 ],
             ),
             lines(
-                "Which metric points did the service fail to send?",
-                "A second, by the reason. Nothing is lost: the next export brings the sum. "
+                "Which metric points came late?",
+                "A second that the service failed to send, by the reason: none is lost, the next "
+                "export brings the sum. "
                 f"{QUIET}",
                 "short",
                 [
                     prom(
                         or_nothing(rate(POINTS_EXPORTED, _GIVEN_UP, by=(ERROR_TYPE,))),
-                        label(ERROR_TYPE),
+                        f"failed {label(ERROR_TYPE)}",
                     )
                 ],
             ),

@@ -92,8 +92,9 @@ def _is_it_well() -> Row:
                 bad=0.5,
             ),
             is_well(
-                "How much of a CPU does the busiest process take?",
-                "An event loop uses one CPU at most: near 100 % answers wait for each other.",
+                "How busy is the busiest process?",
+                "Of one CPU, and an event loop uses no more: near 100 % answers wait for each "
+                "other.",
                 "percentunit",
                 prom(
                     aggregate(
@@ -314,9 +315,10 @@ def _host() -> list[Row]:
                     stacked=True,
                 ),
                 lines(
-                    "How often is memory fetched from disk?",
-                    "Page faults a second: a major one waits for the disk.",
-                    "ops",
+                    "How much memory is fetched?",
+                    "Page faults, in bytes of pages a second, as the receiver counts them: minor "
+                    "ones are found in memory, major ones wait for the disk.",
+                    "Bps",
                     [
                         prom(
                             rate(others.HOST_PAGE_FAULTS, by=(others.PAGE_KIND,)),
