@@ -113,13 +113,15 @@ def test_every_panel_shows_something(
     page: Page, url: str, window: Window, seen: Seen, board: Board
 ) -> None:
     between = {"from": int(window.start * 1000), "to": int(window.end * 1000)}
-    page.goto(f"{url}/d/{board.uid}?kiosk&refresh=&{urlencode(between)}")
+    # What it shows is waited for below.
+    address = f"{url}/d/{board.uid}?kiosk&refresh=&{urlencode(between)}"
+    page.goto(address, wait_until="commit", timeout=_PATIENCE_SECONDS * 1000)
     expected = {panel.title: panel for panel in board.panels if panel.kind != "row"}
 
     def all_well() -> bool:
         if any(_NETWORK_CHANGED in problem for problem in seen.problems):
             seen.problems.clear()
-            page.reload()
+            page.reload(wait_until="commit", timeout=_PATIENCE_SECONDS * 1000)
         drawn = {panel["title"]: panel for panel in page.evaluate(_LOOK)}
         wrong = {
             title: why for title, p in expected.items() if (why := _wrong(p, drawn.get(title)))

@@ -48,12 +48,16 @@ class Link:
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel; `interval` is the least $__interval that it wants."""
+    """One panel; `interval` is the least $__interval that it wants.
+
+    Its `datasource`, where it names one, is asked whatever its queries name.
+    """
 
     board: str
     title: str
     kind: str
     description: str
+    datasource: str
     interval: str
     queries: tuple[Query, ...]
     links: tuple[Link, ...]
@@ -178,6 +182,7 @@ def _panel(board: str, raw: dict[str, Any]) -> Panel:
         title=title,
         kind=raw["type"],
         description=raw.get("description") or "",
+        datasource=_one_datasource(raw),
         interval=raw.get("interval") or "",
         queries=tuple(_query(target, raw) for target in raw.get("targets") or ()),
         links=tuple(_panel_links(title or f"panel {raw.get('id')}", raw)),
@@ -185,8 +190,13 @@ def _panel(board: str, raw: dict[str, Any]) -> Panel:
 
 
 def _query(target: dict[str, Any], panel: dict[str, Any]) -> Query:
-    uid = _uid(target) or _uid(panel)
+    uid = _uid(target) if _uid(target) == "__expr__" else _one_datasource(panel) or _uid(target)
     return Query(target.get("refId") or "", uid, target)
+
+
+def _one_datasource(panel: dict[str, Any]) -> str:
+    uid = _uid(panel)
+    return "" if uid == "-- Mixed --" else uid
 
 
 def _uid(raw: dict[str, Any]) -> str:
