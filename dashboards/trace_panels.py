@@ -31,6 +31,9 @@ def span_table(
 
     Tempo answers with the newest `limit` that match, whatever they are sorted by here.
     """
+    # Without the hint it is any of them, those that are found first.
+    chosen = ", ".join(f"span.{name}" for name in attributes)
+    newest = f"{query} | select({chosen}) with (most_recent=true)"
     order = {name: n for n, name in enumerate([START, DURATION, *attributes, SPAN])}
     panel = (
         table.Panel()
@@ -41,7 +44,7 @@ def span_table(
             tempo.Dataquery()
             .datasource(TEMPO)
             .query_type("traceql")
-            .query(f"{query} | select({', '.join(f'span.{name}' for name in attributes)})")
+            .query(newest)
             .table_type(SearchTableType.SPANS)
             .limit(limit)
             .spss(1)
