@@ -257,6 +257,14 @@ def traces(
     that asks for slow ones already.
     """
     panel = _framed(table.Panel(), title, description, TEMPO)
+    # Else the duration, which comes last, has no room.
+    for column, width in {
+        "Trace ID": 120,
+        "Start time": 160,
+        "Service": 90,
+        "Duration": 90,
+    }.items():
+        panel = panel.override_by_name(column, [DynamicConfigValue("custom.width", width)])
     return panel.with_target(
         tempo.Dataquery()
         .datasource(TEMPO)
