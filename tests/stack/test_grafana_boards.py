@@ -29,7 +29,7 @@ _ITS_OWN = {
 @pytest.fixture(scope="module")
 def visitor(stack: Stack) -> Iterator[httpx2.Client]:
     """Somebody who does not log in."""
-    with local_client(grafana_url(stack), timeout=PATIENCE_SECONDS) as client:
+    with local_client(grafana_url(stack), timeout=2 * PATIENCE_SECONDS) as client:
         yield client
 
 
