@@ -8,10 +8,7 @@ from pathlib import Path
 from stack.facts import is_loopback
 
 VERSION = "12.3.0"
-MISSING = (
-    f"set GRAFANA_HOME to an unpacked Grafana {VERSION}"
-    f" (grafana.com/grafana/download/{VERSION}), or use Docker: RUN=docker make up"
-)
+MISSING = f"set GRAFANA_HOME to an unpacked Grafana {VERSION} (docs/running.md), or use Docker"
 
 
 def problems(facts: Mapping[str, str]) -> list[str]:

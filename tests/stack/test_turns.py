@@ -66,9 +66,14 @@ def observed(request: pytest.FixtureRequest, stack: Stack) -> Observed:
 def spans(stack: Stack, observed: Observed) -> list[Span]:
     def whole_trace() -> list[Span]:
         found = stack.backends.tempo_trace(observed.turn.trace_id) or []
-        return found if any(not span.parent for span in found) else []
+        # The Collector sends several batches at a time: the root may be there before the call.
+        there = any(not span.parent for span in found) and any(
+            span.name == f"chat {MODEL}" for span in found
+        )
+        return found if there else []
 
-    return poll_until(whole_trace, "the turn's trace with its root in Tempo", PATIENCE_SECONDS)
+    what = "the turn's trace with its root and the model call in Tempo"
+    return poll_until(whole_trace, what, PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="module")
