@@ -31,6 +31,12 @@ STATUS_ERROR: Final = "STATUS_CODE_ERROR"
 _SPAN: Final = (SPAN_NAME, SPAN_KIND, STATUS_CODE, GEN_AI_REQUEST_MODEL, ERROR_TYPE, HTTP_ROUTE)
 SPAN_CALLS: Final = Series("traces_span_metrics_calls_total", _SPAN, of_service=True)
 SPAN_SECONDS: Final = Series("traces_span_metrics_duration_seconds", _SPAN, of_service=True)
+# The span of a request or a message names no model: a choice of models must not hide it.
+SERVER_SPAN_SECONDS: Final = Series(
+    SPAN_SECONDS.prometheus,
+    (SPAN_NAME, SPAN_KIND, STATUS_CODE, ERROR_TYPE, HTTP_ROUTE),
+    of_service=True,
+)
 
 # -- the parts of the stack --------------------------------------------------------
 

@@ -12,7 +12,7 @@ from app.telemetry.names import (
     HTTP_ROUTE,
     LLM_RESPONSE_TIME,
     PROCESS_UPTIME,
-    Metric,
+    WEBSOCKET_MESSAGES,
     prometheus_label,
 )
 from dashboards.datasources import PROMETHEUS
@@ -29,8 +29,8 @@ class Choice:
     name: str
     label: str
     attribute: str
-    metric: Metric
-    part: str = ""
+    # The series whose values are offered, by their names.
+    series: tuple[str, ...]
 
     @property
     def matcher(self) -> str:
@@ -38,8 +38,9 @@ class Choice:
         return f'{prometheus_label(self.attribute)}=~"${self.name}"'
 
     def build(self) -> dashboard.QueryVariable:
-        query = f"label_values({self.metric.prometheus}{self.part}, "
-        query += f"{prometheus_label(self.attribute)})"
+        names = "|".join(self.series)
+        source = f'{{__name__=~"{names}"}}' if len(self.series) > 1 else names
+        query = f"label_values({source}, {prometheus_label(self.attribute)})"
         return (
             dashboard.QueryVariable(self.name)
             .label(self.label)
@@ -95,9 +96,17 @@ class OneOf:
 
 Variable = Choice | Text | OneOf
 
-SERVICE: Final = Choice("service", "Service", SERVICE_NAME, PROCESS_UPTIME)
-MODEL: Final = Choice("model", "Model", GEN_AI_REQUEST_MODEL, LLM_RESPONSE_TIME, "_count")
-ROUTE: Final = Choice("route", "Route", HTTP_ROUTE, HTTP_REQUEST_DURATION, "_count")
+SERVICE: Final = Choice("service", "Service", SERVICE_NAME, (PROCESS_UPTIME.prometheus,))
+MODEL: Final = Choice(
+    "model", "Model", GEN_AI_REQUEST_MODEL, (f"{LLM_RESPONSE_TIME.prometheus}_count",)
+)
+# Requests and sockets: a route has the one or the other.
+ROUTE: Final = Choice(
+    "route",
+    "Route",
+    HTTP_ROUTE,
+    (f"{HTTP_REQUEST_DURATION.prometheus}_count", WEBSOCKET_MESSAGES.prometheus),
+)
 
 SLOWER_THAN: Final = OneOf(
     "slower_than", "Slower than", "Traces that took longer.", ("1s", "100ms", "2s", "5s", "10s")

@@ -75,7 +75,8 @@ def _well() -> list[Panel]:
         ),
         is_well(
             "How many parts of the stack are down?",
-            "Collector, Prometheus, Loki, Tempo and Alertmanager, as Prometheus reaches them.",
+            "Collector, Prometheus, Loki, Tempo and Alertmanager, as Prometheus reaches them. "
+            "Empty in health.",
             "short",
             prom(or_zero(down)),
             warn=1,

@@ -25,7 +25,7 @@ from app.telemetry.names import (
 )
 from dashboards import answers, links
 from dashboards.board import Row, assemble
-from dashboards.others import KIND_SERVER, SPAN_KIND, SPAN_NAME, SPAN_SECONDS
+from dashboards.others import KIND_SERVER, SERVER_SPAN_SECONDS, SPAN_KIND, SPAN_NAME
 from dashboards.panels import Panel, is_well, lines, prom, traces
 from dashboards.queries import (
     equals,
@@ -131,7 +131,7 @@ def _red() -> list[Panel]:
                 prom(
                     quantile(
                         0.95,
-                        SPAN_SECONDS,
+                        SERVER_SPAN_SECONDS,
                         equals(SPAN_KIND, KIND_SERVER),
                         matches(SPAN_NAME, "message .*"),
                         by=[SPAN_NAME],
@@ -212,7 +212,6 @@ def _saturation() -> list[Panel]:
                 prom(quantile(0.99, EVENT_LOOP_LAG), "p99"),
                 prom(quantile(0.5, EVENT_LOOP_LAG), "p50"),
             ],
-            exemplars=True,
         ),
     ]
 

@@ -34,7 +34,9 @@ def queries(board: Json) -> Iterator[tuple[str, str]]:
 
 def metrics_of(promql: str) -> set[str]:
     """The names in a query that are metrics': not those of labels, functions and operators."""
-    bare = re.sub(r'"(\\.|[^"\\])*"', '""', promql)
+    # Several at once stand in a matcher: {__name__=~"one|other"}.
+    several = re.sub(r'\{__name__=~"([^"]*)"\}', lambda found: found[1].replace("|", " "), promql)
+    bare = re.sub(r'"(\\.|[^"\\])*"', '""', several)
     bare = re.sub(r"\{[^}]*\}", "{}", bare)
     bare = re.sub(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", "", bare)
     bare = re.sub(r"\[[^\]]*\]", "", bare)
