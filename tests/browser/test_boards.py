@@ -1,12 +1,11 @@
 """A person opens each board in a real browser: every panel shows what the load led to."""
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Response, Route, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Response, Route
 
 from stack.facts import is_loopback
 from stack.waiting import poll_until
@@ -19,15 +18,6 @@ from tests.stack.load import load
 _BOARDS = read_boards()
 # All panels of a board at once are more than two cores draw in the usual time.
 _PATIENCE_SECONDS = 90.0
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
-# As root there is no sandbox; the rest keeps the browser from asking the network.
-_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 # What the browser says of each request when an interface of the machine comes or goes, such as
 # that of a container: nobody's fault, and over when the page is asked again.
 _NETWORK_CHANGED = "ERR_NETWORK_CHANGED"
@@ -49,17 +39,6 @@ class Seen:
 
     problems: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = next(filter(None, map(shutil.which, _NAMES)), None)
-    if path is None:
-        pytest.skip(f"no browser: none of {', '.join(_NAMES)} is installed")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

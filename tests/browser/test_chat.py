@@ -1,36 +1,15 @@
 """A person chats on the page, in a real browser against the running stack."""
 
 import re
-import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS, Stack
 
 _PATIENCE_MS = PATIENCE_SECONDS * 1000
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
-# As root there is no sandbox; the rest keeps the browser from asking the network.
-_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = next(filter(None, map(shutil.which, _NAMES)), None)
-    if path is None:
-        pytest.skip(f"no browser: none of {', '.join(_NAMES)} is installed")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
