@@ -195,11 +195,15 @@ def engine_version() -> str:
     return docker("version", "--format", "{{.Server.Version}}", timeout=10.0).strip()
 
 
+def compose_files(engine: str) -> list[str]:
+    """Our compose file, and what an engine of that version needs beside it."""
+    old = int(engine.split(".", maxsplit=1)[0]) < _START_INTERVAL_ENGINE
+    return ["docker-compose.yml", *(["deploy/old-engine.compose.yaml"] if old else [])]
+
+
 def _files() -> list[str]:
-    """The compose files: ours, a person's own beside it, and what an old engine needs."""
-    files = ["docker-compose.yml"]
-    if int(engine_version().split(".")[0]) < _START_INTERVAL_ENGINE:
-        files.append("deploy/old-engine.compose.yaml")
+    """The compose files for the engine that answers, and a person's own beside them."""
+    files = compose_files(engine_version())
     if (ROOT / "docker-compose.override.yml").exists():
         files.append("docker-compose.override.yml")
     return files

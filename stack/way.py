@@ -15,7 +15,7 @@ from stack.recorded import recorded
 WAYS = ("docker", "native")
 OLDEST_COMPOSE = (2, 24)
 # The stack does its work without it; a person then looks without boards.
-_CAN_BE_LEFT_OUT = "grafana"
+CAN_BE_LEFT_OUT = "grafana"
 _APP_IMAGE = "chatscope-app"
 
 Facts = Mapping[str, str]
@@ -122,7 +122,7 @@ def _images(facts: Facts, progress: Progress) -> dict[str, str]:
             continue
         # "Error response from daemon: Get …: no such host": the last words tell.
         why = done.stderr.strip().rpartition(": ")[2] or "no reason given"
-        if service != _CAN_BE_LEFT_OUT:
+        if service != CAN_BE_LEFT_OUT:
             raise WayError(f"the image {image} cannot be had: {why}")
         without[service] = f"its image cannot be had: {why}"
     with progress.activity("Building the service's image"):

@@ -10,17 +10,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stack.docker import compose_files
 from stack.facts import ROOT
 from stack.images import IMAGES
 from stack.machine import MachineError
 from stack.parts import binary_path, cache_dir
+from stack.way import CAN_BE_LEFT_OUT
 from tests.engine import standins
 from tests.engine.daemon import EngineError, private_engine
-
-# Since this one, the engine knows start_interval.
-_START_INTERVAL_ENGINE = 25
-# There is a stack without it; a person then looks without boards.
-_CAN_BE_LEFT_OUT = "grafana"
 
 
 @dataclass(frozen=True)
@@ -59,10 +56,7 @@ class Engine:
 
     def files(self, *, to_build: bool = False) -> dict[str, str]:
         """The compose files that this engine needs, as docker compose takes them."""
-        files = ["docker-compose.yml"]
-        version = self.asked("version", "--format", "{{.Server.Version}}")
-        if int(version.split(".")[0]) < _START_INTERVAL_ENGINE:
-            files.append("deploy/old-engine.compose.yaml")
+        files = compose_files(self.asked("version", "--format", "{{.Server.Version}}"))
         if to_build and self.private:
             files.append("tests/engine/build.compose.yaml")
         return {"COMPOSE_FILE": os.pathsep.join(files)}
@@ -153,11 +147,11 @@ def _not_pulled(engine: Engine) -> dict[str, str]:
         for image in IMAGES
         if engine.run("image", "inspect", image.reference).returncode != 0
     }
-    left_out = lacking.pop(_CAN_BE_LEFT_OUT, None)
+    left_out = lacking.pop(CAN_BE_LEFT_OUT, None)
     if lacking:
         names = ", ".join(lacking.values())
         raise EngineError(f"the Docker engine lacks {names} (docker compose pull)")
-    return {_CAN_BE_LEFT_OUT: f"the engine lacks {left_out}"} if left_out else {}
+    return {CAN_BE_LEFT_OUT: f"the engine lacks {left_out}"} if left_out else {}
 
 
 def _build(engine: Engine) -> None:
