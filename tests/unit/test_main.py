@@ -174,10 +174,12 @@ def test_a_collector_that_is_gone_does_not_keep_the_process() -> None:
     assert any("lost at the end: the Collector did not take them" in line for line in lines)
 
 
-@pytest.mark.parametrize("arguments", [(), ("--workers", "2")], ids=["alone", "workers"])
+@pytest.mark.parametrize(
+    ("arguments", "idle"), [((), 0), (("--workers", "2"), 1)], ids=["alone", "workers"]
+)
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_it_at_once(
-    arguments: tuple[str, ...], second: signal.Signals
+    arguments: tuple[str, ...], idle: int, second: signal.Signals
 ) -> None:
     an_hour = {"SHUTDOWN_GRACE_SECONDS": "3600", "SIMULATED_STALL_SECONDS": "3600"}
     with _process(*arguments, SIMULATED_STALL_RATE="1", **an_hour) as process:
@@ -191,8 +193,9 @@ def test_a_second_signal_ends_it_at_once(
                 _until(lambda: any("stopping answers=1" in line for line in lines))
                 process.send_signal(second)
                 assert process.wait(_PATIENCE_SECONDS) == 128 + second
-    # Its workers with it: else their ends of the pipe would keep it open.
-    assert not [line for line in lines if "Finished server process" in line]
+    # Its workers with it: else their ends of the pipe would keep it open. A worker that has
+    # nothing to answer may finish of itself between the two signals; the other never does.
+    assert sum("Finished server process" in line for line in lines) <= idle
 
 
 def test_workers_have_instance_ids_of_their_own_and_their_numbers_add_up() -> None:
