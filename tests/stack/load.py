@@ -15,6 +15,7 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import cycle
 
+from dashboards.others import GRAPH_EDGES_EXPIRED
 from demo.asking import AskError, Conversation, HttpClient, Message
 from stack.facts import ROOT
 from stack.local_http import local_client
@@ -49,9 +50,10 @@ _TROUBLES = {
 # get a point every 5 s.
 _WAVES = 3
 _BETWEEN_SECONDS = 3.0
-# The slowest of what the load leads to: an edge of the service graph waits for its other half
-# for 10 s, then for the next flush.
-_ARRIVAL_SECONDS = 16.0
+# The slowest of what the load leads to: an edge of the service graph waits 10 s for its other
+# half; then two scrapes, 15 s apart, make the rate of those that were given up.
+_SLOWEST = f"min(count_over_time({GRAPH_EDGES_EXPIRED.prometheus}[1h]))"
+_ARRIVAL_SECONDS = 50.0
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,14 @@ def load(facts: Mapping[str, str]) -> Iterator[Load]:
         assert people.returncode == 0, output
         missing = {"", "simulated_error", "request_too_large", "too_many_answers"} - set(codes)
         assert not missing, f"the load was to lead to {missing} too; it led to {codes}"
-        end = time.time() + _ARRIVAL_SECONDS
-        time.sleep(_ARRIVAL_SECONDS)
-        yield Load(Window(started, end), codes)
+        poll_until(partial(_arrived, facts), "all that the load led to", _ARRIVAL_SECONDS)
+        yield Load(Window(started, time.time()), codes)
+
+
+def _arrived(facts: Mapping[str, str]) -> bool:
+    with local_client(facts["PROMETHEUS_URL"]) as client:
+        answer = client.get("/api/v1/query", params={"query": f"{_SLOWEST} >= 2"})
+    return bool(answer.raise_for_status().json()["data"]["result"])
 
 
 def _wave(url: str) -> Counter[str]:
