@@ -4,6 +4,7 @@ from typing import Final
 
 from grafana_foundation_sdk.builders import logs, stat
 
+from app.telemetry.genai import CANCELLED
 from app.telemetry.names import (
     ANSWERS_ACTIVE,
     ERROR_TYPE,
@@ -17,14 +18,17 @@ from app.telemetry.names import (
 from dashboards import queries
 from dashboards.others import ERROR, SEVERITY
 from dashboards.panels import is_well, log_lines, prom
-from dashboards.queries import differs_from, keep, matches, or_zero, quantile, rate, ratio
+from dashboards.queries import differs_from, equals, keep, matches, or_zero, quantile, rate, ratio
 
-# No failures: nobody was kept from an answer that they still wanted.
-CANCELLED: Final = "cancelled"
+# Who gave an answer up: the person who asked, or a service that stopped.
+_SHUTDOWN: Final = "shutting_down"
 # The limits that are reached by many people at a time.
 LIMITED: Final = {"answers": ANSWERS_ACTIVE, "connections": SOCKET_CONNECTIONS}
 
-FAILED: Final = differs_from(ERROR_TYPE, f"|{CANCELLED}")
+COMPLETED: Final = equals(ERROR_TYPE, "")
+# Nothing of these had failed.
+GIVEN_UP: Final = matches(ERROR_TYPE, f"{CANCELLED}|{_SHUTDOWN}")
+FAILED: Final = differs_from(ERROR_TYPE, f"|{CANCELLED}|{_SHUTDOWN}")
 ERRORS: Final = keep(matches(SEVERITY, ERROR))
 
 
@@ -33,7 +37,7 @@ def failing() -> stat.Panel:
     return is_well(
         "How many answers fail?",
         "Share of answers that ended in an error, over HTTP, streams and WebSocket. Those that "
-        "their client cancelled are no failures.",
+        "their client cancelled, or a service that stopped cut, are no failures.",
         "percentunit",
         prom(ratio(failed, rate(LLM_RESPONSE_TIME, part="count"))),
         warn=0.02,

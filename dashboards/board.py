@@ -31,8 +31,11 @@ class Row:
     widths: Sequence[int] = ()
 
 
-def assemble(uid: str, description: str, rows: Sequence[Row]) -> Dashboard:
-    """A board with the variables that its queries use, and links to its neighbours."""
+def assemble(uid: str, description: str, rows: Sequence[Row], *, refresh: str = "30s") -> Dashboard:
+    """A board with the variables that its queries use, and links to its neighbours.
+
+    Each refresh asks dozens of questions: more often than a person reads them is waste.
+    """
     builder = (
         dashboard.Dashboard(links.TITLES[uid])
         .uid(uid)
@@ -41,7 +44,7 @@ def assemble(uid: str, description: str, rows: Sequence[Row]) -> Dashboard:
         .readonly()
         .timezone("browser")
         .time("now-30m", "now")
-        .refresh("10s")
+        .refresh(refresh)
         .tooltip(DashboardCursorSync.CROSSHAIR)
         .links(list(links.neighbours(uid)))
     )

@@ -8,6 +8,7 @@ from grafana_foundation_sdk.builders import (
     bargauge,
     common,
     dashboard,
+    heatmap,
     logs,
     loki,
     prometheus,
@@ -39,16 +40,33 @@ from grafana_foundation_sdk.models.dashboard import (
     Threshold,
     ThresholdsMode,
 )
+from grafana_foundation_sdk.models.heatmap import HeatmapColorMode, HeatmapColorScale
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana_foundation_sdk.models.tempo import SearchTableType
 from grafana_foundation_sdk.models.text import TextMode
 
 from dashboards.datasources import LOKI, PROMETHEUS, TEMPO
+from dashboards.queries import newest
 
 Panel: TypeAlias = (
-    stat.Panel | timeseries.Panel | bargauge.Panel | logs.Panel | table.Panel | text.Panel
+    stat.Panel
+    | timeseries.Panel
+    | heatmap.Panel
+    | bargauge.Panel
+    | logs.Panel
+    | table.Panel
+    | text.Panel
 )
-P = TypeVar("P", stat.Panel, timeseries.Panel, bargauge.Panel, logs.Panel, table.Panel, text.Panel)
+P = TypeVar(
+    "P",
+    stat.Panel,
+    timeseries.Panel,
+    heatmap.Panel,
+    bargauge.Panel,
+    logs.Panel,
+    table.Panel,
+    text.Panel,
+)
 
 GREEN: Final = "green"
 YELLOW: Final = "yellow"
@@ -150,6 +168,42 @@ def lines(  # noqa: PLR0913
         # As many as one can tell from each other.
         panel = panel.max_data_points(100)
     return panel if at_least is None else panel.axis_soft_min(at_least)
+
+
+def spread(title: str, description: str, unit: str, buckets: str) -> heatmap.Panel:
+    """How often each value came, over time: the darker, the more; each dot opens a trace.
+
+    `buckets` is the increase of a histogram's buckets by `le`.
+    """
+    panel = _framed(heatmap.Panel(), title, description, PROMETHEUS)
+    target = (
+        prometheus.Dataquery()
+        .datasource(PROMETHEUS)
+        .expr(buckets)
+        .ref_id("A")
+        .range()
+        .format(PromQueryFormat.HEATMAP)
+        .legend_format("{{le}}")
+        .exemplar(True)
+    )
+    return (
+        panel.with_target(target)
+        # As many as one can tell from each other.
+        .max_data_points(60)
+        .color(
+            heatmap.HeatmapColorOptions()
+            .mode(HeatmapColorMode.SCHEME)
+            .scheme("Blues")
+            .scale(HeatmapColorScale.EXPONENTIAL)
+            .exponent(0.5)
+            .steps(64)
+        )
+        .exemplars_color("rgba(255,120,10,0.9)")
+        # Nobody at all is no colour, rather than the palest.
+        .filter_values(heatmap.FilterValueRange().le(1e-9))
+        .y_axis(heatmap.YAxisConfig().unit(unit))
+        .show_legend()
+    )
 
 
 def top(
@@ -269,7 +323,7 @@ def traces(
         tempo.Dataquery()
         .datasource(TEMPO)
         .query_type("traceql")
-        .query(query)
+        .query(newest(query))
         .table_type(SearchTableType.TRACES)
         .limit(limit)
         .spss(3)

@@ -194,6 +194,14 @@ def spans(*conditions: str) -> str:
     return "{ " + " && ".join([chosen, *conditions]) + " }"
 
 
+def newest(query: str) -> str:
+    """Of the spans that match, those of the newest traces.
+
+    Without the hint Tempo answers with any, those that it finds first.
+    """
+    return f"{query} with (most_recent=true)"
+
+
 def of_model() -> str:
     """The TraceQL condition for the chosen models; spans without a model do not meet it."""
     return f'span.{MODEL.attribute} =~ "${MODEL.name}"'

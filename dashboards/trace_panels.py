@@ -9,6 +9,7 @@ from grafana_foundation_sdk.models.tempo import MetricsQueryType, SearchTableTyp
 
 from dashboards.datasources import TEMPO
 from dashboards.panels import lines, prom
+from dashboards.queries import newest
 
 # What Grafana calls the columns that each table of spans has.
 SPAN: Final = "Span ID"
@@ -31,9 +32,7 @@ def span_table(
 
     Tempo answers with the newest `limit` that match, whatever they are sorted by here.
     """
-    # Without the hint it is any of them, those that are found first.
     chosen = ", ".join(f"span.{name}" for name in attributes)
-    newest = f"{query} | select({chosen}) with (most_recent=true)"
     order = {name: n for n, name in enumerate([START, DURATION, *attributes, SPAN])}
     panel = (
         table.Panel()
@@ -44,7 +43,7 @@ def span_table(
             tempo.Dataquery()
             .datasource(TEMPO)
             .query_type("traceql")
-            .query(newest)
+            .query(newest(f"{query} | select({chosen})"))
             .table_type(SearchTableType.SPANS)
             .limit(limit)
             .spss(1)

@@ -111,6 +111,13 @@ ROUTE: Final = Choice(
 SLOWER_THAN: Final = OneOf(
     "slower_than", "Slower than", "Traces that took longer.", ("1s", "100ms", "2s", "5s", "10s")
 )
+# With a point: Tempo compares a whole number with none that has a fraction.
+DEARER_THAN: Final = OneOf(
+    "dearer_than",
+    "Dearer than",
+    "Answers that cost more, in US dollars.",
+    ("0.0", "0.001", "0.01", "0.1", "1.0"),
+)
 TRACE: Final = Text("trace", "Trace id", "Lines of this trace only.")
 CONVERSATION: Final = Text(
     "conversation", "Conversation", "Lines of this conversation or connection only, by its id."
@@ -122,6 +129,7 @@ VARIABLES: Final[tuple[Variable, ...]] = (
     MODEL,
     ROUTE,
     SLOWER_THAN,
+    DEARER_THAN,
     TRACE,
     CONVERSATION,
     TEXT,

@@ -4,6 +4,7 @@ from typing import Final
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from app.telemetry.genai import CANCELLED
 from app.telemetry.names import (
     ERROR_TYPE,
     LLM_COST,
@@ -116,7 +117,7 @@ def _leads() -> list[Panel]:
                 ],
                 stacked=True,
             ),
-            {f"^{_DONE}$": GREEN, f"^{answers.CANCELLED}$": YELLOW},
+            {f"^{_DONE}$": GREEN, f"^{CANCELLED}$": YELLOW},
         ),
     ]
 

@@ -4,7 +4,6 @@ from typing import Final
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from app.telemetry.genai import CANCELLED
 from app.telemetry.names import (
     ANSWER_COST,
     ANSWER_OUTCOME,
@@ -25,9 +24,9 @@ from app.telemetry.names import (
     SERVER_TIME_TO_FIRST_TOKEN,
     TIME_TO_FIRST_TOKEN,
     Metric,
-    prometheus_label,
 )
 from dashboards import links
+from dashboards.answers import COMPLETED, FAILED, GIVEN_UP
 from dashboards.board import Row, assemble
 from dashboards.boards import _spending
 from dashboards.boards._spending import BY_MODEL, MODEL
@@ -41,11 +40,12 @@ from dashboards.panels import (
     is_well,
     lines,
     prom,
+    spread,
 )
 from dashboards.queries import (
+    RATE,
     equals,
     increase,
-    matches,
     of_model,
     or_zero,
     quantile,
@@ -55,14 +55,10 @@ from dashboards.queries import (
     total,
 )
 from dashboards.trace_panels import DURATION, span_lines, span_table
+from dashboards.variables import DEARER_THAN, SLOWER_THAN
 
 _BY_ERROR: Final = label(ERROR_TYPE)
 _QUANTILES: Final = (0.5, 0.9, 0.95, 0.99)
-
-# Whoever gave an answer up, nothing of it had failed.
-_GIVEN_UP: Final = matches(ERROR_TYPE, f"{CANCELLED}|shutting_down")
-_COMPLETED: Final = equals(ERROR_TYPE, "")
-_FAILED: Final = f'{prometheus_label(ERROR_TYPE)}!~"|{CANCELLED}|shutting_down"'
 
 # A pause that a person notices as one: the bound of a bucket.
 _STALL_SECONDS: Final = 2.56
@@ -96,6 +92,10 @@ def _quantiles(metric: Metric, quantiles: tuple[float, ...] = _QUANTILES) -> lis
     ]
 
 
+def _spread(metric: Metric) -> str:
+    return increase(metric, by=["le"], part="bucket", over=RATE)
+
+
 def _is_it_well() -> Row:
     return Row(
         "Is it well?",
@@ -111,7 +111,7 @@ def _is_it_well() -> Row:
                 "Answers that ended with an error of the model or of the service; those that a "
                 "person gave up are not in it.",
                 "percentunit",
-                prom(ratio(or_zero(_answers_a_second(_FAILED)), _answers_a_second())),
+                prom(ratio(or_zero(_answers_a_second(FAILED)), _answers_a_second())),
                 warn=0.01,
                 bad=0.05,
             ),
@@ -184,9 +184,9 @@ def _endings() -> Row:
                     "failed.",
                     "reqps",
                     [
-                        prom(_answers_a_second(_COMPLETED), "whole"),
-                        prom(or_zero(_answers_a_second(_GIVEN_UP)), "given up"),
-                        prom(or_zero(_answers_a_second(_FAILED)), "failed"),
+                        prom(_answers_a_second(COMPLETED), "whole"),
+                        prom(or_zero(_answers_a_second(GIVEN_UP)), "given up"),
+                        prom(or_zero(_answers_a_second(FAILED)), "failed"),
                     ],
                     stacked=True,
                 ),
@@ -202,7 +202,7 @@ def _endings() -> Row:
                 "Which errors end answers?",
                 "Answers that failed, by the kind of error.",
                 "reqps",
-                [prom(rate(LLM_RESPONSE_TIME, _FAILED, part="count", by=(ERROR_TYPE,)), _BY_ERROR)],
+                [prom(rate(LLM_RESPONSE_TIME, FAILED, part="count", by=(ERROR_TYPE,)), _BY_ERROR)],
                 bars=True,
                 stacked=True,
             ),
@@ -213,7 +213,7 @@ def _endings() -> Row:
                 [
                     prom(
                         ratio(
-                            rate(LLM_RESPONSE_TIME, _FAILED, part="count", by=MODEL),
+                            rate(LLM_RESPONSE_TIME, FAILED, part="count", by=MODEL),
                             rate(LLM_RESPONSE_TIME, part="count", by=MODEL),
                         ),
                         BY_MODEL,
@@ -225,7 +225,7 @@ def _endings() -> Row:
                 "95 of 100 at most, by the kind of error. Each dot opens the trace of one that "
                 "failed.",
                 "s",
-                [prom(quantile(0.95, LLM_RESPONSE_TIME, _FAILED, by=(ERROR_TYPE,)), _BY_ERROR)],
+                [prom(quantile(0.95, LLM_RESPONSE_TIME, FAILED, by=(ERROR_TYPE,)), _BY_ERROR)],
                 exemplars=True,
             ),
         ],
@@ -253,8 +253,24 @@ def _waiting() -> Row:
                 _quantiles(SERVER_TIME_TO_FIRST_TOKEN),
                 exemplars=True,
             ).fill_opacity(0),
+            spread(
+                "How are the times of answers spread?",
+                "Answers that took as long, by when they ended: the darker, the more. Two bands "
+                "are two kinds of answers, which a percentile hides. Each dot opens the trace of "
+                "one.",
+                "s",
+                _spread(LLM_RESPONSE_TIME),
+            ),
+            spread(
+                "How are the times until the first words spread?",
+                "Streamed answers whose first bytes left after as long: the darker, the more. Each "
+                "dot opens the trace of one.",
+                "s",
+                _spread(SERVER_TIME_TO_FIRST_TOKEN),
+            ),
         ],
         height=10,
+        widths=(12,) * 4,
     )
 
 
@@ -335,7 +351,7 @@ def _interruptions() -> Row:
                 "reqps",
                 [
                     prom(
-                        rate(LLM_RESPONSE_TIME, _GIVEN_UP, part="count", by=(ERROR_TYPE,)),
+                        rate(LLM_RESPONSE_TIME, GIVEN_UP, part="count", by=(ERROR_TYPE,)),
                         _BY_ERROR,
                     )
                 ],
@@ -347,7 +363,7 @@ def _interruptions() -> Row:
                 [
                     prom(
                         ratio(
-                            rate(LLM_RESPONSE_TIME, _GIVEN_UP, part="count", by=MODEL),
+                            rate(LLM_RESPONSE_TIME, GIVEN_UP, part="count", by=MODEL),
                             rate(LLM_RESPONSE_TIME, part="count", by=MODEL),
                         ),
                         BY_MODEL,
@@ -360,7 +376,7 @@ def _interruptions() -> Row:
                 "answer that was given up.",
                 "s",
                 [
-                    prom(quantile(q, LLM_RESPONSE_TIME, _GIVEN_UP), f"p{q * 100:g}")
+                    prom(quantile(q, LLM_RESPONSE_TIME, GIVEN_UP), f"p{q * 100:g}")
                     for q in (0.95, 0.5)
                 ],
                 exemplars=True,
@@ -386,9 +402,9 @@ def _answers() -> Row:
         [
             span_table(
                 "Which answers cost most?",
-                "The newest 500 answers in the time shown, the dearest first. A click opens the "
-                "trace.",
-                spans(f"span.{ANSWER_COST} > 0.0", of_model()),
+                "The newest 500 answers that cost more than the sum chosen above, the dearest "
+                "first. A click opens the trace.",
+                spans(f"span.{ANSWER_COST} > ${DEARER_THAN.name}", of_model()),
                 columns,
                 units=units,
                 sort_by="Cost",
@@ -398,7 +414,7 @@ def _answers() -> Row:
                 "Which answers were slowest?",
                 "The newest 500 answers that took longer than the time chosen above, the slowest "
                 "first. A click opens the trace.",
-                spans(ended, "duration > $slower_than", of_model()),
+                spans(ended, f"duration > ${SLOWER_THAN.name}", of_model()),
                 columns,
                 units=units,
                 sort_by=DURATION,

@@ -57,6 +57,8 @@ def board() -> Dashboard:
             Row("What happens again and again?", _patterns(), height=9, widths=(15, 9)),
             Row("What does it say?", _search(), height=20),
         ],
+        # Who follows the lines as they come waits for none.
+        refresh="5s",
     )
 
 

@@ -87,7 +87,7 @@ def test_it_asks_nobody_outside_and_sends_nothing_there(ini: dict[tuple[str, str
         ("snapshots", "external_enabled"): "false",
         ("public_dashboards", "enabled"): "false",
         # The page that is home unless another is named has a panel of news.
-        ("users", "home_page"): "/explore",
+        ("users", "home_page"): "/d/home",
     }.items() <= ini.items()
 
 

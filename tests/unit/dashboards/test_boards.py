@@ -43,7 +43,10 @@ def test_panel_asks_a_question_and_says_what_it_shows(panel: Json) -> None:
 
 @pytest.mark.parametrize("panel", _EACH_PANEL)
 def test_panel_of_numbers_has_a_unit(panel: Json) -> None:
-    if panel["type"] in _WITHOUT_UNIT or (panel["type"] == "table" and _is_of_tempo(panel)):
+    if panel["type"] == "heatmap":
+        # Its numbers are how many; the unit is that of the axis.
+        assert panel["options"]["yAxis"]["unit"]
+    elif panel["type"] in _WITHOUT_UNIT or (panel["type"] == "table" and _is_of_tempo(panel)):
         assert "unit" not in panel.get("fieldConfig", {}).get("defaults", {})
     else:
         assert panel["fieldConfig"]["defaults"]["unit"]
@@ -121,7 +124,7 @@ def test_frame_is_the_same_for_all(uid: str) -> None:
     assert board["title"] == links.TITLES[uid]
     assert board["tags"] == [TAG]
     assert board["editable"] is False
-    assert board["refresh"] == "10s"
+    assert board["refresh"] == ("5s" if uid == links.LOGS else "30s")
     assert board["timezone"] == "browser"
     assert board["time"] == {"from": "now-30m", "to": "now"}
 
