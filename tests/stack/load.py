@@ -50,11 +50,13 @@ _TROUBLES = {
 # get a point every 5 s.
 _WAVES = 3
 _BETWEEN_SECONDS = 3.0
-# The slowest of what the load leads to: an edge of the service graph waits 10 s for its other
-# half; then two scrapes, 15 s apart, make the rate of those that were given up, which a panel
-# shows at its next point, as far away again.
-_SLOWEST = f"min(count_over_time({GRAPH_EDGES_EXPIRED.prometheus}[1h]))"
-_ARRIVAL_SECONDS = 65.0
+# The slowest of what the load leads to: an edge of the service graph waits for its other half
+# for 10 s, then for the next flush.
+_ARRIVAL_SECONDS = 16.0
+# Of those that were given up, two scrapes, 15 s apart, make a rate, which a panel shows at its
+# next point, as far away again.
+_SCRAPES = 3
+_SCRAPED_SECONDS = 65.0
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,16 @@ def load(facts: Mapping[str, str]) -> Iterator[Load]:
         assert people.returncode == 0, output
         missing = {"", "simulated_error", "request_too_large", "too_many_answers"} - set(codes)
         assert not missing, f"the load was to lead to {missing} too; it led to {codes}"
-        poll_until(partial(_arrived, facts), "all that the load led to", _ARRIVAL_SECONDS)
+        time.sleep(_ARRIVAL_SECONDS)
+        scraped = partial(_scraped, facts, started)
+        poll_until(scraped, "the Collector's numbers to be scraped", _SCRAPED_SECONDS)
         yield Load(Window(started, time.time()), codes)
 
 
-def _arrived(facts: Mapping[str, str]) -> bool:
+def _scraped(facts: Mapping[str, str], since: float) -> bool:
+    times = f"count_over_time({GRAPH_EDGES_EXPIRED.prometheus}[{time.time() - since:.0f}s])"
     with local_client(facts["PROMETHEUS_URL"]) as client:
-        answer = client.get("/api/v1/query", params={"query": f"{_SLOWEST} >= 3"})
+        answer = client.get("/api/v1/query", params={"query": f"min({times}) >= {_SCRAPES}"})
     return bool(answer.raise_for_status().json()["data"]["result"])
 
 
