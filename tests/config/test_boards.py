@@ -1,9 +1,14 @@
 """What Grafana would hide of a board: it starts without a broken one, and draws dead links."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from dashboards.encoding import encode
 from tests.stack.boards import (
     WITHOUT_QUERIES,
     Board,
@@ -75,3 +80,29 @@ def test_each_link_leads_to_a_board_or_a_query(board: Board) -> None:
 @pytest.mark.parametrize("board", _BOARDS.values(), ids=lambda board: board.uid)
 def test_each_board_leads_to_others(board: Board) -> None:
     assert list(board.all_links())
+
+
+@pytest.mark.parametrize("board", _BOARDS.values(), ids=lambda board: board.uid)
+def test_grafanas_schema_knows_each_key(board: Board) -> None:
+    assert _as_the_schema_reads(board.raw) == board.raw
+
+
+@pytest.mark.parametrize("kind", ["timeseries", "stat", "table", "heatmap", "logs"])
+@pytest.mark.parametrize("of", [(), ("options",), ("targets", 0)], ids=str)
+def test_a_key_that_no_schema_knows_is_seen(kind: str, of: tuple[str | int, ...]) -> None:
+    raw = json.loads(json.dumps(_BOARDS["llm" if kind == "heatmap" else "logs"].raw))
+    place: Any = next(panel for panel in raw["panels"] if panel["type"] == kind)
+    for step in of:
+        place = place[step]
+    place["no_such_key"] = 1
+    assert _as_the_schema_reads(raw) != raw
+
+
+def _as_the_schema_reads(raw: dict[str, Any]) -> dict[str, Any]:
+    """What is left of a board when it is read by the types that are made of Grafana's schemas."""
+    register_default_plugins()
+    found: dict[str, Any] = json.loads(encode(Dashboard.from_json(raw)))
+    for link in found["links"]:
+        # Added by these types where it is missing, as it is meant to (dashboards/links.py).
+        del link["placement"]
+    return found
