@@ -73,6 +73,9 @@ YELLOW: Final = "yellow"
 RED: Final = "red"
 BLUE: Final = "blue"
 
+# Of a panel that is rightly empty at times, rather than "No data".
+NONE: Final = "None in the time shown."
+
 
 @dataclass(frozen=True)
 class Query:
@@ -171,7 +174,7 @@ def lines(  # noqa: PLR0913
 
 
 def spread(title: str, description: str, unit: str, buckets: str) -> heatmap.Panel:
-    """How often each value came, over time: the darker, the more; each dot opens a trace.
+    """How often each value came, over time, by colour; each dot opens a trace.
 
     `buckets` is the increase of a histogram's buckets by `le`.
     """
@@ -218,6 +221,7 @@ def top(
         .thresholds(_thresholds(None, None))
         .display_mode(BarGaugeDisplayMode.BASIC)
         .value_mode(BarGaugeValueMode.COLOR)
+        .text(common.VizTextDisplayOptions().title_size(14).value_size(18))
         .orientation(VizOrientation.HORIZONTAL)
         .reduce_options(common.ReduceDataOptions().calcs([calc]).values(False))
     )
@@ -311,14 +315,14 @@ def traces(
     that asks for slow ones already.
     """
     panel = _framed(table.Panel(), title, description, TEMPO)
-    # Else the duration, which comes last, has no room.
-    for column, width in {
-        "Trace ID": 120,
-        "Start time": 160,
-        "Service": 90,
-        "Duration": 90,
-    }.items():
+    # The name takes what is left: else the duration, which would come last, had no room.
+    widths = {"Trace ID": 120, "Start time": 160, "Duration": 90, "Service": 90}
+    for column, width in widths.items():
         panel = panel.override_by_name(column, [DynamicConfigValue("custom.width", width)])
+    order = {column: n for n, column in enumerate([*widths, "Name"])}
+    panel = panel.with_transformation(
+        _transformation("organize", {"excludeByName": {}, "renameByName": {}, "indexByName": order})
+    ).no_value(NONE)
     return panel.with_target(
         tempo.Dataquery()
         .datasource(TEMPO)

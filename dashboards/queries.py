@@ -120,8 +120,10 @@ def mean(histogram: Metric | Series, *where: str, by: Iterable[str] = ()) -> str
 
 def seconds_since_heard(metric: Metric) -> str:
     """How old the newest sample is; an hour at most, or if there was none for as long."""
-    times = f"max_over_time(timestamp({series(metric)})[1h:10s])"
-    return f"(time() - max({times})) or vector(3600)"
+    newest = f"timestamp({series(metric)})"
+    # Looked for in steps when it is no longer among the present ones.
+    earlier = f"max_over_time({newest}[1h:10s])"
+    return f"(time() - (max({newest}) or max({earlier}))) or vector(3600)"
 
 
 def fullness(used: Metric, limit: str) -> str:

@@ -8,13 +8,14 @@ from grafana_foundation_sdk.models.dashboard import DataTransformerConfig, Dynam
 from grafana_foundation_sdk.models.tempo import MetricsQueryType, SearchTableType
 
 from dashboards.datasources import TEMPO
-from dashboards.panels import lines, prom
+from dashboards.panels import NONE, lines, prom
 from dashboards.queries import newest
 
 # What Grafana calls the columns that each table of spans has.
 SPAN: Final = "Span ID"
 START: Final = "Start time"
 DURATION: Final = "Duration"
+_OPENS: Final = "Opens its trace"
 _HIDDEN: Final = ("traceIdHidden", "Trace Service", "Trace Name", "Name", "service.name")
 
 
@@ -33,7 +34,8 @@ def span_table(
     Tempo answers with the newest `limit` that match, whatever they are sorted by here.
     """
     chosen = ", ".join(f"span.{name}" for name in attributes)
-    order = {name: n for n, name in enumerate([START, DURATION, *attributes, SPAN])}
+    # What opens the trace stands where no screen is too narrow for it.
+    order = {name: n for n, name in enumerate([SPAN, START, DURATION, *attributes])}
     panel = (
         table.Panel()
         .title(title)
@@ -55,15 +57,17 @@ def span_table(
                 options={
                     "excludeByName": dict.fromkeys(_HIDDEN, True),
                     "indexByName": order,
-                    "renameByName": {**attributes, SPAN: "Opens its trace"},
+                    "renameByName": {**attributes, SPAN: _OPENS},
                 },
             )
         )
         .sort_by([common.TableSortByFieldState().display_name(sort_by).desc(True)])
     )
+    for heading, width in {_OPENS: 150, START: 160, DURATION: 90}.items():
+        panel = panel.override_by_name(heading, [DynamicConfigValue("custom.width", width)])
     for heading, unit in (units or {}).items():
         panel = panel.override_by_name(heading, [DynamicConfigValue("unit", unit)])
-    return panel
+    return panel.no_value(NONE)
 
 
 def span_lines(title: str, description: str, unit: str, query: str) -> timeseries.Panel:
@@ -78,4 +82,4 @@ def span_lines(title: str, description: str, unit: str, query: str) -> timeserie
         .exemplars(100)
         .ref_id("A")
     )
-    return panel.targets([target])
+    return panel.targets([target]).no_value(NONE)

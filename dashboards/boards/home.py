@@ -46,7 +46,7 @@ def board() -> Dashboard:
         "Where to begin: is it well, where to look next, and how to chat.",
         [
             Row("Is it well?", _well(), height=3, widths=(8,) * 6),
-            Row("Where next?", _leads(), height=10, widths=(14, 10)),
+            Row("Where next?", _leads(), height=11, widths=(14, 10)),
             Row("What happened lately?", _latest(), height=10, widths=(13, 11)),
         ],
     )

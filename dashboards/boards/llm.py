@@ -255,16 +255,16 @@ def _waiting() -> Row:
             ).fill_opacity(0),
             spread(
                 "How are the times of answers spread?",
-                "Answers that took as long, by when they ended: the darker, the more. Two bands "
-                "are two kinds of answers, which a percentile hides. Each dot opens the trace of "
-                "one.",
+                "Answers that took as long, by when they ended; the colour tells how many. Two "
+                "bands are two kinds of answers, which a percentile hides. Each dot opens the "
+                "trace of one.",
                 "s",
                 _spread(LLM_RESPONSE_TIME),
             ),
             spread(
                 "How are the times until the first words spread?",
-                "Streamed answers whose first bytes left after as long: the darker, the more. Each "
-                "dot opens the trace of one.",
+                "Streamed answers whose first bytes left after as long; the colour tells how many. "
+                "Each dot opens the trace of one.",
                 "s",
                 _spread(SERVER_TIME_TO_FIRST_TOKEN),
             ),
