@@ -26,7 +26,7 @@ from app.telemetry.names import (
 from dashboards import answers, links
 from dashboards.board import Row, assemble
 from dashboards.others import KIND_SERVER, SERVER_SPAN_SECONDS, SPAN_KIND, SPAN_NAME
-from dashboards.panels import Panel, is_well, lines, prom, traces
+from dashboards.panels import Panel, is_well, lines, prom, top, traces
 from dashboards.queries import (
     equals,
     fullness,
@@ -42,6 +42,8 @@ from dashboards.queries import (
 )
 from dashboards.variables import SLOWER_THAN
 
+_STEPS: Final = 10
+
 _BY_ROUTE: Final = f"{{{{{HTTP_ROUTE.replace('.', '_')}}}}}"
 _STATUS: Final = f"{{{{{HTTP_RESPONSE_STATUS_CODE.replace('.', '_')}}}}}"
 
@@ -55,7 +57,9 @@ def board() -> Dashboard:
             Row("How much, how often wrong, how long?", _red(), height=9),
             Row("Who talks with it?", _people(), height=7),
             Row("How full is it?", _saturation(), height=7),
-            Row("What went wrong, and what was slow?", _causes(), height=11, widths=(24, 12, 12)),
+            Row(
+                "What went wrong, and what was slow?", _causes(), height=11, widths=(15, 9, 12, 12)
+            ),
         ],
     )
 
@@ -219,6 +223,16 @@ def _saturation() -> list[Panel]:
 def _causes() -> list[Panel]:
     return [
         answers.went_wrong(100),
+        top(
+            "Which steps take the time?",
+            "The names of all spans by the seconds that they took together, in the time that the "
+            "board shows. A step contains those that it waits for.",
+            "s",
+            prom(
+                f"topk({_STEPS}, {increase(SERVER_SPAN_SECONDS, by=[SPAN_NAME], part='sum')})",
+                f"{{{{{SPAN_NAME}}}}}",
+            ),
+        ),
         traces(
             "Which requests were the slowest?",
             "Of the newest 200 that took longer than the time above the board, the slowest "
