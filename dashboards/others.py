@@ -195,6 +195,8 @@ TRACE_ID: Final = "trace_id"
 # Who logged: the logger's name, which is the module's.
 MODULE: Final = "scope_name"
 BODY: Final = "body"  # made by a query; a line's text is no metadata
+# Of a line that was logged with an exception, by the SDK.
+EXCEPTION_TYPE: Final = "exception.type"
 
 WARNING: Final = "WARN.*"
 ERROR: Final = "ERROR|CRITICAL|FATAL.*"
