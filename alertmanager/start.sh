@@ -34,11 +34,10 @@ text() { # NAME…
 }
 
 url() { # NAME…
-  text "$@"
   for name; do
     value_of "$name"
     case $value in
-      *[[:space:]]*) refuse "$name" "a URL without blanks" ;;
+      *[[:space:][:cntrl:]]* | *"{{"*) refuse "$name" "a URL without blanks and {{" ;;
       "" | http://[!/]* | https://[!/]*) ;;
       *) refuse "$name" "a URL such as https://example.com/alerts" ;;
     esac
