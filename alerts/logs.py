@@ -4,130 +4,108 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from alerts.rules import SERVICE_LABEL, Alert, board, group, label, log_lines, number
 from app.telemetry.names import (
     CODE_FUNCTION_NAME,
     CODE_LINE_NUMBER,
     ERROR_TYPE,
     prometheus_label,
 )
-from dashboards.links import LOGS, path
+from dashboards import links
 from dashboards.others import ERROR, EXCEPTION_TYPE, MODULE, SERVICE_NAME, SEVERITY
+from dashboards.queries import keep, matches
+from dashboards.variables import SERVICE
 
-# What makes two error lines the same error: who logged, where in the code, and of what type. Not
-# the text, which carries ids and numbers.
-PATTERN: Final = (
-    SERVICE_NAME,
-    MODULE,
-    CODE_FUNCTION_NAME,
-    CODE_LINE_NUMBER,
-    ERROR_TYPE,
-    EXCEPTION_TYPE,
-)
+# What makes two error lines of a service the same error: who logged, where in the code, and of
+# what type. Not the text, which carries ids and numbers.
+PATTERN: Final = (MODULE, CODE_FUNCTION_NAME, CODE_LINE_NUMBER, ERROR_TYPE, EXCEPTION_TYPE)
+
+_ARE_ERRORS: Final = keep(matches(SEVERITY, ERROR))
 
 
 @dataclass(frozen=True)
 class Windows:
     """Times as LogQL spells them.
 
-    `burst`: over which errors are counted; `wait`: how long there must be too many. `new`: how
+    `burst`: over which errors are counted; `hold`: how long there must be too many. `new`: how
     long an error is new; `known`: how long before that it must not have been. Each evaluation
     reads all lines of `known`.
     """
 
     burst: str
-    wait: str
+    hold: str
     new: str
     known: str
-    evaluation: str
+    interval: str
 
 
-NORMAL: Final = Windows(burst="5m", wait="1m", new="10m", known="6h", evaluation="1m")
-DRILL: Final = Windows(burst="20s", wait="2s", new="15s", known="5m", evaluation="2s")
+NORMAL: Final = Windows(burst="5m", hold="1m", new="10m", known="6h", interval="1m")
+DRILL: Final = Windows(burst="20s", hold="2s", new="15s", known="5m", interval="2s")
+ALL: Final = {"normal": NORMAL, "drill": DRILL}
 
 
-def groups(windows: Windows, most_errors: int, runbooks: str) -> list[dict[str, Any]]:
+def groups(windows: Windows, most_errors: int) -> list[dict[str, Any]]:
     """The groups of the rule file.
 
-    `most_errors`: how many error lines of a service within `windows.burst` are no burst yet;
-    `runbooks`: the folder of the pages that the alerts name.
+    `most_errors`: how many error lines of a service within `windows.burst` are no burst yet.
     """
     return [
-        {
-            "name": "logs",
-            "interval": windows.evaluation,
-            "rules": [_burst(windows, most_errors, runbooks), _new_pattern(windows, runbooks)],
-        }
+        group("logs", [_burst(windows, most_errors), _new_pattern(windows)], windows.interval),
     ]
 
 
-def _burst(windows: Windows, most_errors: int, runbooks: str) -> dict[str, Any]:
+def _burst(windows: Windows, most_errors: int) -> Alert:
     return _alert(
         "ErrorLogBurst",
         f"{_errors(windows.burst, [SERVICE_NAME])} > {most_errors}",
-        windows.wait,
-        f"{_label(SERVICE_NAME)} logged {{{{ $value }}}} errors within {windows.burst}, "
-        f"more than {most_errors}.",
-        [SERVICE_NAME],
-        runbooks,
+        f"{SERVICE_LABEL} logged {number()} errors within {windows.burst}, more than "
+        f"{most_errors}.",
+        log_lines(_ARE_ERRORS),
+        windows.hold,
     )
 
 
-def _new_pattern(windows: Windows, runbooks: str) -> dict[str, Any]:
-    new = _errors(windows.new, PATTERN)
-    known = _errors(windows.known, PATTERN, before=windows.new)
+def _new_pattern(windows: Windows) -> Alert:
+    by = (SERVICE_NAME, *PATTERN)
+    known = _errors(windows.known, by, before=windows.new)
+    types = "".join(_where_given(name) for name in (ERROR_TYPE, EXCEPTION_TYPE))
     return _alert(
         "NewErrorPattern",
-        f"{new}\nunless\n{known}",
-        "0s",
-        f"{_label(SERVICE_NAME)} logs an error that was not there in the {windows.known} before: "
-        f"{_label(MODULE)}, line {_label(CODE_LINE_NUMBER)} of {_label(CODE_FUNCTION_NAME)}"
-        f"{{{{ with $labels.{prometheus_label(ERROR_TYPE)} }}}}, {{{{ . }}}}{{{{ end }}}}"
-        f"{{{{ with $labels.{prometheus_label(EXCEPTION_TYPE)} }}}}, {{{{ . }}}}{{{{ end }}}}"
-        " ({{ $value }} times).",
-        PATTERN,
-        runbooks,
+        f"{_errors(windows.new, by)}\nunless\n{known}",
+        f"{SERVICE_LABEL} logs an error that was not there in the {windows.known} before, "
+        f"{number()} times: {label(MODULE)}, line {label(CODE_LINE_NUMBER)} of "
+        f"{label(CODE_FUNCTION_NAME)}{types}.",
+        log_lines(_ARE_ERRORS, *(keep(f"{prometheus_label(n)}={_quoted(n)}") for n in PATTERN)),
     )
 
 
-def _alert(
-    name: str, expr: str, wait: str, summary: str, by: Iterable[str], runbooks: str
-) -> dict[str, Any]:
-    return {
-        "alert": name,
-        "expr": expr,
-        "for": wait,
-        "labels": {"severity": "warning", "area": "logs"},
-        "annotations": {
-            "summary": summary,
-            "value": "{{ $value }} lines",
-            "runbook_url": f"{runbooks}/{name}.md",
-            "dashboard": path(LOGS),
-            "query": _lines(by),
-        },
-    }
+def _alert(name: str, expr: str, summary: str, query: str, hold: str = "") -> Alert:
+    return Alert(
+        name=name,
+        expr=expr,
+        area="logs",
+        severity="warning",
+        hold=hold,
+        summary=summary,
+        value=f"{number()} lines",
+        dashboard=board(links.LOGS, **{SERVICE.name: SERVICE_LABEL}),
+        query=query,
+    )
 
 
 def _errors(over: str, by: Iterable[str], before: str = "") -> str:
     """How many error lines there were, by what they carry."""
     # A selector must have a matcher that an empty label does not meet.
-    stream = f'{{{prometheus_label(SERVICE_NAME)}=~".+"}}'
+    stream = f"{{{matches(SERVICE_NAME, '.+')}}}"
     labels = ", ".join(map(prometheus_label, by))
     offset = f" offset {before}" if before else ""
     return f"sum by ({labels}) (count_over_time({stream} {_ARE_ERRORS} [{over}]{offset}))"
 
 
-def _lines(by: Iterable[str]) -> str:
-    """The query that shows the very lines of an alert."""
-    stream, *metadata = (f"{prometheus_label(name)}={_quoted(name)}" for name in by)
-    return " ".join([f"{{{stream}}}", _ARE_ERRORS, *(f"| {equal}" for equal in metadata)])
-
-
-def _label(attribute: str) -> str:
-    return f"{{{{ $labels.{prometheus_label(attribute)} }}}}"
+def _where_given(attribute: str) -> str:
+    return f"{{{{ with $labels.{prometheus_label(attribute)} }}}}, {{{{ . }}}}{{{{ end }}}}"
 
 
 def _quoted(attribute: str) -> str:
+    """The label's value as LogQL reads it, whatever is in it."""
     return f'{{{{ printf "%q" $labels.{prometheus_label(attribute)} }}}}'
-
-
-_ARE_ERRORS: Final = f'| {SEVERITY}=~"{ERROR}"'

@@ -11,6 +11,7 @@ LLM: Final = "llm"
 LOGS: Final = "logs"
 RUNTIME: Final = "runtime"
 PIPELINE: Final = "pipeline"
+OBJECTIVES: Final = "objectives"
 
 # In the order in which a person looks.
 TITLES: Final = {

@@ -5,7 +5,7 @@ parts of the stack tell of themselves, and the words of Loki and TraceQL.
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from app.telemetry.names import ERROR_TYPE, GEN_AI_REQUEST_MODEL, HTTP_ROUTE
+from app.telemetry.names import ANSWER_EMPTY, ERROR_TYPE, GEN_AI_REQUEST_MODEL, HTTP_ROUTE
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,15 @@ STATUS_CODE: Final = "status_code"
 KIND_SERVER: Final = "SPAN_KIND_SERVER"
 STATUS_ERROR: Final = "STATUS_CODE_ERROR"
 
-_SPAN: Final = (SPAN_NAME, SPAN_KIND, STATUS_CODE, GEN_AI_REQUEST_MODEL, ERROR_TYPE, HTTP_ROUTE)
+_SPAN: Final = (
+    SPAN_NAME,
+    SPAN_KIND,
+    STATUS_CODE,
+    GEN_AI_REQUEST_MODEL,
+    ERROR_TYPE,
+    HTTP_ROUTE,
+    ANSWER_EMPTY,
+)
 SPAN_CALLS: Final = Series("traces_span_metrics_calls_total", _SPAN, of_service=True)
 SPAN_SECONDS: Final = Series("traces_span_metrics_duration_seconds", _SPAN, of_service=True)
 # The span of a request or a message names no model: a choice of models must not hide it.
@@ -38,10 +46,19 @@ SERVER_SPAN_SECONDS: Final = Series(
     of_service=True,
 )
 
+# -- what the rules keep for the objectives ------------------------------------------
+
+OBJECTIVE: Final = "objective"
+OBJECTIVE_EVENTS: Final = Series("chatscope:objective_events:rise", (OBJECTIVE,), of_service=True)
+OBJECTIVE_BAD: Final = Series("chatscope:objective_bad_events:rise", (OBJECTIVE,), of_service=True)
+
 # -- the parts of the stack --------------------------------------------------------
 
 UP: Final = Series("up")
 JOB: Final = "job"
+INSTANCE: Final = "instance"
+# The job under which Prometheus asks services whether they are ready.
+READINESS: Final = "readiness"
 ALERTS: Final = Series("alertmanager_alerts", ("state",))
 ALERT_STATE: Final = "state"
 ALERT_ACTIVE: Final = "active"
