@@ -29,6 +29,9 @@ _SCRAPED = {
     "alertmanager": "ALERTMANAGER_PORT",
 }
 
+# What the service calls itself unless told otherwise.
+_SERVICE = "chatscope"
+
 
 class NativeStack(Stack):
     """All parts as processes of this machine."""
@@ -138,20 +141,28 @@ class NativeStack(Stack):
                 log.write(f"{_START_LINE}{now}\n")
 
     def _render_prometheus(self) -> None:
-        """A directory for Prometheus, which reads its scrape targets beside its configuration."""
+        """A directory for Prometheus, which reads whom to ask and to tell beside its file."""
         directory = self.run_dir / "prometheus"
-        targets = directory / "targets"
-        targets.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
         for name in ("prometheus.yml", "rules"):
             link = directory / name
             link.unlink(missing_ok=True)
             link.symlink_to(ROOT / "prometheus" / name)
         host = self.facts["STACK_HOST"]
-        groups = [
+        parts = [
             {"targets": [f"{host}:{self.facts[port]}"], "labels": {"job": job}}
             for job, port in _SCRAPED.items()
         ]
-        (targets / "stack.json").write_text(json.dumps(groups, indent=1))
+        service = own_environment().get("OTEL_SERVICE_NAME") or _SERVICE
+        app = f"{self.facts['PUBLISHED_AT']}:{self.facts['APP_PORT']}"
+        found = {
+            "targets": parts,
+            "services": [{"targets": [app], "labels": {"service_name": service}}],
+            "alertmanagers": [{"targets": [f"{host}:{self.facts['ALERTMANAGER_PORT']}"]}],
+        }
+        for kind, groups in found.items():
+            (directory / kind).mkdir(exist_ok=True)
+            (directory / kind / "stack.json").write_text(json.dumps(groups, indent=1))
 
 
 def _end(processes: list[psutil.Process]) -> None:
