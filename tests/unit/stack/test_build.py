@@ -68,6 +68,7 @@ def test_stack_that_runs_does_not_wait_for_what_only_the_tests_want(
     assert [binary.name for binary in missing_binaries()] == [
         "promtool",
         "sloth",
+        "amtool",
         "docker-compose",
     ]
     assert missing_binaries(with_tests=False) == []
