@@ -5,13 +5,16 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from alerts import budgets, llm, pipeline, service
+from alerts import budgets, llm, logs, pipeline, service
 from alerts.objectives import FILE, ObjectivesError, Wanted, read
 from alerts.rules import encode
 from alerts.windows import ALL, NORMAL, Windows
 
 ROOT: Final = Path(__file__).parent.parent
+FOLDER: Final = ROOT / "prometheus" / "rules"
 _PROMETHEUS: Final = "prometheus, by `rule_files`; its tests are beside it"
+LOKI_FILE: Final = ROOT / "loki" / "rules" / "fake" / "logs.rules.yaml"
+_LOKI: Final = "loki's ruler, as rules of the tenant `fake`, which is all there is without logins"
 
 
 def files(wanted: Wanted, windows: Windows = NORMAL) -> dict[str, str]:
@@ -22,12 +25,14 @@ def files(wanted: Wanted, windows: Windows = NORMAL) -> dict[str, str]:
         "pipeline": ("does all that is told arrive", pipeline.groups),
         "objectives": ("what was promised, and the budget for breaking it", budgets.groups),
     }
-    return {
-        f"prometheus/rules/{name}.rules.yaml": encode(
-            groups(wanted, windows), f"{what}?", _PROMETHEUS
-        )
+    texts = {
+        FOLDER / f"{name}.rules.yaml": encode(groups(wanted, windows), f"{what}?", _PROMETHEUS)
         for name, (what, groups) in made.items()
     }
+    texts[LOKI_FILE] = encode(
+        logs.groups(wanted, windows), "do errors come in a burst, or as never before?", _LOKI
+    )
+    return {path.relative_to(ROOT).as_posix(): text for path, text in texts.items()}
 
 
 def main(arguments: list[str]) -> int:

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, Final
 
+from alerts import windows
+from alerts.objectives import Wanted
 from alerts.rules import SERVICE_LABEL, Alert, board, group, label, log_lines, number
 from app.telemetry.names import (
     CODE_FUNCTION_NAME,
@@ -24,55 +27,56 @@ _ARE_ERRORS: Final = keep(matches(SEVERITY, ERROR))
 
 
 @dataclass(frozen=True)
-class Windows:
-    """Times as LogQL spells them.
+class Times:
+    """Over how long the rules look, as LogQL spells it.
 
-    `burst`: over which errors are counted; `hold`: how long there must be too many. `new`: how
+    `burst`: over which errors are counted, and `share`: the part of the usual five minutes'
+    errors that is no burst yet; `hold`: how long there must be too many. `new`: how
     long an error is new; `known`: how long before that it must not have been. Each evaluation
     reads all lines of `known`.
     """
 
     burst: str
+    share: float
     hold: str
     new: str
     known: str
     interval: str
 
 
-NORMAL: Final = Windows(burst="5m", hold="1m", new="10m", known="6h", interval="1m")
-DRILL: Final = Windows(burst="20s", hold="2s", new="15s", known="5m", interval="2s")
-ALL: Final = {"normal": NORMAL, "drill": DRILL}
+NORMAL: Final = Times(burst="5m", share=1, hold="1m", new="10m", known="6h", interval="1m")
+DRILL: Final = Times(burst="20s", share=0.1, hold="2s", new="15s", known="5m", interval="2s")
+_OF: Final = {windows.NORMAL.name: NORMAL, windows.DRILL.name: DRILL}
 
 
-def groups(windows: Windows, most_errors: int) -> list[dict[str, Any]]:
-    """The groups of the rule file.
-
-    `most_errors`: how many error lines of a service within `windows.burst` are no burst yet.
-    """
-    return [
-        group("logs", [_burst(windows, most_errors), _new_pattern(windows)], windows.interval),
-    ]
+def groups(wanted: Wanted, chosen: windows.Windows) -> list[dict[str, Any]]:
+    times = _OF[chosen.name]
+    return [made(times, ceil(wanted.thresholds.error_lines * times.share))]
 
 
-def _burst(windows: Windows, most_errors: int) -> Alert:
+def made(times: Times, most_errors: int) -> dict[str, Any]:
+    """The group; `most_errors`: how many lines within `times.burst` are no burst yet."""
+    return group("logs", [_burst(times, most_errors), _new_pattern(times)], times.interval)
+
+
+def _burst(times: Times, most_errors: int) -> Alert:
     return _alert(
         "ErrorLogBurst",
-        f"{_errors(windows.burst, [SERVICE_NAME])} > {most_errors}",
-        f"{SERVICE_LABEL} logged {number()} errors within {windows.burst}, more than "
-        f"{most_errors}.",
+        f"{_errors(times.burst, [SERVICE_NAME])} > {most_errors}",
+        f"{SERVICE_LABEL} logged {number()} errors within {times.burst}, more than {most_errors}.",
         log_lines(_ARE_ERRORS),
-        windows.hold,
+        times.hold,
     )
 
 
-def _new_pattern(windows: Windows) -> Alert:
+def _new_pattern(times: Times) -> Alert:
     by = (SERVICE_NAME, *PATTERN)
-    known = _errors(windows.known, by, before=windows.new)
+    known = _errors(times.known, by, before=times.new)
     types = "".join(_where_given(name) for name in (ERROR_TYPE, EXCEPTION_TYPE))
     return _alert(
         "NewErrorPattern",
-        f"{_errors(windows.new, by)}\nunless\n{known}",
-        f"{SERVICE_LABEL} logs an error that was not there in the {windows.known} before, "
+        f"{_errors(times.new, by)}\nunless\n{known}",
+        f"{SERVICE_LABEL} logs an error that was not there in the {times.known} before, "
         f"{number()} times: {label(MODULE)}, line {label(CODE_LINE_NUMBER)} of "
         f"{label(CODE_FUNCTION_NAME)}{types}.",
         log_lines(_ARE_ERRORS, *(keep(f"{prometheus_label(n)}={_quoted(n)}") for n in PATTERN)),

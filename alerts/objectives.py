@@ -82,6 +82,7 @@ class Thresholds(_Section):
     event_loop_lag_seconds: Seconds
     memory_mib: AboveZero
     socket_share: Share
+    error_lines: Annotated[int, Field(ge=1)]
     queue_share: Share
 
 

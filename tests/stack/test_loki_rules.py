@@ -26,7 +26,7 @@ from tests.running import PATIENCE_SECONDS, Stack
 _RULES = yaml.safe_load((ROOT / "loki" / "rules" / "fake" / "logs.rules.yaml").read_text())
 _NAMES = {rule["alert"] for group in _RULES["groups"] for rule in group["rules"]}
 _MOST_ERRORS = 5
-_WINDOWS = logs.Windows(burst="10s", hold="1s", new="10s", known="5m", interval="1s")
+_TIMES = logs.Times(burst="10s", share=1, hold="1s", new="10s", known="5m", interval="1s")
 # Rules are evaluated each minute.
 _EVALUATED_SECONDS = 90.0
 # Before `new`, within `known`.
@@ -123,7 +123,7 @@ def ruler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ruler]:
     directory = tmp_path_factory.mktemp("ruler")
     folder = directory / "rules" / "fake"
     folder.mkdir(parents=True)
-    groups = logs.groups(_WINDOWS, _MOST_ERRORS)
+    groups = [logs.made(_TIMES, _MOST_ERRORS)]
     (folder / "logs.rules.yaml").write_text(json.dumps({"groups": groups}))
     with ExitStack() as running:
         people = running.enter_context(listener())
