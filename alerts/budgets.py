@@ -10,7 +10,7 @@ import yaml
 
 from alerts.objectives import Objectives, Wanted
 from alerts.promql import equals, rise, within
-from alerts.rules import Rule, board, group, record, runbook
+from alerts.rules import Rule, board, group, record, runbook, value
 from alerts.service import FAILED, THEIRS
 from alerts.windows import Windows
 from app.telemetry.names import (
@@ -29,8 +29,8 @@ from dashboards.variables import SERVICE
 from stack.machine import MachineError
 from stack.parts import binary_path
 
-# Without traffic there is no ratio, and no sample that would count as a good one. The long
-# windows are read from the events themselves, so that a busy hour weighs more than a quiet one.
+# The long windows are read from the events themselves, so that a busy hour weighs more than a
+# quiet one.
 _PLUGINS: Final = {
     "overridePrevious": True,
     "chain": [
@@ -65,7 +65,7 @@ def groups(wanted: Wanted, windows: Windows) -> list[dict[str, Any]]:
     counted = [rule for each in objectives for rule in _counted(each)]
     return [
         group("objectives-events", counted, windows.step),
-        *_by_sloth(_spec(wanted, objectives), wanted.objectives, windows),
+        *_by_sloth(_spec(wanted, windows, objectives), wanted.objectives, windows),
     ]
 
 
@@ -83,6 +83,7 @@ def _objectives(wanted: Wanted, windows: Windows) -> list[_Objective]:
     )
     failed = rise(LLM_RESPONSE_TIME, *FAILED, over=over, part="count")
     service = wanted.service
+    lasts = f"at this rate the budget of {all_of.period} does not last."
     return [
         _Objective(
             "availability",
@@ -99,8 +100,8 @@ def _objectives(wanted: Wanted, windows: Windows) -> list[_Objective]:
             all_of.latency.target,
             completed,
             f"clamp_min({completed} - {in_time}, 0)",
-            f"So many answers of {service} take longer than {all_of.latency.seconds:g} s that "
-            f"the budget of {all_of.period} will not last.",
+            f"{value('humanizePercentage')} of the answers of {service} take longer than "
+            f"{all_of.latency.seconds:g} s: {lasts}",
             _spans(service, f"span.{ANSWER_SECONDS} > {all_of.latency.seconds:g}"),
         ),
         _Objective(
@@ -109,8 +110,8 @@ def _objectives(wanted: Wanted, windows: Windows) -> list[_Objective]:
             all_of.first_token.target,
             begun,
             f"clamp_min({begun} - {soon}, 0)",
-            f"The first words of so many answers of {service} take longer than "
-            f"{all_of.first_token.seconds:g} s that the budget of {all_of.period} will not last.",
+            f"{value('humanizePercentage')} of the answers of {service} begin after "
+            f"{all_of.first_token.seconds:g} s or later: {lasts}",
             _spans(service, f"span.{TIME_TO_FIRST_TOKEN} > {all_of.first_token.seconds:g}"),
         ),
     ]
@@ -133,17 +134,19 @@ def _counted(objective: _Objective) -> list[Rule]:
     ]
 
 
-def _spec(wanted: Wanted, objectives: list[_Objective]) -> dict[str, Any]:
+def _spec(wanted: Wanted, windows: Windows, objectives: list[_Objective]) -> dict[str, Any]:
     return {
         "version": "prometheus/v1",
         "service": wanted.service,
         "slo_plugins": _PLUGINS,
-        "slos": [_slo(wanted, each) for each in objectives],
+        "slos": [_slo(wanted, windows, each) for each in objectives],
     }
 
 
-def _slo(wanted: Wanted, objective: _Objective) -> dict[str, Any]:
+def _slo(wanted: Wanted, windows: Windows, objective: _Objective) -> dict[str, Any]:
     about = (equals(SERVICE_NAME, wanted.service), equals(OBJECTIVE, objective.name))
+    # One failure of three answers in a night is no reason to wake anybody.
+    least = windows.weight * wanted.thresholds.least_answers
 
     def over_window(series: Series) -> str:
         return f"sum(sum_over_time({series.prometheus}{{{', '.join(about)}}}[{{{{.window}}}}]))"
@@ -151,11 +154,11 @@ def _slo(wanted: Wanted, objective: _Objective) -> dict[str, Any]:
     return {
         "name": objective.name,
         "objective": objective.target,
-        "description": objective.summary,
+        "description": objective.name,
         "sli": {
             "events": {
                 "error_query": over_window(OBJECTIVE_BAD),
-                "total_query": f"{over_window(OBJECTIVE_EVENTS)} > 0",
+                "total_query": f"{over_window(OBJECTIVE_EVENTS)} >= {least}",
             }
         },
         "alerting": {
@@ -163,7 +166,7 @@ def _slo(wanted: Wanted, objective: _Objective) -> dict[str, Any]:
             "labels": {"area": "objectives", prometheus_label(SERVICE_NAME): wanted.service},
             "annotations": {
                 "summary": objective.summary,
-                "value": "{{ $value | humanizePercentage }} are bad",
+                "value": value("humanizePercentage"),
                 "runbook_url": runbook(objective.alert),
                 "dashboard": board(links.OBJECTIVES, **{SERVICE.name: wanted.service}),
                 "query": objective.query,
@@ -217,6 +220,9 @@ def _by_sloth(
     if done.returncode != 0:
         raise SlothError(f"sloth: {(done.stderr or done.stdout).strip()}")
     made: list[dict[str, Any]] = yaml.safe_load(done.stdout)["groups"]
+    for rule in (rule for each in made for rule in each["rules"] if "alert" in rule):
+        # The same in its own words.
+        del rule["annotations"]["title"]
     # As often as there is something new to see.
     return [{"name": each["name"], "interval": windows.step, **each} for each in made]
 

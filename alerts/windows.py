@@ -45,6 +45,8 @@ class Windows:
     # Between samples of what is kept for the objectives, and the time that each is about.
     step: str
     events: str
+    # How often each event is counted so, as the times overlap.
+    weight: int
     # By the period of the objectives.
     burns: Mapping[str, Burns]
 
@@ -64,6 +66,7 @@ NORMAL: Final = Windows(
     daily="1m",
     step="30s",
     events="1m",
+    weight=2,
     burns={
         # The rates of the usual 30 days, 14, 6, 3 and 1 times what the budget allows, but for the
         # last: at its rate a week would be over before three days are.
@@ -102,6 +105,7 @@ DRILL: Final = Windows(
     daily="5s",
     step="5s",
     events="20s",
+    weight=4,
     burns={"7d": _drilled(7 * 24), "14d": _drilled(14 * 24)},
 )
 ALL: Final = {windows.name: windows for windows in (NORMAL, DRILL)}

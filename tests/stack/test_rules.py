@@ -1,0 +1,193 @@
+"""The rules in the running Prometheus: healthy, asking for what is there, and seeing a death."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alerts.__main__ import FOLDER
+from app.settings import SIMULATED_MODEL
+from app.telemetry import names
+from dashboards import others
+from demo.asking import Conversation
+from stack.facts import ROOT
+from stack.local_http import local_client
+from stack.native import NativeStack
+from stack.waiting import poll_until
+from tests.config.files import parsed
+from tests.running import PATIENCE_SECONDS, Stack
+from tests.stack.load import load
+
+# What a person may wait until the death of a service is told.
+_DEATH_SECONDS = 120.0
+# The slowest group is evaluated each minute.
+_EVALUATED_SECONDS = 75.0
+_VICTIM = "victim"
+_SERVICE = names.prometheus_label(others.SERVICE_NAME)
+# There only after the first failure of its kind, which no test here leads to.
+_AFTER_A_FAILURE = {
+    series.prometheus: why
+    for why, all_of in {
+        "an exporter gave up, after ten minutes of trying": [
+            hop.send_failed
+            for hop in (others.SPANS_THROUGH, others.LOGS_THROUGH, others.POINTS_THROUGH)
+        ],
+        "Loki threw a line away": [others.LOKI_DISCARDED],
+    }.items()
+    for series in all_of
+}
+_RULES = [
+    rule
+    for path in sorted(FOLDER.glob("*.rules.yaml"))
+    for group in parsed(path)["groups"]
+    for rule in group["rules"]
+]
+_RECORDED = {rule["record"] for rule in _RULES if "record" in rule}
+
+
+def _get(stack: Stack, path: str, **asked: Any) -> Any:
+    with local_client(stack.facts["PROMETHEUS_URL"]) as client:
+        answer = client.get(path, params=asked)
+    return answer.raise_for_status().json()["data"]
+
+
+def _selected(node: Any) -> Iterator[str]:
+    """The names of all metrics in a parsed expression."""
+    if isinstance(node, dict):
+        if node.get("type") in ("vectorSelector", "matrixSelector"):
+            yield node["name"]
+        for inner in node.values():
+            yield from _selected(inner)
+    elif isinstance(node, list):
+        for inner in node:
+            yield from _selected(inner)
+
+
+def test_each_rule_is_loaded_and_healthy(stack: Stack) -> None:
+    def healthy() -> bool:
+        rules = [rule for g in _get(stack, "/api/v1/rules")["groups"] for rule in g["rules"]]
+        sick = {rule["name"]: rule.get("lastError") for rule in rules if rule["health"] != "ok"}
+        assert sick == {}
+        loaded = sorted(rule["name"] for rule in rules)
+        assert loaded == sorted(rule.get("alert") or rule["record"] for rule in _RULES)
+        return True
+
+    poll_until(healthy, "each rule to have been evaluated", _EVALUATED_SECONDS)
+
+
+def test_prometheus_tells_alertmanager(stack: Stack) -> None:
+    """Of the alert that always fires."""
+
+    def told() -> bool:
+        with local_client(stack.facts["ALERTMANAGER_URL"]) as client:
+            alerts = client.get("/api/v2/alerts").raise_for_status().json()
+        return "Watchdog" in {alert["labels"]["alertname"] for alert in alerts}
+
+    poll_until(told, "the Watchdog in Alertmanager", PATIENCE_SECONDS)
+
+
+def test_each_metric_of_an_expression_is_there(stack: Stack) -> None:
+    asked = {
+        name
+        for rule in _RULES
+        for name in _selected(_get(stack, "/api/v1/parse_query", query=rule["expr"]))
+    } - _RECORDED
+    assert set(_AFTER_A_FAILURE) <= asked
+
+    def all_there() -> bool:
+        there = set(_get(stack, "/api/v1/label/__name__/values"))
+        assert asked - set(_AFTER_A_FAILURE) - there == set()
+        return True
+
+    with load(stack.facts):
+        poll_until(all_there, "all metrics that the rules ask for", PATIENCE_SECONDS)
+
+
+@contextmanager
+def _expected(stack: NativeStack, address: str) -> Iterator[None]:
+    """Prometheus is told of one more service that is to be there."""
+    told = Path(stack.run_dir) / "prometheus" / "services" / f"{_VICTIM}.json"
+    told.write_text(json.dumps([{"targets": [address], "labels": {_SERVICE: _VICTIM}}]))
+    try:
+        yield
+    finally:
+        told.unlink()
+
+
+@contextmanager
+def _service(stack: Stack, address: str) -> Iterator[subprocess.Popen[bytes]]:
+    environment = {
+        **os.environ,
+        "PORT": address.rpartition(":")[2],
+        "OTEL_SERVICE_NAME": _VICTIM,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": stack.facts["OTLP_URL"],
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", "app"], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _firing(stack: Stack) -> set[str]:
+    query = f'ALERTS{{{_SERVICE}="{_VICTIM}", alertstate="firing"}}'
+    return {sample.labels["alertname"] for sample in stack.backends.prometheus(query)}
+
+
+def _seen(stack: Stack) -> bool:
+    """It is ready and heard, as Prometheus knows it."""
+    where = f'{_SERVICE}="{_VICTIM}"'
+    ready = stack.backends.prometheus(f"up{{{where}}} == 1")
+    return bool(ready and stack.backends.prometheus(_sockets(where)))
+
+
+def _sockets(where: str = f'{_SERVICE}="{_VICTIM}"') -> str:
+    return f"{names.SOCKET_CONNECTIONS.prometheus}{{{where}}}"
+
+
+def test_death_of_a_service_is_told_within_two_minutes_and_its_return_too(stack: Stack) -> None:
+    if not isinstance(stack.running, NativeStack):
+        pytest.skip("in containers Prometheus's list of services is not for writing")
+    with socket.create_server((stack.facts["STACK_HOST"], 0)) as free:
+        address = f"{stack.facts['STACK_HOST']}:{free.getsockname()[1]}"
+    with _expected(stack.running, address):
+        with _service(stack, address) as process:
+            with local_client(f"http://{address}") as client:
+                poll_until(
+                    lambda: client.get("/readyz").is_success, "the service", PATIENCE_SECONDS
+                )
+            # Its socket dies with it.
+            with Conversation(f"http://{address}") as conversation:
+                conversation.ask("Are you there?", SIMULATED_MODEL)
+                poll_until(lambda: _seen(stack), "the service to be seen", PATIENCE_SECONDS)
+                poll_until(lambda: not _firing(stack), "no alert", PATIENCE_SECONDS)
+                os.kill(process.pid, signal.SIGKILL)
+            poll_until(
+                lambda: {"ServiceDown", "ServiceSilent"} <= _firing(stack),
+                "both alerts of a dead service",
+                _DEATH_SECONDS,
+            )
+            poll_until(
+                lambda: not stack.backends.prometheus(_sockets()),
+                "the sockets of the dead process to be gone",
+                PATIENCE_SECONDS,
+            )
+        with _service(stack, address):
+            poll_until(lambda: not _firing(stack), "the alerts to be resolved", PATIENCE_SECONDS)
+    poll_until(
+        lambda: not stack.backends.prometheus(f'up{{{_SERVICE}="{_VICTIM}"}}'),
+        "the service to be forgotten",
+        PATIENCE_SECONDS,
+    )
+    # It was taken off the list on purpose: nobody misses it.
+    assert _firing(stack) == set()
