@@ -111,6 +111,13 @@ def test_every_variable_that_it_knows_is_handed_to_its_container() -> None:
     assert {name for name in handed if name.startswith("ALERT_")} == _known()
 
 
+def test_every_variable_is_documented_with_its_default() -> None:
+    page = (ROOT / "docs" / "running.md").read_text()
+    rows = dict(re.findall(r"^\| `(ALERT_\w+)` \| (\S+) \|", page, re.MULTILINE))
+    defaults = re.findall(r'^: "\$\{(ALERT_\w+):=(.+)\}"$', _START.read_text(), re.MULTILINE)
+    assert rows == dict.fromkeys(_known(), "unset") | {name: f"`{d}`" for name, d in defaults}
+
+
 def _known() -> set[str]:
     texts = ALERTMANAGER.read_text() + _START.read_text()
     return set(re.findall(r"\b(ALERT_[A-Z_]+)\b", texts))
