@@ -18,6 +18,7 @@ TITLES: Final = {
     HOME: "Home",
     SERVICE: "Service",
     LLM: "LLM",
+    OBJECTIVES: "Objectives",
     LOGS: "Logs",
     RUNTIME: "Runtime and host",
     PIPELINE: "Pipeline",

@@ -52,6 +52,36 @@ OBJECTIVE: Final = "objective"
 OBJECTIVE_EVENTS: Final = Series("chatscope:objective_events:rise", (OBJECTIVE,), of_service=True)
 OBJECTIVE_BAD: Final = Series("chatscope:objective_bad_events:rise", (OBJECTIVE,), of_service=True)
 
+# Made by sloth, by its own names.
+SLO: Final = "sloth_slo"
+SLO_SERVICE: Final = "sloth_service"
+_SLO: Final = (SLO, SLO_SERVICE)
+SLO_TARGET: Final = Series("slo:objective:ratio", _SLO)
+SLO_BUDGET: Final = Series("slo:error_budget:ratio", _SLO)
+SLO_DAYS: Final = Series("slo:time_period:days", _SLO)
+SLO_BURN: Final = Series("slo:current_burn_rate:ratio", _SLO)
+SLO_LEFT: Final = Series("slo:period_error_budget_remaining:ratio", _SLO)
+# The share of bad events, by over how long.
+SLO_BAD: Final = {
+    window: Series(f"slo:sli_error:ratio_rate{window}", _SLO)
+    for window in ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
+}
+
+# What was spent in the last 24 hours, and what may be.
+DAY_COST: Final = Series("chatscope:cost_of_day:usd", of_service=True)
+DAY_BUDGET: Final = Series("chatscope:cost_budget_of_day:usd")
+
+# -- alerts, as Prometheus keeps them ---------------------------------------------------
+
+ALERT_NAME: Final = "alertname"
+ALERT_SEVERITY: Final = "severity"
+ALERT_AREA: Final = "area"
+FIRING: Final = "firing"
+_ALERT: Final = (ALERT_NAME, ALERT_SEVERITY, ALERT_AREA)
+ALERT: Final = Series("ALERTS", (*_ALERT, "alertstate"))
+# Its value: since when, in seconds since 1970.
+ALERT_SINCE: Final = Series("ALERTS_FOR_STATE", _ALERT)
+
 # -- the parts of the stack --------------------------------------------------------
 
 UP: Final = Series("up")
@@ -223,6 +253,7 @@ HISTOGRAM_PARTS: Final = ("bucket", "sum", "count")
 
 SERIES: Final[tuple[Series, ...]] = (
     *(value for value in list(globals().values()) if isinstance(value, Series)),
+    *SLO_BAD.values(),
     *SPANS_THROUGH,
     *LOGS_THROUGH,
     *POINTS_THROUGH,

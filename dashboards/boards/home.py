@@ -11,6 +11,7 @@ from app.telemetry.names import (
     prometheus_label,
 )
 from dashboards import answers, links
+from dashboards.alert_panels import which_fire
 from dashboards.board import Row, assemble
 from dashboards.others import ALERT_ACTIVE, ALERT_STATE, ALERTS, UP
 from dashboards.panels import GREEN, YELLOW, Panel, colored, is_well, lines, prom, traces, words
@@ -33,6 +34,7 @@ _DONE: Final = "completed"
 _LEADS: Final = {
     links.SERVICE: "Who is served, how fast, and what fails? Requests, sockets, limits.",
     links.LLM: "What do models do, and what does it cost? Latency, tokens, dollars, each answer.",
+    links.OBJECTIVES: "Is what was promised kept? Budgets, how fast they burn, alerts that fire.",
     links.LOGS: "What does it say? Errors again and again, search by trace, conversation, text.",
     links.RUNTIME: "Is the process or the machine short of something? CPU, memory, event loop.",
     links.PIPELINE: "Can what is shown here be believed? What was sent, refused, dropped.",
@@ -45,7 +47,8 @@ def board() -> Dashboard:
         "Where to begin: is it well, where to look next, and how to chat.",
         [
             Row("Is it well?", _well(), height=3, widths=(8,) * 6),
-            Row("Where next?", _leads(), height=10, widths=(14, 10)),
+            Row("Does anything call?", [which_fire()], height=5),
+            Row("Where next?", _leads(), height=11, widths=(14, 10)),
             Row("What happened lately?", _latest(), height=10, widths=(13, 11)),
         ],
     )

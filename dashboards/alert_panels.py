@@ -1,0 +1,91 @@
+"""What boards show of alerts: which fire, in a table and as marks on every chart."""
+
+from typing import Final
+
+from grafana_foundation_sdk.builders import dashboard, prometheus, table
+from grafana_foundation_sdk.models.dashboard import DynamicConfigValue
+
+from app.telemetry.names import GEN_AI_REQUEST_MODEL, prometheus_label
+from dashboards import others
+from dashboards.datasources import PROMETHEUS
+from dashboards.legends import label
+from dashboards.others import ALERT_AREA, ALERT_NAME, ALERT_SEVERITY, SERVICE_NAME
+from dashboards.panels import RED, YELLOW, counted, prom
+from dashboards.queries import aggregate, differs, equals, matches, series
+from dashboards.variables import SERVICE
+
+# Not the one that always fires; and those that are about no service, such as the Collector's,
+# whichever service is chosen.
+_WHERE: Final = (
+    differs(ALERT_SEVERITY, "none"),
+    matches(SERVICE_NAME, f"${SERVICE.name}|"),
+)
+_AGE: Final = "For"
+_ABOUT: Final = {
+    ALERT_NAME: "Alert",
+    ALERT_SEVERITY: "Severity",
+    ALERT_AREA: "Area",
+    prometheus_label(SERVICE_NAME): "Service",
+    prometheus_label(GEN_AI_REQUEST_MODEL): "Model",
+    others.JOB: "Part",
+    others.EXPORTER: "Exporter",
+}
+SEVERITIES: Final = {"critical": RED, "warning": YELLOW}
+
+
+def firing(*where: str) -> str:
+    """1 for each alert that fires."""
+    return series(others.ALERT, equals("alertstate", others.FIRING), *_WHERE, *where)
+
+
+def which_fire() -> table.Panel:
+    """Which alerts fire.
+
+    A table of what Prometheus evaluates, not Grafana's list of alerts: that one asks each store for
+    its rules through Grafana's alerting, and shows rules and groups; this one shows what fires, for
+    how long, in the words of the messages.
+    """
+    since = series(others.ALERT_SINCE, *_WHERE)
+    age = f"(time() - {since}) and ignoring (alertstate) {firing()}"
+    panel = counted(
+        "Which alerts fire?",
+        "Those that hold now, and for how long: what each means and what to do stands in "
+        "docs/runbooks, under its name. Area is the board to look at. Empty in health.",
+        "s",
+        prom(aggregate("max", age, tuple(_ABOUT))),
+        _ABOUT,
+        value=_AGE,
+        narrow=130,
+    )
+    colors = {
+        severity: {"color": color, "index": n}
+        for n, (severity, color) in enumerate(SEVERITIES.items())
+    }
+    return panel.no_value("No alert fires.").override_by_name(
+        _ABOUT[ALERT_SEVERITY],
+        [
+            DynamicConfigValue("mappings", [{"type": "value", "options": colors}]),
+            DynamicConfigValue("custom.cellOptions", {"type": "color-text"}),
+        ],
+    )
+
+
+def marks() -> dashboard.AnnotationQuery:
+    """On every chart, when an alert fired."""
+    about = (ALERT_NAME, ALERT_SEVERITY, ALERT_AREA, SERVICE_NAME)
+    return (
+        dashboard.AnnotationQuery()
+        .name("Alerts")
+        .datasource(PROMETHEUS)
+        .enable(True)
+        .icon_color(RED)
+        .target(
+            prometheus.Dataquery()
+            .datasource(PROMETHEUS)
+            .expr(aggregate("max", firing(), about))
+            .ref_id("Alerts")
+        )
+        .title_format(label(ALERT_NAME))
+        .text_format(f"{label(ALERT_SEVERITY)} {label(SERVICE_NAME)}")
+        .tag_keys(ALERT_AREA)
+    )
