@@ -26,6 +26,7 @@ from alerts.rules import (
     label,
     log_lines,
     number,
+    record,
     spans,
     value,
 )
@@ -73,7 +74,11 @@ def groups(wanted: Wanted, windows: Windows) -> list[dict[str, Any]]:
         _spike(wanted, windows),
         _hourly(wanted, windows),
     ]
+    spent = increase(LLM_COST, over="1d")
     budget = [
+        # For the board, which would have to read a day of samples each time that it is looked at.
+        record(others.DAY_COST.prometheus, spent),
+        record(others.DAY_BUDGET.prometheus, f"vector({wanted.cost.daily_usd:g})"),
         _daily("DailyBudgetSpent", 0.8, "warning", wanted),
         _daily("DailyBudgetExceeded", 1, "critical", wanted),
     ]
@@ -222,7 +227,7 @@ def _daily(name: str, part: float, severity: Severity, wanted: Wanted) -> Alert:
     budget = wanted.cost.daily_usd
     return Alert(
         name=name,
-        expr=f"{increase(LLM_COST, over='1d')} > {part * budget:g}",
+        expr=f"{select(others.DAY_COST)} > {part * budget:g}",
         area=_AREA,
         severity=severity,
         summary=f"{SERVICE_LABEL} spent {number(2)} USD in 24 hours, of {budget:g} that a day may "
