@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ from tests.running import PATIENCE_SECONDS, Stack
 _RULES = yaml.safe_load((ROOT / "loki" / "rules" / "fake" / "logs.rules.yaml").read_text())
 _NAMES = {rule["alert"] for group in _RULES["groups"] for rule in group["rules"]}
 _MOST_ERRORS = 5
+_NEW_SECONDS = 10
 _TIMES = logs.Times(
-    burst="10s", share=1, hold="1s", new="10s", known="5m", interval="1s", rarely="1s"
+    burst="10s", share=1, hold="1s", new=f"{_NEW_SECONDS}s", known="5m", interval="1s", rarely="1s"
 )
 # Before `new`, within `known`.
 _BEFORE_SECONDS = 60
@@ -242,7 +244,10 @@ def test_a_new_error_is_told_and_when_it_is_new_no_more(ruler: Ruler) -> None:
         "changed logs an error that was not there in the 5m before, 1 times: app.chat.turn, "
         'line 7 of <lambda>, timeout, Odd"Error.'
     )
-    ruler.told("NewErrorPattern", "changed", "resolved")
+    over = ruler.told("NewErrorPattern", "changed", "resolved")
+    # For as long as it is new, not only at the first look. By Loki's own clock, that of its looks.
+    began, ended = (datetime.fromisoformat(over[end]) for end in ("startsAt", "endsAt"))
+    assert (ended - began).total_seconds() > _NEW_SECONDS / 2
 
 
 def test_the_query_of_a_new_error_finds_its_lines_and_no_others(ruler: Ruler) -> None:
