@@ -91,7 +91,7 @@ def _objectives(wanted: Wanted, windows: Windows) -> list[_Objective]:
             all_of.availability.target,
             answers,
             f"{failed}\nor 0 * {answers}",
-            f"{service} fails at so many answers that the budget of {all_of.period} will not last.",
+            f"{value('humanizePercentage')} of the answers of {service} fail: {lasts}",
             _lines(service, ERRORS),
         ),
         _Objective(

@@ -65,8 +65,9 @@ NORMAL: Final = Windows(
     paces_an_hour=4,
     daily="1m",
     step="30s",
-    events="1m",
-    weight=2,
+    # Two samples of an SDK that sends once a minute.
+    events="2m",
+    weight=4,
     burns={
         # The rates of the usual 30 days, 14, 6, 3 and 1 times what the budget allows, but for the
         # last: at its rate a week would be over before three days are.
