@@ -9,7 +9,13 @@ from app.telemetry.names import GEN_AI_REQUEST_MODEL, prometheus_label
 from dashboards import others
 from dashboards.datasources import PROMETHEUS
 from dashboards.legends import label
-from dashboards.others import ALERT_AREA, ALERT_NAME, ALERT_SEVERITY, SERVICE_NAME
+from dashboards.others import (
+    ALERT_AREA,
+    ALERT_NAME,
+    ALERT_SEVERITY,
+    ALERT_STAGE,
+    SERVICE_NAME,
+)
 from dashboards.panels import RED, YELLOW, counted, prom
 from dashboards.queries import aggregate, differs, equals, matches, series
 from dashboards.variables import SERVICE
@@ -35,7 +41,7 @@ SEVERITIES: Final = {"critical": RED, "warning": YELLOW}
 
 def firing(*where: str) -> str:
     """1 for each alert that fires."""
-    return series(others.ALERT, equals("alertstate", others.FIRING), *_WHERE, *where)
+    return series(others.ALERT, equals(ALERT_STAGE, others.FIRING), *_WHERE, *where)
 
 
 def which_fire() -> table.Panel:
@@ -46,7 +52,7 @@ def which_fire() -> table.Panel:
     how long, in the words of the messages.
     """
     since = series(others.ALERT_SINCE, *_WHERE)
-    age = f"(time() - {since}) and ignoring (alertstate) {firing()}"
+    age = f"(time() - {since}) and ignoring ({ALERT_STAGE}) {firing()}"
     panel = counted(
         "Which alerts fire?",
         "Those that hold now, and for how long: what each means and what to do stands in "

@@ -76,9 +76,10 @@ DAY_BUDGET: Final = Series("chatscope:cost_budget_of_day:usd")
 ALERT_NAME: Final = "alertname"
 ALERT_SEVERITY: Final = "severity"
 ALERT_AREA: Final = "area"
+ALERT_STAGE: Final = "alertstate"
 FIRING: Final = "firing"
 _ALERT: Final = (ALERT_NAME, ALERT_SEVERITY, ALERT_AREA)
-ALERT: Final = Series("ALERTS", (*_ALERT, "alertstate"))
+ALERT: Final = Series("ALERTS", (*_ALERT, ALERT_STAGE))
 # Its value: since when, in seconds since 1970.
 ALERT_SINCE: Final = Series("ALERTS_FOR_STATE", _ALERT)
 
