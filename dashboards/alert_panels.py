@@ -6,7 +6,7 @@ from grafana_foundation_sdk.builders import dashboard, prometheus, table
 from grafana_foundation_sdk.models.dashboard import DynamicConfigValue
 
 from app.telemetry.names import GEN_AI_REQUEST_MODEL, prometheus_label
-from dashboards import others
+from dashboards import links, others
 from dashboards.datasources import PROMETHEUS
 from dashboards.legends import label
 from dashboards.others import (
@@ -67,12 +67,21 @@ def which_fire() -> table.Panel:
         severity: {"color": color, "index": n}
         for n, (severity, color) in enumerate(SEVERITIES.items())
     }
-    return panel.no_value("No alert fires.").override_by_name(
-        _ABOUT[ALERT_SEVERITY],
-        [
-            DynamicConfigValue("mappings", [{"type": "value", "options": colors}]),
-            DynamicConfigValue("custom.cellOptions", {"type": "color-text"}),
-        ],
+    # Each area has the board of that name.
+    to_board = {
+        "title": "The board",
+        "url": f"{links.path('${__value.raw}')}?${{__url_time_range}}",
+    }
+    return (
+        panel.no_value("No alert fires.")
+        .override_by_name(
+            _ABOUT[ALERT_SEVERITY],
+            [
+                DynamicConfigValue("mappings", [{"type": "value", "options": colors}]),
+                DynamicConfigValue("custom.cellOptions", {"type": "color-text"}),
+            ],
+        )
+        .override_by_name(_ABOUT[ALERT_AREA], [DynamicConfigValue("links", [to_board])])
     )
 
 

@@ -47,10 +47,10 @@ def board() -> Dashboard:
     )
 
 
-def burn_rate(burn: Burn) -> float:
-    """At how many times the rate that the budget allows the alert fires."""
-    long = int(burn.long[:-1]) * _HOURS[burn.long[-1]]
-    return burn.percent / 100 * _DAYS * 24 / long
+def burn_rate(burn: Burn, days: int = _DAYS) -> float:
+    """At how many times the rate that the budget of so many days allows the alert fires."""
+    hours = int(burn.long[:-1]) * _HOURS[burn.long[-1]]
+    return round(burn.percent / 100 * days * 24 / hours, 2)
 
 
 def _of(metric: Series) -> str:
