@@ -20,6 +20,7 @@ from alerts.rules import (
     SERVICE_LABEL,
     Alert,
     Area,
+    Rule,
     Severity,
     board,
     group,
@@ -75,7 +76,7 @@ def groups(wanted: Wanted, windows: Windows) -> list[dict[str, Any]]:
         _hourly(wanted, windows),
     ]
     spent = increase(LLM_COST, over="1d")
-    budget = [
+    budget: list[Alert | Rule] = [
         # For the board, which would have to read a day of samples each time that it is looked at.
         record(others.DAY_COST.prometheus, spent),
         record(others.DAY_BUDGET.prometheus, f"vector({wanted.cost.daily_usd:g})"),
