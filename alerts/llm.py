@@ -61,7 +61,7 @@ SERVER_ERRORS: Final = (
     "connection",
     "simulated_error",
 )
-TIMEOUTS: Final = ("timeout",)
+TIMEOUTS: Final = ("timeout", "stalled")
 
 
 def groups(wanted: Wanted, windows: Windows) -> list[dict[str, Any]]:
