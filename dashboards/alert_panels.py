@@ -47,9 +47,9 @@ def firing(*where: str) -> str:
 def which_fire() -> table.Panel:
     """Which alerts fire.
 
-    A table of what Prometheus evaluates, not Grafana's list of alerts: that one asks each store for
-    its rules through Grafana's alerting, and shows rules and groups; this one shows what fires, for
-    how long, in the words of the messages.
+    A table of what is in Prometheus, not Grafana's own list of alerts: that one shows rules of stores,
+    for which it asks each store for a ruler that can be written to, and logs what Prometheus and a
+    viewer's rights refuse it. Loki's alerts come here because its ruler writes them to Prometheus.
     """
     since = series(others.ALERT_SINCE, *_WHERE)
     age = f"(time() - {since}) and ignoring ({ALERT_STAGE}) {firing()}"
@@ -61,7 +61,7 @@ def which_fire() -> table.Panel:
         prom(aggregate("max", age, tuple(_ABOUT))),
         _ABOUT,
         value=_AGE,
-        narrow=130,
+        narrow=110,
     )
     colors = {
         severity: {"color": color, "index": n}
@@ -72,7 +72,7 @@ def which_fire() -> table.Panel:
         "title": "The board",
         "url": f"{links.path('${__value.raw}')}?${{__url_time_range}}",
     }
-    return (
+    panel = (
         panel.no_value("No alert fires.")
         .override_by_name(
             _ABOUT[ALERT_SEVERITY],
@@ -83,6 +83,10 @@ def which_fire() -> table.Panel:
         )
         .override_by_name(_ABOUT[ALERT_AREA], [DynamicConfigValue("links", [to_board])])
     )
+    for heading in _ABOUT.values():
+        # Not those words in a cell of an alert that lacks a label.
+        panel = panel.override_by_name(heading, [DynamicConfigValue("noValue", "–")])
+    return panel
 
 
 def marks() -> dashboard.AnnotationQuery:

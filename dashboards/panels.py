@@ -229,7 +229,8 @@ def measured(
     names = dict(columns)
     for n, (heading, (_, unit)) in enumerate(numbers.items()):
         names[f"Value #{chr(ord('A') + n)}"] = heading
-        panel = panel.override_by_name(heading, [DynamicConfigValue("unit", unit)])
+        looks = [DynamicConfigValue("unit", unit), DynamicConfigValue("custom.width", 105)]
+        panel = panel.override_by_name(heading, looks)
     options = {
         "excludeByName": {"Time": True},
         "renameByName": names,

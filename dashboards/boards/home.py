@@ -13,7 +13,7 @@ from app.telemetry.names import (
 from dashboards import answers, links
 from dashboards.alert_panels import which_fire
 from dashboards.board import Row, assemble
-from dashboards.others import ALERT_ACTIVE, ALERT_STATE, ALERTS, UP
+from dashboards.others import ALERT, ALERT_ACTIVE, ALERT_SEVERITY, ALERT_STATE, ALERTS, UP
 from dashboards.panels import GREEN, YELLOW, Panel, colored, is_well, lines, prom, traces, words
 from dashboards.queries import (
     aggregate,
@@ -56,7 +56,9 @@ def board() -> Dashboard:
 
 def _well() -> list[Panel]:
     down = aggregate("count", f"{series(UP)} == 0")
-    active = total(ALERTS, equals(ALERT_STATE, ALERT_ACTIVE))
+    # The one that always fires is no news.
+    always = aggregate("count", series(ALERT, equals(ALERT_SEVERITY, "none")))
+    active = f"clamp_min({total(ALERTS, equals(ALERT_STATE, ALERT_ACTIVE))} - {always}, 0)"
     return [
         answers.heard(),
         answers.failing(),
@@ -70,7 +72,8 @@ def _well() -> list[Panel]:
         ),
         is_well(
             "How many alerts are active?",
-            "Alerts that the Alertmanager holds and nobody silenced.",
+            "Alerts that the Alertmanager holds and nobody silenced; without those that follow from "
+            "another one.",
             "short",
             prom(or_zero(active)),
             warn=1,

@@ -30,7 +30,7 @@ def board() -> Dashboard:
         "called.",
         [
             Row("Is it well?", _well(), height=4, widths=(9, 9, 6)),
-            Row("What was promised, and what calls?", [_promised(), which_fire()]),
+            Row("What was promised, and what calls?", [_promised(), which_fire()], widths=(11, 13)),
             Row("How much may still go wrong?", _budgets()),
             Row(
                 "Does it burn so fast that somebody is called?",
@@ -91,7 +91,7 @@ def _well() -> list[Panel]:
             prom(_spent(), label(others.SERVICE_NAME)),
             warn=0.8,
             bad=1,
-        ),
+        ).decimals(0),
     ]
 
 
