@@ -47,9 +47,9 @@ def firing(*where: str) -> str:
 def which_fire() -> table.Panel:
     """Which alerts fire.
 
-    A table of what is in Prometheus, not Grafana's own list of alerts: that one shows rules of stores,
-    for which it asks each store for a ruler that can be written to, and logs what Prometheus and a
-    viewer's rights refuse it. Loki's alerts come here because its ruler writes them to Prometheus.
+    A table of what is in Prometheus, not Grafana's own list of alerts: that one lists rules, knows
+    no Alertmanager's silences either, and asks each store whether its rules can be written, which
+    Prometheus refuses. Loki's alerts are here because its ruler writes them to Prometheus.
     """
     since = series(others.ALERT_SINCE, *_WHERE)
     age = f"(time() - {since}) and ignoring ({ALERT_STAGE}) {firing()}"
@@ -85,7 +85,7 @@ def which_fire() -> table.Panel:
     )
     for heading in _ABOUT.values():
         # Not those words in a cell of an alert that lacks a label.
-        panel = panel.override_by_name(heading, [DynamicConfigValue("noValue", "–")])
+        panel = panel.override_by_name(heading, [DynamicConfigValue("noValue", "-")])
     return panel
 
 

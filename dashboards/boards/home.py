@@ -72,8 +72,8 @@ def _well() -> list[Panel]:
         ),
         is_well(
             "How many alerts are active?",
-            "Alerts that the Alertmanager holds and nobody silenced; without those that follow from "
-            "another one.",
+            "Alerts that the Alertmanager holds and nobody silenced, without those that follow from "
+            "others.",
             "short",
             prom(or_zero(active)),
             warn=1,
