@@ -47,7 +47,7 @@ def board() -> Dashboard:
         "Where to begin: is it well, where to look next, and how to chat.",
         [
             Row("Is it well?", _well(), height=3, widths=(8,) * 6),
-            Row("Does anything call?", [which_fire()], height=5),
+            Row("Does anything call?", [which_fire()], height=6),
             Row("Where next?", _leads(), height=11, widths=(14, 10)),
             Row("What happened lately?", _latest(), height=10, widths=(13, 11)),
         ],
@@ -72,8 +72,8 @@ def _well() -> list[Panel]:
         ),
         is_well(
             "How many alerts are active?",
-            "Alerts that the Alertmanager holds and nobody silenced, without those that follow from "
-            "others.",
+            "Alerts that the Alertmanager holds and nobody silenced; those that follow from another "
+            "one are not counted.",
             "short",
             prom(or_zero(active)),
             warn=1,

@@ -30,7 +30,12 @@ def board() -> Dashboard:
         "called.",
         [
             Row("Is it well?", _well(), height=4, widths=(9, 9, 6)),
-            Row("What was promised, and what calls?", [_promised(), which_fire()], widths=(11, 13)),
+            Row(
+                "What was promised, and what calls?",
+                [_promised(), which_fire()],
+                height=6,
+                widths=(24, 24),
+            ),
             Row("How much may still go wrong?", _budgets()),
             Row(
                 "Does it burn so fast that somebody is called?",
