@@ -84,10 +84,10 @@ NORMAL: Final = Windows(
 
 
 def _drilled(period_hours: int) -> Burns:
-    """The rates of the first two, within a minute; the tickets are for longer than a drill."""
+    """The same rates, in windows that are clean again a minute after the trouble."""
     minute = 100 / 60 / period_hours
-    page = (Burn(14 * minute, "20s", "1m"), Burn(6 * minute * 5, "1m", "5m"))
-    return page, (Burn(3 * minute * 60, "10m", "1h"), Burn(minute * 360, "1h", "6h"))
+    page = (Burn(14 * minute, "20s", "1m"), Burn(6 * 2 * minute, "30s", "2m"))
+    return page, (Burn(3 * 3 * minute, "40s", "3m"), Burn(1.4 * 5 * minute, "1m", "5m"))
 
 
 # An SDK that sends once a minute is not for a drill.
