@@ -44,6 +44,16 @@ url() { # NAME…
   done
 }
 
+duration() { # NAME…
+  for name; do
+    value_of "$name"
+    number=${value%[smh]}
+    case $number in
+      "" | "$value" | 0* | *[!0-9]*) refuse "$name" "a whole number and s, m or h, such as 15s" ;;
+    esac
+  done
+}
+
 needs() { # NAME, and what must be set with it
   value_of "$1"
   [ -n "$value" ] || return 0
@@ -69,6 +79,8 @@ quoted() { # a text → $quoted, the same in YAML
 
 : "${ALERT_PAGERDUTY_URL:=https://events.pagerduty.com/v2/enqueue}"
 : "${ALERT_SMTP_REQUIRE_TLS:=true}"
+: "${ALERT_GROUP_WAIT:=15s}"
+: "${ALERT_GROUP_INTERVAL:=1m}"
 TEMPLATES=$here/*.tmpl
 
 url ALERT_WEBHOOK_URL ALERT_SLACK_URL ALERT_WATCHDOG_URL ALERT_PAGERDUTY_URL GRAFANA_PUBLIC_URL
@@ -84,6 +96,7 @@ case $ALERT_SMTP_REQUIRE_TLS in
   true | false) ;;
   *) refuse ALERT_SMTP_REQUIRE_TLS "true or false" ;;
 esac
+duration ALERT_GROUP_WAIT ALERT_GROUP_INTERVAL
 if [ -n "$wrong" ]; then
   printf '%s' "$wrong" >&2
   exit 2

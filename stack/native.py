@@ -29,9 +29,6 @@ _SCRAPED = {
     "alertmanager": "ALERTMANAGER_PORT",
 }
 
-# What the service calls itself unless told otherwise.
-_SERVICE = "chatscope"
-
 
 class NativeStack(Stack):
     """All parts as processes of this machine."""
@@ -144,20 +141,17 @@ class NativeStack(Stack):
         """A directory for Prometheus, which reads whom to ask and to tell beside its file."""
         directory = self.run_dir / "prometheus"
         directory.mkdir(parents=True, exist_ok=True)
-        for name in ("prometheus.yml", "rules"):
+        for name, place in {"prometheus.yml": ROOT, "rules": Path(self.facts["RULES_DIR"])}.items():
             link = directory / name
             link.unlink(missing_ok=True)
-            link.symlink_to(ROOT / "prometheus" / name)
+            link.symlink_to(place / "prometheus" / name)
         host = self.facts["STACK_HOST"]
         parts = [
             {"targets": [f"{host}:{self.facts[port]}"], "labels": {"job": job}}
             for job, port in _SCRAPED.items()
         ]
-        service = own_environment().get("OTEL_SERVICE_NAME") or _SERVICE
-        app = f"{self.facts['PUBLISHED_AT']}:{self.facts['APP_PORT']}"
         found = {
             "targets": parts,
-            "services": [{"targets": [app], "labels": {"service_name": service}}],
             "alertmanagers": [{"targets": [f"{host}:{self.facts['ALERTMANAGER_PORT']}"]}],
         }
         for kind, groups in found.items():

@@ -133,6 +133,13 @@ def test_no_address_or_port_is_spelled_out() -> None:
     assert literal_addresses(ALERTMANAGER) == []
 
 
+def test_how_long_is_waited_is_what_is_said(made: Made, tmp_path: Path) -> None:
+    for said, waited in (({}, ("15s", "1m")), ({"ALERT_GROUP_WAIT": "2s"}, ("2s", "1m"))):
+        made(**said)
+        route = parsed(tmp_path / "alertmanager.yml")["route"]
+        assert (route["group_wait"], route["group_interval"]) == waited
+
+
 def test_nobody_needs_to_be_told(made: Made, tmp_path: Path) -> None:
     done = made()
     assert (done.returncode, done.stderr) == (0, "")
@@ -229,6 +236,9 @@ def test_a_secret_that_is_no_longer_given_is_gone(made: Made, tmp_path: Path) ->
         ("ALERT_EMAIL_FROM", ""),
         ("ALERT_SMTP_USER", ""),
         ("ALERT_SMTP_REQUIRE_TLS", "maybe"),
+        ("ALERT_GROUP_WAIT", "17"),
+        ("ALERT_GROUP_WAIT", "1.5m"),
+        ("ALERT_GROUP_INTERVAL", "0s"),
     ],
 )
 def test_a_bad_value_stops_it_by_name_and_is_not_shown(

@@ -157,7 +157,7 @@ def _native_flags(name: str) -> set[str]:
     """Those of process-compose.yaml, as they would be in a container."""
     # In its container each part listens everywhere, at the ports of stack.env.
     listening = {**_FACTS, "STACK_LISTEN": "0.0.0.0"}  # noqa: S104
-    places = {"DATA_DIR": "/data", "REPO_DIR": ".", "RUN_DIR": "."}
+    places = {"DATA_DIR": "/data", "REPO_DIR": ".", "RULES_DIR": ".", "RUN_DIR": "."}
     words = parsed(PROCESSES)["processes"][name]["entrypoint"]
     flags = [word for word in words if word.startswith("-")]
     return {Template(flag).substitute({**listening, **places}) for flag in flags}

@@ -53,6 +53,7 @@ def test_every_fact_of_the_stack_is_documented_with_its_default() -> None:
     for name in (*facts.ports(loaded), "RETENTION", "PUBLISH_HOST", "GRAFANA_PUBLIC_URL"):
         assert _row(_SETTINGS, name)[1] == f"`{loaded[name]}`"
     assert _row(_SETTINGS, "STATE_DIR")[1] == f"`{facts.DEFAULT_STATE_DIR}`"
+    assert _row(_SETTINGS, "RULES_DIR")[1] == "`.`"
     assert loaded["GRAFANA_HOME"] == ""
     assert _row(_SETTINGS, "GRAFANA_HOME")[1] == "unset"
 
