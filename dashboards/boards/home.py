@@ -72,8 +72,8 @@ def _well() -> list[Panel]:
         ),
         is_well(
             "How many alerts are active?",
-            "Alerts that the Alertmanager holds and nobody silenced; those that follow from another "
-            "one are not counted.",
+            "Alerts that the Alertmanager holds and nobody silenced; one that only follows from "
+            "another is not counted.",
             "short",
             prom(or_zero(active)),
             warn=1,

@@ -129,7 +129,7 @@ def _pair(name: str, value: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def ruler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ruler]:
+def ruler(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ruler]:
     directory = tmp_path_factory.mktemp("ruler")
     folder = directory / "rules" / "fake"
     folder.mkdir(parents=True)
@@ -145,6 +145,7 @@ def ruler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ruler]:
                 "LOKI_PORT": _free_port(),
                 "LOKI_GRPC_PORT": _free_port(),
                 "ALERTMANAGER_URL": alerts.url,
+                "PROMETHEUS_PORT": stack.facts["PROMETHEUS_PORT"],
                 "STATE_DIR": str(directory),
             }
         )
@@ -223,6 +224,16 @@ def test_a_burst_of_errors_is_told_and_its_end_too(ruler: Ruler) -> None:
     }
     assert ("ErrorLogBurst", "below") not in ruler.firing()
     ruler.told("ErrorLogBurst", "above", "resolved")
+
+
+def test_an_alert_is_seen_where_boards_look_for_all_of_them(stack: Stack, ruler: Ruler) -> None:
+    ruler.push("shown", "ERROR")
+    query = 'ALERTS{service_name="shown", alertstate="firing"}'
+    [alert] = poll_until(
+        lambda: stack.backends.prometheus(query), "the alert in Prometheus", PATIENCE_SECONDS
+    )
+    assert alert.labels["alertname"] == "NewErrorPattern"
+    poll_until(lambda: not stack.backends.prometheus(query), "the end of it", PATIENCE_SECONDS)
 
 
 def test_a_new_error_is_told_and_when_it_is_new_no_more(ruler: Ruler) -> None:
