@@ -24,7 +24,7 @@ from app.telemetry.names import (
 from dashboards import links
 from dashboards.answers import ERRORS
 from dashboards.others import OBJECTIVE, OBJECTIVE_BAD, OBJECTIVE_EVENTS, SERVICE_NAME, Series
-from dashboards.queries import differs_from
+from dashboards.queries import differs_from, keep
 from dashboards.variables import SERVICE
 from stack.machine import MachineError
 from stack.parts import binary_path
@@ -102,7 +102,9 @@ def _objectives(wanted: Wanted, windows: Windows) -> list[_Objective]:
             f"clamp_min({completed} - {in_time}, 0)",
             f"{value('humanizePercentage')} of the answers of {service} take longer than "
             f"{all_of.latency.seconds:g} s: {lasts}",
-            _spans(service, f"span.{ANSWER_SECONDS} > {all_of.latency.seconds:g}"),
+            _lines(
+                service, keep(f"{prometheus_label(ANSWER_SECONDS)} > {all_of.latency.seconds:g}")
+            ),
         ),
         _Objective(
             "first-token",

@@ -33,6 +33,7 @@ from alerts.rules import (
 )
 from alerts.windows import Windows
 from app.telemetry.names import (
+    ANSWER_COST,
     ANSWER_EMPTY,
     ANSWER_STALL,
     CLIENT_OPERATION_DURATION,
@@ -51,6 +52,7 @@ from dashboards.variables import MODEL, SERVICE
 _AREA: Final[Area] = "llm"
 _BY_MODEL: Final = (*BY_SERVICE, GEN_AI_REQUEST_MODEL)
 _MODEL: Final = label(GEN_AI_REQUEST_MODEL)
+_PAID: Final = keep(f"{prometheus_label(ANSWER_COST)} > 0")
 # What app/chat calls what a provider does; a test holds this to it.
 RATE_LIMITED: Final = ("rate_limit_exceeded",)
 SERVER_ERRORS: Final = (
@@ -156,7 +158,9 @@ def _stalling(wanted: Wanted, windows: Windows) -> Alert:
         f"pause for more than {most.stall_seconds:g} s on their way.",
         value=value("humanizePercentage"),
         dashboard=_on_board(),
-        query=spans(f'span.{GEN_AI_REQUEST_MODEL} = "{_MODEL}"'),
+        query=spans(
+            f"duration > {most.stall_seconds:g}s", f'span.{GEN_AI_REQUEST_MODEL} = "{_MODEL}"'
+        ),
     )
 
 
@@ -220,7 +224,7 @@ def _hourly(wanted: Wanted, windows: Windows) -> Alert:
         "the most that was meant.",
         value=f"{number(2)} USD/h",
         dashboard=board(links.LLM, **{SERVICE.name: SERVICE_LABEL}),
-        query=log_lines(),
+        query=log_lines(_PAID),
     )
 
 
@@ -235,5 +239,5 @@ def _daily(name: str, part: float, severity: Severity, wanted: Wanted) -> Alert:
         "cost.",
         value=f"{number(2)} USD",
         dashboard=board(links.LLM, **{SERVICE.name: SERVICE_LABEL}),
-        query=log_lines(),
+        query=log_lines(_PAID),
     )
