@@ -24,10 +24,9 @@ from alerts.rules import (
     log_lines,
     number,
     record,
-    spans,
     value,
 )
-from alerts.windows import DOWN_FOR, SILENT, SILENT_FOR, Windows
+from alerts.windows import ASKED, DOWN_FOR, SILENT, SILENT_FOR, Windows
 from app.telemetry.names import (
     ANSWER_SECONDS,
     ERROR_TYPE,
@@ -42,6 +41,7 @@ from app.telemetry.names import (
 )
 from dashboards import links, others
 from dashboards.answers import CANCELLED, ERRORS
+from dashboards.queries import keep
 from dashboards.variables import SERVICE
 
 # Kept from no answer by us: their client left, or asked for what no model can give.
@@ -68,16 +68,14 @@ def groups(wanted: Wanted, windows: Windows) -> list[dict[str, Any]]:
     ]
 
 
-def _ready() -> str:
-    """1 while any instance is ready; of those services only that are to be there."""
-    probe = select(others.UP, equals(others.JOB, others.READINESS))
-    return aggregate("max", probe, BY_SERVICE)
+# 1 while the service says that it is ready; of those services only that are to be there.
+_READY: Final = select(others.CHECKED, equals(others.STATUS_CLASS, "2xx"))
 
 
 def _down() -> Alert:
     return Alert(
         name="ServiceDown",
-        expr=f"{_ready()} == 0",
+        expr=f"{aggregate('max', _READY, BY_SERVICE)} == 0",
         area="service",
         severity="critical",
         hold=DOWN_FOR,
@@ -89,10 +87,12 @@ def _down() -> Alert:
 
 
 def _silent() -> Alert:
+    # Without the Collector nobody asks, and it is the Collector that is missed.
+    asked = aggregate("count", f"count_over_time({_READY}[{ASKED}])", BY_SERVICE)
     heard = aggregate("count", f"count_over_time({select(PROCESS_UPTIME)}[{SILENT}])", BY_SERVICE)
     return Alert(
         name="ServiceSilent",
-        expr=f"{_ready()} unless {on(BY_SERVICE)} {heard}",
+        expr=f"{asked} unless {on(BY_SERVICE)} {heard}",
         area="service",
         severity="critical",
         hold=SILENT_FOR,
@@ -138,7 +138,7 @@ def _slow(wanted: Wanted, windows: Windows) -> Alert:
         f"{value('humanizeDuration')}.",
         value=value("humanizeDuration"),
         dashboard=on_board(links.SERVICE),
-        query=spans(f"span.{ANSWER_SECONDS} > {most.answer_seconds:g}"),
+        query=log_lines(keep(f"{prometheus_label(ANSWER_SECONDS)} > {most.answer_seconds:g}")),
     )
 
 

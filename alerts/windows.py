@@ -116,3 +116,5 @@ DOWN_FOR: Final = "30s"
 # Longer than the minute that SDKs with default settings wait between two exports.
 SILENT: Final = "70s"
 SILENT_FOR: Final = "10s"
+# Within this time each service was asked whether it is ready; it is asked each 5 s.
+ASKED: Final = "30s"

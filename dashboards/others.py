@@ -86,10 +86,11 @@ ALERT_SINCE: Final = Series("ALERTS_FOR_STATE", _ALERT)
 # -- the parts of the stack --------------------------------------------------------
 
 UP: Final = Series("up")
+# By the Collector, which asks the service: 1 for the class of the status that it answered with.
+STATUS_CLASS: Final = "http.status_class"
+CHECKED: Final = Series("httpcheck_status", (STATUS_CLASS,), of_service=True)
 JOB: Final = "job"
 INSTANCE: Final = "instance"
-# The job under which Prometheus asks services whether they are ready.
-READINESS: Final = "readiness"
 ALERTS: Final = Series("alertmanager_alerts", ("state",))
 ALERT_STATE: Final = "state"
 ALERT_ACTIVE: Final = "active"

@@ -1,7 +1,7 @@
 """GET /healthz and /readyz."""
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse
 
 from app.errors import ServiceError
 from app.http.admission import Admission
@@ -23,12 +23,8 @@ class Health:
         """The process answers."""
         return JSONResponse({"status": "ok"})
 
-    async def readyz(self, request: Request) -> Response:
+    async def readyz(self, request: Request) -> JSONResponse:
         """The service takes requests; 503 when not."""
         if not self.ready:
             raise ServiceError("The service is not ready.", code="not_ready", status=503)
-        if "text/plain" in request.headers.get("accept", ""):
-            # For Prometheus, which asks to know whether we are there. It wants its own format: a
-            # comment is a page of it without any metric.
-            return PlainTextResponse("# ready\n")
         return JSONResponse({"status": "ready"})

@@ -5,9 +5,6 @@ import re
 import shutil
 from pathlib import Path
 
-import pytest
-
-from app.settings import Settings
 from stack import facts
 from stack.native import NativeStack
 from tests.config.conftest import Run
@@ -27,7 +24,7 @@ from tests.config.files import variables as variables_of
 def laid_out(directory: Path, config: Path) -> Path:
     """The file beside its targets, as it is when it runs."""
     targets = [{"targets": ["127.0.0.1:1"], "labels": {"job": "loki"}}]
-    for kind in ("targets", "services", "alertmanagers"):
+    for kind in ("targets", "alertmanagers"):
         (directory / kind).mkdir()
         (directory / kind / "stack.json").write_text(json.dumps(targets))
     (directory / "rules").symlink_to(PROMETHEUS.parent / "rules")
@@ -74,11 +71,7 @@ def test_native_way_scrapes_the_same_jobs_at_its_own_addresses(tmp_path: Path) -
     NativeStack(loaded).prepare()
     prometheus = tmp_path / "run" / "prometheus"
     native = jobs(prometheus / "targets" / "stack.json")
-    asked_if_ready, told = (
-        json.loads((prometheus / kind / "stack.json").read_text())
-        for kind in ("services", "alertmanagers")
-    )
-    assert [group["targets"] for group in asked_if_ready] == [[f"127.0.0.1:{loaded['APP_PORT']}"]]
+    told = json.loads((prometheus / "alertmanagers" / "stack.json").read_text())
     assert [group["targets"] for group in told] == [native["alertmanager"]]
     assert set(native) == set(jobs(DOCKER_TARGETS))
     assert native["alertmanager"] == [f"127.0.0.1:{loaded['ALERTMANAGER_PORT']}"]
@@ -90,20 +83,6 @@ def test_alerts_are_told_to_alertmanager_in_containers() -> None:
         DOCKER_TARGETS.parent.with_name("alertmanagers").joinpath("docker.json").read_text()
     )
     assert told["targets"] == jobs(DOCKER_TARGETS)["alertmanager"]
-
-
-def test_service_that_is_to_be_there_is_found_by_its_name_in_each_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COMPOSE_DISABLE_ENV_FILE", "1")
-    monkeypatch.delenv("OTEL_SERVICE_NAME", raising=False)
-    NativeStack(facts.load({"STATE_DIR": str(tmp_path)})).prepare()
-    [own] = json.loads((tmp_path / "run" / "prometheus" / "services" / "stack.json").read_text())
-    name = Settings.model_fields["otel_service_name"].default
-    assert own["labels"]["service_name"] == name
-    init = parsed(COMPOSE)["services"]["init"]
-    assert f"$${{OTEL_SERVICE_NAME:-{name}}}" in init["command"][-1]
-    assert "OTEL_SERVICE_NAME" in init["environment"]
 
 
 def test_dead_process_is_not_seen_for_long_and_one_that_tells_each_minute_is() -> None:

@@ -3,7 +3,6 @@
 import re
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from app.main import create_app
@@ -24,17 +23,6 @@ def test_it_is_ready_from_the_end_of_its_start_until_its_shutdown(client: TestCl
     response = client.get("/readyz")
     assert response.status_code == 503
     assert response.json()["error"]["code"] == "not_ready"
-
-
-def test_prometheus_learns_whether_it_is_ready_and_gets_no_metric(client: TestClient) -> None:
-    asked = {"accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4,*/*"}
-    assert client.get("/readyz", headers=asked).status_code == 503
-    with client:
-        answer = client.get("/readyz", headers=asked)
-    assert answer.status_code == 200
-    assert answer.headers["content-type"].startswith("text/plain")
-    parse = text_string_to_metric_families
-    assert list(parse(answer.text)) == []
 
 
 def test_it_is_alive_before_it_is_ready(client: TestClient) -> None:
