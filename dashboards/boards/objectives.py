@@ -174,7 +174,7 @@ def _spending() -> list[Panel]:
         ),
         lines(
             "How many alerts fire?",
-            "By severity, with those that are about no service.",
+            "By severity, with those that are about no service. Empty in health.",
             "short",
             [
                 prom(
