@@ -29,7 +29,7 @@ def board() -> Dashboard:
         "Whether the service keeps what was promised, how much may still go wrong, and who is "
         "called.",
         [
-            Row("Is it well?", _well(), height=4, widths=(9, 9, 6)),
+            Row("Is it well?", _well(), height=4, widths=(8, 8, 8)),
             Row(
                 "What was promised, and what calls?",
                 [_promised(), which_fire()],
