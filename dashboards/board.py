@@ -10,6 +10,7 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models.dashboard import Dashboard, DashboardCursorSync, GridPos
 
 from dashboards import links
+from dashboards.alert_panels import marks
 from dashboards.encoding import encode
 from dashboards.panels import Panel
 from dashboards.variables import VARIABLES
@@ -47,6 +48,7 @@ def assemble(uid: str, description: str, rows: Sequence[Row], *, refresh: str = 
         .refresh(refresh)
         .tooltip(DashboardCursorSync.CROSSHAIR)
         .links(list(links.neighbours(uid)))
+        .annotation(marks())
     )
     top = 0
     for row in rows:

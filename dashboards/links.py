@@ -11,12 +11,14 @@ LLM: Final = "llm"
 LOGS: Final = "logs"
 RUNTIME: Final = "runtime"
 PIPELINE: Final = "pipeline"
+OBJECTIVES: Final = "objectives"
 
 # In the order in which a person looks.
 TITLES: Final = {
     HOME: "Home",
     SERVICE: "Service",
     LLM: "LLM",
+    OBJECTIVES: "Objectives",
     LOGS: "Logs",
     RUNTIME: "Runtime and host",
     PIPELINE: "Pipeline",

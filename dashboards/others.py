@@ -5,7 +5,7 @@ parts of the stack tell of themselves, and the words of Loki and TraceQL.
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from app.telemetry.names import ERROR_TYPE, GEN_AI_REQUEST_MODEL, HTTP_ROUTE
+from app.telemetry.names import ANSWER_EMPTY, ERROR_TYPE, GEN_AI_REQUEST_MODEL, HTTP_ROUTE
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,15 @@ STATUS_CODE: Final = "status_code"
 KIND_SERVER: Final = "SPAN_KIND_SERVER"
 STATUS_ERROR: Final = "STATUS_CODE_ERROR"
 
-_SPAN: Final = (SPAN_NAME, SPAN_KIND, STATUS_CODE, GEN_AI_REQUEST_MODEL, ERROR_TYPE, HTTP_ROUTE)
+_SPAN: Final = (
+    SPAN_NAME,
+    SPAN_KIND,
+    STATUS_CODE,
+    GEN_AI_REQUEST_MODEL,
+    ERROR_TYPE,
+    HTTP_ROUTE,
+    ANSWER_EMPTY,
+)
 SPAN_CALLS: Final = Series("traces_span_metrics_calls_total", _SPAN, of_service=True)
 SPAN_SECONDS: Final = Series("traces_span_metrics_duration_seconds", _SPAN, of_service=True)
 # The span of a request or a message names no model: a choice of models must not hide it.
@@ -38,10 +46,51 @@ SERVER_SPAN_SECONDS: Final = Series(
     of_service=True,
 )
 
+# -- what the rules keep for the objectives ------------------------------------------
+
+OBJECTIVE: Final = "objective"
+OBJECTIVE_EVENTS: Final = Series("chatscope:objective_events:rise", (OBJECTIVE,), of_service=True)
+OBJECTIVE_BAD: Final = Series("chatscope:objective_bad_events:rise", (OBJECTIVE,), of_service=True)
+
+# Made by sloth, by its own names.
+SLO: Final = "sloth_slo"
+SLO_SERVICE: Final = "sloth_service"
+_SLO: Final = (SLO, SLO_SERVICE)
+SLO_TARGET: Final = Series("slo:objective:ratio", _SLO)
+SLO_BUDGET: Final = Series("slo:error_budget:ratio", _SLO)
+SLO_DAYS: Final = Series("slo:time_period:days", _SLO)
+SLO_BURN: Final = Series("slo:current_burn_rate:ratio", _SLO)
+SLO_LEFT: Final = Series("slo:period_error_budget_remaining:ratio", _SLO)
+# The share of bad events, by over how long.
+SLO_BAD: Final = {
+    window: Series(f"slo:sli_error:ratio_rate{window}", _SLO)
+    for window in ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
+}
+
+# What was spent in the last 24 hours, and what may be.
+DAY_COST: Final = Series("chatscope:cost_of_day:usd", of_service=True)
+DAY_BUDGET: Final = Series("chatscope:cost_budget_of_day:usd")
+
+# -- alerts, as Prometheus keeps them ---------------------------------------------------
+
+ALERT_NAME: Final = "alertname"
+ALERT_SEVERITY: Final = "severity"
+ALERT_AREA: Final = "area"
+ALERT_STAGE: Final = "alertstate"
+FIRING: Final = "firing"
+_ALERT: Final = (ALERT_NAME, ALERT_SEVERITY, ALERT_AREA)
+ALERT: Final = Series("ALERTS", (*_ALERT, ALERT_STAGE))
+# Its value: since when, in seconds since 1970.
+ALERT_SINCE: Final = Series("ALERTS_FOR_STATE", _ALERT)
+
 # -- the parts of the stack --------------------------------------------------------
 
 UP: Final = Series("up")
+# By the Collector, which asks the service: 1 for the class of the status that it answered with.
+STATUS_CLASS: Final = "http.status_class"
+CHECKED: Final = Series("httpcheck_status", (STATUS_CLASS,), of_service=True)
 JOB: Final = "job"
+INSTANCE: Final = "instance"
 ALERTS: Final = Series("alertmanager_alerts", ("state",))
 ALERT_STATE: Final = "state"
 ALERT_ACTIVE: Final = "active"
@@ -195,6 +244,8 @@ TRACE_ID: Final = "trace_id"
 # Who logged: the logger's name, which is the module's.
 MODULE: Final = "scope_name"
 BODY: Final = "body"  # made by a query; a line's text is no metadata
+# Of a line that was logged with an exception, by the SDK.
+EXCEPTION_TYPE: Final = "exception.type"
 
 WARNING: Final = "WARN.*"
 ERROR: Final = "ERROR|CRITICAL|FATAL.*"
@@ -204,6 +255,7 @@ HISTOGRAM_PARTS: Final = ("bucket", "sum", "count")
 
 SERIES: Final[tuple[Series, ...]] = (
     *(value for value in list(globals().values()) if isinstance(value, Series)),
+    *SLO_BAD.values(),
     *SPANS_THROUGH,
     *LOGS_THROUGH,
     *POINTS_THROUGH,

@@ -25,6 +25,7 @@ from grafana_foundation_sdk.models.common import (
     BigValueGraphMode,
     DataSourceRef,
     GraphDrawStyle,
+    GraphThresholdsStyleMode,
     LegendDisplayMode,
     LegendPlacement,
     LogsSortOrder,
@@ -267,6 +268,43 @@ def counted(
         .override_by_name(value, [DynamicConfigValue("custom.width", 90)])
         .sort_by([common.TableSortByFieldState().display_name(value).desc(True)])
     )
+
+
+def measured(
+    title: str,
+    description: str,
+    columns: Mapping[str, str],
+    numbers: Mapping[str, tuple[str, str]],
+) -> table.Panel:
+    """A table with several numbers of each thing.
+
+    `columns` maps each label that the answers have in common to its heading; `numbers` each
+    further heading to its query, in PromQL, and its unit.
+    """
+    panel = _framed(table.Panel(), title, description, PROMETHEUS)
+    queries = [prom(text) for text, _ in numbers.values()]
+    panel = _asking(panel, queries, instant=True, as_table=True)
+    names = dict(columns)
+    for n, (heading, (_, unit)) in enumerate(numbers.items()):
+        names[f"Value #{chr(ord('A') + n)}"] = heading
+        looks = [DynamicConfigValue("unit", unit), DynamicConfigValue("custom.width", 105)]
+        panel = panel.override_by_name(heading, looks)
+    options = {
+        "excludeByName": {"Time": True},
+        "renameByName": names,
+        "indexByName": {name: n for n, name in enumerate(names)},
+    }
+    return (
+        panel.unit("string")
+        .with_transformation(_transformation("merge", {}))
+        .with_transformation(_transformation("organize", options))
+    )
+
+
+def limited(panel: timeseries.Panel, limit: float) -> timeseries.Panel:
+    """With a line at a limit, which is in sight however quiet it is."""
+    style = common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.LINE)
+    return panel.thresholds(_thresholds(None, limit)).thresholds_style(style).axis_soft_max(limit)
 
 
 def colored(panel: timeseries.Panel, colors: Mapping[str, str]) -> timeseries.Panel:

@@ -32,13 +32,15 @@ def load(environ: Mapping[str, str] | None = None) -> dict[str, str]:
 
     `environ` stands in the place of the shell's variables and .env. An empty variable counts as
     unset. STATE_DIR (default .chatscope in the checkout) tells where the running stack keeps its
-    data, logs and control socket; GRAFANA_HOME, where a Grafana is unpacked. Raises FactsError.
+    data, logs and control socket; GRAFANA_HOME, where a Grafana is unpacked; RULES_DIR, in which
+    prometheus/rules and loki/rules are (default the checkout). Raises FactsError.
     """
     environ = own_environment() if environ is None else environ
     facts = _merged(environ)
     state_dir = ROOT / (environ.get("STATE_DIR") or DEFAULT_STATE_DIR)
     facts["STATE_DIR"] = str(state_dir.resolve())
     facts["DATA_DIR"] = str(state_dir.resolve() / "data")
+    facts["RULES_DIR"] = str((ROOT / (environ.get("RULES_DIR") or ".")).resolve())
     facts["STACK_LISTEN"] = facts["STACK_HOST"]
     facts["PUBLISHED_AT"] = _published_at(facts)
     grafana_home = environ.get("GRAFANA_HOME") or ""

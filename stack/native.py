@@ -138,20 +138,25 @@ class NativeStack(Stack):
                 log.write(f"{_START_LINE}{now}\n")
 
     def _render_prometheus(self) -> None:
-        """A directory for Prometheus, which reads its scrape targets beside its configuration."""
+        """A directory for Prometheus, which reads whom to ask and to tell beside its file."""
         directory = self.run_dir / "prometheus"
-        targets = directory / "targets"
-        targets.mkdir(parents=True, exist_ok=True)
-        for name in ("prometheus.yml", "rules"):
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, place in {"prometheus.yml": ROOT, "rules": Path(self.facts["RULES_DIR"])}.items():
             link = directory / name
             link.unlink(missing_ok=True)
-            link.symlink_to(ROOT / "prometheus" / name)
+            link.symlink_to(place / "prometheus" / name)
         host = self.facts["STACK_HOST"]
-        groups = [
+        parts = [
             {"targets": [f"{host}:{self.facts[port]}"], "labels": {"job": job}}
             for job, port in _SCRAPED.items()
         ]
-        (targets / "stack.json").write_text(json.dumps(groups, indent=1))
+        found = {
+            "targets": parts,
+            "alertmanagers": [{"targets": [f"{host}:{self.facts['ALERTMANAGER_PORT']}"]}],
+        }
+        for kind, groups in found.items():
+            (directory / kind).mkdir(exist_ok=True)
+            (directory / kind / "stack.json").write_text(json.dumps(groups, indent=1))
 
 
 def _end(processes: list[psutil.Process]) -> None:

@@ -78,6 +78,14 @@ BINARIES = (
         tags="remove_all_sd",
         for_tests=True,
     ),
+    # Makes the rules of the objectives: wanted by who changes alerts/, and by the tests.
+    Binary("sloth", "sloth", "github.com/slok/sloth/cmd/sloth", for_tests=True),
+    Binary(
+        "amtool",
+        "alertmanager",
+        "github.com/prometheus/alertmanager/cmd/amtool",
+        for_tests=True,
+    ),
     Binary("docker-compose", "docker-compose", "github.com/docker/compose/v2/cmd", for_tests=True),
 )
 

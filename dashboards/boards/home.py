@@ -12,8 +12,9 @@ from app.telemetry.names import (
     prometheus_label,
 )
 from dashboards import answers, links
+from dashboards.alert_panels import which_fire
 from dashboards.board import Row, assemble
-from dashboards.others import ALERT_ACTIVE, ALERT_STATE, ALERTS, UP
+from dashboards.others import ALERT, ALERT_ACTIVE, ALERT_SEVERITY, ALERT_STATE, ALERTS, UP
 from dashboards.panels import GREEN, YELLOW, Panel, colored, is_well, lines, prom, traces, words
 from dashboards.queries import (
     aggregate,
@@ -34,6 +35,7 @@ _DONE: Final = "completed"
 _LEADS: Final = {
     links.SERVICE: "Who is served, how fast, and what fails? Requests, sockets, limits.",
     links.LLM: "What do models do, and what does it cost? Latency, tokens, dollars, each answer.",
+    links.OBJECTIVES: "Is what was promised kept? Budgets, how fast they burn, alerts that fire.",
     links.LOGS: "What does it say? Errors again and again, search by trace, conversation, text.",
     links.RUNTIME: "Is the process or the machine short of something? CPU, memory, event loop.",
     links.PIPELINE: "Can what is shown here be believed? What was sent, refused, dropped.",
@@ -46,6 +48,7 @@ def board() -> Dashboard:
         "Where to begin: is it well, where to look next, and how to chat.",
         [
             Row("Is it well?", _well(), height=3, widths=(8,) * 6),
+            Row("Does anything call?", [which_fire()], height=6),
             Row("Where next?", _leads(), height=11, widths=(14, 10)),
             Row("What happened lately?", _latest(), height=10, widths=(13, 11)),
         ],
@@ -54,7 +57,9 @@ def board() -> Dashboard:
 
 def _well() -> list[Panel]:
     down = aggregate("count", f"{series(UP)} == 0")
-    active = total(ALERTS, equals(ALERT_STATE, ALERT_ACTIVE))
+    # The one that always fires is no news.
+    always = aggregate("count", series(ALERT, equals(ALERT_SEVERITY, "none")))
+    active = f"clamp_min({total(ALERTS, equals(ALERT_STATE, ALERT_ACTIVE))} - {always}, 0)"
     return [
         answers.heard(),
         answers.failing(),
@@ -68,7 +73,8 @@ def _well() -> list[Panel]:
         ),
         is_well(
             "How many alerts are active?",
-            "Alerts that the Alertmanager holds and nobody silenced.",
+            "Alerts that the Alertmanager holds and nobody silenced; one that only follows from "
+            "another is not counted.",
             "short",
             prom(or_zero(active)),
             warn=1,

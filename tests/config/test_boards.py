@@ -19,7 +19,7 @@ from tests.stack.boards import (
     read_boards,
 )
 
-_UIDS = {"home", "service", "llm", "logs", "runtime", "pipeline"}
+_UIDS = {"home", "service", "llm", "objectives", "logs", "runtime", "pipeline"}
 _BOARDS = read_boards()
 
 

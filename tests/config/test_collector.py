@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from app.settings import Settings
 from tests.config.conftest import Run
 from tests.config.files import COLLECTOR, MANIFEST, broken_copy, literal_addresses, parsed
 from tests.config.files import variables as variables_of
@@ -14,6 +15,7 @@ KINDS = ("receivers", "processors", "connectors", "exporters", "extensions")
 IDS = {
     "otlpreceiver": "otlp",
     "hostmetricsreceiver": "host_metrics",
+    "httpcheckreceiver": "http_check",
     "memorylimiterprocessor": "memory_limiter",
     "transformprocessor": "transform",
     "spanmetricsconnector": "span_metrics",
@@ -99,3 +101,7 @@ def test_the_collector_refuses_an_unknown_key(run: Run, tmp_path: Path) -> None:
     judged = run("otelcol", "validate", f"--config={broken}")
     assert judged.returncode != 0
     assert "limit_mb" in judged.stderr
+
+
+def test_the_service_is_asked_under_its_own_name(stack_env: dict[str, str]) -> None:
+    assert stack_env["OTEL_SERVICE_NAME"] == Settings.model_fields["otel_service_name"].default

@@ -6,6 +6,10 @@ from tests.config.files import MANIFEST, parsed
 
 GO_MOD = MANIFEST.with_name("go.mod")
 KINDS = ("receivers", "processors", "connectors", "exporters", "extensions", "providers")
+# The module proxy has no later one.
+OF_ANOTHER_RELEASE = (
+    "github.com/open-telemetry/opentelemetry-collector-contrib/receiver/httpcheckreceiver v0.152.0"
+)
 
 
 def modules() -> set[str]:
@@ -22,13 +26,13 @@ def test_go_mod_requires_each_component_in_the_same_version() -> None:
     assert modules() - required() == set()
 
 
-def test_all_components_are_of_one_release() -> None:
+def test_all_components_but_one_are_of_one_release() -> None:
     release = parsed(MANIFEST)["dist"]["version"]
     versions = {
         gomod.split()[1]
         for gomod in modules()
         # The providers belong to the Collector's stable core, which counts on its own.
-        if "/confmap/provider/" not in gomod
+        if "/confmap/provider/" not in gomod and not gomod.startswith(OF_ANOTHER_RELEASE)
     }
     assert versions == {f"v{release}"}
 

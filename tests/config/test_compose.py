@@ -3,7 +3,7 @@
 import json
 import re
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -98,10 +98,18 @@ def test_for_an_old_engine_every_health_check_is_mended() -> None:
 
 
 def test_default_of_each_fact_is_the_one_of_stack_env() -> None:
-    used = re.findall(r"\$\{(\w+):-([^}]+)\}", COMPOSE.read_text())
-    facts = {name: default for name, default in used if name in _FACTS}
+    facts = {name: default for name, default in _defaults() if name in _FACTS}
     assert set(stack_facts.ports(_FACTS)) - _INSIDE <= set(facts)
     assert facts == {name: _FACTS[name] for name in facts}
+
+
+def _defaults() -> Iterator[tuple[str, str]]:
+    """Each variable with its default, in which there may be another one."""
+    text, found = COMPOSE.read_text(), 1
+    innermost = re.compile(r"\$\{(\w+):-([^${}]+)\}")
+    while found:
+        yield from innermost.findall(text)
+        text, found = innermost.subn(r"\2", text)
 
 
 def test_published_are_the_facts_ports_on_loopback(configured: Configured) -> None:
@@ -149,8 +157,9 @@ def _native_flags(name: str) -> set[str]:
     """Those of process-compose.yaml, as they would be in a container."""
     # In its container each part listens everywhere, at the ports of stack.env.
     listening = {**_FACTS, "STACK_LISTEN": "0.0.0.0"}  # noqa: S104
-    places = {"DATA_DIR": "/data", "REPO_DIR": ".", "RUN_DIR": "."}
-    flags = parsed(PROCESSES)["processes"][name]["entrypoint"][1:]
+    places = {"DATA_DIR": "/data", "REPO_DIR": ".", "RULES_DIR": ".", "RUN_DIR": "."}
+    words = parsed(PROCESSES)["processes"][name]["entrypoint"]
+    flags = [word for word in words if word.startswith("-")]
     return {Template(flag).substitute({**listening, **places}) for flag in flags}
 
 

@@ -10,6 +10,7 @@ from stack.native import NativeStack
 from tests.config.conftest import Run
 from tests.config.files import (
     COLLECTOR,
+    COMPOSE,
     DOCKER_TARGETS,
     PROCESSES,
     PROMETHEUS,
@@ -23,8 +24,10 @@ from tests.config.files import variables as variables_of
 def laid_out(directory: Path, config: Path) -> Path:
     """The file beside its targets, as it is when it runs."""
     targets = [{"targets": ["127.0.0.1:1"], "labels": {"job": "loki"}}]
-    (directory / "targets").mkdir()
-    (directory / "targets" / "stack.json").write_text(json.dumps(targets))
+    for kind in ("targets", "alertmanagers"):
+        (directory / kind).mkdir()
+        (directory / kind / "stack.json").write_text(json.dumps(targets))
+    (directory / "rules").symlink_to(PROMETHEUS.parent / "rules")
     if config.parent != directory:
         shutil.copy(config, directory)
     return directory / config.name
@@ -66,11 +69,26 @@ def test_stacks_own_parts_are_scraped_at_their_ports_in_containers() -> None:
 def test_native_way_scrapes_the_same_jobs_at_its_own_addresses(tmp_path: Path) -> None:
     loaded = facts.load({**facts.shifted(20_000, {}), "STATE_DIR": str(tmp_path)})
     NativeStack(loaded).prepare()
-    [targets] = (tmp_path / "run" / "prometheus" / "targets").iterdir()
-    native = jobs(targets)
+    prometheus = tmp_path / "run" / "prometheus"
+    native = jobs(prometheus / "targets" / "stack.json")
+    told = json.loads((prometheus / "alertmanagers" / "stack.json").read_text())
+    assert [group["targets"] for group in told] == [native["alertmanager"]]
     assert set(native) == set(jobs(DOCKER_TARGETS))
     assert native["alertmanager"] == [f"127.0.0.1:{loaded['ALERTMANAGER_PORT']}"]
     assert {address.partition(":")[0] for [address] in native.values()} == {"127.0.0.1"}
+
+
+def test_alerts_are_told_to_alertmanager_in_containers() -> None:
+    [told] = json.loads(
+        DOCKER_TARGETS.parent.with_name("alertmanagers").joinpath("docker.json").read_text()
+    )
+    assert told["targets"] == jobs(DOCKER_TARGETS)["alertmanager"]
+
+
+def test_dead_process_is_not_seen_for_long_and_one_that_tells_each_minute_is() -> None:
+    [flag] = re.findall(r"--query.lookback-delta=(\d+)s", PROCESSES.read_text())
+    assert f"--query.lookback-delta={flag}s" in parsed(COMPOSE)["services"]["prometheus"]["command"]
+    assert 60 < int(flag) < 120
 
 
 def test_rules_are_loaded_and_their_tests_are_not() -> None:

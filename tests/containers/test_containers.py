@@ -8,6 +8,8 @@ from tests.containers.project import Project
 # Only Loki and Tempo themselves use these.
 _INSIDE = {"LOKI_GRPC_PORT", "TEMPO_GRPC_PORT"}
 _KERNELS_OWN = ("/dev", "/proc", "/sys")
+# Alertmanager's made configuration, with its secrets.
+_IN_MEMORY = {"grafana": {"/tmp"}, "alertmanager": {"/run"}}  # noqa: S108
 
 
 def test_every_part_is_healthy(project: Project) -> None:
@@ -43,7 +45,7 @@ def test_a_part_writes_nowhere_but_in_its_own_volume(project: Project) -> None:
             for place, options in mounts
             if "rw" in options and not place.startswith(_KERNELS_OWN)
         }
-        temporary = {"/tmp"} if name == "grafana" else set()  # noqa: S108
+        temporary = _IN_MEMORY.get(name, set())
         assert writable <= {f"/data/{name}", *temporary}, name
 
 

@@ -19,6 +19,8 @@ _DATASOURCES = ROOT / "grafana-provisioning" / "datasources"
 EMPTY_IN_HEALTH = "Empty in health."
 # Panels that show no answer of a store.
 WITHOUT_QUERIES = {"alertlist", "dashlist", "row", "text"}
+# In a link to a board: the area of an alert, each of which has a board of its name.
+AREA = "${__value.raw}"
 _IN_TEXT = re.compile(r"\]\(([^)\s]+)|href=[\"']([^\"']+)")
 
 
@@ -160,7 +162,9 @@ def leads_nowhere(link: Link, boards: Iterable[Board], datasources: set[str]) ->
         # Where people chat, unless it was told to listen elsewhere.
         return "" if link.url.rstrip("/") == load({})["APP_URL"] else "it leads away from here"
     if kind == "d" and rest:
-        return "" if rest[0] in {board.uid for board in boards} else f"no board {rest[0]!r}"
+        return (
+            "" if rest[0] in {AREA, *(board.uid for board in boards)} else f"no board {rest[0]!r}"
+        )
     if kind == "explore":
         named = set(re.findall(r'"(?:datasource|uid)":"([^"]+)"', unquote(parts.query)))
         wrong = named - datasources

@@ -15,7 +15,7 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import cycle
 
-from dashboards.others import GRAPH_EDGES_EXPIRED
+from dashboards.others import GRAPH_EDGES_EXPIRED, SLO_LEFT
 from demo.asking import AskError, Conversation, HttpClient, Message
 from stack.facts import ROOT
 from stack.local_http import local_client
@@ -56,7 +56,9 @@ _ARRIVAL_SECONDS = 16.0
 # Of those that were given up, two scrapes, 15 s apart, make a rate, which a panel shows at its
 # next point, as far away again.
 _SCRAPES = 3
-_SCRAPED_SECONDS = 65.0
+# What the rules make of it for the objectives, in three steps that are 30 s apart at most.
+_OBJECTIVES = f"count({SLO_LEFT.prometheus}) >= 3"
+_KNOWN_SECONDS = 100.0
 
 
 @dataclass(frozen=True)
@@ -90,16 +92,19 @@ def load(facts: Mapping[str, str]) -> Iterator[Load]:
         missing = {"", "simulated_error", "request_too_large", "too_many_answers"} - set(codes)
         assert not missing, f"the load was to lead to {missing} too; it led to {codes}"
         time.sleep(_ARRIVAL_SECONDS)
-        scraped = partial(_scraped, facts, started)
-        poll_until(scraped, "the Collector's numbers to be scraped", _SCRAPED_SECONDS)
+        known = partial(_known, facts, started)
+        poll_until(known, "what the load led to in Prometheus", _KNOWN_SECONDS)
         yield Load(Window(started, time.time()), codes)
 
 
-def _scraped(facts: Mapping[str, str], since: float) -> bool:
+def _known(facts: Mapping[str, str], since: float) -> bool:
     times = f"count_over_time({GRAPH_EDGES_EXPIRED.prometheus}[{time.time() - since:.0f}s])"
     with local_client(facts["PROMETHEUS_URL"]) as client:
-        answer = client.get("/api/v1/query", params={"query": f"min({times}) >= {_SCRAPES}"})
-    return bool(answer.raise_for_status().json()["data"]["result"])
+        asked = [
+            client.get("/api/v1/query", params={"query": query}).raise_for_status().json()
+            for query in (f"min({times}) >= {_SCRAPES}", _OBJECTIVES)
+        ]
+    return all(answer["data"]["result"] for answer in asked)
 
 
 def _wave(url: str) -> Counter[str]:

@@ -1,16 +1,100 @@
-"""Alertmanager as it runs: with our configuration, alone, and ready for alerts."""
+"""Alertmanager as it runs: ready for alerts, and what it tells to whom."""
 
+import json
 import secrets
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
-from stack.facts import ROOT
+import pytest
+
 from stack.local_http import local_client
-from tests.running import Stack
+from stack.waiting import poll_until
+from tests.alerting import (
+    GRAFANA,
+    Alertmanager,
+    Listener,
+    Mailbox,
+    alertmanager,
+    listener,
+    mailbox,
+)
+from tests.running import PATIENCE_SECONDS, Stack
+
+_LOGQL = '{service_name="chatscope"} | severity_text=~"ERROR|FATAL.*" |= "50 % & <more>"'
+_TRACEQL = '{ resource.service.name = "chatscope" && status = error }'
+_ANNOTATIONS = {
+    "summary": "Answers fail: 7 % of <all> & more.",
+    "value": "7 %",
+    "runbook_url": "docs/runbooks/ErrorRateHigh.md",
+    "dashboard": "/d/service?var-service=chatscope",
+    "query": _LOGQL,
+}
+
+
+def alert(name: str, severity: str = "warning", **labels: str) -> dict[str, Any]:
+    """One as Prometheus would push it."""
+    return {
+        "labels": {
+            "alertname": name,
+            "severity": severity,
+            "area": "service",
+            "service_name": "chatscope",
+            **labels,
+        },
+        "annotations": _ANNOTATIONS,
+    }
+
+
+def over(pushed: dict[str, Any]) -> dict[str, Any]:
+    """The same, resolved."""
+    return {**pushed, "endsAt": "2025-01-01T00:00:00Z"}
+
+
+@pytest.fixture(scope="module")
+def people() -> Iterator[Listener]:
+    with listener() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def mails() -> Iterator[Mailbox]:
+    with mailbox() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def told(
+    people: Listener, mails: Mailbox, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Alertmanager]:
+    """One that tells all kinds of people."""
+    with alertmanager(
+        tmp_path_factory.mktemp("alertmanager"),
+        ALERT_WEBHOOK_URL=people.url("/hook?key=a%20b"),
+        ALERT_WATCHDOG_URL=people.url("/watchdog"),
+        ALERT_SLACK_URL=people.url("/slack"),
+        ALERT_SLACK_CHANNEL="#o'clock",
+        ALERT_PAGERDUTY_KEY="k$y",
+        ALERT_PAGERDUTY_URL=people.url("/enqueue"),
+        ALERT_EMAIL_TO="Ann <ann@example.com>, bob@example.com",
+        ALERT_EMAIL_FROM="chatscope@example.com",
+        ALERT_SMTP_HOST=mails.address,
+        ALERT_SMTP_REQUIRE_TLS="false",
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def critical(told: Alertmanager) -> str:
+    """The name of a critical alert that was pushed."""
+    name = "ErrorRateHigh"
+    told.push(alert(name, "critical"))
+    return name
 
 
 def test_it_runs_with_our_configuration_and_no_peers(stack: Stack) -> None:
     with local_client(stack.facts["ALERTMANAGER_URL"]) as client:
         status = client.get("/api/v2/status").raise_for_status().json()
-    assert "receiver: nobody" in (ROOT / "alertmanager" / "alertmanager.yml").read_text()
     assert "receiver: nobody" in status["config"]["original"]
     assert status["cluster"]["status"] == "disabled"
 
@@ -18,8 +102,173 @@ def test_it_runs_with_our_configuration_and_no_peers(stack: Stack) -> None:
 def test_an_alert_that_comes_in_is_shown_with_its_receiver(stack: Stack) -> None:
     name = f"Test{secrets.token_hex(4)}"
     with local_client(stack.facts["ALERTMANAGER_URL"]) as client:
-        client.post("/api/v2/alerts", json=[{"labels": {"alertname": name}}]).raise_for_status()
+        pushed = {"labels": {"alertname": name, "severity": "none"}}
+        client.post("/api/v2/alerts", json=[pushed]).raise_for_status()
         wanted = {"filter": f"alertname={name}"}
-        [alert] = client.get("/api/v2/alerts", params=wanted).raise_for_status().json()
-    assert alert["status"]["state"] in ("active", "unprocessed")
-    assert [receiver["name"] for receiver in alert["receivers"]] == ["nobody"]
+        [found] = client.get("/api/v2/alerts", params=wanted).raise_for_status().json()
+    assert found["status"]["state"] in ("active", "unprocessed")
+    assert [receiver["name"] for receiver in found["receivers"]] == ["nobody"]
+
+
+def test_a_webhook_gets_labels_annotations_and_where_grafana_is(
+    told: Alertmanager, people: Listener, critical: str
+) -> None:
+    got = people.told("/hook?key=a%20b", critical)
+    assert got["labels"] == alert(critical, "critical")["labels"]
+    assert got["annotations"] == _ANNOTATIONS
+    assert {body["externalURL"] for body in people.came("/hook?key=a%20b")} == {GRAFANA}
+
+
+def test_slack_gets_words_and_links_with_its_own_signs_escaped(
+    people: Listener, critical: str
+) -> None:
+    [body, *_] = _came(people, "/slack")
+    assert body["channel"] == "#o'clock"
+    [said] = body["attachments"]
+    assert said["title"] == f"Critical: {critical} (chatscope)"
+    assert said["color"] == "danger"
+    assert "Answers fail: 7 % of &lt;all&gt; &amp; more." in said["text"]
+    assert "Runbook: docs/runbooks/ErrorRateHigh.md" in said["text"]
+    assert said["title_link"].startswith(f"{GRAFANA}/d/service?var-service=chatscope&from=")
+    query = said["text"].partition(f"<{GRAFANA}/explore?")[2].partition("|Query>")[0]
+    assert _pane(query)["queries"][0]["expr"] == _LOGQL
+
+
+def test_pagerduty_gets_key_severity_and_links(people: Listener, critical: str) -> None:
+    [body, *_] = _came(people, "/enqueue")
+    assert body["routing_key"] == "k$y"
+    assert body["event_action"] == "trigger"
+    assert body["payload"]["severity"] == "critical"
+    assert body["payload"]["summary"] == f"Critical: {critical} (chatscope)"
+    assert body["payload"]["component"] == "chatscope"
+    assert _ANNOTATIONS["summary"] in body["payload"]["custom_details"]["alerts"]
+    board, query = (link["href"] for link in body["links"])
+    assert board.startswith(f"{GRAFANA}/d/service?var-service=chatscope&from=")
+    assert _pane(query)["datasource"] == "loki"
+
+
+def test_a_mail_has_summary_and_links_as_text_and_as_html(mails: Mailbox, critical: str) -> None:
+    recipients, mail = mails.next()
+    assert recipients == ["ann@example.com", "bob@example.com"]
+    assert mail["From"] == "chatscope@example.com"
+    assert mail["Subject"] == f"Critical: {critical} (chatscope)"
+    text, html = (part.get_content() for part in mail.iter_parts())
+    assert _ANNOTATIONS["summary"] in text
+    assert _LOGQL in text
+    query = text.partition(f"{GRAFANA}/explore?")[2].splitlines()[0]
+    assert _pane(query)["queries"][0]["expr"] == _LOGQL
+    assert "Answers fail: 7 % of &lt;all&gt; &amp; more." in html
+    assert f'<a href="{GRAFANA}/explore?{query.replace("&", "&amp;")}">' in html
+    assert f'<a href="{GRAFANA}/d/service?var-service=chatscope&amp;from=' in html
+
+
+def test_a_traceql_query_opens_tempo(told: Alertmanager, people: Listener) -> None:
+    pushed = alert("AnswersSlow")
+    told.push({**pushed, "annotations": {**_ANNOTATIONS, "query": _TRACEQL}})
+
+    def query() -> str:
+        texts = [body["attachments"][0]["text"] for body in people.came("/slack")]
+        slow = [text for text in texts if _is_tempo(text)]
+        return slow[0].partition(f"<{GRAFANA}/explore?")[2].partition("|Query>")[0] if slow else ""
+
+    pane = _pane(poll_until(query, "the message with the query", PATIENCE_SECONDS))
+    assert pane["datasource"] == "tempo"
+    assert pane["queries"][0]["query"] == _TRACEQL
+    assert pane["queries"][0]["queryType"] == "traceql"
+
+
+def test_the_end_of_an_alert_is_told(told: Alertmanager, people: Listener) -> None:
+    pushed = alert("MemoryHigh")
+    told.push(pushed)
+    people.told("/hook?key=a%20b", "MemoryHigh")
+    told.push(over(pushed))
+    people.told("/hook?key=a%20b", "MemoryHigh", "resolved")
+
+    def titles() -> list[str]:
+        said = [body["attachments"][0] for body in people.came("/slack")]
+        return [one["color"] for one in said if one["title"] == "Resolved: MemoryHigh (chatscope)"]
+
+    assert poll_until(titles, "Slack to hear of it", PATIENCE_SECONDS) == ["good"]
+
+
+def test_a_warning_wakes_nobody(told: Alertmanager, people: Listener, critical: str) -> None:
+    told.push(alert("TokenSpike"))
+    people.told("/hook?key=a%20b", "TokenSpike")
+    told.push(alert("CollectorDown", "critical", service_name=""))
+    people.told("/hook?key=a%20b", "CollectorDown")
+
+    def woken() -> set[str]:
+        said = {body["payload"]["summary"] for body in people.came("/enqueue")}
+        return said if "Critical: CollectorDown" in said else set()
+
+    summaries = poll_until(woken, "PagerDuty to hear of the later one", PATIENCE_SECONDS)
+    assert not any("TokenSpike" in summary for summary in summaries)
+    told.push(over(alert("CollectorDown", "critical", service_name="")))
+
+
+def test_the_watchdog_goes_to_its_own_address_again_and_again_and_nowhere_else(
+    told: Alertmanager, people: Listener
+) -> None:
+    told.push(alert("Watchdog", "none"))
+    people.told("/watchdog", "Watchdog")
+    assert not [a for a in people.alerts("/hook?key=a%20b") if a["labels"]["severity"] == "none"]
+
+
+@pytest.mark.parametrize(
+    ("cause", "consequence", "other"),
+    [
+        (
+            alert("CollectorDown", "critical"),
+            alert("QueueFilling", service_name=""),
+            alert("EventLoopLagHigh"),
+        ),
+        (
+            alert("ServiceDown", "critical", service_name="one"),
+            alert("ModelTimeouts", area="llm", service_name="one"),
+            alert("ModelTimeouts", area="llm", service_name="two"),
+        ),
+        (
+            alert("AvailabilityBudgetBurn", "critical"),
+            alert("AvailabilityBudgetBurn", service_name="chatscope"),
+            alert("LatencyBudgetBurn"),
+        ),
+    ],
+    ids=["collector", "service", "severity"],
+)
+def test_a_consequence_is_silent_while_its_cause_is_told(
+    told: Alertmanager,
+    people: Listener,
+    cause: dict[str, Any],
+    consequence: dict[str, Any],
+    other: dict[str, Any],
+) -> None:
+    told.push(cause)
+    people.told("/hook?key=a%20b", cause["labels"]["alertname"])
+    told.push(consequence, other)
+    poll_until(lambda: _hooked(people, other), "the other one to be told", PATIENCE_SECONDS)
+    assert told.state(consequence["labels"]) == "suppressed"
+    assert not _hooked(people, consequence)
+    # Not because it is never told.
+    told.push(over(cause))
+    poll_until(lambda: _hooked(people, consequence), "it to be told then", PATIENCE_SECONDS)
+
+
+def _hooked(people: Listener, pushed: dict[str, Any]) -> bool:
+    labels = {name: value for name, value in pushed["labels"].items() if value}
+    return any(alert["labels"] == labels for alert in people.alerts("/hook?key=a%20b"))
+
+
+def _came(people: Listener, path: str) -> list[Any]:
+    return poll_until(lambda: people.came(path), f"something to come to {path}", PATIENCE_SECONDS)
+
+
+def _is_tempo(text: str) -> bool:
+    return "%22tempo%22" in text
+
+
+def _pane(address: str) -> dict[str, Any]:
+    """What Grafana's Explore is to show, as it reads it from the address."""
+    [panes] = parse_qs(urlsplit(address).query or address)["panes"]
+    [pane] = json.loads(panes).values()
+    found: dict[str, Any] = pane
+    return found

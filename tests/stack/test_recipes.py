@@ -2,22 +2,16 @@
 
 import re
 import time
-from pathlib import Path
 
 import pytest
 
 from app.telemetry import names
 from stack.local_http import local_client
 from stack.waiting import poll_until
+from tests.recipes import PAGES, RUNBOOKS, Recipe, in_blocks, in_tables
 from tests.running import PATIENCE_SECONDS, Stack
 from tests.stack.turns import Turn, websocket_turn
 
-_ROOT = Path(__file__).parents[2]
-_PAGES = (
-    _ROOT / "README.md",
-    _ROOT / "docs" / "telemetry.md",
-    _ROOT / "docs" / "exploring.md",
-)
 # Rightly without an answer while all is well.
 _EMPTY_IN_HEALTH = re.compile(
     r'"failed"|"cancelled"|"ERROR"|WARNING|> 10|error_type!=""|status = error|4\.\.'
@@ -26,12 +20,12 @@ _EMPTY_IN_HEALTH = re.compile(
 _OVER_TIME = re.compile(r"\| (rate|\w+_over_time)\(")
 
 
-def _queries() -> list[str]:
-    cells = re.findall(r"^\|.*\|$", "\n".join(page.read_text() for page in _PAGES), re.MULTILINE)
-    quoted = [text for cell in cells for text in re.findall(r"`([^`]+)`", cell)]
-    starts = ("{", "sum ", "histogram_quantile", "otel_sdk_", "3600 ")
-    queries = [text.replace("\\|", "|") for text in quoted if text.startswith(starts)]
-    return list(dict.fromkeys(queries))
+_RECIPES = list(dict.fromkeys(recipe for page in PAGES for recipe in in_tables(page)))
+_OF_RUNBOOKS = [
+    pytest.param(recipe, id=f"{page.stem}: {recipe.query}")
+    for page in RUNBOOKS
+    for recipe in in_blocks(page)
+]
 
 
 @pytest.fixture(scope="module")
@@ -50,39 +44,50 @@ def connection_id(stack: Stack, turn: Turn) -> str:
 
 
 def test_there_are_recipes_for_each_store() -> None:
-    assert len(_queries()) >= 30
+    assert len(_RECIPES) >= 30
+    assert {recipe.store for recipe in _RECIPES} == {"prometheus", "loki", "tempo"}
 
 
-@pytest.mark.parametrize("query", _queries())
-def test_recipe_answers(stack: Stack, turn: Turn, connection_id: str, query: str) -> None:
-    trace_id = turn.trace_id.lstrip("0") if "trace:id" in query else turn.trace_id
-    ready = query.replace('"TRACE"', f'"{trace_id}"').replace('"ID"', f'"{connection_id}"')
+@pytest.mark.parametrize("recipe", _RECIPES, ids=lambda recipe: recipe.query)
+def test_recipe_answers(stack: Stack, turn: Turn, connection_id: str, recipe: Recipe) -> None:
+    trace_id = turn.trace_id.lstrip("0") if "trace:id" in recipe.query else turn.trace_id
+    ready = recipe.query.replace('"TRACE"', f'"{trace_id}"').replace('"ID"', f'"{connection_id}"')
 
     def answer() -> list[object]:
-        if "_over_time({" in ready:
-            return _loki_metric(stack, ready)
-        if ready.startswith("{ ") and _OVER_TIME.search(ready):
-            return _tempo_metric(stack, ready)
-        if ready.startswith("{service_name"):
-            return list(stack.backends.loki(ready))
-        if ready.startswith("{"):
-            return list(stack.backends.tempo_search(ready))
-        return list(stack.backends.prometheus(ready))
+        return _answer(stack, Recipe(recipe.store, ready))
 
-    if _EMPTY_IN_HEALTH.search(query):
+    if _EMPTY_IN_HEALTH.search(recipe.query):
         answer()
     else:
         poll_until(answer, f"an answer to {ready}", PATIENCE_SECONDS)
 
 
-def _loki_metric(stack: Stack, query: str) -> list[object]:
+# Most are about what went wrong, so they may find nothing.
+@pytest.mark.parametrize("recipe", _OF_RUNBOOKS)
+def test_query_of_a_runbook_is_understood(stack: Stack, recipe: Recipe) -> None:
+    _answer(stack, recipe)
+
+
+def _answer(stack: Stack, recipe: Recipe) -> list[object]:
+    """Raises what the store's refusal raises."""
+    query = recipe.query
+    match recipe.store:
+        case "loki":
+            return list(stack.backends.loki(query)) if query[0] == "{" else _loki(stack, query)
+        case "tempo":
+            over_time = _OVER_TIME.search(query)
+            return _tempo(stack, query) if over_time else list(stack.backends.tempo_search(query))
+    return list(stack.backends.prometheus(query))
+
+
+def _loki(stack: Stack, query: str) -> list[object]:
     url = f"{stack.facts['LOKI_URL']}/loki/api/v1/query"
     with local_client(timeout=PATIENCE_SECONDS) as client:
         answer = client.get(url, params={"query": query}).raise_for_status().json()
     return list(answer["data"]["result"])
 
 
-def _tempo_metric(stack: Stack, query: str) -> list[object]:
+def _tempo(stack: Stack, query: str) -> list[object]:
     now = int(time.time())
     asked: dict[str, str | int] = {"q": query, "start": now - 600, "end": now, "step": "15s"}
     url = f"{stack.facts['TEMPO_URL']}/api/metrics/query_range"

@@ -50,9 +50,10 @@ def test_setting_is_documented_as_it_is(name: str) -> None:
 
 def test_every_fact_of_the_stack_is_documented_with_its_default() -> None:
     loaded = facts.load({})
-    for name in (*facts.ports(loaded), "RETENTION", "PUBLISH_HOST"):
+    for name in (*facts.ports(loaded), "RETENTION", "PUBLISH_HOST", "GRAFANA_PUBLIC_URL"):
         assert _row(_SETTINGS, name)[1] == f"`{loaded[name]}`"
     assert _row(_SETTINGS, "STATE_DIR")[1] == f"`{facts.DEFAULT_STATE_DIR}`"
+    assert _row(_SETTINGS, "RULES_DIR")[1] == "`.`"
     assert loaded["GRAFANA_HOME"] == ""
     assert _row(_SETTINGS, "GRAFANA_HOME")[1] == "unset"
 
@@ -79,7 +80,15 @@ def test_version_is_the_same_everywhere() -> None:
     assert project["version"] == VERSION
 
 
-def test_links_lead_to_files() -> None:
-    for page in (_ROOT / "README.md", *(_ROOT / "docs").glob("*.md")):
-        for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+def _anchors(page: Path) -> set[str]:
+    """What its headings are called in links, as GitHub spells it."""
+    headings = re.findall("^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub("[^a-z0-9 _-]", "", title.lower()).replace(" ", "-") for title in headings}
+
+
+def test_links_lead_to_files_and_headings() -> None:
+    for page in (_ROOT / "README.md", *(_ROOT / "docs").rglob("*.md")):
+        for target, anchor in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", page.read_text()):
+            file = page.parent / target if target else page
+            assert file.exists(), f"{page.name}: {target}"
+            assert not anchor or anchor in _anchors(file), f"{page.name}: {target}#{anchor}"

@@ -1,7 +1,6 @@
 """The boards as Grafana gets them: their panels, and every query with who answers it."""
 
 import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,8 +8,6 @@ from dashboards.__main__ import made, uids
 from dashboards.encoding import encode
 
 Json = dict[str, Any]
-
-_OPERATORS = {"or", "and", "unless", "bool", "offset", "inf", "nan", "NaN", "Inf"}
 
 
 def boards() -> dict[str, Json]:
@@ -30,16 +27,3 @@ def queries(board: Json) -> Iterator[tuple[str, str]]:
     for variable in board["templating"]["list"]:
         if variable["type"] == "query":
             yield variable["datasource"]["uid"], variable["query"]["query"]
-
-
-def metrics_of(promql: str) -> set[str]:
-    """The names in a query that are metrics': not those of labels, functions and operators."""
-    # Several at once stand in a matcher: {__name__=~"one|other"}.
-    several = re.sub(r'\{__name__=~"([^"]*)"\}', lambda found: found[1].replace("|", " "), promql)
-    bare = re.sub(r'"(\\.|[^"\\])*"', '""', several)
-    bare = re.sub(r"\{[^}]*\}", "{}", bare)
-    bare = re.sub(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", "", bare)
-    bare = re.sub(r"\[[^\]]*\]", "", bare)
-    bare = re.sub(r"(label_values\([^,]*),[^)]*", r"\1", bare)
-    words = re.findall(r"[A-Za-z_:][A-Za-z0-9_:]*(?!\w|\s*\()", bare)
-    return {word for word in words if word not in _OPERATORS}

@@ -10,7 +10,8 @@ from dashboards import datasources, links
 from dashboards.board import COLUMNS, TAG
 from dashboards.others import HISTOGRAM_PARTS, SERIES
 from dashboards.variables import VARIABLES
-from tests.unit.dashboards.reading import Json, boards, metrics_of, panels, queries
+from tests.promql import metrics_of
+from tests.unit.dashboards.reading import Json, boards, panels, queries
 
 _BOARDS: Final = boards()
 _ALL: Final = [pytest.param(board, id=uid) for uid, board in _BOARDS.items()]
@@ -184,3 +185,7 @@ def test_reader_finds_metrics_and_nothing_else() -> None:
     )
     assert metrics_of(text) == {"a_bucket", "d_total", "e"}
     assert metrics_of("label_values(h_count, service_name)") == {"h_count"}
+    assert metrics_of("slo:bad:ratio / on (a) group_left () max by (b) (slo:budget:ratio)") == {
+        "slo:bad:ratio",
+        "slo:budget:ratio",
+    }

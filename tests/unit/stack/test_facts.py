@@ -34,6 +34,12 @@ def test_an_address_from_the_environment_is_not_put_together_again() -> None:
     assert facts.load({"LOKI_URL": "http://loki:3100"})["LOKI_URL"] == "http://loki:3100"
 
 
+def test_rules_are_those_of_the_checkout_unless_others_are_named() -> None:
+    assert facts.load({})["RULES_DIR"] == str(facts.ROOT)
+    assert facts.load({"RULES_DIR": "/elsewhere"})["RULES_DIR"] == "/elsewhere"
+    assert facts.load({"RULES_DIR": "here"})["RULES_DIR"] == str(facts.ROOT / "here")
+
+
 def test_empty_variable_counts_as_unset() -> None:
     assert facts.load({"APP_PORT": ""}) == facts.load({})
 

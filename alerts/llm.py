@@ -1,0 +1,243 @@
+"""Alerts about the models: do their calls succeed, are they quick, and what do they cost?"""
+
+from typing import Any, Final
+
+from alerts.objectives import Wanted
+from alerts.promql import (
+    BY_SERVICE,
+    equals,
+    increase,
+    matches,
+    on,
+    quantile,
+    rate,
+    rise,
+    select,
+    share,
+    within,
+)
+from alerts.rules import (
+    SERVICE_LABEL,
+    Alert,
+    Area,
+    Rule,
+    Severity,
+    board,
+    group,
+    label,
+    log_lines,
+    number,
+    record,
+    spans,
+    value,
+)
+from alerts.windows import Windows
+from app.telemetry.names import (
+    ANSWER_COST,
+    ANSWER_EMPTY,
+    ANSWER_STALL,
+    CLIENT_OPERATION_DURATION,
+    ERROR_TYPE,
+    GEN_AI_REQUEST_MODEL,
+    LLM_COST,
+    LLM_TOKEN_USAGE,
+    SERVER_TIME_TO_FIRST_TOKEN,
+    TIME_TO_FIRST_TOKEN,
+    prometheus_label,
+)
+from dashboards import links, others
+from dashboards.queries import keep
+from dashboards.variables import MODEL, SERVICE
+
+_AREA: Final[Area] = "llm"
+_BY_MODEL: Final = (*BY_SERVICE, GEN_AI_REQUEST_MODEL)
+_MODEL: Final = label(GEN_AI_REQUEST_MODEL)
+_PAID: Final = keep(f"{prometheus_label(ANSWER_COST)} > 0")
+# What app/chat calls what a provider does; a test holds this to it.
+RATE_LIMITED: Final = ("rate_limit_exceeded",)
+SERVER_ERRORS: Final = (
+    "server_error",
+    "unavailable",
+    "bad_response",
+    "broken_stream",
+    "connection",
+    "simulated_error",
+)
+TIMEOUTS: Final = ("timeout", "stalled")
+
+
+def groups(wanted: Wanted, windows: Windows) -> list[dict[str, Any]]:
+    alerts = [
+        _failing("ModelRateLimited", RATE_LIMITED, "are refused for now (429)", wanted, windows),
+        _failing("ModelServerErrors", SERVER_ERRORS, "fail at the provider", wanted, windows),
+        _failing("ModelTimeouts", TIMEOUTS, "end in silence: a time-out", wanted, windows),
+        _first_token(wanted, windows),
+        _stalling(wanted, windows),
+        _empty(wanted, windows),
+        _spike(wanted, windows),
+        _hourly(wanted, windows),
+    ]
+    spent = increase(LLM_COST, over="1d")
+    budget: list[Alert | Rule] = [
+        # For the board, which would have to read a day of samples each time that it is looked at.
+        record(others.DAY_COST.prometheus, spent),
+        record(others.DAY_BUDGET.prometheus, f"vector({wanted.cost.daily_usd:g})"),
+        _daily("DailyBudgetSpent", 0.8, "warning", wanted),
+        _daily("DailyBudgetExceeded", 1, "critical", wanted),
+    ]
+    return [group("llm", alerts, windows.interval), group("llm-budget", budget, windows.daily)]
+
+
+def _on_board() -> str:
+    return board(links.LLM, **{SERVICE.name: SERVICE_LABEL, MODEL.name: _MODEL})
+
+
+def _failing(
+    name: str, errors: tuple[str, ...], what: str, wanted: Wanted, windows: Windows
+) -> Alert:
+    most = wanted.thresholds
+    pattern = "|".join(errors)
+    calls = rise(CLIENT_OPERATION_DURATION, over=windows.rate, by=_BY_MODEL, part="count")
+    failed = rise(
+        CLIENT_OPERATION_DURATION,
+        matches(ERROR_TYPE, pattern),
+        over=windows.rate,
+        by=_BY_MODEL,
+        part="count",
+    )
+    return Alert(
+        name=name,
+        expr=f"{share(failed, calls)} > {most.error_share:g}\nand {failed} >= {most.least_answers}",
+        area=_AREA,
+        severity="warning",
+        hold=windows.soon,
+        summary=f"{value('humanizePercentage')} of the calls of {_MODEL} by {SERVICE_LABEL} "
+        f"{what}.",
+        value=value("humanizePercentage"),
+        dashboard=_on_board(),
+        query=log_lines(
+            keep(equals(GEN_AI_REQUEST_MODEL, _MODEL)), keep(matches(ERROR_TYPE, pattern))
+        ),
+    )
+
+
+def _first_token(wanted: Wanted, windows: Windows) -> Alert:
+    most = wanted.thresholds
+    first = quantile(0.95, SERVER_TIME_TO_FIRST_TOKEN, over=windows.sample, by=_BY_MODEL)
+    answers = rise(SERVER_TIME_TO_FIRST_TOKEN, over=windows.sample, by=_BY_MODEL, part="count")
+    return Alert(
+        name="FirstTokenSlow",
+        expr=f"{first} > {most.first_token_seconds:g}\nand {answers} >= {most.least_answers}",
+        area=_AREA,
+        severity="warning",
+        hold=windows.hold,
+        summary=f"The first words of 5 of 100 answers of {_MODEL} by {SERVICE_LABEL} come after "
+        f"{value('humanizeDuration')} or later.",
+        value=value("humanizeDuration"),
+        dashboard=_on_board(),
+        query=spans(
+            f"span.{TIME_TO_FIRST_TOKEN} > {most.first_token_seconds:g}",
+            f'span.{GEN_AI_REQUEST_MODEL} = "{_MODEL}"',
+        ),
+    )
+
+
+def _stalling(wanted: Wanted, windows: Windows) -> Alert:
+    most = wanted.thresholds
+    by, over = _BY_MODEL, windows.sample
+    answers = rise(ANSWER_STALL, over=over, by=by, part="count")
+    fluent = rise(ANSWER_STALL, within(most.stall_seconds), over=over, by=by, part="bucket")
+    return Alert(
+        name="AnswersStall",
+        expr=f"1 - {share(fluent, answers)} > {most.stall_share:g}\n"
+        f"and {answers} - {fluent} >= {most.least_answers}",
+        area=_AREA,
+        severity="warning",
+        hold=windows.soon,
+        summary=f"{value('humanizePercentage')} of the answers of {_MODEL} by {SERVICE_LABEL} "
+        f"pause for more than {most.stall_seconds:g} s on their way.",
+        value=value("humanizePercentage"),
+        dashboard=_on_board(),
+        query=spans(
+            f"duration > {most.stall_seconds:g}s", f'span.{GEN_AI_REQUEST_MODEL} = "{_MODEL}"'
+        ),
+    )
+
+
+def _empty(wanted: Wanted, windows: Windows) -> Alert:
+    most = wanted.thresholds
+    by, over = _BY_MODEL, windows.sample
+    calls = rise(
+        others.SPAN_CALLS, f'{prometheus_label(GEN_AI_REQUEST_MODEL)}!=""', over=over, by=by
+    )
+    empty = rise(others.SPAN_CALLS, equals(ANSWER_EMPTY, "true"), over=over, by=by)
+    return Alert(
+        name="ModelAnswersEmpty",
+        expr=f"{share(empty, calls)} > {most.empty_share:g}\nand {empty} >= {most.least_answers}",
+        area=_AREA,
+        severity="warning",
+        hold=windows.soon,
+        summary=f"{value('humanizePercentage')} of the answers of {_MODEL} by {SERVICE_LABEL} "
+        "have no text.",
+        value=value("humanizePercentage"),
+        dashboard=_on_board(),
+        query=spans(f"span.{ANSWER_EMPTY} = true", f'span.{GEN_AI_REQUEST_MODEL} = "{_MODEL}"'),
+    )
+
+
+def _spike(wanted: Wanted, windows: Windows) -> Alert:
+    most = wanted.thresholds
+    now = f"60 * {rate(LLM_TOKEN_USAGE, over=windows.rate)}"
+    before = select(LLM_TOKEN_USAGE)
+    usual = (
+        f"60 * sum by ({prometheus_label(BY_SERVICE[0])}) "
+        f"(rate({before}[{windows.usual}] offset {windows.rate}))"
+    )
+    # A service that was not there for the whole of the time before has no usual yet.
+    there = f"count by ({prometheus_label(BY_SERVICE[0])}) "
+    there += f"({before} offset {windows.usual})"
+    return Alert(
+        name="TokenSpike",
+        expr=f"{now} > {most.tokens_per_minute:g}\n"
+        f"and {now} > {most.token_factor:g} * ({usual})\n"
+        f"and {on(BY_SERVICE)} {there}",
+        area=_AREA,
+        severity="warning",
+        hold=windows.soon,
+        summary=f"{SERVICE_LABEL} uses {value('humanize')} tokens a minute, more than "
+        f"{most.token_factor:g} times its usual.",
+        value=f"{value('humanize')} tokens/min",
+        dashboard=board(links.LLM, **{SERVICE.name: SERVICE_LABEL}),
+        query=log_lines(),
+    )
+
+
+def _hourly(wanted: Wanted, windows: Windows) -> Alert:
+    return Alert(
+        name="CostPerHourHigh",
+        expr=f"{windows.paces_an_hour} * {increase(LLM_COST, over=windows.pace)}\n"
+        f"> {wanted.cost.hourly_usd:g}",
+        area=_AREA,
+        severity="warning",
+        hold=windows.soon,
+        summary=f"{SERVICE_LABEL} spends {number(2)} USD an hour; {wanted.cost.hourly_usd:g} are "
+        "the most that was meant.",
+        value=f"{number(2)} USD/h",
+        dashboard=board(links.LLM, **{SERVICE.name: SERVICE_LABEL}),
+        query=log_lines(_PAID),
+    )
+
+
+def _daily(name: str, part: float, severity: Severity, wanted: Wanted) -> Alert:
+    budget = wanted.cost.daily_usd
+    return Alert(
+        name=name,
+        expr=f"{select(others.DAY_COST)} > {part * budget:g}",
+        area=_AREA,
+        severity=severity,
+        summary=f"{SERVICE_LABEL} spent {number(2)} USD in 24 hours, of {budget:g} that a day may "
+        "cost.",
+        value=f"{number(2)} USD",
+        dashboard=board(links.LLM, **{SERVICE.name: SERVICE_LABEL}),
+        query=log_lines(_PAID),
+    )

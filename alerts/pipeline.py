@@ -1,0 +1,158 @@
+"""Alerts about the way of telemetry: does all that is told arrive, and does it hear of it?"""
+
+from typing import Any, Final
+
+from alerts.objectives import Wanted
+from alerts.promql import BY_SERVICE, aggregate, differs, equals, matches, rise, select, together
+from alerts.rules import Alert, board, group, label, number, value
+from alerts.windows import Windows
+from app.telemetry.names import ERROR_TYPE, LOG_METRICS, SPAN_METRICS
+from dashboards import links, others
+from dashboards.others import EXPORTER, JOB, REASON, RECEIVER
+
+_COLLECTOR: Final = "collector"
+# Prometheus cannot miss itself: that is what the Watchdog is for.
+STORES: Final = ("loki", "tempo", "alertmanager")
+_HOPS: Final = (others.SPANS_THROUGH, others.LOGS_THROUGH, others.POINTS_THROUGH)
+_REFUSED_BY_STORES: Final = (
+    others.LOKI_DISCARDED,
+    others.TEMPO_DISCARDED,
+    others.PROMETHEUS_OUT_OF_BOUNDS,
+    others.PROMETHEUS_TOO_OLD,
+    others.PROMETHEUS_INVALID,
+)
+# No service is at fault, so it is the lines of all of them.
+_ERROR_LINES: Final = (
+    f'{{{others.SERVICE_NAME.replace(".", "_")}!=""}} | {others.SEVERITY}=~"{others.ERROR}"'
+)
+
+
+def groups(wanted: Wanted, windows: Windows) -> list[dict[str, Any]]:
+    alerts = [
+        _collector(windows),
+        _store(windows),
+        _filling(wanted, windows),
+        _refused(windows),
+        _dropped(windows),
+        _rejecting(windows),
+        _watchdog(),
+    ]
+    return [group("pipeline", alerts, windows.interval)]
+
+
+def _collector(windows: Windows) -> Alert:
+    return Alert(
+        name="CollectorDown",
+        expr=f"{select(others.UP, equals(JOB, _COLLECTOR))} == 0",
+        area="pipeline",
+        severity="critical",
+        hold=windows.soon,
+        summary="The Collector does not answer: services keep what they have to tell for a "
+        "while, then lose it.",
+        value="0 answers",
+        dashboard=board(links.PIPELINE),
+        query=_ERROR_LINES,
+    )
+
+
+def _store(windows: Windows) -> Alert:
+    return Alert(
+        name="StoreDown",
+        expr=f"{select(others.UP, matches(JOB, '|'.join(STORES)))} == 0",
+        area="pipeline",
+        severity="critical",
+        hold=windows.soon,
+        summary=f"{label(JOB)} does not answer.",
+        value="0 answers",
+        dashboard=board(links.PIPELINE),
+        query=_ERROR_LINES,
+    )
+
+
+def _filling(wanted: Wanted, windows: Windows) -> Alert:
+    size = aggregate("max", select(others.EXPORT_QUEUE_SIZE), (EXPORTER,))
+    capacity = aggregate("max", select(others.EXPORT_QUEUE_CAPACITY), (EXPORTER,))
+    return Alert(
+        name="QueueFilling",
+        expr=f"{size} / ({capacity} > 0) > {wanted.thresholds.queue_share:g}",
+        area="pipeline",
+        severity="warning",
+        hold=windows.soon,
+        summary=f"The Collector's queue for {label(EXPORTER)} is filled to "
+        f"{value('humanizePercentage')}; a full one refuses what comes.",
+        value=value("humanizePercentage"),
+        dashboard=board(links.PIPELINE),
+        query=_ERROR_LINES,
+    )
+
+
+def _refused(windows: Windows) -> Alert:
+    refused = [
+        rise(series, over=windows.scraped, by=(RECEIVER,))
+        for hop in _HOPS
+        for series in (hop.refused, hop.failed)
+    ]
+    return Alert(
+        name="TelemetryRefused",
+        expr=f"{together(refused, (RECEIVER,))} > 0",
+        area="pipeline",
+        severity="warning",
+        hold=windows.soon,
+        summary=f"The Collector refused {number()} items that came by {label(RECEIVER)}; who "
+        "sent them tries again for a while.",
+        value=f"{number()} items",
+        dashboard=board(links.PIPELINE),
+        query=_ERROR_LINES,
+    )
+
+
+def _dropped(windows: Windows) -> Alert:
+    """By the Collector, or by a service before its export."""
+    over = windows.scraped
+    given_up = [rise(hop.send_failed, over=over, by=(EXPORTER,)) for hop in _HOPS]
+    own = [
+        rise(metric, *where, over=over)
+        for signal in (SPAN_METRICS, LOG_METRICS)
+        for metric, where in ((signal.dropped, ()), (signal.exported, (differs(ERROR_TYPE),)))
+    ]
+    return Alert(
+        name="TelemetryDropped",
+        expr=f"{together(given_up, (EXPORTER,))} > 0\nor {together(own, BY_SERVICE)} > 0",
+        area="pipeline",
+        severity="critical",
+        summary=f"{number()} items of telemetry are lost, given up by "
+        "{{ if $labels.exporter }}the Collector's {{ $labels.exporter }}"
+        "{{ else }}{{ $labels.service_name }}{{ end }}.",
+        value=f"{number()} items",
+        dashboard=board(links.PIPELINE),
+        query=_ERROR_LINES,
+    )
+
+
+def _rejecting(windows: Windows) -> Alert:
+    by = (JOB, REASON)
+    risen = [rise(series, over=windows.scraped, by=by) for series in _REFUSED_BY_STORES]
+    return Alert(
+        name="StoreRejects",
+        expr=f"{together(risen, by)} > 0",
+        area="pipeline",
+        severity="warning",
+        summary=f"{label(JOB)} threw away {number()} items that it was sent"
+        "{{ with $labels.reason }} ({{ . }}){{ end }}.",
+        value=f"{number()} items",
+        dashboard=board(links.PIPELINE),
+        query=_ERROR_LINES,
+    )
+
+
+def _watchdog() -> Alert:
+    return Alert(
+        name="Watchdog",
+        expr="vector(1)",
+        area="pipeline",
+        severity="none",
+        summary="Always there: when it is not, alerts do not come through.",
+        value=value(),
+        dashboard=board(links.PIPELINE),
+        query=_ERROR_LINES,
+    )

@@ -1,0 +1,131 @@
+"""What a rule is, and the files of rules as Prometheus and Loki read them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+from urllib.parse import quote
+
+import yaml
+
+from app.telemetry.names import prometheus_label
+from dashboards import links
+from dashboards.others import SERVICE_NAME
+
+RUNBOOKS: Final = "docs/runbooks"
+# Of the series that a rule speaks of; filled in by Prometheus and Loki.
+SERVICE_LABEL: Final = f"{{{{ $labels.{prometheus_label(SERVICE_NAME)} }}}}"
+
+Severity = Literal["critical", "warning", "none"]
+Area = Literal["service", "llm", "logs", "pipeline", "objectives"]
+Rule = dict[str, Any]
+
+_HEADER: Final = """\
+# What: {what}
+# Loaded by: {loader}.
+# Trap: written by `python -m alerts`. Change alerts/, then `make rules`.
+"""
+
+
+def label(name: str) -> str:
+    """What the series says under that label."""
+    return f"{{{{ $labels.{prometheus_label(name)} }}}}"
+
+
+def value(form: str = "") -> str:
+    """The value of the expression; `form` is a function of Prometheus's templates."""
+    return f"{{{{ $value | {form} }}}}" if form else "{{ $value }}"
+
+
+def number(digits: int = 0) -> str:
+    return value(f'printf "%.{digits}f"')
+
+
+def board(uid: str, **variables: str) -> str:
+    """The board's path, with what is chosen on it."""
+    chosen = "&".join(f"var-{name}={_encoded(text)}" for name, text in variables.items())
+    return links.path(uid) + (f"?{chosen}" if chosen else "")
+
+
+def _encoded(text: str) -> str:
+    return text if "{{" in text else quote(text, safe="")
+
+
+def log_lines(*stages: str) -> str:
+    """A ready LogQL query for the service that the alert is about."""
+    return " ".join([f'{{{prometheus_label(SERVICE_NAME)}="{SERVICE_LABEL}"}}', *stages])
+
+
+def spans(*conditions: str) -> str:
+    """A ready TraceQL query for the service that the alert is about."""
+    own = f'resource.{SERVICE_NAME} = "{SERVICE_LABEL}"'
+    return "{ " + " && ".join([own, *conditions]) + " }"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alert:
+    """One alert; its texts are templates of Prometheus."""
+
+    name: str
+    expr: str
+    area: Area
+    severity: Severity
+    hold: str = ""
+    summary: str
+    value: str
+    dashboard: str
+    query: str
+    # In place of the ones that the expression leaves.
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def rule(self) -> Rule:
+        return {
+            "alert": self.name,
+            "expr": self.expr,
+            **({"for": self.hold} if self.hold else {}),
+            "labels": {"severity": self.severity, "area": self.area, **self.labels},
+            "annotations": self.annotations(),
+        }
+
+    def annotations(self) -> dict[str, str]:
+        return {
+            "summary": self.summary,
+            "value": self.value,
+            "runbook_url": runbook(self.name),
+            "dashboard": self.dashboard,
+            "query": self.query,
+        }
+
+
+def runbook(alert: str) -> str:
+    return f"{RUNBOOKS}/{alert}.md"
+
+
+def record(name: str, expr: str, **labels: str) -> Rule:
+    return {"record": name, "expr": expr, **({"labels": labels} if labels else {})}
+
+
+def group(name: str, rules: Iterable[Alert | Rule], interval: str) -> dict[str, Any]:
+    made = [each.rule() if isinstance(each, Alert) else each for each in rules]
+    return {"name": name, "interval": interval, "rules": made}
+
+
+class _Dumper(yaml.SafeDumper):
+    """Texts of several lines as blocks, and each mapping in full."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else "")
+
+
+_Dumper.add_representer(str, _text)
+
+
+def encode(groups: Iterable[Mapping[str, Any]], what: str, loader: str) -> str:
+    """The text of a file of rules."""
+    body = yaml.dump(
+        {"groups": list(groups)}, Dumper=_Dumper, sort_keys=False, width=1000, allow_unicode=True
+    )
+    return _HEADER.format(what=what, loader=loader) + body

@@ -1,0 +1,200 @@
+"""Alerts about the service itself: is it there, do answers succeed, has it room?"""
+
+from typing import Any, Final
+
+from alerts.objectives import Wanted
+from alerts.promql import (
+    BY_SERVICE,
+    aggregate,
+    differs,
+    differs_from,
+    equals,
+    on,
+    quantile,
+    rise,
+    select,
+    share,
+)
+from alerts.rules import (
+    SERVICE_LABEL,
+    Alert,
+    Rule,
+    board,
+    group,
+    log_lines,
+    number,
+    record,
+    value,
+)
+from alerts.windows import ASKED, DOWN_FOR, SILENT, SILENT_FOR, Windows
+from app.telemetry.genai import CANCELLED
+from app.telemetry.names import (
+    ANSWER_SECONDS,
+    ERROR_TYPE,
+    EVENT_LOOP_LAG,
+    LIMIT,
+    LIMIT_VALUE,
+    LLM_RESPONSE_TIME,
+    PROCESS_MEMORY_USAGE,
+    PROCESS_UPTIME,
+    SOCKET_CONNECTIONS,
+    prometheus_label,
+)
+from dashboards import links, others
+from dashboards.answers import ERRORS
+from dashboards.queries import keep
+from dashboards.variables import SERVICE
+
+# Kept from no answer by us: their client left, or asked for what no model can give.
+THEIRS: Final = f"{CANCELLED}|invalid_request"
+FAILED: Final = (differs(ERROR_TYPE), differs_from(ERROR_TYPE, THEIRS))
+# The names under which Grafana's Service Graph view asks for what the Collector counts.
+_VIEW: Final = {
+    "traces_spanmetrics_calls_total": others.SPAN_CALLS.prometheus,
+    "traces_spanmetrics_latency_bucket": f"{others.SPAN_SECONDS.prometheus}_bucket",
+}
+
+
+def on_board(uid: str) -> str:
+    """That board for the service that the alert is about."""
+    return board(uid, **{SERVICE.name: SERVICE_LABEL})
+
+
+def groups(wanted: Wanted, windows: Windows) -> list[dict[str, Any]]:
+    alerts = [_failing, _slow, _lagging, _memory, _sockets]
+    return [
+        group("availability", [_down(), _silent()], windows.fast),
+        group("service", [alert(wanted, windows) for alert in alerts], windows.interval),
+        group("service-graph-view", [_seen_as(*names) for names in _VIEW.items()], windows.step),
+    ]
+
+
+# 1 while the service says that it is ready; of those services only that are to be there.
+_READY: Final = select(others.CHECKED, equals(others.STATUS_CLASS, "2xx"))
+
+
+def _down() -> Alert:
+    return Alert(
+        name="ServiceDown",
+        expr=f"{aggregate('max', _READY, BY_SERVICE)} == 0",
+        area="service",
+        severity="critical",
+        hold=DOWN_FOR,
+        summary=f"{SERVICE_LABEL} takes no requests: no instance says on /readyz that it is ready.",
+        value="0 instances ready",
+        dashboard=on_board(links.SERVICE),
+        query=log_lines(),
+    )
+
+
+def _silent() -> Alert:
+    # Without the Collector nobody asks, and it is the Collector that is missed.
+    asked = aggregate("count", f"count_over_time({_READY}[{ASKED}])", BY_SERVICE)
+    heard = aggregate("count", f"count_over_time({select(PROCESS_UPTIME)}[{SILENT}])", BY_SERVICE)
+    return Alert(
+        name="ServiceSilent",
+        expr=f"{asked} unless {on(BY_SERVICE)} {heard}",
+        area="service",
+        severity="critical",
+        hold=SILENT_FOR,
+        summary=f"{SERVICE_LABEL} has told nothing of itself for {SILENT}: it, or the way of its "
+        "telemetry, is dead.",
+        value=f"no sample in {SILENT}",
+        dashboard=on_board(links.SERVICE),
+        query=log_lines(),
+    )
+
+
+def _failing(wanted: Wanted, windows: Windows) -> Alert:
+    most = wanted.thresholds
+    failed = rise(LLM_RESPONSE_TIME, *FAILED, over=windows.rate, part="count")
+    answers = rise(LLM_RESPONSE_TIME, over=windows.rate, part="count")
+    return Alert(
+        name="ErrorRateHigh",
+        # A few failures of a quiet night are no rate.
+        expr=f"{share(failed, answers)} > {most.error_share:g}\n"
+        f"and {failed} >= {most.least_answers}",
+        area="service",
+        severity="warning",
+        hold=windows.soon,
+        summary=f"{value('humanizePercentage')} of the answers of {SERVICE_LABEL} fail.",
+        value=value("humanizePercentage"),
+        dashboard=on_board(links.SERVICE),
+        query=log_lines(ERRORS),
+    )
+
+
+def _slow(wanted: Wanted, windows: Windows) -> Alert:
+    most = wanted.thresholds
+    whole = equals(ERROR_TYPE, "")
+    slow = quantile(0.95, LLM_RESPONSE_TIME, whole, over=windows.sample)
+    answers = rise(LLM_RESPONSE_TIME, whole, over=windows.sample, part="count")
+    return Alert(
+        name="AnswersSlow",
+        expr=f"{slow} > {most.answer_seconds:g}\nand {answers} >= {most.least_answers}",
+        area="service",
+        severity="warning",
+        hold=windows.hold,
+        summary=f"5 of 100 answers of {SERVICE_LABEL} take longer than "
+        f"{value('humanizeDuration')}.",
+        value=value("humanizeDuration"),
+        dashboard=on_board(links.SERVICE),
+        query=log_lines(keep(f"{prometheus_label(ANSWER_SECONDS)} > {most.answer_seconds:g}")),
+    )
+
+
+def _lagging(wanted: Wanted, windows: Windows) -> Alert:
+    most = wanted.thresholds.event_loop_lag_seconds
+    by = (*BY_SERVICE, others.INSTANCE)
+    lag = quantile(0.99, EVENT_LOOP_LAG, over=windows.rate, by=by)
+    return Alert(
+        name="EventLoopLagHigh",
+        expr=f"{aggregate('max', lag, BY_SERVICE)} > {most:g}",
+        area="service",
+        severity="warning",
+        hold=windows.hold,
+        summary=f"The event loop of {SERVICE_LABEL} wakes {value('humanizeDuration')} late: "
+        "everything waits for something that blocks it.",
+        value=value("humanizeDuration"),
+        dashboard=on_board(links.RUNTIME),
+        query=log_lines(),
+    )
+
+
+def _memory(wanted: Wanted, windows: Windows) -> Alert:
+    used = aggregate("max", select(PROCESS_MEMORY_USAGE), BY_SERVICE)
+    return Alert(
+        name="MemoryHigh",
+        expr=f"{used} / 1024 / 1024 > {wanted.thresholds.memory_mib:g}",
+        area="service",
+        severity="warning",
+        hold=windows.hold,
+        summary=f"A process of {SERVICE_LABEL} holds {number()} MiB of memory.",
+        value=f"{number()} MiB",
+        dashboard=on_board(links.RUNTIME),
+        query=log_lines(),
+    )
+
+
+def _sockets(wanted: Wanted, windows: Windows) -> Alert:
+    limit = select(LIMIT_VALUE, equals(LIMIT, "connections"))
+    full = f"{select(SOCKET_CONNECTIONS)} / ignoring ({prometheus_label(LIMIT)}) {limit}"
+    return Alert(
+        name="SocketsNearLimit",
+        expr=f"{aggregate('max', full, BY_SERVICE)} > {wanted.thresholds.socket_share:g}",
+        area="service",
+        severity="warning",
+        hold=windows.soon,
+        summary=f"{value('humanizePercentage')} of the sockets that a process of {SERVICE_LABEL} "
+        "takes are open: at all of them, people are refused.",
+        value=value("humanizePercentage"),
+        dashboard=on_board(links.SERVICE),
+        query=log_lines(),
+    )
+
+
+def _seen_as(name: str, series: str) -> Rule:
+    """One for one: a sum of counters would jump back when one of them ends."""
+    served = f"{series}{{{equals(others.SPAN_KIND, others.KIND_SERVER)}}}"
+    service = prometheus_label(others.SERVICE_NAME)
+    return record(name, f'label_replace({served}, "service", "$1", "{service}", "(.*)")')

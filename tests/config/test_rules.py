@@ -1,0 +1,124 @@
+"""The rules of alerts: generated, accepted, and each tested, with a runbook for who is called."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alerts.__main__ import FOLDER, LOKI_FILE, files
+from alerts.budgets import SlothError
+from alerts.objectives import read
+from stack.facts import ROOT
+from stack.machine import MachineError
+from tests.config.conftest import Run
+from tests.config.files import broken_copy, parsed
+
+_FILES = sorted(FOLDER.glob("*.rules.yaml"))
+_TESTS = sorted(FOLDER.glob("*.test.yaml"))
+_ANNOTATIONS = {"summary", "value", "runbook_url", "dashboard", "query"}
+# It always fires, so there is no quiet moment to test.
+_ALWAYS = {"Watchdog"}
+
+
+def _rules(path: Path) -> list[dict[str, Any]]:
+    return [rule for group in parsed(path)["groups"] for rule in group["rules"]]
+
+
+def _alerts(*paths: Path) -> list[dict[str, Any]]:
+    return [rule for path in paths for rule in _rules(path) if "alert" in rule]
+
+
+_ALERTS = _alerts(*_FILES)
+_NAMES = sorted({rule["alert"] for rule in _ALERTS})
+_EVERY = [*_ALERTS, *_alerts(LOKI_FILE)]
+_CASES = [
+    (test, case)
+    for path in _TESTS
+    for test in parsed(path)["tests"]
+    for case in test["alert_rule_test"]
+]
+each_file = pytest.mark.parametrize("path", _FILES, ids=lambda path: path.name)
+each_alert = pytest.mark.parametrize("rule", _EVERY, ids=lambda rule: rule["alert"])
+
+
+def test_rules_are_what_the_generator_writes() -> None:
+    try:
+        made = files(read())
+    except (SlothError, MachineError) as lacking:
+        pytest.skip(str(lacking))
+    assert {ROOT / name for name in made} == {*_FILES, LOKI_FILE}
+    for name, text in made.items():
+        assert (ROOT / name).read_text() == text, f"{name}: make rules"
+
+
+@each_file
+def test_prometheus_accepts_them(run: Run, path: Path) -> None:
+    judged = run("promtool", "check", "rules", "--lint=all", "--lint-fatal", path)
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+
+
+@pytest.mark.parametrize("path", _TESTS, ids=lambda path: path.name)
+def test_each_fires_and_is_quiet_when_it_should(run: Run, path: Path) -> None:
+    judged = run("promtool", "test", "rules", path)
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+
+
+def test_promtool_would_tell_of_an_alert_that_is_late(run: Run, tmp_path: Path) -> None:
+    shutil.copy(FOLDER / "service.test.yaml", tmp_path)
+    broken_copy(FOLDER / "service.rules.yaml", tmp_path, "for: 30s", "for: 5m")
+    judged = run("promtool", "test", "rules", tmp_path / "service.test.yaml")
+    assert judged.returncode != 0
+    assert "ServiceDown fires" in judged.stdout + judged.stderr
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_each_has_a_case_of_each_kind(name: str) -> None:
+    """promtool passes a quiet case of an alert that does not exist."""
+    cases = [(test["name"], case) for test, case in _CASES if case["alertname"] == name]
+    firing = [sentence for sentence, case in cases if case["exp_alerts"]]
+    quiet = [sentence for sentence, case in cases if not case["exp_alerts"]]
+    assert firing
+    if name not in _ALWAYS:
+        assert len(quiet) >= 3, "while all is well, one step before, and what only looks like it"
+        assert any("one step before" in sentence for sentence in quiet)
+    for case in (case for _, case in cases if case["exp_alerts"]):
+        for expected in case["exp_alerts"]:
+            assert set(expected["exp_annotations"]) == _ANNOTATIONS
+
+
+def test_cases_are_sentences_about_alerts_that_exist() -> None:
+    assert {case["alertname"] for _, case in _CASES} == set(_NAMES)
+    sentences = [test["name"] for test, _ in _CASES]
+    assert len(sentences) == len(set(sentences))
+    for test, case in _CASES:
+        assert test["name"].startswith(f"{case['alertname']} ")
+
+
+@each_alert
+def test_each_says_what_it_is_and_where_to_look(rule: dict[str, Any]) -> None:
+    assert rule["labels"]["severity"] in {"critical", "warning", "none"}
+    assert rule["labels"]["area"] in {"service", "llm", "logs", "pipeline", "objectives"}
+    assert set(rule["annotations"]) == _ANNOTATIONS
+    assert "\n" not in rule["annotations"]["summary"]
+    board = re.match(r"/d/(\w+)", rule["annotations"]["dashboard"])
+    assert board
+    assert (ROOT / "grafana-provisioning" / "dashboards" / f"{board[1]}.json").is_file()
+
+
+@each_alert
+def test_each_has_a_runbook_under_its_name(rule: dict[str, Any]) -> None:
+    page = ROOT / rule["annotations"]["runbook_url"]
+    assert page.is_relative_to(ROOT / "docs")
+    assert page.read_text().startswith(f"# {rule['alert']}\n")
+
+
+def test_no_record_has_the_name_of_a_metric_that_somebody_sends() -> None:
+    records = {rule["record"] for path in _FILES for rule in _rules(path) if "record" in rule}
+    # Those of Grafana's own view have the names that it asks for.
+    assert {name for name in records if ":" not in name} == {
+        "sloth_slo_info",
+        "traces_spanmetrics_calls_total",
+        "traces_spanmetrics_latency_bucket",
+    }

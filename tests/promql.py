@@ -1,0 +1,19 @@
+"""What a query in PromQL asks for."""
+
+import re
+from typing import Final
+
+_OPERATORS: Final = {"or", "and", "unless", "bool", "offset", "inf", "nan", "NaN", "Inf"}
+
+
+def metrics_of(promql: str) -> set[str]:
+    """The names in a query that are metrics': not those of labels, functions and operators."""
+    # Several at once stand in a matcher: {__name__=~"one|other"}.
+    several = re.sub(r'\{__name__=~"([^"]*)"\}', lambda found: found[1].replace("|", " "), promql)
+    bare = re.sub(r'"(\\.|[^"\\])*"', '""', several)
+    bare = re.sub(r"\{[^}]*\}", "{}", bare)
+    bare = re.sub(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", "", bare)
+    bare = re.sub(r"\[[^\]]*\]", "", bare)
+    bare = re.sub(r"(label_values\([^,]*),[^)]*", r"\1", bare)
+    words = re.findall(r"[A-Za-z_:][A-Za-z0-9_:]*(?!\w|\s*\()", bare)
+    return {word for word in words if word not in _OPERATORS}

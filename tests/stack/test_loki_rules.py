@@ -1,0 +1,292 @@
+"""The rules of Loki's ruler: there, and by lines that are pushed quiet, firing and over."""
+
+import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from alerts import logs
+from stack import facts as stack_facts
+from stack.facts import ROOT
+from stack.local_http import local_client
+from stack.parts import binary_path
+from stack.waiting import poll_until
+from tests.alerting import Listener, alertmanager, listener
+from tests.running import PATIENCE_SECONDS, Stack
+
+_RULES = yaml.safe_load((ROOT / "loki" / "rules" / "fake" / "logs.rules.yaml").read_text())
+_NAMES = {rule["alert"] for group in _RULES["groups"] for rule in group["rules"]}
+_MOST_ERRORS = 5
+_NEW_SECONDS = 10
+_TIMES = logs.Times(
+    burst="10s", share=1, hold="1s", new=f"{_NEW_SECONDS}s", known="5m", interval="1s", rarely="1s"
+)
+# Before `new`, within `known`.
+_BEFORE_SECONDS = 60
+_HOOK = "/hook"
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """A Loki with the rules in short windows, and who is told by its Alertmanager."""
+
+    url: str
+    people: Listener
+
+    def push(
+        self,
+        service: str,
+        severity: str,
+        of: Mapping[str, str] | None = None,
+        *,
+        times: int = 1,
+        ago: int = 0,
+    ) -> None:
+        """Lines of a service, as the Collector sends them; no two say the same.
+
+        `of`: what they carry other than `_PLACE`.
+        """
+        attributes = [_pair(name, value) for name, value in (_PLACE | dict(of or {})).items()]
+        at = time.time_ns() - ago * 10**9
+        records = [
+            {
+                "timeUnixNano": str(at + number),
+                "severityText": severity,
+                "body": {"stringValue": f"question {number} of {at}"},
+                "attributes": attributes,
+            }
+            for number in range(times)
+        ]
+        scope = {"scope": {"name": "app.chat.turn"}, "logRecords": records}
+        resource = {"attributes": [_pair("service.name", service)]}
+        body = {"resourceLogs": [{"resource": resource, "scopeLogs": [scope]}]}
+        with local_client(self.url) as client:
+            client.post("/otlp/v1/logs", json=body).raise_for_status()
+
+    def firing(self) -> set[tuple[str, str]]:
+        """The name and the service of each alert that fires now."""
+        with local_client(self.url) as client:
+            answer = client.get("/prometheus/api/v1/alerts").raise_for_status().json()
+        return {
+            (alert["labels"]["alertname"], alert["labels"]["service_name"])
+            for alert in answer["data"]["alerts"]
+            if alert["state"] == "firing"
+        }
+
+    def told(self, name: str, service: str, status: str = "firing") -> dict[str, Any]:
+        """What the webhook heard of it, once it did."""
+
+        def found() -> dict[str, Any] | None:
+            return next(
+                (
+                    alert
+                    for alert in self.people.alerts(_HOOK)
+                    if (alert["labels"]["alertname"], alert["status"]) == (name, status)
+                    and alert["labels"]["service_name"] == service
+                ),
+                None,
+            )
+
+        return poll_until(found, f"{name} of {service} to be told as {status}", PATIENCE_SECONDS)
+
+    def evaluate(self) -> None:
+        """Waits until all rules were evaluated twice from now on."""
+        for _ in range(2):
+            before = poll_until(self._evaluations, "all rules to be well", PATIENCE_SECONDS)
+            self._later_than(before)
+
+    def _later_than(self, before: set[str]) -> None:
+        poll_until(
+            lambda: (now := self._evaluations()) and not now & before,
+            "an evaluation of each rule",
+            PATIENCE_SECONDS,
+        )
+
+    def _evaluations(self) -> set[str]:
+        """When the rules were evaluated; nothing while one of them is not well."""
+        with local_client(self.url) as client:
+            answer = client.get("/prometheus/api/v1/rules").raise_for_status().json()
+        rules = [rule for group in answer["data"]["groups"] for rule in group["rules"]]
+        well = all(rule["health"] == "ok" for rule in rules)
+        return {rule["lastEvaluation"] for rule in rules} if well else set()
+
+
+_PLACE = {"code.function.name": "answer", "code.line.number": "7", "error.type": "timeout"}
+
+
+def _pair(name: str, value: str) -> dict[str, Any]:
+    return {"key": name, "value": {"stringValue": value}}
+
+
+@pytest.fixture(scope="module")
+def ruler(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ruler]:
+    directory = tmp_path_factory.mktemp("ruler")
+    folder = directory / "rules" / "fake"
+    folder.mkdir(parents=True)
+    groups = logs.made(_TIMES, _MOST_ERRORS)
+    (folder / "logs.rules.yaml").write_text(json.dumps({"groups": groups}))
+    with ExitStack() as running:
+        people = running.enter_context(listener())
+        alerts = running.enter_context(
+            alertmanager(directory, ALERT_WEBHOOK_URL=people.url(_HOOK)),
+        )
+        facts = stack_facts.load(
+            {
+                "LOKI_PORT": _free_port(),
+                "LOKI_GRPC_PORT": _free_port(),
+                "ALERTMANAGER_URL": alerts.url,
+                "PROMETHEUS_PORT": stack.facts["PROMETHEUS_PORT"],
+                "STATE_DIR": str(directory),
+            }
+        )
+        running.enter_context(_loki(directory, facts))
+        yield Ruler(facts["LOKI_URL"], people)
+
+
+def _free_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return str(found.getsockname()[1])
+
+
+def _loki(directory: Path, facts: dict[str, str]) -> ExitStack:
+    """Our Loki with the rules of that directory, ready."""
+    running = ExitStack()
+    log = running.enter_context((directory / "loki.log").open("w"))
+    process = subprocess.Popen(
+        [
+            binary_path("loki"),
+            f"-config.file={ROOT / 'loki' / 'loki.yaml'}",
+            "-config.expand-env=true",
+            f"-ruler.storage.local.directory={directory / 'rules'}",
+        ],
+        env={**facts, "PATH": os.defpath},
+        cwd=directory,
+        stderr=log,
+    )
+    running.callback(process.wait)
+    running.callback(process.terminate)
+    with local_client(facts["LOKI_URL"]) as client:
+        poll_until(lambda: client.get("/ready").is_success, "Loki to be ready", PATIENCE_SECONDS)
+    return running
+
+
+def test_loki_has_each_rule_and_can_answer_it(stack: Stack) -> None:
+    with local_client(stack.facts["LOKI_URL"], timeout=PATIENCE_SECONDS) as client:
+        answer = client.get("/prometheus/api/v1/rules").raise_for_status().json()
+        rules = [rule for group in answer["data"]["groups"] for rule in group["rules"]]
+        for rule in rules:
+            # Its first evaluation is minutes away.
+            client.get("/loki/api/v1/query", params={"query": rule["query"]}).raise_for_status()
+    assert {rule["name"] for rule in rules} == _NAMES
+    assert {rule["health"] for rule in rules} <= {"ok", "unknown"}
+
+
+def test_loki_reads_the_rules_from_our_folder(stack: Stack) -> None:
+    with local_client(stack.facts["LOKI_URL"]) as client:
+        answer = client.get("/loki/api/v1/rules").raise_for_status()
+    groups = yaml.safe_load(answer.text)["logs.rules.yaml"]
+    assert {rule["alert"] for group in groups for rule in group["rules"]} == _NAMES
+
+
+def test_lines_without_errors_are_quiet(ruler: Ruler) -> None:
+    ruler.push("well", "INFO", times=50)
+    ruler.push("well", "WARNING", times=50)
+    ruler.evaluate()
+    assert not [service for _, service in ruler.firing() if service == "well"]
+
+
+def test_a_burst_of_errors_is_told_and_its_end_too(ruler: Ruler) -> None:
+    ruler.push("below", "ERROR", times=_MOST_ERRORS)
+    ruler.push("above", "CRITICAL", times=_MOST_ERRORS + 1)
+    alert = ruler.told("ErrorLogBurst", "above")
+    assert alert["labels"] == {
+        "alertname": "ErrorLogBurst",
+        "severity": "warning",
+        "area": "logs",
+        "service_name": "above",
+    }
+    assert alert["annotations"] == {
+        "summary": "above logged 6 errors within 10s, more than 5.",
+        "value": "6 lines",
+        "runbook_url": "docs/runbooks/ErrorLogBurst.md",
+        "dashboard": "/d/logs?var-service=above",
+        "query": '{service_name="above"} | severity_text=~"ERROR|CRITICAL|FATAL.*"',
+    }
+    assert ("ErrorLogBurst", "below") not in ruler.firing()
+    ruler.told("ErrorLogBurst", "above", "resolved")
+
+
+def test_an_alert_is_seen_where_boards_look_for_all_of_them(stack: Stack, ruler: Ruler) -> None:
+    ruler.push("shown", "ERROR")
+    query = 'ALERTS{service_name="shown", alertstate="firing"}'
+    [alert] = poll_until(
+        lambda: stack.backends.prometheus(query), "the alert in Prometheus", PATIENCE_SECONDS
+    )
+    assert alert.labels["alertname"] == "NewErrorPattern"
+    poll_until(lambda: not stack.backends.prometheus(query), "the end of it", PATIENCE_SECONDS)
+
+
+def test_a_new_error_is_told_and_when_it_is_new_no_more(ruler: Ruler) -> None:
+    place = {"code.function.name": "<lambda>", "exception.type": 'Odd"Error'}
+    ruler.push("changed", "ERROR", place)
+    alert = ruler.told("NewErrorPattern", "changed")
+    assert alert["labels"] == {
+        "alertname": "NewErrorPattern",
+        "severity": "warning",
+        "area": "logs",
+        "service_name": "changed",
+        "scope_name": "app.chat.turn",
+        "code_function_name": "<lambda>",
+        "code_line_number": "7",
+        "error_type": "timeout",
+        "exception_type": 'Odd"Error',
+    }
+    assert alert["annotations"]["summary"] == (
+        "changed logs an error that was not there in the 5m before, 1 times: app.chat.turn, "
+        'line 7 of <lambda>, timeout, Odd"Error.'
+    )
+    over = ruler.told("NewErrorPattern", "changed", "resolved")
+    # For as long as it is new, not only at the first look. By Loki's own clock, that of its looks.
+    began, ended = (datetime.fromisoformat(over[end]) for end in ("startsAt", "endsAt"))
+    assert (ended - began).total_seconds() > _NEW_SECONDS / 2
+
+
+def test_the_query_of_a_new_error_finds_its_lines_and_no_others(ruler: Ruler) -> None:
+    ruler.push("asked", "ERROR", {"code.line.number": "8", "exception.type": 'Odd"Error'})
+    ruler.push("asked", "ERROR", ago=_BEFORE_SECONDS)
+    query = ruler.told("NewErrorPattern", "asked")["annotations"]["query"]
+    with local_client(ruler.url) as client:
+        answer = client.get("/loki/api/v1/query_range", params={"query": query}).raise_for_status()
+    found = [line for stream in answer.json()["data"]["result"] for line in stream["values"]]
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("text", ["ERROR", "CRITICAL", "FATAL"])
+def test_a_known_error_is_quiet_whatever_its_text(ruler: Ruler, text: str) -> None:
+    ruler.push(f"known-{text}", "ERROR", ago=_BEFORE_SECONDS)
+    ruler.push(f"known-{text}", text)
+    # The very same place in another service is another error.
+    ruler.push(f"other-{text}", text)
+    ruler.told("NewErrorPattern", f"other-{text}")
+    ruler.evaluate()
+    told = {alert["labels"]["service_name"] for alert in ruler.people.alerts(_HOOK)}
+    assert f"known-{text}" not in told
+
+
+@pytest.mark.parametrize("attribute", _PLACE)
+def test_an_error_that_differs_in(ruler: Ruler, attribute: str) -> None:
+    service = f"differs-{attribute}"
+    ruler.push(service, "ERROR", ago=_BEFORE_SECONDS)
+    ruler.push(service, "ERROR", {attribute: "99"})
+    labels = ruler.told("NewErrorPattern", service)["labels"]
+    assert labels[attribute.replace(".", "_")] == "99"

@@ -1,0 +1,45 @@
+"""What the rules are made of: kinds of failures, and the windows of a drill."""
+
+import re
+
+import pytest
+
+from alerts import llm, pipeline, service
+from alerts.objectives import read
+from alerts.windows import DRILL, NORMAL
+from app.chat import openai_compatible
+from stack.facts import ROOT
+
+_CHAT = ROOT / "app" / "chat"
+# Our own configuration is wrong, or the request is: no failure of a provider's day.
+_OURS = {"authentication", "permission_denied", "not_found", "invalid_request"}
+
+
+def test_each_failure_of_a_provider_is_of_one_kind() -> None:
+    raised = {
+        name
+        for source in _CHAT.glob("*.py")
+        for name in re.findall(r'ProviderError\(\s*"(\w+)"', source.read_text())
+    }
+    raised |= {known[0] for known in openai_compatible._STATUSES.values()}
+    raised |= {"server_error", "bad_response"}
+    kinds = [*llm.RATE_LIMITED, *llm.SERVER_ERRORS, *llm.TIMEOUTS]
+    assert len(kinds) == len(set(kinds))
+    assert set(kinds) == raised - _OURS
+
+
+@pytest.mark.parametrize("module", [llm, pipeline, service])
+def test_drill_has_the_same_alerts_that_come_sooner(module: object) -> None:
+    wanted = read()
+
+    def alerts(windows: object) -> dict[str, dict[str, object]]:
+        groups = module.groups(wanted, windows)  # type: ignore[attr-defined]
+        rules = [rule for group in groups for rule in group["rules"] if "alert" in rule]
+        return {rule["alert"]: rule for rule in rules}
+
+    normal, drill = alerts(NORMAL), alerts(DRILL)
+    assert set(normal) == set(drill)
+    for name, rule in drill.items():
+        assert rule["labels"] == normal[name]["labels"]
+        assert rule["annotations"] == normal[name]["annotations"]
+        assert ("for" in rule) == ("for" in normal[name])
