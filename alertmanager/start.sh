@@ -137,7 +137,7 @@ while IFS= read -r line || [ -n "$line" ]; do
       printf '%s\n' "${line%%"\${"*}$quoted"
       ;;
   esac
-done <"$here/alertmanager.yml" >"$RUN_DIR/alertmanager.yml"
+done <"$here/alertmanager.yml" >"$RUN_DIR/alertmanager.yml" || exit 1
 
 # What people reach from elsewhere is Grafana: the links in messages lead there.
 exec "$@" --config.file="$RUN_DIR/alertmanager.yml" \

@@ -103,7 +103,14 @@ def test_in_its_container_the_same_script_starts_it_and_writes_into_memory_only(
         "/etc/alertmanager/start.sh",
         "/bin/alertmanager",
     ]
-    assert service["tmpfs"] == [service["environment"]["RUN_DIR"]]
+    user, group = service["user"].split(":")
+    place = service["environment"]["RUN_DIR"]
+    assert service["tmpfs"] == [f"{place}:uid={user},gid={group},mode=700"]
+
+
+def test_without_a_place_for_its_configuration_it_does_not_start(made: Made) -> None:
+    done = made(RUN_DIR="/proc/nowhere")
+    assert (done.returncode != 0, done.stdout) == (True, "")
 
 
 def test_every_variable_that_it_knows_is_handed_to_its_container() -> None:

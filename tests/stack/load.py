@@ -56,9 +56,10 @@ _ARRIVAL_SECONDS = 16.0
 # Of those that were given up, two scrapes, 15 s apart, make a rate, which a panel shows at its
 # next point, as far away again.
 _SCRAPES = 3
-# What the rules make of it for the objectives, in three steps that are 30 s apart at most.
-_OBJECTIVES = f"count({SLO_LEFT.prometheus}) >= 3"
-_KNOWN_SECONDS = 100.0
+# What the rules make of it for the objectives, in three steps that are 30 s apart at most; and the
+# point of a panel after that.
+_OBJECTIVES = f"count({SLO_LEFT.prometheus} offset 20s) >= 3"
+_KNOWN_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
