@@ -31,7 +31,9 @@ APP: Final = "chatscope"
 _OFFSET: Final = 9_000
 # A person's settings and receivers are theirs: of the environment only what programs need to run.
 _KEPT: Final[tuple[str, ...]] = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "XDG_CACHE_HOME")
-_QUIET_SECONDS: Final = 60.0
+# An alert that fires before Prometheus has found Alertmanager, as the Watchdog may, is told
+# a minute later.
+_QUIET_SECONDS: Final = 100.0
 _PART_SECONDS: Final = 60.0
 
 Alert = dict[str, Any]
@@ -147,13 +149,18 @@ def _environment(people: Listener) -> Iterator[None]:
 
 
 def _all_is_well(ground: Ground) -> bool:
-    """Each part was seen by Prometheus, and no alert is left of those who were late."""
-    away = ground.stores.prometheus("up == 0")
+    """Each part was seen by Prometheus, and no alert is left of those who were late.
+
+    Raises GroundError, with what is not well.
+    """
     seen = ground.stores.prometheus("up")
-    return bool(seen) and not away and not firing(ground) and bool(ground.people.came(WATCHDOG))
-
-
-def firing(ground: Ground) -> set[str]:
-    """What is to be told now, without the one that always is."""
-    names = {alert["labels"]["alertname"] for alert in ground.in_alertmanager("active")}
-    return names - {"Watchdog"}
+    active = {alert["labels"]["alertname"] for alert in ground.in_alertmanager("active")}
+    problems = [f"{part.labels.get('job')} does not answer" for part in seen if not part.value]
+    problems += [f"{name} fires" for name in sorted(active - {"Watchdog"})]
+    if not seen:
+        problems.append("Prometheus has not asked anybody yet")
+    if not ground.people.came(WATCHDOG):
+        problems.append("the Watchdog has not come")
+    if problems:
+        raise GroundError(", ".join(problems))
+    return True

@@ -42,19 +42,14 @@ class Screen:
                 self._console.print(f"{course.case.name}: {step}", markup=False, soft_wrap=True)
 
     def _now(self) -> RenderableType:
-        table = _table()
+        table = Table.grid(expand=True, padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True, justify="right")
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         for course in self._courses:
             since = "" if course.over else elapsed(time.time() - course.since)
             table.add_row(course.case.name, since, _step(course))
         return table
-
-
-def _table() -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, justify="right")
-    table.add_column(no_wrap=True, overflow="ellipsis")
-    return table
 
 
 def _step(course: Course) -> str:
@@ -62,16 +57,15 @@ def _step(course: Course) -> str:
         return "over"
     names = ", ".join(each.partition(" ")[0] for each in course.awaited)
     if course.mended is None:
-        waits = "stays broken for a while" if course.fired_after else f"waits for {names}"
-        return f"{course.case.breaks}: {waits}"
-    return f"mended: waits for the end of {names}"
+        return "stays broken for a while" if course.fired_after else f"waits for {names}"
+    return f"mended, ends: {names}"
 
 
 def show_result(console: Console, courses: Iterable[Course]) -> None:
     """Case, alerts, after how long they came and ended; then what was wrong."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("case", no_wrap=True)
-    table.add_column("alerts", overflow="fold")
+    table.add_column("alerts", no_wrap=True)
     table.add_column("fired after", justify="right")
     table.add_column("resolved after", justify="right")
     courses = list(courses)
