@@ -16,6 +16,8 @@ from stack.local_http import local_client
 # Set for process-compose, and so for all it starts: a stack knows its own processes by it.
 MARKER = "CHATSCOPE_STACK"
 _LONGEST_SOCKET_PATH = 100
+# More than the longest shutdown time-out in process-compose.yaml.
+_STOP_SECONDS = 30.0
 
 
 class SupervisorError(RuntimeError):
@@ -74,9 +76,25 @@ def launch(program: Path, state_dir: str, environ: Mapping[str, str], log: Path)
 
 def states(state_dir: str) -> dict[str, ProcessState]:
     """The programs by name. Raises httpx2.TransportError when process-compose does not answer."""
-    with local_client("http://stack", uds=str(control_socket(state_dir))) as client:
+    with local_client("http://stack", uds=_socket(state_dir)) as client:
         rows = client.get("/processes").raise_for_status().json()["data"]
     return {row["name"]: _state(row) for row in rows}
+
+
+def stop_part(state_dir: str, name: str) -> None:
+    """Stops one program, which is not started again; returns when it has ended."""
+    with local_client("http://stack", uds=_socket(state_dir), timeout=_STOP_SECONDS) as client:
+        client.patch(f"/process/stop/{name}").raise_for_status()
+
+
+def start_part(state_dir: str, name: str) -> None:
+    """Starts one program that was stopped."""
+    with local_client("http://stack", uds=_socket(state_dir)) as client:
+        client.post(f"/process/start/{name}").raise_for_status()
+
+
+def _socket(state_dir: str) -> str:
+    return str(control_socket(state_dir))
 
 
 def _state(row: Mapping[str, object]) -> ProcessState:

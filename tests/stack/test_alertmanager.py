@@ -8,17 +8,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from drill.listener import Listener, listener
 from stack.local_http import local_client
 from stack.waiting import poll_until
-from tests.alerting import (
-    GRAFANA,
-    Alertmanager,
-    Listener,
-    Mailbox,
-    alertmanager,
-    listener,
-    mailbox,
-)
+from tests.alerting import GRAFANA, Alertmanager, Mailbox, alertmanager, mailbox
 from tests.running import PATIENCE_SECONDS, Stack
 
 _LOGQL = '{service_name="chatscope"} | severity_text=~"ERROR|FATAL.*" |= "50 % & <more>"'

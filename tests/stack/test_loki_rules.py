@@ -16,12 +16,13 @@ import pytest
 import yaml
 
 from alerts import logs
+from drill.listener import Listener, listener
 from stack import facts as stack_facts
 from stack.facts import ROOT
 from stack.local_http import local_client
 from stack.parts import binary_path
 from stack.waiting import poll_until
-from tests.alerting import Listener, alertmanager, listener
+from tests.alerting import alertmanager
 from tests.running import PATIENCE_SECONDS, Stack
 
 _RULES = yaml.safe_load((ROOT / "loki" / "rules" / "fake" / "logs.rules.yaml").read_text())

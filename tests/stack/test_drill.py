@@ -1,0 +1,38 @@
+"""The fire drill: each trouble is told by the right alerts, and by no other, and so is its end."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from drill.cases import CASES, PROMISED, Case, rounds
+from drill.course import Course, run
+from drill.ground import Ground, ground
+from stack.parts import missing_binaries
+
+
+class Drills:
+    """The rounds, each run when one of its cases is first asked for."""
+
+    def __init__(self, place: Ground) -> None:
+        self._place = place
+        self._courses: dict[str, Course] = {}
+
+    def course(self, case: Case) -> Course:
+        if case.name not in self._courses:
+            [together] = [each for each in rounds() if case in each]
+            self._courses |= {done.case.name: done for done in run(self._place, together)}
+        return self._courses[case.name]
+
+
+@pytest.fixture(scope="module")
+def drills(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drills]:
+    if missing := missing_binaries():
+        names = ", ".join(binary.name for binary in missing)
+        pytest.skip(f"not built: {names} (make build)")
+    with ground(tmp_path_factory.mktemp("drill"), about=PROMISED) as place:
+        yield Drills(place)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_trouble_and_its_end_are_told_by_the_right_alerts_only(drills: Drills, case: Case) -> None:
+    assert drills.course(case).faults == []
