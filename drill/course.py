@@ -58,22 +58,22 @@ class Course:
             if alert["status"] == "firing":
                 self.told.setdefault(alert["fingerprint"], alert)
         waited = time.time() - self.since
-        if self.fired_after is None:
-            self.awaited = sorted(self.case.told - self.kinds) or self._not_held_back(ground)
-            if not self.awaited:
+        if self.mended is None:
+            missing = sorted(self.case.told - self.kinds)
+            if not missing and self.fired_after is None:
                 self.fired_after = waited
-                self.awaited = self._not_ended()
-        elif self.mended is None:
-            if time.time() - self.began >= self.case.stays:
+            self.awaited = missing or self._not_held_back(ground)
+            if not self.awaited and waited >= self.case.stays:
                 self.mend()
                 self.mended = time.time()
+                self.awaited = self._not_ended()
         else:
             self.awaited = self._not_ended()
             if not self.awaited:
                 self.resolved_after = waited
                 self.over = True
         if self.awaited and waited > _PATIENCE_SECONDS:
-            step = "come" if self.fired_after is None else "end"
+            step = "come" if self.mended is None else "end"
             self.faults.append(f"did not {step} in {waited:.0f} s: {', '.join(self.awaited)}")
             self.over = True
 

@@ -57,7 +57,7 @@ def _step(course: Course) -> str:
         return "over"
     names = ", ".join(each.partition(" ")[0] for each in course.awaited)
     if course.mended is None:
-        return "stays broken for a while" if course.fired_after else f"waits for {names}"
+        return f"waits for {names}" if names else "stays broken for a while"
     return f"mended, ends: {names}"
 
 
