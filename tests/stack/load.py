@@ -15,7 +15,7 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import cycle
 
-from dashboards.others import GRAPH_EDGES_EXPIRED, SLO_LEFT
+from dashboards.others import DAY_COST, GRAPH_EDGES_EXPIRED, SLO_LEFT
 from demo.asking import AskError, Conversation, HttpClient, Message
 from stack.facts import ROOT
 from stack.local_http import local_client
@@ -56,10 +56,10 @@ _ARRIVAL_SECONDS = 16.0
 # Of those that were given up, two scrapes, 15 s apart, make a rate, which a panel shows at its
 # next point, as far away again.
 _SCRAPES = 3
-# What the rules make of it for the objectives, in three steps that are 30 s apart at most; and the
-# point of a panel after that.
-_OBJECTIVES = f"count({SLO_LEFT.prometheus} offset 20s) >= 3"
-_KNOWN_SECONDS = 120.0
+# What the rules make of it: for the objectives in three steps, 30 s apart at most, and each minute
+# what a day cost; and the point of a panel after that.
+_MADE = (f"count({SLO_LEFT.prometheus} offset 20s) >= 3", f"{DAY_COST.prometheus} offset 20s")
+_KNOWN_SECONDS = 150.0
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _known(facts: Mapping[str, str], since: float) -> bool:
     with local_client(facts["PROMETHEUS_URL"]) as client:
         asked = [
             client.get("/api/v1/query", params={"query": query}).raise_for_status().json()
-            for query in (f"min({times}) >= {_SCRAPES}", _OBJECTIVES)
+            for query in (f"min({times}) >= {_SCRAPES}", *_MADE)
         ]
     return all(answer["data"]["result"] for answer in asked)
 
