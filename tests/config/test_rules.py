@@ -13,7 +13,7 @@ from alerts.objectives import read
 from stack.facts import ROOT
 from stack.machine import MachineError
 from tests.config.conftest import Run
-from tests.config.files import broken_copy, parsed
+from tests.config.files import PROCESSES, broken_copy, parsed
 
 _FILES = sorted(FOLDER.glob("*.rules.yaml"))
 _TESTS = sorted(FOLDER.glob("*.test.yaml"))
@@ -122,3 +122,14 @@ def test_no_record_has_the_name_of_a_metric_that_somebody_sends() -> None:
         "traces_spanmetrics_calls_total",
         "traces_spanmetrics_latency_bucket",
     }
+
+
+def test_what_a_rule_makes_is_seen_until_it_is_made_again() -> None:
+    [seen] = re.findall(r"--query.lookback-delta=(\d+)s", PROCESSES.read_text())
+    units = {"s": 1, "m": 60}
+    slowest = max(
+        int(group["interval"][:-1]) * units[group["interval"][-1]]
+        for path in (*_FILES, LOKI_FILE)
+        for group in parsed(path)["groups"]
+    )
+    assert slowest < int(seen)

@@ -30,7 +30,7 @@ _NAMES = {rule["alert"] for group in _RULES["groups"] for rule in group["rules"]
 _MOST_ERRORS = 5
 _NEW_SECONDS = 10
 _TIMES = logs.Times(
-    burst="10s", share=1, hold="1s", new=f"{_NEW_SECONDS}s", known="5m", interval="1s", rarely="1s"
+    burst="10s", share=1, hold="1s", new=f"{_NEW_SECONDS}s", known="5m", interval="1s"
 )
 # Before `new`, within `known`.
 _BEFORE_SECONDS = 60
