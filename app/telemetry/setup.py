@@ -8,17 +8,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
+from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import (
-    BatchLogRecordProcessor,
-    LogRecordExporter,
-    LogRecordExportResult,
-)
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter
 from opentelemetry.sdk._shared_internal import BatchProcessor
 from opentelemetry.sdk.environment_variables import OTEL_TRACES_SAMPLER
 from opentelemetry.sdk.metrics import MeterProvider
@@ -26,7 +25,7 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
 
 from .exemplars import kept_exemplars
@@ -38,16 +37,25 @@ from .ledger import (
     PointLedger,
     observe_points,
     observe_signal,
+    observe_spools,
 )
 from .names import LOG_METRICS, METRICS, SPAN_METRICS, Metric
 from .patience import PatientExporter
 from .prices import PriceTable
+from .replay import Replay
+from .sender import CHANNEL_OPTIONS, Sender
+from .spool import Spool, Waiting
 
 SCOPE = "chatscope"
 # Kubernetes kills 30 s after SIGTERM, and answers want most of those.
 _SHUTDOWN_SECONDS = 5.0
 _INSTANCE_ID = "service.instance.id"
 _SHARE_OF_SPANS_AND_LOGS = 0.7
+# The channel is closed by then, and with it the call that Replay waits for.
+_REPLAY_ENDS_SECONDS = 0.3
+_SERVICE = "/opentelemetry.proto.collector.{}Service/Export"
+# The SDK's annotation knows only strings, gRPC takes numbers.
+_CHANNEL_OPTIONS = cast(Any, CHANNEL_OPTIONS)
 # By the SDK's logger name: shown on the console, never fed back into the exporters.
 _log = logging.getLogger("opentelemetry.chatscope")
 
@@ -75,6 +83,10 @@ class TelemetrySettings:
     # times shorter than with the SDK's 512 (bench/queues.py).
     span_batch: int = 64
     log_batch: int = 64
+    # Where spans and log records wait on disk while the Collector is away, half of the bytes for
+    # each; None: in memory only.
+    spool_dir: Path | None = None
+    spool_bytes: int = 256 * 1024 * 1024
     prices: PriceTable = field(default_factory=PriceTable.load)
 
 
@@ -85,6 +97,19 @@ class Pipeline:
     what: str
     exporter: PatientExporter
     ledger: Ledger
+    spool: Spool | None = None
+    replay: Replay | None = None
+
+    def waiting(self) -> Waiting:
+        """What waits on disk."""
+        return self.replay.waiting if self.replay else Waiting()
+
+    def shutdown(self) -> None:
+        """Cut what is under way; what is on disk stays there for the next start."""
+        self.exporter.shutdown()
+        if self.replay and self.spool:
+            self.replay.stop(_REPLAY_ENDS_SECONDS)
+            self.spool.close()
 
 
 @dataclass(frozen=True)
@@ -112,7 +137,7 @@ class Providers:
             self.logger_provider.shutdown,
         )
         for pipeline in self.pipelines:
-            pipeline.exporter.shutdown()
+            pipeline.shutdown()
         left = max(0.0, deadline - time.monotonic())
         ended &= _all_within(left, partial(self.meter_provider.shutdown, left * 1000))
         lost = [
@@ -137,16 +162,17 @@ def build_providers(settings: TelemetrySettings) -> Providers:
     observe_signal(meter, SPAN_METRICS, spans.ledger)
     observe_signal(meter, LOG_METRICS, logs.ledger)
     observe_points(meter, points)
+    observe_spools(meter, {"traces": spans.waiting, "logs": logs.waiting}, settings.spool_bytes)
     return Providers(tracer_provider, meter_provider, logger_provider, (spans, logs))
 
 
 def _traces(settings: TelemetrySettings, resource: Resource) -> tuple[TracerProvider, Pipeline]:
     ledger = Ledger(settings.span_queue)
-    exporter = OTLPSpanExporter(endpoint=settings.endpoint)
-    exporter._metrics = ledger
-    patient = PatientExporter(exporter, SpanExportResult.SUCCESS, ledger)
+    exporter = OTLPSpanExporter(endpoint=settings.endpoint, channel_options=_CHANNEL_OPTIONS)
+    sender = Sender(exporter, _SERVICE.format("trace.v1.Trace"), encode_spans, "spans")
+    pipeline = _pipeline(settings, "spans", sender, ledger)
     processor = BatchSpanProcessor(
-        cast(SpanExporter, patient),
+        cast(SpanExporter, pipeline.exporter),
         max_queue_size=settings.span_queue,
         schedule_delay_millis=settings.span_delay_ms,
         max_export_batch_size=settings.span_batch,
@@ -155,16 +181,16 @@ def _traces(settings: TelemetrySettings, resource: Resource) -> tuple[TracerProv
     provider = TracerProvider(choose_sampler(), resource, shutdown_on_exit=False)
     provider.add_span_processor(CreatedSpans(ledger))
     provider.add_span_processor(processor)
-    return provider, Pipeline("spans", patient, ledger)
+    return provider, pipeline
 
 
 def _logs(settings: TelemetrySettings, resource: Resource) -> tuple[LoggerProvider, Pipeline]:
     ledger = Ledger(settings.log_queue)
-    exporter = OTLPLogExporter(endpoint=settings.endpoint)
-    exporter._metrics = ledger
-    patient = PatientExporter(exporter, LogRecordExportResult.SUCCESS, ledger)
+    exporter = OTLPLogExporter(endpoint=settings.endpoint, channel_options=_CHANNEL_OPTIONS)
+    sender = Sender(exporter, _SERVICE.format("logs.v1.Logs"), encode_logs, "log records")
+    pipeline = _pipeline(settings, "log records", sender, ledger)
     processor = BatchLogRecordProcessor(
-        cast(LogRecordExporter, patient),
+        cast(LogRecordExporter, pipeline.exporter),
         max_queue_size=settings.log_queue,
         schedule_delay_millis=settings.log_delay_ms,
         max_export_batch_size=settings.log_batch,
@@ -173,7 +199,17 @@ def _logs(settings: TelemetrySettings, resource: Resource) -> tuple[LoggerProvid
     provider = LoggerProvider(resource, shutdown_on_exit=False)
     provider.add_log_record_processor(CreatedLogs(ledger))
     provider.add_log_record_processor(processor)
-    return provider, Pipeline("log records", patient, ledger)
+    return provider, pipeline
+
+
+def _pipeline(settings: TelemetrySettings, what: str, sender: Sender, ledger: Ledger) -> Pipeline:
+    if settings.spool_dir is None:
+        return Pipeline(what, PatientExporter(sender, ledger), ledger)
+    path = settings.spool_dir / f"{what.replace(' ', '-')}.db"
+    spool = Spool(path, settings.spool_bytes // 2, ledger.count_dropped)
+    replay = Replay(sender, ledger, spool)
+    replay.start()
+    return Pipeline(what, PatientExporter(sender, ledger, spool), ledger, spool, replay)
 
 
 def _report_to(ledger: Ledger, processor: BatchProcessor[Any]) -> None:
@@ -242,6 +278,8 @@ def _all_within(seconds: float, *calls: Callable[[], object]) -> bool:
 
 def _report_lost(pipeline: Pipeline, before: int) -> int:
     """Say what did not get away; nobody else will."""
+    if kept := pipeline.waiting().items:
+        _log.warning("%d %s kept on disk for the next start", kept, pipeline.what)
     lost = pipeline.ledger.lost() - before + pipeline.ledger.queued
     if lost:
         _log.warning("%d %s lost at the end: the Collector did not take them", lost, pipeline.what)
