@@ -289,6 +289,25 @@ def test_hanging_collector_gets_each_batch_once(receiver: Receiver, start: Start
     poll_until(lambda: _received(receiver) == _in_order(), "all to arrive, once, in order")
 
 
+def test_collector_that_hangs_for_long_is_not_sent_the_same_again_and_again(
+    receiver: Receiver, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It works off all of that later, as one that was stopped by SIGSTOP does."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    receiver.delay()
+    providers = start()
+    _emit(providers, range(20))
+    # As many as the receiver has threads.
+    poll_until(lambda: receiver.attempts == 8, "tries of all kinds")
+    receiver.accept()
+    poll_until(lambda: _kept(providers) == [0, 0], "the disk to be empty")
+    for received in _received(receiver):
+        assert set(received) == {str(number) for number in range(20)}
+        # The first batch, whose answer nobody awaited any more, and each other once.
+        assert received.count("0") <= 2
+        assert received.count("19") == 1
+
+
 def test_late_answer_counts(receiver: Receiver, start: Start) -> None:
     """A Collector that is slow, not away: its answer to the first try ends the matter."""
     receiver.delay()

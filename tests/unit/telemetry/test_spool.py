@@ -160,6 +160,27 @@ def test_file_that_breaks_in_use_is_set_aside_once(spools: _Spools) -> None:
     assert _bodies(first)[-2:] == [b"first", b"second"]
 
 
+def test_file_set_aside_by_another_process_meanwhile_is_left_alone(
+    spools: _Spools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = spools.open(), spools.open()
+    for spool in (first, second):
+        spool.append(b"x", items=5)
+    first.shrink()
+    with spools.path.open("r+b") as file:
+        file.write(b"\xff" * spools.path.stat().st_size)
+
+    def faster() -> int:
+        first.append(b"sets it aside", items=1)
+        first.append(b"in the new one", items=1)
+        return 10
+
+    monkeypatch.setattr(second, "_items_of_broken", faster)
+    second.append(b"meets the broken one", items=1)
+    assert second.append(b"after it", items=1)
+    assert _bodies(first) == [b"in the new one", b"after it"]
+
+
 def test_broken_batch_is_counted_and_passed_over(spools: _Spools) -> None:
     spool = spools.open()
     spool.append(b"broken", items=4)
