@@ -7,12 +7,10 @@ metrics are collected.
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.common._exporter_metrics import ExportResult
 from opentelemetry.metrics import Meter, Observation
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
 from opentelemetry.sdk.trace import Span, SpanProcessor
@@ -130,21 +128,6 @@ class CreatedLogs(LogRecordProcessor):
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Nothing waits here."""
         return True
-
-
-class PointLedger(Ledger):
-    """The counts of metric points: each export is one try, and the next brings them anew.
-
-    Stands in the place of the SDK's `ExporterMetrics`, too.
-    """
-
-    @contextmanager
-    def export_operation(self, num_items: int) -> Iterator[ExportResult]:
-        result = ExportResult()
-        try:
-            yield result
-        finally:
-            self.count_exported(num_items, REFUSED if result.error else "")
 
 
 def observe_signal(meter: Meter, metrics: SignalMetrics, ledger: Ledger) -> None:

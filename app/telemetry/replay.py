@@ -8,7 +8,7 @@ from .guard import guarded
 from .ledger import REFUSED, Ledger
 from .patience import pauses
 from .sender import Outcome, Sender
-from .spool import Batch, Spool, Waiting
+from .spool import LONGEST_HOLD_SECONDS, Batch, Spool, Waiting
 
 # How often an empty spool is looked at: for what this or another process put there, and whether
 # the process that emptied it has ended.
@@ -67,10 +67,9 @@ class Replay(threading.Thread):
             if self._sent and self._spool.remove(self._sent, all_before=True) is not None:
                 self._sent = 0
             return _LOOK_SECONDS
-        # A clock that was set back is no reason to wait for longer.
-        held = min(batch.held_until - time.time(), self._sender.timeout)
-        if held > 0:
-            return min(held, _LOOK_SECONDS)
+        # Held for longer than anybody holds it: the clock was set back.
+        if 0 < batch.held_until - time.time() <= LONGEST_HOLD_SECONDS:
+            return _LOOK_SECONDS
         if self._send(batch):
             self._pauses = pauses()
             return 0.0

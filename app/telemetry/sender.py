@@ -48,9 +48,7 @@ class Outcome(Enum):
 class Sender:
     """Sends one signal's requests over the channel of an SDK's exporter."""
 
-    def __init__(
-        self, exporter: Any, method: str, encode: Callable[[Sequence[Any]], Any], what: str
-    ) -> None:
+    def __init__(self, exporter: Any, method: str, encode: Callable[[Any], Any], what: str) -> None:
         # Private names of the SDK, whose versions are pinned; the tests of outages need each.
         self.timeout: float = exporter._timeout
         self._exporter = exporter

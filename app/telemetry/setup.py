@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
+from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
@@ -29,12 +30,12 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
 
 from .exemplars import kept_exemplars
+from .last_sums import LastSums
 from .ledger import (
     CountedQueue,
     CreatedLogs,
     CreatedSpans,
     Ledger,
-    PointLedger,
     observe_points,
     observe_signal,
     observe_spools,
@@ -97,19 +98,30 @@ class Pipeline:
     what: str
     exporter: PatientExporter
     ledger: Ledger
-    spool: Spool | None = None
-    replay: Replay | None = None
+    disk: "Disk | None" = None
 
     def waiting(self) -> Waiting:
         """What waits on disk."""
-        return self.replay.waiting if self.replay else Waiting()
+        return self.disk.replay.waiting if self.disk else Waiting()
 
     def shutdown(self) -> None:
         """Cut what is under way; what is on disk stays there for the next start."""
         self.exporter.shutdown()
-        if self.replay and self.spool:
-            self.replay.stop(_REPLAY_ENDS_SECONDS)
-            self.spool.close()
+        if self.disk:
+            self.disk.close()
+
+
+@dataclass(frozen=True)
+class Disk:
+    """One signal's place on disk, and what empties it."""
+
+    spool: Spool
+    replay: Replay
+
+    def close(self) -> None:
+        """What is there stays."""
+        self.replay.stop(_REPLAY_ENDS_SECONDS)
+        self.spool.close()
 
 
 @dataclass(frozen=True)
@@ -120,6 +132,7 @@ class Providers:
     meter_provider: MeterProvider
     logger_provider: LoggerProvider
     pipelines: Sequence[Pipeline] = ()
+    metrics_disk: "Disk | None" = None
 
     def shutdown(self, seconds: float = _SHUTDOWN_SECONDS) -> bool:
         """Send what is queued and stop; False when something was lost on the way.
@@ -140,6 +153,8 @@ class Providers:
             pipeline.shutdown()
         left = max(0.0, deadline - time.monotonic())
         ended &= _all_within(left, partial(self.meter_provider.shutdown, left * 1000))
+        if self.metrics_disk:
+            self.metrics_disk.close()
         lost = [
             _report_lost(pipeline, before)
             for pipeline, before in zip(self.pipelines, lost_before, strict=True)
@@ -152,10 +167,9 @@ def build_providers(settings: TelemetrySettings) -> Providers:
     resource = build_resource(settings)
     tracer_provider, spans = _traces(settings, resource)
     logger_provider, logs = _logs(settings, resource)
-    points, metric_exporter = PointLedger(), OTLPMetricExporter(endpoint=settings.endpoint)
-    metric_exporter._metrics = points
+    last_sums, points, metrics_disk = _sums(settings)
     reader = PeriodicExportingMetricReader(
-        metric_exporter, export_interval_millis=settings.metric_interval_ms
+        last_sums, export_interval_millis=settings.metric_interval_ms
     )
     meter_provider = MeterProvider([reader], resource, shutdown_on_exit=False, views=VIEWS)
     meter = meter_provider.get_meter(SCOPE, settings.service_version)
@@ -163,7 +177,7 @@ def build_providers(settings: TelemetrySettings) -> Providers:
     observe_signal(meter, LOG_METRICS, logs.ledger)
     observe_points(meter, points)
     observe_spools(meter, {"traces": spans.waiting, "logs": logs.waiting}, settings.spool_bytes)
-    return Providers(tracer_provider, meter_provider, logger_provider, (spans, logs))
+    return Providers(tracer_provider, meter_provider, logger_provider, (spans, logs), metrics_disk)
 
 
 def _traces(settings: TelemetrySettings, resource: Resource) -> tuple[TracerProvider, Pipeline]:
@@ -203,13 +217,29 @@ def _logs(settings: TelemetrySettings, resource: Resource) -> tuple[LoggerProvid
 
 
 def _pipeline(settings: TelemetrySettings, what: str, sender: Sender, ledger: Ledger) -> Pipeline:
+    disk = _disk(settings, what, sender, ledger)
+    spool = disk.spool if disk else None
+    return Pipeline(what, PatientExporter(sender, ledger, spool), ledger, disk)
+
+
+def _sums(settings: TelemetrySettings) -> tuple[LastSums, Ledger, Disk | None]:
+    ledger = Ledger()
+    exporter = OTLPMetricExporter(endpoint=settings.endpoint, channel_options=_CHANNEL_OPTIONS)
+    sender = Sender(exporter, _SERVICE.format("metrics.v1.Metrics"), encode_metrics, "metrics")
+    disk = _disk(settings, "metrics", sender, ledger)
+    spool = disk.spool if disk else None
+    interval_seconds = settings.metric_interval_ms / 1000
+    return LastSums(exporter, sender, ledger, spool, interval_seconds), ledger, disk
+
+
+def _disk(settings: TelemetrySettings, what: str, sender: Sender, ledger: Ledger) -> Disk | None:
     if settings.spool_dir is None:
-        return Pipeline(what, PatientExporter(sender, ledger), ledger)
+        return None
     path = settings.spool_dir / f"{what.replace(' ', '-')}.db"
     spool = Spool(path, settings.spool_bytes // 2, ledger.count_dropped)
     replay = Replay(sender, ledger, spool)
     replay.start()
-    return Pipeline(what, PatientExporter(sender, ledger, spool), ledger, spool, replay)
+    return Disk(spool, replay)
 
 
 def _report_to(ledger: Ledger, processor: BatchProcessor[Any]) -> None:

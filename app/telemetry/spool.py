@@ -25,6 +25,7 @@ _BUSY_SECONDS: Final = 5.0
 _PAGE: Final = 4096
 # Ten times smaller for 4 us a span, without the interpreter's lock; more takes longer.
 _COMPRESSION: Final = 1
+LONGEST_HOLD_SECONDS: Final = 300.0
 SPOOL_FULL: Final = "spool_full"
 SPOOL_BROKEN: Final = "spool_broken"
 
@@ -91,8 +92,10 @@ class Spool:
     def append(self, body: bytes, items: int, hold_seconds: float = 0.0) -> int | None:
         """Keep a batch, dropping the oldest for it; its number, None where the disk fails.
 
-        Nobody takes it out before `hold_seconds` have passed or `release`.
+        Nobody takes it out before `hold_seconds` have passed, LONGEST_HOLD_SECONDS at most, or
+        `release`.
         """
+        held_until = time.time() + min(hold_seconds, LONGEST_HOLD_SECONDS) if hold_seconds else 0.0
         packed = zlib.compress(body, _COMPRESSION)
         size = (len(packed) // _PAGE + 1) * _PAGE
         if size > self._max_bytes:
@@ -105,7 +108,7 @@ class Spool:
                 dropped += _drop_oldest(connection)
             added = connection.execute(
                 "INSERT INTO batches (items, bytes, held_until, body) VALUES (?, ?, ?, ?)",
-                (items, size, time.time() + hold_seconds if hold_seconds else 0.0, packed),
+                (items, size, held_until, packed),
             )
             return added.lastrowid, dropped
 

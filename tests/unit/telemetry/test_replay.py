@@ -6,18 +6,20 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import grpc
 import pytest
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from app.telemetry import names
+from app.telemetry import last_sums, names
 from app.telemetry.instrument import instrument
 from app.telemetry.ledger import QUEUE_FULL, REFUSED, Ledger
 from app.telemetry.setup import Providers, TelemetrySettings, build_providers
@@ -127,8 +129,8 @@ def test_in_health_nothing_touches_the_disk(receiver: Receiver, start: Start) ->
     providers = start()
     appended = []
     for pipeline in providers.pipelines:
-        assert pipeline.spool
-        pipeline.spool.append = lambda *args, **kwargs: appended.append(args)  # type: ignore
+        assert pipeline.disk
+        pipeline.disk.spool.append = lambda *args, **kwargs: appended.append(args)  # type: ignore
     _emit(providers)
     poll_until(lambda: _received(receiver) == _in_order(), "all to arrive")
     assert not appended
@@ -204,7 +206,7 @@ def test_workers_share_the_disk_and_one_of_them_empties_it(
 def test_another_worker_takes_over(receiver: Receiver, start: Start) -> None:
     receiver.refuse_with(grpc.StatusCode.UNAVAILABLE)
     first = start()
-    poll_until(lambda: all(p.spool and p.spool.lead() for p in first.pipelines), "the first")
+    poll_until(lambda: all(p.disk and p.disk.spool.lead() for p in first.pipelines), "the first")
     second = start()
     _emit(second)
     first.shutdown(1.0)
@@ -352,6 +354,87 @@ def test_full_disk_leaves_memory_and_is_told(
         poll_until(lambda: len(receiver.spans) == _ITEMS - spans.lost(), "what memory held")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_killed_process_leaves_its_last_sums_to_the_next(
+    receiver: Receiver, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(last_sums, "_HOLD_SECONDS", 1.0)
+    receiver.refuse_with(grpc.StatusCode.UNAVAILABLE)
+    dead = start()
+    _emit(dead, range(20))
+    # As SIGKILL does: nothing more of it, and its files let go.
+    disk = dead.metrics_disk
+    assert disk
+    poll_until(lambda: b"otel.sdk.span.started" in _last_row(disk.spool), "sums on disk")
+    poll_until(lambda: _started(_last_row(disk.spool)) == 20, "the last sums on disk")
+    monkeypatch.setattr(last_sums.LastSums, "export", lambda self, data, **_: None)
+    disk.close()
+    for pipeline in dead.pipelines:
+        pipeline.shutdown()
+    monkeypatch.undo()
+    receiver.accept()
+    start()
+
+    def all_started() -> bool:
+        return 20 in receiver.last(names.SPANS_CREATED.name).values()
+
+    poll_until(all_started, "the dead one's sums")
+
+
+def _last_row(spool: Spool) -> bytes:
+    batch = spool.oldest()
+    return batch.body if batch else b""
+
+
+def _started(body: bytes) -> int:
+    request = metrics_service_pb2.ExportMetricsServiceRequest.FromString(body)
+    return sum(
+        point.as_int
+        for resources in request.resource_metrics
+        for scope in resources.scope_metrics
+        for metric in scope.metrics
+        if metric.name == names.SPANS_CREATED.name
+        for point in metric.sum.data_points
+    )
+
+
+def test_living_process_keeps_one_row_of_sums_and_takes_it_back(
+    receiver: Receiver, start: Start
+) -> None:
+    receiver.hang()
+    providers = start()
+    disk = providers.metrics_disk
+    assert disk
+    numbers = set()
+
+    def three() -> bool:
+        if batch := disk.spool.oldest():
+            numbers.add(batch.number)
+        return len(numbers) >= 3
+
+    poll_until(three, "sums to be put in the place of earlier ones")
+    first = disk.spool.oldest()
+    assert first is None or disk.spool.oldest(first.number) is None
+    receiver.accept()
+    poll_until(disk.spool.is_empty, "the row to be gone")
+
+
+def test_clock_that_is_set_back_holds_nothing_for_long(
+    receiver: Receiver, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver.hang()
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 86_400)
+    _emit(killed := start(), range(10))
+    poll_until(lambda: _kept(killed) == [10, 10], "the batch to be on disk")
+    for pipeline in killed.pipelines:
+        assert pipeline.disk
+        pipeline.disk.close()
+    monkeypatch.undo()
+    receiver.accept()
+    start()
+    poll_until(lambda: _received(receiver) == _in_order(range(10)), "it to be sent")
 
 
 def test_no_request_waits_for_the_disk(
