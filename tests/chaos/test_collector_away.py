@@ -50,7 +50,9 @@ def _all_found(stack: Stack, turns: list[Turn]) -> None:
 
 
 def _tokens(stack: Stack) -> float:
-    series = f'sum({names.LLM_TOKEN_USAGE.prometheus}{{service_name="chatscope"}})'
+    # The last value of each process that there was, also of those that have ended.
+    each = f'max_over_time({names.LLM_TOKEN_USAGE.prometheus}{{service_name="chatscope"}}[1h])'
+    series = f"sum({each})"
     return sum(sample.value for sample in stack.backends.prometheus(series))
 
 
@@ -85,7 +87,9 @@ def test_answers_go_on_while_the_collector_is_dead(stack: Stack) -> None:
 
 
 def test_service_killed_while_the_collector_hangs_loses_nothing(stack: Stack) -> None:
-    """All that its clients saw of it is on disk; whoever is started in its place sends it."""
+    """All that its clients saw of it is on disk; whoever is started in its place sends it, the
+    last sums of its metrics too."""
+    before = settled(lambda: _tokens(stack))
     with _hanging(stack.pid("collector")):
         turns = _turns(stack)
         time.sleep(_ON_DISK_SECONDS)
@@ -97,3 +101,4 @@ def test_service_killed_while_the_collector_hangs_loses_nothing(stack: Stack) ->
             PATIENCE_SECONDS,
         )  # fmt: skip
     _all_found(stack, turns)
+    _risen(stack, before, turns)
