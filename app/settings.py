@@ -265,6 +265,17 @@ class Settings(BaseSettings):
         64, "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "The same for log records.",
         _ONE_OR_MORE, ge=1,
     )  # fmt: skip
+    telemetry_spool_dir: Path | None = _setting(
+        None, "TELEMETRY_SPOOL_DIR",
+        "Where spans and log records wait for a Collector that is away, on a local file system, "
+        "all workers' together; unset: in memory only.",
+        "a directory that can be made, and written",
+    )  # fmt: skip
+    telemetry_spool_bytes: int = _setting(
+        268_435_456, "TELEMETRY_SPOOL_BYTES",
+        "Most disk that they take, half for each; then the oldest are dropped, and counted.",
+        "a whole number, 1048576 or more", ge=1_048_576,
+    )  # fmt: skip
     otel_metric_export_interval: int = _setting(
         1000, "OTEL_METRIC_EXPORT_INTERVAL", "Metrics leave this often, in ms.",
         _MILLISECONDS, ge=1,
@@ -377,6 +388,8 @@ class Settings(BaseSettings):
             span_batch=min(self.otel_bsp_max_export_batch_size, self.otel_bsp_max_queue_size),
             log_queue=self.otel_blrp_max_queue_size,
             log_batch=min(self.otel_blrp_max_export_batch_size, self.otel_blrp_max_queue_size),
+            spool_dir=self.telemetry_spool_dir,
+            spool_bytes=self.telemetry_spool_bytes,
             metric_interval_ms=self.otel_metric_export_interval,
             capture_content=self.content_capture in ("SPAN_ONLY", "SPAN_AND_EVENT", "TRUE"),
             log_level=self.log_level,

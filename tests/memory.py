@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from app.telemetry import names
-from app.telemetry.ledger import Ledger, observe_points, observe_signal
+from app.telemetry.ledger import Ledger, observe_points, observe_signal, observe_spools
 from app.telemetry.setup import (
     VIEWS,
     Providers,
@@ -25,6 +25,7 @@ from app.telemetry.setup import (
     build_resource,
     choose_sampler,
 )
+from app.telemetry.spool import Waiting
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Memory:
         observe_signal(meter_provider.get_meter("test"), names.SPAN_METRICS, Ledger())
         observe_signal(meter_provider.get_meter("test"), names.LOG_METRICS, Ledger())
         observe_points(meter_provider.get_meter("test"), Ledger())
+        observe_spools(meter_provider.get_meter("test"), {"traces": Waiting}, 0)
 
     @property
     def spans(self) -> tuple[ReadableSpan, ...]:

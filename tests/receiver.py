@@ -67,7 +67,8 @@ class ReceivedPoint:
 class Receiver:
     """`with Receiver() as receiver:` listens on a free port, until the end of the block.
 
-    `refuse_with(status)` answers each export so, `hang()` not at all; `accept()` ends both.
+    `refuse_with(status)` answers each export so, `hang()` not at all, `delay()` only when
+    `accept()` comes, which ends all of them.
     What it refused or left unanswered is not kept, but counted in `attempts`.
     """
 
@@ -80,6 +81,7 @@ class Receiver:
         self._status: grpc.StatusCode | None = None
         self._free = threading.Event()
         self._free.set()
+        self._late = False
         self._server = grpc.server(ThreadPoolExecutor(8))
         register: Any  # generated without types
         for register, servicer in (
@@ -150,6 +152,11 @@ class Receiver:
         """Answer no export from now on."""
         self._free.clear()
 
+    def delay(self) -> None:
+        """Answer each export, but not before `accept()`."""
+        self._late = True
+        self._free.clear()
+
     def accept(self) -> None:
         """Take exports again; those that hang are let go."""
         self._status = None
@@ -160,7 +167,7 @@ class Receiver:
             self._attempts += 1
         hung = not self._free.is_set()
         self._free.wait()
-        if hung:
+        if hung and not self._late:
             context.abort(grpc.StatusCode.CANCELLED, "it hung")
         if status := self._status:
             context.abort(status, "refused by the test")

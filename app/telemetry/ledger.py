@@ -7,12 +7,10 @@ metrics are collected.
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.common._exporter_metrics import ExportResult
 from opentelemetry.metrics import Meter, Observation
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
 from opentelemetry.sdk.trace import Span, SpanProcessor
@@ -20,17 +18,19 @@ from opentelemetry.sdk.trace import Span, SpanProcessor
 from . import names
 from .names import SignalMetrics
 from .observing import observe
+from .spool import SPOOL_BROKEN, SPOOL_FULL, Waiting
 
 QUEUE_FULL: Final = "queue_full"
 SHUTDOWN: Final = "shutdown"
 REFUSED: Final = "refused"
+_NONE_DROPPED: Final = {QUEUE_FULL: 0, SPOOL_FULL: 0, SPOOL_BROKEN: 0}
 
 
 class Ledger:
     """The counts of one signal of one process.
 
-    Stands in the place of the SDK's `ProcessorMetrics` and `ExporterMetrics`: the methods
-    without a docstring of their own are their interface.
+    Stands in the place of the SDK's `ProcessorMetrics`: the methods without a docstring of their
+    own are its interface.
     """
 
     def __init__(self, capacity: int = 0) -> None:
@@ -38,7 +38,6 @@ class Ledger:
         self.created = 0
         self.dropped: Counter[str] = Counter()  # by error.type
         self.exported: Counter[str] = Counter()  # by error.type; "" for what arrived
-        self.last_error: Exception | None = None
         self._queue_size: Callable[[], int] = lambda: 0
         self._lock = threading.Lock()
 
@@ -78,14 +77,6 @@ class Ledger:
 
     def finish_items(self, count: int) -> None:
         """Handed to the exporter, which tells us more."""
-
-    @contextmanager
-    def export_operation(self, num_items: int) -> Iterator[ExportResult]:
-        result = ExportResult()
-        try:
-            yield result
-        finally:
-            self.last_error = result.error
 
 
 class CountedQueue(deque[Any]):
@@ -139,21 +130,11 @@ class CreatedLogs(LogRecordProcessor):
         return True
 
 
-class PointLedger(Ledger):
-    """The counts of metric points: each export is one try, and the next brings them anew."""
-
-    @contextmanager
-    def export_operation(self, num_items: int) -> Iterator[ExportResult]:
-        with super().export_operation(num_items) as result:
-            yield result
-        self.count_exported(num_items, REFUSED if self.last_error else "")
-
-
 def observe_signal(meter: Meter, metrics: SignalMetrics, ledger: Ledger) -> None:
     """Show a ledger of spans or log records as metrics."""
     observe(meter, metrics.created, lambda: [Observation(ledger.created)])
     # From zero on: a counter that is born with its first loss shows no increase.
-    observe(meter, metrics.dropped, lambda: _by_error({QUEUE_FULL: 0, **ledger.dropped}))
+    observe(meter, metrics.dropped, lambda: _by_error({**_NONE_DROPPED, **ledger.dropped}))
     observe(meter, metrics.exported, lambda: _by_error({"": 0, REFUSED: 0, **ledger.exported}))
     observe(meter, metrics.queue_size, lambda: [Observation(ledger.queued)])
     observe(meter, metrics.queue_capacity, lambda: [Observation(ledger.capacity)])
@@ -162,6 +143,20 @@ def observe_signal(meter: Meter, metrics: SignalMetrics, ledger: Ledger) -> None
 def observe_points(meter: Meter, ledger: Ledger) -> None:
     """Show the ledger of metric points."""
     observe(meter, names.POINTS_EXPORTED, lambda: _by_error({"": 0, **ledger.exported}))
+
+
+def observe_spools(
+    meter: Meter, waiting: Mapping[str, Callable[[], Waiting]], capacity: int
+) -> None:
+    """Show what waits on disk, by signal."""
+
+    def read(of: Callable[[Waiting], int]) -> Iterable[Observation]:
+        for signal, get in waiting.items():
+            yield Observation(of(get()), {names.SIGNAL: signal})
+
+    observe(meter, names.SPOOL_ITEMS, lambda: read(lambda waiting: waiting.items))
+    observe(meter, names.SPOOL_BYTES, lambda: read(lambda waiting: waiting.bytes))
+    observe(meter, names.SPOOL_CAPACITY, lambda: [Observation(capacity)])
 
 
 def _by_error(counts: Mapping[str, int]) -> Iterable[Observation]:

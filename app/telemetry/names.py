@@ -72,6 +72,7 @@ TOKEN_TYPE: Final = "type"  # prompt, completion  # noqa: S105
 DIRECTION: Final = "network.io.direction"  # receive, transmit
 CLOSE_CODE: Final = "chatscope.websocket.close_code"  # RFC 6455 section 7.4.1, else _OTHER
 LIMIT: Final = "chatscope.limit"  # which one: a closed list, given where limits are set
+SIGNAL: Final = "chatscope.signal"  # traces, logs
 CPU_MODE: Final = "cpu.mode"  # user, system
 CONTEXT_SWITCH_TYPE: Final = "process.context_switch.type"  # voluntary, involuntary
 GC_GENERATION: Final = "cpython.gc.generation"  # 0, 1, 2
@@ -436,6 +437,22 @@ LOG_QUEUE_CAPACITY: Final = Metric(
     Kind.UP_DOWN_COUNTER,
     "{log_record}",
     "Log records that can wait; the oldest is dropped for one more.",
+)
+SPOOL_ITEMS: Final = Metric(
+    "chatscope.spool.items",
+    Kind.UP_DOWN_COUNTER,
+    "{item}",
+    "Spans and log records that wait on disk for the Collector, of all workers.",
+    (SIGNAL,),
+)
+SPOOL_BYTES: Final = Metric(
+    "chatscope.spool.size", Kind.UP_DOWN_COUNTER, "By", "Disk that they take.", (SIGNAL,)
+)
+SPOOL_CAPACITY: Final = Metric(
+    "chatscope.spool.capacity",
+    Kind.GAUGE,
+    "By",
+    "Disk that they may take, half of it for each; the oldest is dropped for one more.",
 )
 POINTS_EXPORTED: Final = Metric(
     "otel.sdk.exporter.metric_data_point.exported",

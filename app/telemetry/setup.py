@@ -8,17 +8,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
+from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
+from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import (
-    BatchLogRecordProcessor,
-    LogRecordExporter,
-    LogRecordExportResult,
-)
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter
 from opentelemetry.sdk._shared_internal import BatchProcessor
 from opentelemetry.sdk.environment_variables import OTEL_TRACES_SAMPLER
 from opentelemetry.sdk.metrics import MeterProvider
@@ -26,28 +26,37 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
 
 from .exemplars import kept_exemplars
+from .last_sums import LastSums
 from .ledger import (
     CountedQueue,
     CreatedLogs,
     CreatedSpans,
     Ledger,
-    PointLedger,
     observe_points,
     observe_signal,
+    observe_spools,
 )
 from .names import LOG_METRICS, METRICS, SPAN_METRICS, Metric
 from .patience import PatientExporter
 from .prices import PriceTable
+from .replay import Replay
+from .sender import CHANNEL_OPTIONS, Sender
+from .spool import Spool, Waiting
 
 SCOPE = "chatscope"
 # Kubernetes kills 30 s after SIGTERM, and answers want most of those.
 _SHUTDOWN_SECONDS = 5.0
 _INSTANCE_ID = "service.instance.id"
 _SHARE_OF_SPANS_AND_LOGS = 0.7
+# The channel is closed by then, and with it the call that Replay waits for.
+_REPLAY_ENDS_SECONDS = 0.3
+_SERVICE = "/opentelemetry.proto.collector.{}Service/Export"
+# The SDK's annotation knows only strings, gRPC takes numbers.
+_CHANNEL_OPTIONS = cast(Any, CHANNEL_OPTIONS)
 # By the SDK's logger name: shown on the console, never fed back into the exporters.
 _log = logging.getLogger("opentelemetry.chatscope")
 
@@ -67,14 +76,20 @@ class TelemetrySettings:
     known_models: frozenset[str] = frozenset()
     # Paths that health checks ask every few seconds: no span, no metric, no access line.
     quiet_paths: frozenset[str] = frozenset({"/healthz", "/readyz"})
-    # What waits for a Collector that is away: at 50 turns a second, a minute's. An item takes
-    # 3.3 kB (bench/queues.py), so full queues take 80 MB.
+    # What waits in memory: nearly nothing, unless the Collector is away and there is no disk to
+    # wait on; then, at 50 turns a second, a minute's. An item takes 3.3 kB (bench/queues.py), so
+    # full queues take 80 MB.
     span_queue: int = 16_384
     log_queue: int = 8_192
     # Small ones: encoding a batch holds the interpreter's lock, and with it all answers, seven
     # times shorter than with the SDK's 512 (bench/queues.py).
     span_batch: int = 64
     log_batch: int = 64
+    # Where spans and log records wait on disk while the Collector is away, half of the bytes for
+    # each; None: in memory only. An item takes 130 to 250 bytes there, packed: the default
+    # holds eight minutes at 2,000 of each a second, and more than an hour at 50 turns a second.
+    spool_dir: Path | None = None
+    spool_bytes: int = 256 * 1024 * 1024
     prices: PriceTable = field(default_factory=PriceTable.load)
 
 
@@ -85,6 +100,30 @@ class Pipeline:
     what: str
     exporter: PatientExporter
     ledger: Ledger
+    disk: "Disk | None" = None
+
+    def waiting(self) -> Waiting:
+        """What waits on disk."""
+        return self.disk.replay.waiting if self.disk else Waiting()
+
+    def shutdown(self) -> None:
+        """Cut what is under way; what is on disk stays there for the next start."""
+        self.exporter.shutdown()
+        if self.disk:
+            self.disk.close()
+
+
+@dataclass(frozen=True)
+class Disk:
+    """One signal's place on disk, and what empties it."""
+
+    spool: Spool
+    replay: Replay
+
+    def close(self) -> None:
+        """What is there stays."""
+        self.replay.stop(_REPLAY_ENDS_SECONDS)
+        self.spool.close()
 
 
 @dataclass(frozen=True)
@@ -95,6 +134,7 @@ class Providers:
     meter_provider: MeterProvider
     logger_provider: LoggerProvider
     pipelines: Sequence[Pipeline] = ()
+    metrics_disk: "Disk | None" = None
 
     def shutdown(self, seconds: float = _SHUTDOWN_SECONDS) -> bool:
         """Send what is queued and stop; False when something was lost on the way.
@@ -112,9 +152,11 @@ class Providers:
             self.logger_provider.shutdown,
         )
         for pipeline in self.pipelines:
-            pipeline.exporter.shutdown()
+            pipeline.shutdown()
         left = max(0.0, deadline - time.monotonic())
         ended &= _all_within(left, partial(self.meter_provider.shutdown, left * 1000))
+        if self.metrics_disk:
+            self.metrics_disk.close()
         lost = [
             _report_lost(pipeline, before)
             for pipeline, before in zip(self.pipelines, lost_before, strict=True)
@@ -127,26 +169,27 @@ def build_providers(settings: TelemetrySettings) -> Providers:
     resource = build_resource(settings)
     tracer_provider, spans = _traces(settings, resource)
     logger_provider, logs = _logs(settings, resource)
-    points, metric_exporter = PointLedger(), OTLPMetricExporter(endpoint=settings.endpoint)
-    metric_exporter._metrics = points
+    last_sums, points, metrics_disk = _sums(settings)
     reader = PeriodicExportingMetricReader(
-        metric_exporter, export_interval_millis=settings.metric_interval_ms
+        last_sums, export_interval_millis=settings.metric_interval_ms
     )
     meter_provider = MeterProvider([reader], resource, shutdown_on_exit=False, views=VIEWS)
     meter = meter_provider.get_meter(SCOPE, settings.service_version)
     observe_signal(meter, SPAN_METRICS, spans.ledger)
     observe_signal(meter, LOG_METRICS, logs.ledger)
     observe_points(meter, points)
-    return Providers(tracer_provider, meter_provider, logger_provider, (spans, logs))
+    capacity = settings.spool_bytes if settings.spool_dir else 0
+    observe_spools(meter, {"traces": spans.waiting, "logs": logs.waiting}, capacity)
+    return Providers(tracer_provider, meter_provider, logger_provider, (spans, logs), metrics_disk)
 
 
 def _traces(settings: TelemetrySettings, resource: Resource) -> tuple[TracerProvider, Pipeline]:
     ledger = Ledger(settings.span_queue)
-    exporter = OTLPSpanExporter(endpoint=settings.endpoint)
-    exporter._metrics = ledger
-    patient = PatientExporter(exporter, SpanExportResult.SUCCESS, ledger)
+    exporter = OTLPSpanExporter(endpoint=settings.endpoint, channel_options=_CHANNEL_OPTIONS)
+    sender = Sender(exporter, _SERVICE.format("trace.v1.Trace"), encode_spans, "spans")
+    pipeline = _pipeline(settings, "spans", sender, ledger)
     processor = BatchSpanProcessor(
-        cast(SpanExporter, patient),
+        cast(SpanExporter, pipeline.exporter),
         max_queue_size=settings.span_queue,
         schedule_delay_millis=settings.span_delay_ms,
         max_export_batch_size=settings.span_batch,
@@ -155,16 +198,16 @@ def _traces(settings: TelemetrySettings, resource: Resource) -> tuple[TracerProv
     provider = TracerProvider(choose_sampler(), resource, shutdown_on_exit=False)
     provider.add_span_processor(CreatedSpans(ledger))
     provider.add_span_processor(processor)
-    return provider, Pipeline("spans", patient, ledger)
+    return provider, pipeline
 
 
 def _logs(settings: TelemetrySettings, resource: Resource) -> tuple[LoggerProvider, Pipeline]:
     ledger = Ledger(settings.log_queue)
-    exporter = OTLPLogExporter(endpoint=settings.endpoint)
-    exporter._metrics = ledger
-    patient = PatientExporter(exporter, LogRecordExportResult.SUCCESS, ledger)
+    exporter = OTLPLogExporter(endpoint=settings.endpoint, channel_options=_CHANNEL_OPTIONS)
+    sender = Sender(exporter, _SERVICE.format("logs.v1.Logs"), encode_logs, "log records")
+    pipeline = _pipeline(settings, "log records", sender, ledger)
     processor = BatchLogRecordProcessor(
-        cast(LogRecordExporter, patient),
+        cast(LogRecordExporter, pipeline.exporter),
         max_queue_size=settings.log_queue,
         schedule_delay_millis=settings.log_delay_ms,
         max_export_batch_size=settings.log_batch,
@@ -173,7 +216,33 @@ def _logs(settings: TelemetrySettings, resource: Resource) -> tuple[LoggerProvid
     provider = LoggerProvider(resource, shutdown_on_exit=False)
     provider.add_log_record_processor(CreatedLogs(ledger))
     provider.add_log_record_processor(processor)
-    return provider, Pipeline("log records", patient, ledger)
+    return provider, pipeline
+
+
+def _pipeline(settings: TelemetrySettings, what: str, sender: Sender, ledger: Ledger) -> Pipeline:
+    disk = _disk(settings, what, sender, ledger)
+    spool = disk.spool if disk else None
+    return Pipeline(what, PatientExporter(sender, ledger, spool), ledger, disk)
+
+
+def _sums(settings: TelemetrySettings) -> tuple[LastSums, Ledger, Disk | None]:
+    ledger = Ledger()
+    exporter = OTLPMetricExporter(endpoint=settings.endpoint, channel_options=_CHANNEL_OPTIONS)
+    sender = Sender(exporter, _SERVICE.format("metrics.v1.Metrics"), encode_metrics, "metrics")
+    disk = _disk(settings, "metrics", sender, ledger)
+    spool = disk.spool if disk else None
+    interval_seconds = settings.metric_interval_ms / 1000
+    return LastSums(exporter, sender, ledger, spool, interval_seconds), ledger, disk
+
+
+def _disk(settings: TelemetrySettings, what: str, sender: Sender, ledger: Ledger) -> Disk | None:
+    if settings.spool_dir is None:
+        return None
+    path = settings.spool_dir / f"{what.replace(' ', '-')}.db"
+    spool = Spool(path, settings.spool_bytes // 2, ledger.count_dropped)
+    replay = Replay(sender, ledger, spool)
+    replay.start()
+    return Disk(spool, replay)
 
 
 def _report_to(ledger: Ledger, processor: BatchProcessor[Any]) -> None:
@@ -242,6 +311,8 @@ def _all_within(seconds: float, *calls: Callable[[], object]) -> bool:
 
 def _report_lost(pipeline: Pipeline, before: int) -> int:
     """Say what did not get away; nobody else will."""
+    if kept := pipeline.waiting().items:
+        _log.warning("%d %s kept on disk for the next start", kept, pipeline.what)
     lost = pipeline.ledger.lost() - before + pipeline.ledger.queued
     if lost:
         _log.warning("%d %s lost at the end: the Collector did not take them", lost, pipeline.what)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,9 @@ from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS, Stack, settled
 from tests.stack.turns import WAYS, Turn
 
+# What of the service's telemetry a SIGKILL takes along: what it has not yet put on disk, which is
+# a flush's interval and, once, the time in which it finds the Collector away. With much air.
+_ON_DISK_SECONDS = 3.0
 _LOST = f"sum({names.SPANS_DROPPED.prometheus}) + sum({names.LOGS_DROPPED.prometheus})"
 
 
@@ -46,7 +50,9 @@ def _all_found(stack: Stack, turns: list[Turn]) -> None:
 
 
 def _tokens(stack: Stack) -> float:
-    series = f'sum({names.LLM_TOKEN_USAGE.prometheus}{{service_name="chatscope"}})'
+    # The last value of each process that there was, also of those that have ended.
+    each = f'max_over_time({names.LLM_TOKEN_USAGE.prometheus}{{service_name="chatscope"}}[1h])'
+    series = f"sum({each})"
     return sum(sample.value for sample in stack.backends.prometheus(series))
 
 
@@ -78,3 +84,21 @@ def test_answers_go_on_while_the_collector_is_dead(stack: Stack) -> None:
     poll_until(lambda: stack.pid("collector") not in (0, pid), "the Collector to be started again")
     _all_found(stack, turns)
     assert [sample.value for sample in stack.backends.prometheus(_LOST)] == [0.0]
+
+
+def test_service_killed_while_the_collector_hangs_loses_nothing(stack: Stack) -> None:
+    """All that its clients saw of it is on disk; whoever is started in its place sends it, the
+    last sums of its metrics too."""
+    before = settled(lambda: _tokens(stack))
+    with _hanging(stack.pid("collector")):
+        turns = _turns(stack)
+        time.sleep(_ON_DISK_SECONDS)
+        pid = stack.pid("app")
+        assert pid
+        os.kill(pid, signal.SIGKILL)
+        poll_until(
+            lambda: stack.pid("app") not in (0, pid), "the service to be started again",
+            PATIENCE_SECONDS,
+        )  # fmt: skip
+    _all_found(stack, turns)
+    _risen(stack, before, turns)

@@ -177,3 +177,26 @@ def _flags_in_container(name: str) -> set[str]:
 def test_part_has_as_long_to_stop_as_natively(part: Any) -> None:
     native = parsed(PROCESSES)["processes"][part.name]["shutdown"]["timeout_seconds"]
     assert _SERVICES[part.name]["stop_grace_period"] == f"{native}s"
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+def test_volume_belongs_to_the_user_of_its_part(part: Any) -> None:
+    init = str(_SERVICES["init"]["command"])
+    service = _SERVICES[part.name]
+    owned = re.findall(r"chown (\d+:\d+) (.*)", init.replace("\\n", "\n"))
+    for volume in service["volumes"]:
+        name, inside = volume.split(":")[:2]
+        if name.endswith("-data"):
+            assert any(
+                user == service["user"] and f"/data/{part.name}" in paths.split()
+                for user, paths in owned
+            )
+            assert inside == f"/data/{part.name}"
+
+
+def test_what_the_service_cannot_send_waits_in_its_volume_or_directory() -> None:
+    directory = _SERVICES["app"]["environment"]["TELEMETRY_SPOOL_DIR"]
+    assert directory.startswith("/data/app/")
+    assert "app-data:/data/app" in _SERVICES["app"]["volumes"]
+    native = parsed(PROCESSES)["processes"]["app"]["environment"]
+    assert "TELEMETRY_SPOOL_DIR=${DATA_DIR}/app/spool" in native
