@@ -9,7 +9,9 @@ from app.telemetry.names import (
     LOG_METRICS,
     POINTS_EXPORTED,
     PROCESS_UPTIME,
+    SIGNAL,
     SPAN_METRICS,
+    SPOOL_ITEMS,
     SignalMetrics,
 )
 from dashboards import links, others
@@ -28,6 +30,7 @@ from dashboards.queries import (
     or_zero,
     rate,
     series,
+    total,
 )
 
 _GIVEN_UP: Final = differs(ERROR_TYPE)
@@ -38,6 +41,8 @@ class _Signal(NamedTuple):
     """One kind of telemetry, from the service to its store."""
 
     name: str
+    # What the service calls it where it waits on disk.
+    signal: str
     own: SignalMetrics
     through: Hop
     store: str
@@ -47,6 +52,7 @@ class _Signal(NamedTuple):
 
 _SPANS: Final = _Signal(
     "spans",
+    "traces",
     SPAN_METRICS,
     others.SPANS_THROUGH,
     "Tempo",
@@ -55,6 +61,7 @@ _SPANS: Final = _Signal(
 )
 _LOGS: Final = _Signal(
     "log lines",
+    "logs",
     LOG_METRICS,
     others.LOGS_THROUGH,
     "Loki",
@@ -228,9 +235,11 @@ def _way(signal: _Signal) -> Row:
             ).fill_opacity(0),
             lines(
                 f"How many {name} wait in the service?",
-                "In its queue, at the most loaded process; when it is full the oldest are dropped.",
+                "In its queue, at the most loaded process, which drops the oldest when it is full; "
+                "and on disk, while the Collector is away.",
                 "short",
                 [
+                    prom(total(SPOOL_ITEMS, equals(SIGNAL, signal.signal)), "on disk"),
                     prom(aggregate("max", series(own.queue_size)), "waiting"),
                     prom(aggregate("max", series(own.queue_capacity)), "room"),
                 ],
