@@ -43,6 +43,7 @@ drill: build ## Break a stack of its own, see who is told; CASE=loki for one; se
 
 rules:
 	$(BOOTSTRAP) parts
+	@$(PY) -m stack build sloth
 	@$(PY) -m alerts
 
 dashboards:

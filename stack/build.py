@@ -32,20 +32,20 @@ def problems() -> list[str]:
     return disk_problems({path: gib * share for path, gib in build_space().items()})
 
 
-def build_missing(progress: Progress, *, with_tests: bool = True) -> None:
+def build_missing(progress: Progress, *, with_tests: bool = True, only: str = "") -> None:
     """Builds what the cache lacks; other versions there stay as they are. Raises BuildError.
 
-    `with_tests` also builds what only the tests want.
+    `with_tests` also builds what only the tests want; `only` names the one program to build.
 
     One after another: `go build` already keeps every core busy, and two linkers at once would
     double the memory for nothing.
     """
-    if not missing_binaries(with_tests=with_tests):
+    if not missing_binaries(with_tests=with_tests, only=only):
         return
     cache_dir().mkdir(parents=True, exist_ok=True)
     with _alone(progress):
         _remove_unfinished()
-        missing = missing_binaries(with_tests=with_tests)
+        missing = missing_binaries(with_tests=with_tests, only=only)
         for number, binary in enumerate(missing, start=1):
             with progress.activity(f"Building {binary.name}, {number} of {len(missing)}"):
                 _build(binary, progress)

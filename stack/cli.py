@@ -13,7 +13,7 @@ from stack import build, chat, docker, facts, firstchat, grafana, preflight, scr
 from stack.base import PartDiedError, Stack
 from stack.machine import MachineError
 from stack.native import NativeStack
-from stack.parts import PARTS
+from stack.parts import BINARIES, PARTS
 from stack.progress import Progress
 from stack.recorded import recorded
 from stack.supervisor import SupervisorError
@@ -152,7 +152,7 @@ def prepare(console: Console, wanted: Facts, options: argparse.Namespace) -> int
     problems = build.problems()
     if problems:
         raise NotReadyError("\n".join(["Nothing was built:", *problems]))
-    build.build_missing(Progress(console))
+    build.build_missing(Progress(console), only=options.program or "")
     return 0
 
 
@@ -186,7 +186,8 @@ def _parser() -> argparse.ArgumentParser:
     command("down", down, "stop what up started")
     command("status", status, "state, address, memory and uptime of each part")
     command("demo", demo, "people who chat with the running service")
-    command("build", prepare, "build the parts that are not in the cache")
+    programs = command("build", prepare, "build the parts that are not in the cache")
+    programs.add_argument("program", nargs="?", choices=[binary.name for binary in BINARIES])
     log = command("logs", show_logs, "the last lines of the parts' logs")
     log.add_argument("part", nargs="?", choices=[part.name for part in PARTS])
     log.add_argument("-f", "--follow", action="store_true", help="go on printing new lines")

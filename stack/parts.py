@@ -152,7 +152,11 @@ def binary_path(name: str) -> Path:
     return cache_dir() / f"{name}-{key}" / name
 
 
-def missing_binaries(*, with_tests: bool = True) -> list[Binary]:
+def missing_binaries(*, with_tests: bool = True, only: str = "") -> list[Binary]:
     """The programs that are still to be built, for all commands or only for a stack to run."""
-    wanted = [binary for binary in BINARIES if with_tests or not binary.for_tests]
+    wanted = [
+        binary
+        for binary in BINARIES
+        if (binary.name == only if only else with_tests or not binary.for_tests)
+    ]
     return [binary for binary in wanted if not binary_path(binary.name).is_file()]

@@ -61,6 +61,12 @@ def test_all_parts_are_built_and_each_is_announced(cache: Path, console: Console
         assert f"Building {binary.name}, {number} of {len(BINARIES)}" in _told(console)
 
 
+def test_one_program_can_be_built_alone(cache: Path, console: Console) -> None:
+    build.build_missing(Progress(console), only="sloth")
+    assert "Building sloth, 1 of 1" in _told(console)
+    assert {binary.name for binary in BINARIES} - {b.name for b in missing_binaries()} == {"sloth"}
+
+
 def test_stack_that_runs_does_not_wait_for_what_only_the_tests_want(
     cache: Path, console: Console
 ) -> None:
