@@ -29,6 +29,11 @@ class Stack:
         state = self.running.states().get(part)
         return state.pid if state and state.running else 0
 
+    def counted(self, series: str) -> float:
+        """The sum of a counter over all of its series, also of processes that have ended."""
+        found = self.backends.prometheus(f"sum(max_over_time({series}[1h]))")
+        return sum(sample.value for sample in found)
+
 
 def settled(read: Callable[[], T]) -> T:
     """What `read` says when the traffic of earlier tests has arrived."""

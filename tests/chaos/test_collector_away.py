@@ -50,10 +50,7 @@ def _all_found(stack: Stack, turns: list[Turn]) -> None:
 
 
 def _tokens(stack: Stack) -> float:
-    # The last value of each process that there was, also of those that have ended.
-    each = f'max_over_time({names.LLM_TOKEN_USAGE.prometheus}{{service_name="chatscope"}}[1h])'
-    series = f"sum({each})"
-    return sum(sample.value for sample in stack.backends.prometheus(series))
+    return stack.counted(f'{names.LLM_TOKEN_USAGE.prometheus}{{service_name="chatscope"}}')
 
 
 def _risen(stack: Stack, before: float, turns: list[Turn]) -> None:

@@ -88,6 +88,8 @@ def test_alerts_are_told_to_alertmanager_in_containers() -> None:
 def test_dead_process_is_not_seen_for_long_and_one_that_tells_each_minute_is() -> None:
     [flag] = re.findall(r"--query.lookback-delta=(\d+)s", PROCESSES.read_text())
     assert f"--query.lookback-delta={flag}s" in parsed(COMPOSE)["services"]["prometheus"]["command"]
+    for_those_who_scrape = parsed(COLLECTOR)["exporters"]["prometheus"]["metric_expiration"]
+    assert for_those_who_scrape == f"{flag}s"
     assert 60 < int(flag) < 120
 
 

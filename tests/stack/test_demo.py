@@ -52,17 +52,15 @@ class Run:
 
 
 def _counts(stack: Stack) -> dict[str, float]:
+    def count(metric: Metric, labels: str = "") -> float:
+        return stack.counted(f"{metric.prometheus}_count{labels}")
+
     route = f'{{{names.prometheus_label(names.HTTP_ROUTE)}="/v1/chat/completions"}}'
     return {
-        "requests": _value(stack, names.HTTP_REQUEST_DURATION, route),
-        "answers": _value(stack, names.LLM_RESPONSE_TIME),
-        "sockets": _value(stack, names.WEBSOCKET_DURATION),
+        "requests": count(names.HTTP_REQUEST_DURATION, route),
+        "answers": count(names.LLM_RESPONSE_TIME),
+        "sockets": count(names.WEBSOCKET_DURATION),
     }
-
-
-def _value(stack: Stack, metric: Metric, labels: str = "") -> float:
-    found = stack.backends.prometheus(f"sum({metric.prometheus}_count{labels})")
-    return sum(sample.value for sample in found)
 
 
 @pytest.fixture(scope="module")
