@@ -284,7 +284,7 @@ def tempo() -> Row:
         [
             lines(
                 "How many traces does Tempo hold in memory?",
-                "Traces of which more may come; they are written after half a second of silence.",
+                "Each half second they go to disk; Tempo says only then that it has them.",
                 "short",
                 [prom(total(others.TEMPO_LIVE_TRACES), "traces")],
             ),

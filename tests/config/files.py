@@ -32,6 +32,12 @@ def parsed(path: Path) -> Any:
     return yaml.safe_load(path.read_text())
 
 
+def seconds(duration: str) -> float:
+    """A duration of one unit, as Go spells it."""
+    number, unit = re.fullmatch(r"([0-9.]+)(ms|s|m|h)", duration).groups()  # type: ignore[union-attr]
+    return float(number) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600}[unit]
+
+
 def variables(path: Path) -> set[str]:
     """Every name that is expanded, in comments too: Loki and Tempo expand there as well."""
     return set(_VARIABLE.findall(path.read_text()))

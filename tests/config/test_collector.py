@@ -7,7 +7,15 @@ import pytest
 
 from app.settings import Settings
 from tests.config.conftest import Run
-from tests.config.files import COLLECTOR, MANIFEST, broken_copy, literal_addresses, parsed
+from tests.config.files import (
+    COLLECTOR,
+    MANIFEST,
+    TEMPO,
+    broken_copy,
+    literal_addresses,
+    parsed,
+    seconds,
+)
 from tests.config.files import variables as variables_of
 
 KINDS = ("receivers", "processors", "connectors", "exporters", "extensions")
@@ -60,6 +68,21 @@ def test_components_are_those_of_the_manifest_by_their_present_names(
 ) -> None:
     modules = [entry["gomod"].split()[0].rpartition("/")[2] for entry in parsed(MANIFEST)[kind]]
     assert {name.partition("/")[0] for name in config[kind]} == {IDS[module] for module in modules}
+
+
+def test_spans_wait_for_tempos_late_answer(config: Any) -> None:
+    # It comes that late: artificial_delay, and a tenth more by chance.
+    late = 1.1 * seconds(parsed(TEMPO)["distributor"]["artificial_delay"])
+    exporter = config["exporters"]["otlp_grpc/tempo"]
+    assert seconds(exporter["timeout"]) > 2 * late
+    queue = exporter["sending_queue"]
+    waiting = late / seconds(queue["batch"]["flush_timeout"])
+    assert queue["num_consumers"] > 1.2 * waiting
+
+
+def test_no_span_is_dropped_for_its_size(config: Any) -> None:
+    """A span that alone is larger than a batch's limit would be."""
+    assert "max_size" not in config["exporters"]["otlp_grpc/tempo"]["sending_queue"]["batch"]
 
 
 def test_app_metrics_alone_are_offered_to_those_who_scrape(config: Any) -> None:

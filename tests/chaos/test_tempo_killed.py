@@ -1,0 +1,122 @@
+"""Tempo is killed under load: whatever was acknowledged, by it or by the Collector, is found."""
+
+import os
+import secrets
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import grpc
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from stack.waiting import poll_until
+from tests.running import PATIENCE_SECONDS, Stack
+
+_EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+# A request each 20 ms, for twice as long as Tempo keeps spans in memory only, and longer than it
+# keeps its answer back.
+_PAUSE_SECONDS = 0.02
+_REQUESTS = 250
+
+
+class _Load:
+    """Requests of one new trace each, sent on and on, whether or not they are answered."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._export: Any = channel.unary_unary(_EXPORT)
+        self._calls: list[tuple[str, Any]] = []
+
+    def run(self) -> None:
+        for _ in range(_REQUESTS):
+            trace_id = secrets.token_bytes(16)
+            # A channel that has no connection yet is no refusal.
+            call = self._export.future(
+                _request(trace_id), timeout=PATIENCE_SECONDS, wait_for_ready=True
+            )
+            self._calls.append((trace_id.hex(), call))
+            time.sleep(_PAUSE_SECONDS)
+
+    def acknowledged(self) -> list[str]:
+        """The traces that the other side said it has, so far."""
+        # A call that failed has a code too, and one that goes on none: asked, it would wait.
+        done = [(trace_id, call) for trace_id, call in self._calls if call.done()]
+        return [trace_id for trace_id, call in done if call.code() is grpc.StatusCode.OK]
+
+    def all_acknowledged(self) -> list[str]:
+        assert [call.code() for _, call in self._calls] == [grpc.StatusCode.OK] * len(self._calls)
+        return self.acknowledged()
+
+
+def _request(trace_id: bytes) -> bytes:
+    request = ExportTraceServiceRequest()
+    spans = request.resource_spans.add()
+    service = spans.resource.attributes.add(key="service.name")
+    service.value.string_value = "test-tempo-killed"
+    now = time.time_ns()
+    spans.scope_spans.add().spans.add(
+        trace_id=trace_id,
+        span_id=secrets.token_bytes(8),
+        name="work",
+        start_time_unix_nano=now - 1_000_000,
+        end_time_unix_nano=now,
+    )
+    body: bytes = request.SerializeToString()
+    return body
+
+
+@contextmanager
+def _load(address: str) -> Iterator[_Load]:
+    with grpc.insecure_channel(address) as channel:
+        yield _Load(channel)
+
+
+def _kill_tempo(stack: Stack) -> int:
+    pid = stack.pid("tempo")
+    assert pid
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+def _await_another(stack: Stack, pid: int) -> None:
+    poll_until(
+        lambda: stack.pid("tempo") not in (0, pid), "Tempo to be started again", PATIENCE_SECONDS
+    )
+
+
+def _all_found(stack: Stack, traces: list[str]) -> None:
+    def missing() -> list[str]:
+        return [trace_id for trace_id in traces if not stack.backends.tempo_trace(trace_id)]
+
+    def none_missing() -> bool:
+        assert missing() == []
+        return True
+
+    poll_until(none_missing, f"{len(traces)} traces in Tempo", PATIENCE_SECONDS, interval=1.0)
+
+
+def test_what_tempo_says_it_has_outlives_its_kill(stack: Stack) -> None:
+    with _load(stack.facts["TEMPO_OTLP_ENDPOINT"]) as load:
+        load.run()
+        pid = _kill_tempo(stack)
+        traces = load.acknowledged()
+    # Else nothing is shown: the last ones have no answer yet, the first ones do.
+    assert 0 < len(traces) < _REQUESTS
+    _await_another(stack, pid)
+    _all_found(stack, traces)
+
+
+def test_what_the_collector_says_it_has_outlives_two_kills_of_tempo(stack: Stack) -> None:
+    """The second one while what waited for the first goes out."""
+    with _load(urlsplit(stack.facts["OTLP_URL"]).netloc) as load:
+        load.run()
+        pid = _kill_tempo(stack)
+        load.run()
+        _await_another(stack, pid)
+        load.run()
+        pid = _kill_tempo(stack)
+        _await_another(stack, pid)
+        traces = load.all_acknowledged()
+    _all_found(stack, traces)
