@@ -14,6 +14,8 @@ _COLLECTOR: Final = "collector"
 # Prometheus cannot miss itself: that is what the Watchdog is for.
 STORES: Final = ("loki", "tempo", "alertmanager")
 _HOPS: Final = (others.SPANS_THROUGH, others.LOGS_THROUGH, others.POINTS_THROUGH)
+_IN: Final = differs(RECEIVER, others.PAST_QUEUE_IN)
+_OUT: Final = differs(EXPORTER, others.PAST_QUEUE_OUT)
 _REFUSED_BY_STORES: Final = (
     others.LOKI_DISCARDED,
     others.TEMPO_DISCARDED,
@@ -47,8 +49,8 @@ def _collector(windows: Windows) -> Alert:
         area="pipeline",
         severity="critical",
         hold=windows.soon,
-        summary="The Collector does not answer: services keep what they have to tell for a "
-        "while, then lose it.",
+        summary="The Collector does not answer: services keep what they have to tell on "
+        "disk, as long as there is room.",
         value="0 answers",
         dashboard=board(links.PIPELINE),
         query=_ERROR_LINES,
@@ -88,7 +90,7 @@ def _filling(wanted: Wanted, windows: Windows) -> Alert:
 
 def _refused(windows: Windows) -> Alert:
     refused = [
-        rise(series, over=windows.scraped, by=(RECEIVER,))
+        rise(series, _IN, over=windows.scraped, by=(RECEIVER,))
         for hop in _HOPS
         for series in (hop.refused, hop.failed)
     ]
@@ -109,7 +111,7 @@ def _refused(windows: Windows) -> Alert:
 def _dropped(windows: Windows) -> Alert:
     """By the Collector, or by a service before its export."""
     over = windows.scraped
-    given_up = [rise(hop.send_failed, over=over, by=(EXPORTER,)) for hop in _HOPS]
+    given_up = [rise(hop.send_failed, _OUT, over=over, by=(EXPORTER,)) for hop in _HOPS]
     own = [
         rise(metric, *where, over=over)
         for signal in (SPAN_METRICS, LOG_METRICS)

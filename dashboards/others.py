@@ -128,9 +128,12 @@ def _hop(items: str) -> Hop:
     )
 
 
-# The components of otel-collector-config.yaml.
+# The components of otel-collector-config.yaml. Metrics go through a queue on disk to a receiver of
+# the Collector's own; what is seen past it is each try, and was counted before.
 OTLP: Final = "otlp"
-TO_PROMETHEUS: Final = "prometheus_remote_write"
+TO_PROMETHEUS: Final = "otlp_grpc/prometheus"
+PAST_QUEUE_IN: Final = "otlp/prometheus"
+PAST_QUEUE_OUT: Final = "prometheus_remote_write"
 
 SPANS_THROUGH: Final = _hop("spans")
 LOGS_THROUGH: Final = _hop("log_records")

@@ -101,6 +101,7 @@ PARTS = (
             "APP_METRICS_PORT",
             "COLLECTOR_METRICS_PORT",
             "COLLECTOR_HEALTH_PORT",
+            "COLLECTOR_HOP_PORT",
         ),
         "{COLLECTOR_HEALTH_URL}",
     ),

@@ -69,6 +69,8 @@ _LOGS: Final = _Signal(
     (others.LOKI_DISCARDED,),
 )
 _HOPS: Final = (others.SPANS_THROUGH, others.LOGS_THROUGH, others.POINTS_THROUGH)
+_IN: Final = differs(RECEIVER, others.PAST_QUEUE_IN)
+_OUT: Final = differs(EXPORTER, others.PAST_QUEUE_OUT)
 _REFUSED_SAMPLES: Final = (
     others.PROMETHEUS_OUT_OF_ORDER,
     others.PROMETHEUS_OUT_OF_BOUNDS,
@@ -111,7 +113,7 @@ def _lost_in_service() -> list[str]:
 
 
 def _lost_in_collector() -> list[str]:
-    return [increase(one) for hop in _HOPS for one in (hop.failed, hop.send_failed)]
+    return [increase(hop.send_failed, _OUT) for hop in _HOPS]
 
 
 def _lost_in_stores() -> list[str]:
@@ -165,7 +167,11 @@ def _is_it_well() -> Row:
                 "How much was refused for a moment?",
                 "Items that the Collector refused in the time shown: their senders try again.",
                 "short",
-                prom(_sum_of_all([increase(hop.refused) for hop in _HOPS])),
+                prom(
+                    _sum_of_all(
+                        [increase(one, _IN) for hop in _HOPS for one in (hop.refused, hop.failed)]
+                    )
+                ),
                 warn=1,
                 bad=1000,
                 over_range=True,
@@ -279,8 +285,10 @@ def _not_sent(name: str, hop: Hop) -> Panel:
         f"queue, which its sender learns. {QUIET}",
         "short",
         [
-            prom(or_nothing(rate(hop.send_failed, by=by)), f"given up {label(EXPORTER)}"),
-            prom(or_nothing(rate(hop.enqueue_failed, by=by)), f"queue full {label(EXPORTER)}"),
+            prom(or_nothing(rate(hop.send_failed, _OUT, by=by)), f"given up {label(EXPORTER)}"),
+            prom(
+                or_nothing(rate(hop.enqueue_failed, _OUT, by=by)), f"queue full {label(EXPORTER)}"
+            ),
         ],
     )
 
@@ -310,7 +318,9 @@ def _points() -> Row:
                 "short",
                 [
                     prom(rate(POINTS_EXPORTED, _ARRIVED), "sent by the service"),
-                    prom(rate(hop.accepted, by=(RECEIVER,)), f"accepted from {label(RECEIVER)}"),
+                    prom(
+                        rate(hop.accepted, _IN, by=(RECEIVER,)), f"accepted from {label(RECEIVER)}"
+                    ),
                     prom(
                         rate(hop.sent, equals(EXPORTER, others.TO_PROMETHEUS)),
                         "sent by the Collector",
@@ -346,8 +356,8 @@ def _points() -> Row:
                 "A second, by receiver. Refused ones are sent again by their sender.",
                 "short",
                 [
-                    prom(rate(hop.refused, by=(RECEIVER,)), f"refused: {label(RECEIVER)}"),
-                    prom(rate(hop.failed, by=(RECEIVER,)), f"failed: {label(RECEIVER)}"),
+                    prom(rate(hop.refused, _IN, by=(RECEIVER,)), f"refused: {label(RECEIVER)}"),
+                    prom(rate(hop.failed, _IN, by=(RECEIVER,)), f"failed: {label(RECEIVER)}"),
                 ],
             ),
             _not_sent("metric points", hop),

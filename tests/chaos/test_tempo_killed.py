@@ -90,7 +90,7 @@ def _all_found(stack: Stack, traces: list[str]) -> None:
     missing = set(traces)
 
     def none_missing() -> bool:
-        missing.difference_update(filter(stack.backends.tempo_trace, list(missing)))
+        missing.difference_update([each for each in missing if stack.backends.tempo_trace(each)])
         assert not missing
         return True
 

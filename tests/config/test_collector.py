@@ -33,6 +33,7 @@ IDS = {
     "prometheusexporter": "prometheus",
     "prometheusremotewriteexporter": "prometheus_remote_write",
     "healthcheckextension": "health_check",
+    "filestorage": "file_storage",
 }
 
 
@@ -97,6 +98,43 @@ def test_scraped_and_written_metrics_are_named_alike(config: Any) -> None:
     )
     assert scraped["translation_strategy"] == written["translation_strategy"]
     assert scraped["without_scope_info"] is written["disable_scope_info"] is True
+
+
+def _to_stores(config: Any) -> dict[str, Any]:
+    """The exporters that leave the Collector, without the one that waits to be asked."""
+    return {name: each for name, each in config["exporters"].items() if name != "prometheus"}
+
+
+def test_what_waits_is_on_disk_and_is_never_given_up(config: Any) -> None:
+    past_queue = _to_stores(config).pop("prometheus_remote_write")
+    assert past_queue["remote_write_queue"]["enabled"] is False
+    assert past_queue["retry_on_failure"]["enabled"] is False
+    waiting = _to_stores(config)
+    del waiting["prometheus_remote_write"]
+    for name, exporter in waiting.items():
+        assert exporter["sending_queue"]["storage"] == "file_storage/queue", name
+        assert exporter["sending_queue"]["sizer"] == "bytes", name
+        assert exporter["retry_on_failure"]["max_elapsed_time"] == 0, name
+
+
+def test_metrics_wait_before_they_are_written(config: Any) -> None:
+    """Each pipeline of metrics ends in the queue, but the one behind it."""
+    pipelines = config["service"]["pipelines"]
+    flows = {name: flow for name, flow in pipelines.items() if name.startswith("metrics/")}
+    behind = flows.pop("metrics/prometheus")
+    assert behind["receivers"] == ["otlp/prometheus"]
+    assert behind["exporters"] == ["prometheus_remote_write"]
+    for name, flow in flows.items():
+        assert "otlp_grpc/prometheus" in flow["exporters"], name
+        assert "prometheus_remote_write" not in flow["exporters"], name
+    hop, written = (
+        config["exporters"][name] for name in ("otlp_grpc/prometheus", "prometheus_remote_write")
+    )
+    receiver = config["receivers"]["otlp/prometheus"]["protocols"]["grpc"]["endpoint"]
+    assert hop["endpoint"] == receiver
+    # One consumer keeps the order. Its time-out comes first: that behind it passes for a refusal.
+    assert hop["sending_queue"]["num_consumers"] == 1
+    assert seconds(hop["timeout"]) < seconds(written["timeout"])
 
 
 def test_span_metrics_are_bounded_and_survive_a_restart(config: Any) -> None:

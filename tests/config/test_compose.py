@@ -18,8 +18,8 @@ from tests.config.files import COMPOSE, PROCESSES, parsed
 
 # Each is run to its end: the one before the parts, the other on demand.
 _ONCE = {"init", "demo"}
-# Only Loki and Tempo themselves use these.
-_INSIDE = {"LOKI_GRPC_PORT", "TEMPO_GRPC_PORT"}
+# Only the parts themselves use these.
+_INSIDE = {"COLLECTOR_HOP_PORT", "LOKI_GRPC_PORT", "TEMPO_GRPC_PORT"}
 _FACTS = stack_facts.load({})
 _SERVICES: dict[str, dict[str, Any]] = parsed(COMPOSE)["services"]
 _STARTED = [part.name for part in PARTS if part.name not in ("app", "grafana")]

@@ -6,6 +6,7 @@ from tests.config.conftest import Run
 from tests.config.files import (
     COLLECTOR,
     PROCESSES,
+    PROMETHEUS,
     TEMPO,
     broken_copy,
     literal_addresses,
@@ -55,10 +56,10 @@ def test_its_generator_serves_traceql_metrics_and_nothing_else() -> None:
     assert "remote_write" not in config["metrics_generator"]["storage"]
 
 
-def test_a_span_is_not_too_late_while_the_collector_still_retries() -> None:
-    retry = parsed(COLLECTOR)["exporters"]["otlp_grpc/tempo"]["retry_on_failure"]
+def test_a_span_may_be_as_late_as_a_sample() -> None:
+    window = parsed(PROMETHEUS)["storage"]["tsdb"]["out_of_order_time_window"]
     slack = parsed(TEMPO)["metrics_generator"]["metrics_ingestion_time_range_slack"]
-    assert slack == retry["max_elapsed_time"]
+    assert slack == window
 
 
 def test_a_persons_own_exporter_settings_do_not_make_it_trace_itself_into_itself() -> None:

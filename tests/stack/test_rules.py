@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from alerts import llm
@@ -35,7 +36,7 @@ _SERVICE = names.prometheus_label(others.SERVICE_NAME)
 # Where nothing is found, because no test here leads to it: the metric's name, and why.
 _AFTER_A_FAILURE = {
     **{
-        hop.send_failed.prometheus: "an exporter gave up, after ten minutes of trying"
+        hop.send_failed.prometheus: "a store refused for good what an exporter sent"
         for hop in (others.SPANS_THROUGH, others.LOGS_THROUGH, others.POINTS_THROUGH)
     },
     others.LOKI_DISCARDED.prometheus: "Loki threw a line away",
@@ -121,7 +122,7 @@ def test_each_metric_of_an_expression_is_there(stack: Stack) -> None:
 
 
 @contextmanager
-def _asking(stack: Stack, address: str) -> Iterator[str]:
+def _asking(stack: Stack, address: str, directory: str) -> Iterator[str]:
     """One more Collector, to which another service is to be there; where it takes OTLP."""
     facts = {**stack.facts, **shifted(_APART, stack.facts)}
     environment = {
@@ -129,6 +130,7 @@ def _asking(stack: Stack, address: str) -> Iterator[str]:
         **facts,
         "APP_URL": f"http://{address}",
         "OTEL_SERVICE_NAME": _VICTIM,
+        "DATA_DIR": directory,
     }
     # The machine is the stack's own Collector's to tell of.
     quiet = "yaml:receivers::host_metrics::initial_delay: 1h"
@@ -173,11 +175,13 @@ def _sockets(where: str = f'{_SERVICE}="{_VICTIM}"') -> str:
     return f"{names.SOCKET_CONNECTIONS.prometheus}{{{where}}}"
 
 
-def test_death_of_a_service_is_told_within_two_minutes_and_its_return_too(stack: Stack) -> None:
+def test_death_of_a_service_is_told_within_two_minutes_and_its_return_too(
+    stack: Stack, tmp_path: Path
+) -> None:
     host = stack.facts["STACK_HOST"]
     with socket.create_server((host, 0)) as free:
         address = f"{host}:{free.getsockname()[1]}"
-    with _asking(stack, address) as collector:
+    with _asking(stack, address, str(tmp_path)) as collector:
         with _service(address, collector) as process:
             with local_client(f"http://{address}") as client:
                 poll_until(

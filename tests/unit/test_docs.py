@@ -50,7 +50,13 @@ def test_setting_is_documented_as_it_is(name: str) -> None:
 
 def test_every_fact_of_the_stack_is_documented_with_its_default() -> None:
     loaded = facts.load({})
-    for name in (*facts.ports(loaded), "RETENTION", "PUBLISH_HOST", "GRAFANA_PUBLIC_URL"):
+    for name in (
+        *facts.ports(loaded),
+        "RETENTION",
+        "COLLECTOR_QUEUE_BYTES",
+        "PUBLISH_HOST",
+        "GRAFANA_PUBLIC_URL",
+    ):
         assert _row(_SETTINGS, name)[1] == f"`{loaded[name]}`"
     assert _row(_SETTINGS, "STATE_DIR")[1] == f"`{facts.DEFAULT_STATE_DIR}`"
     assert _row(_SETTINGS, "RULES_DIR")[1] == "`.`"
