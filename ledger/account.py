@@ -169,6 +169,6 @@ def is_complete(book: Book) -> bool:
     return certain <= book.spans.first.keys() and certain <= book.logs.first.keys()
 
 
-def missing(created: Mapping[int, int], sightings: Sightings) -> list[int]:
-    """What is yet to be found, in order."""
-    return sorted(created.keys() - sightings.first.keys())
+def missing(created: Mapping[int, int], sightings: Sightings) -> set[int]:
+    """What is yet to be found."""
+    return created.keys() - sightings.first.keys()

@@ -4,14 +4,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 from typing import Final
 
 from ledger.account import Book
-from ledger.stores import look
+from ledger.stores import LOOKS
 from stack.backends import Backends
 from stack.facts import ROOT
 
@@ -122,21 +122,32 @@ def steady_load(facts: Mapping[str, str], *, rate: float = 100.0) -> Iterator[Lo
 
     Meanwhile they are looked for in the stores, of which any may be away. Raises LoadError.
     """
-    over = threading.Event()
     with tempfile.TemporaryDirectory() as directory, Backends(facts) as stores:
         load = Load(facts, rate, Path(directory))
+        with _watched(stores, load):
+            load.start()
+            try:
+                yield load
+                load.end()
+            finally:
+                load.kill()
 
-        def watch() -> None:
-            while not over.wait(_LOOK_EVERY_SECONDS):
-                look(stores, load)
 
-        watcher = threading.Thread(target=watch)
-        load.start()
+@contextmanager
+def _watched(stores: Backends, book: Book) -> Iterator[None]:
+    """Inside, it is seen after how long each item is found."""
+    over = threading.Event()
+
+    def watch(look: Callable[[Backends, Book], None]) -> None:
+        while not over.wait(_LOOK_EVERY_SECONDS):
+            look(stores, book)
+
+    watchers = [threading.Thread(target=watch, args=(look,)) for look in LOOKS]
+    for watcher in watchers:
         watcher.start()
-        try:
-            yield load
-            load.end()
-        finally:
-            load.kill()
-            over.set()
+    try:
+        yield
+    finally:
+        over.set()
+        for watcher in watchers:
             watcher.join()

@@ -35,23 +35,30 @@ _LOOK_EVERY_SECONDS: Final = 0.5
 LATE_SECONDS: Final = 5.0
 
 
-def look(stores: Backends, book: Book, *, again: bool = False) -> None:
+def look_for_spans(stores: Backends, book: Book, *, again: bool = False) -> None:
     """Notes what is there of what was not found yet; with `again`, of all.
 
     A store that does not answer has shown nothing.
     """
     created = dict(book.created)
-    spans = sorted(created) if again else missing(created, book.spans)
-    logs = sorted(created) if again else missing(created, book.logs)
-    if spans:
-        with suppress(httpx2.HTTPError):
-            book.spans.note(
-                _spans(stores, book.run, {item.trace_of(n) for n in spans}), time.time()
-            )
-    if logs:
-        since = created[logs[0]] / _NS - _AROUND_SECONDS
+    wanted = created if again else missing(created, book.spans)
+    traces = {item.trace_of(number) for number in wanted}
+    with suppress(httpx2.HTTPError):
+        book.spans.note(_spans(stores, book.run, traces), time.time())
+
+
+def look_for_logs(stores: Backends, book: Book, *, again: bool = False) -> None:
+    """The same for log lines: from the oldest on that was not found yet."""
+    created = dict(book.created)
+    wanted = created if again else missing(created, book.logs)
+    if wanted:
+        since = created[min(wanted)] / _NS - _AROUND_SECONDS
         with suppress(httpx2.HTTPError):
             book.logs.note(_logs(stores, book.run, since), time.time())
+
+
+# Each for itself, so that a store that hangs makes nobody else late.
+LOOKS: Final = (look_for_spans, look_for_logs)
 
 
 def reconcile(
@@ -69,12 +76,14 @@ def reconcile(
     until = time.monotonic() + patience
     with Backends(facts) as stores:
         while time.monotonic() < until:
-            look(stores, book)
+            for look in LOOKS:
+                look(stores, book)
             if is_complete(book) and _increments_are_there(stores, book):
                 break
             tick()
             time.sleep(_LOOK_EVERY_SECONDS)
-        look(stores, book, again=True)
+        for look in LOOKS:
+            look(stores, book, again=True)
         series = _counters(stores, book)
     return Accounts(
         run=book.run,
