@@ -1,6 +1,6 @@
 # Chatscope's commands, the same ones here, in CI and in the README.
 .DEFAULT_GOAL := help
-.PHONY: help build up down status logs chat demo ledger drill dashboards rules test lint bench bench-start clean
+.PHONY: help build up down status logs chat demo ledger drill dashboards rules test lint bench bench-start bench-soak clean
 
 PY := .venv/bin/python
 # The first Python that starts makes the environment; a version manager's shim may not.
@@ -75,6 +75,9 @@ bench: bench-start up ## Measure ready-times, then on the running stack the way 
 
 bench-start: build ## Measure the parts' ready-time, with their own defaults and with ours
 	@$(PY) -m bench.start
+
+bench-soak: build ## Ten minutes of load on a stack of its own: what grows? MINUTES=60 for longer
+	@$(PY) -m bench.soak $(if $(MINUTES),--minutes $(MINUTES))
 
 clean: ## Stop; remove what the stack stored, the logs and the Python environment
 	@[ ! -x $(PY) ] || $(PY) -m stack down

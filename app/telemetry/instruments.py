@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from opentelemetry.context import Context
 from opentelemetry.metrics import Counter, Histogram, Meter, Observation, UpDownCounter
 
+# The API's own name for it, still.
+from opentelemetry.metrics import _Gauge as Gauge
+
 from . import names
 from .names import Metric
 from .observing import observe
@@ -20,6 +23,11 @@ def counter(meter: Meter, metric: Metric) -> Counter:
 def up_down_counter(meter: Meter, metric: Metric) -> UpDownCounter:
     """The up-down counter of that name."""
     return meter.create_up_down_counter(metric.name, metric.unit, metric.description)
+
+
+def gauge(meter: Meter, metric: Metric) -> Gauge:
+    """The gauge of that name."""
+    return meter.create_gauge(metric.name, metric.unit, metric.description)
 
 
 def histogram(meter: Meter, metric: Metric) -> Histogram:

@@ -383,6 +383,12 @@ EVENT_LOOP_LAG: Final = Metric(
     (),
     _LAG_SECONDS,
 )
+EVENT_LOOP_TASKS: Final = Metric(
+    "chatscope.event_loop.tasks",
+    Kind.GAUGE,
+    "{task}",
+    "Tasks of the event loop that have not ended.",
+)
 
 # What became of the telemetry itself, by OpenTelemetry's names for its SDKs.
 SPANS_CREATED: Final = Metric("otel.sdk.span.started", Kind.COUNTER, "{span}", "Spans created.")

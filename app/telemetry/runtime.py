@@ -5,18 +5,21 @@ import gc
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Final
 
 import psutil
-from opentelemetry.metrics import Histogram, Meter, Observation
+from opentelemetry.metrics import Meter, Observation
 
 from . import names
-from .instruments import histogram
+from .instruments import gauge, histogram
 from .names import Metric
 from .observing import Read, observe
 
 # Often enough to see a stall of a tenth of a second, rarely enough to cost nothing.
 _LAG_EVERY_SECONDS: Final = 0.1
+# Counting looks at each of them, a third of a millisecond for a thousand connections.
+_TASKS_EVERY: Final = 10
 
 
 def observe_process(meter: Meter) -> None:
@@ -27,18 +30,19 @@ def observe_process(meter: Meter) -> None:
 
 @contextmanager
 def watch_event_loop(meter: Meter) -> Iterator[None]:
-    """Measure the running loop's lag until the end of the block."""
-    task = asyncio.get_running_loop().create_task(
-        _measure_lag(histogram(meter, names.EVENT_LOOP_LAG)), name="event-loop-lag"
-    )
+    """Measure the running loop's lag, and count its tasks, until the end of the block."""
+    task = asyncio.get_running_loop().create_task(_measure_loop(meter), name="event-loop-lag")
     try:
         yield
     finally:
         task.cancel()
 
 
-async def _measure_lag(lag: Histogram) -> None:
-    while True:
+async def _measure_loop(meter: Meter) -> None:
+    lag, tasks = histogram(meter, names.EVENT_LOOP_LAG), gauge(meter, names.EVENT_LOOP_TASKS)
+    for number in count():
+        if number % _TASKS_EVERY == 0:
+            tasks.set(len(asyncio.all_tasks()))
         asked = time.perf_counter() + _LAG_EVERY_SECONDS
         await asyncio.sleep(_LAG_EVERY_SECONDS)
         lag.record(max(0.0, time.perf_counter() - asked))

@@ -8,6 +8,7 @@ from app.telemetry.names import (
     CONTEXT_SWITCH_TYPE,
     CPU_MODE,
     EVENT_LOOP_LAG,
+    EVENT_LOOP_TASKS,
     GC_COLLECTED,
     GC_COLLECTIONS,
     GC_GENERATION,
@@ -234,6 +235,13 @@ def _event_loop() -> Row:
                         _BY_PROCESS,
                     )
                 ],
+            ),
+            lines(
+                "How many tasks does each event loop have?",
+                "Those that have not ended: a few for each connection and answer. A line that only "
+                "rises is a leak.",
+                "short",
+                [_now(EVENT_LOOP_TASKS)],
             ),
             lines(
                 "How long has each process been running?",

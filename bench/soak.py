@@ -1,0 +1,243 @@
+"""An hour of people in ten minutes, and a steady load of numbered items beside them: what grows?
+
+On a native stack of its own. In the end each process's memory, open files and threads, and the
+app's tasks, must be where they were in the second fifth of the time, within the bounds below, and
+each numbered item must be there once. Exit code 0 when all of that holds, 1 when not.
+"""
+
+import argparse
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Final
+
+import httpx2
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from app.telemetry import names
+from bench.flatness import PARTS, Bound, Trend, trend
+from ledger.__main__ import show
+from ledger.load import Load, LoadError, steady_load
+from ledger.stores import reconcile
+from stack import facts as stack_facts
+from stack.backends import Backends
+from stack.base import PartDiedError
+from stack.native import NativeStack
+from stack.preflight import port_problems
+from stack.progress import Progress, elapsed
+from stack.screen import MIB
+from stack.supervisor import SupervisorError
+from stack.waiting import WaitError
+
+# Away from a person's stack, and from those of the tests and the other benchmarks.
+_OFFSET: Final = 11_000
+_DIRECTORY: Final = stack_facts.ROOT / ".chatscope" / "soak"
+_SAMPLES: Final = _DIRECTORY / "samples.csv"
+_SAMPLE_SECONDS: Final = 2.0
+_SAY_SECONDS: Final = 60.0
+_HOUR_SECONDS: Final = 3600.0
+# As fast as the demo takes it.
+_FASTEST_PACE: Final = 100.0
+# The demo ends when it is told to; it needs a second or two to sum up.
+_DEMO_ENDS_SECONDS: Final = 30.0
+_MEMORY, _FILES, _THREADS, _TASKS = "MiB", "files", "threads", "tasks"
+# Wider than what a garbage collector takes and gives back from one minute to the next.
+_BOUNDS: Final[Mapping[str, Bound]] = {
+    _MEMORY: Bound(0.1, 16),
+    _FILES: Bound(0.1, 16),
+    _THREADS: Bound(0.1, 8),
+    # Those of seven people come and go with their questions.
+    _TASKS: Bound(0.1, 16),
+}
+_APP: Final = "app"
+_LEDGER: Final = "ledger's source"
+# By process and what is counted of it, its values with their times.
+Series = dict[tuple[str, str], list[tuple[float, float]]]
+
+
+class SoakError(RuntimeError):
+    """It cannot take place; the text says why."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run, and print what came of it."""
+    parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10.0, help="how long (default 10)")
+    parser.add_argument("--rate", type=float, default=100.0, help="items a second (default 100)")
+    options = parser.parse_args(arguments)
+    console = Console(highlight=False)
+    # As by Ctrl-C: nothing is left running.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        is_well = _soak(console, options.minutes * 60, options.rate)
+    except KeyboardInterrupt:
+        console.print("\nInterrupted: its stack is gone.")
+        return 130
+    except (SoakError, LoadError, PartDiedError, SupervisorError, WaitError) as error:
+        console.print(str(error), markup=False, soft_wrap=True)
+        return 1
+    if not is_well:
+        console.print(f"All samples: {_SAMPLES}", soft_wrap=True)
+        console.print(f"Logs of the parts: {_DIRECTORY / 'logs'}", soft_wrap=True)
+    return 0 if is_well else 1
+
+
+def _soak(console: Console, seconds: float, rate: float) -> bool:
+    progress = Progress(console)
+    stack = _stack()
+    with progress.activity("Starting a stack of its own"):
+        stack.start()
+    try:
+        stack.wait_ready()
+        pace = min(max(1.0, _HOUR_SECONDS / seconds), _FASTEST_PACE)
+        console.print(
+            f"{elapsed(seconds)} of people who pause {pace:.1f} times shorter than people do, and"
+            f" of {rate:g} numbered spans, log lines and increments a second."
+        )
+        with (
+            steady_load(stack.facts, rate=rate) as load,
+            _people(stack.facts, pace, seconds),
+            progress.activity("Soaking"),
+        ):
+            series = _sampled(console, stack, load, seconds)
+        _keep(series)
+        with progress.activity("Looking for each item"):
+            accounts = reconcile(stack.facts, load, tick=progress.tick)
+    finally:
+        stack.stop()
+    trends = {key: trend(samples, _BOUNDS[key[1]]) for key, samples in series.items()}
+    _show(console, trends)
+    show(console, accounts)
+    return accounts.difference == 0 and all(found.is_flat for found in trends.values())
+
+
+def _stack() -> NativeStack:
+    shutil.rmtree(_DIRECTORY, ignore_errors=True)
+    environ = {**os.environ, **stack_facts.shifted(_OFFSET), "STATE_DIR": str(_DIRECTORY)}
+    stack = NativeStack(stack_facts.load(environ))
+    # What one before it left that was killed.
+    stack.stop()
+    if problems := port_problems(stack.facts, stack.parts):
+        raise SoakError("\n".join([*problems[:-1], "Is another one running?"]))
+    return stack
+
+
+@contextmanager
+def _people(facts: Mapping[str, str], pace: float, seconds: float) -> Iterator[None]:
+    """Inside, they chat. Raises SoakError when nobody was answered."""
+    environ = {
+        **os.environ,
+        "CHATSCOPE_URL": facts["APP_URL"],
+        "DEMO_PACE": f"{pace:.2f}",
+        "DEMO_QUESTIONS": "1000000",
+        "DEMO_SECONDS": f"{2 * seconds:.0f}",
+        "PYTHONUNBUFFERED": "1",
+    }
+    place = _DIRECTORY / "logs" / "people.log"
+    with place.open("w") as log:
+        demo = subprocess.Popen(
+            [sys.executable, "-m", "demo"],
+            cwd=stack_facts.ROOT,
+            env=environ,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+        )
+        try:
+            yield
+        finally:
+            demo.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                demo.wait(_DEMO_ENDS_SECONDS)
+            demo.kill()
+            demo.wait()
+    if demo.returncode:
+        raise SoakError(f"The people were not answered:\n{place.read_text()[-2000:]}")
+
+
+def _sampled(console: Console, stack: NativeStack, load: Load, seconds: float) -> Series:
+    series: Series = defaultdict(list)
+    began = said = time.monotonic()
+    with Backends(stack.facts) as stores:
+        while (now := time.monotonic()) - began < seconds:
+            stack.raise_if_dead()
+            pids = {name: state.pid for name, state in stack.states().items() if state.running}
+            pids[_LEDGER] = load.pid
+            for name, pid in pids.items():
+                for what, value in _of_process(pid).items():
+                    series[name, what].append((now - began, value))
+            with suppress(httpx2.HTTPError):
+                series[_APP, _TASKS].append((now - began, _tasks(stores)))
+            if now - said >= _SAY_SECONDS:
+                said = now
+                _say(console, now - began, series)
+            time.sleep(_SAMPLE_SECONDS)
+    return series
+
+
+def _keep(series: Series) -> None:
+    """For whoever wants to see the curve of what is not flat."""
+    with _SAMPLES.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("process", "what", "seconds", "value"))
+        for key, samples in series.items():
+            rows.writerows((*key, f"{when:.1f}", f"{value:.2f}") for when, value in samples)
+
+
+def _of_process(pid: int) -> dict[str, float]:
+    """Of the process and those that it started; one that has ended is found out elsewhere."""
+    sums: dict[str, float] = defaultdict(float)
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for one in (process, *process.children(recursive=True)):
+            sums[_MEMORY] += one.memory_info().rss / MIB
+            sums[_FILES] += one.num_fds()
+            sums[_THREADS] += one.num_threads()
+    return sums
+
+
+def _tasks(stores: Backends) -> float:
+    service = names.EVENT_LOOP_TASKS.prometheus
+    return sum(sample.value for sample in stores.prometheus(f"sum({service})"))
+
+
+def _say(console: Console, seconds: float, series: Series) -> None:
+    last = [f"{name} {of[-1][1]:.0f}" for (name, what), of in series.items() if what == _MEMORY]
+    console.print(f"{elapsed(seconds)}, MiB: {', '.join(last)}", style="dim")
+
+
+def _show(console: Console, trends: Mapping[tuple[str, str], Trend]) -> None:
+    """A row for each process; what is not flat is red, and told again."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column(f"fifth 2 → {PARTS}", no_wrap=True)
+    for title in (_MEMORY, "MiB/hour", _FILES, _THREADS, _TASKS):
+        table.add_column(title, justify="right", no_wrap=True)
+    for name in dict.fromkeys(name for name, _ in trends):
+        memory = trends[name, _MEMORY]
+        cells = [_cell(trends.get((name, what))) for what in (_MEMORY, _FILES, _THREADS, _TASKS)]
+        table.add_row(name, cells[0], f"{memory.hourly:+.0f}", *cells[1:])
+    console.print(table)
+    for (name, what), found in trends.items():
+        if not found.is_flat:
+            grown = found.after - found.before
+            console.print(f"Not flat: {name}, {grown:.0f} {what} more; {found.bound:.0f} may be")
+
+
+def _cell(found: Trend | None) -> str:
+    if found is None:
+        return ""
+    style = "green" if found.is_flat else "red"
+    return f"[{style}]{found.before:.0f} → {found.after:.0f}[/]"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
