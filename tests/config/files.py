@@ -23,6 +23,12 @@ COMPOSE = ROOT / "docker-compose.yml"
 DOCKERFILE = ROOT / "Dockerfile"
 PROCESSES = ROOT / "stack" / "process-compose.yaml"
 
+# What is never rejected: so many spans a second, and as many log lines, each of so many bytes with
+# its resource and metadata; a limit stands twice as high at least.
+NOMINAL_PER_SECOND = 2000
+NOMINAL_BYTES = 2048
+AMPLE = 2
+
 _VARIABLE = re.compile(r"\$\{(?:env:)?([^}]*)\}")
 _ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+|localhost|::|:\d{2,5}(/|$)")
 

@@ -3,7 +3,16 @@
 from pathlib import Path
 
 from tests.config.conftest import Run
-from tests.config.files import LOKI, broken_copy, literal_addresses, parsed, variables
+from tests.config.files import (
+    AMPLE,
+    LOKI,
+    NOMINAL_BYTES,
+    NOMINAL_PER_SECOND,
+    broken_copy,
+    literal_addresses,
+    parsed,
+    variables,
+)
 
 FLAGS = ("-config.expand-env=true", "-verify-config")
 
@@ -33,6 +42,13 @@ def test_one_stream_may_use_the_whole_rate() -> None:
     limits = parsed(LOKI)["limits_config"]
     assert limits["per_stream_rate_limit"] == f"{limits['ingestion_rate_mb']}MB"
     assert limits["per_stream_rate_limit_burst"] == f"{limits['ingestion_burst_size_mb']}MB"
+
+
+def test_the_nominal_load_is_far_from_its_limits() -> None:
+    limits = parsed(LOKI)["limits_config"]
+    nominal = NOMINAL_PER_SECOND * NOMINAL_BYTES
+    assert limits["ingestion_rate_mb"] * 2**20 >= AMPLE * nominal
+    assert limits["ingestion_burst_size_mb"] >= limits["ingestion_rate_mb"]
 
 
 def test_nothing_is_reported_to_its_makers() -> None:

@@ -52,6 +52,11 @@ def jobs(targets: Path) -> dict[str, list[str]]:
     return found
 
 
+def test_no_limit_refuses_a_series() -> None:
+    text = PROMETHEUS.read_text()
+    assert "_limit:" not in text
+
+
 def test_stacks_own_parts_are_scraped_at_their_ports_in_containers() -> None:
     # There each listens at its default port, and is found by its name.
     loaded = facts.load({})

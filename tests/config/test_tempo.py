@@ -4,7 +4,10 @@ from pathlib import Path
 
 from tests.config.conftest import Run
 from tests.config.files import (
+    AMPLE,
     COLLECTOR,
+    NOMINAL_BYTES,
+    NOMINAL_PER_SECOND,
     PROCESSES,
     PROMETHEUS,
     TEMPO,
@@ -25,6 +28,13 @@ def test_retention_is_the_one_setting() -> None:
 def test_live_traces_are_not_limited() -> None:
     ingestion = parsed(TEMPO)["overrides"]["defaults"]["ingestion"]
     assert ingestion["max_traces_per_user"] == 0
+
+
+def test_the_nominal_load_is_far_from_its_limits() -> None:
+    ingestion = parsed(TEMPO)["overrides"]["defaults"]["ingestion"]
+    nominal = NOMINAL_PER_SECOND * NOMINAL_BYTES
+    assert ingestion["rate_limit_bytes"] >= AMPLE * nominal
+    assert ingestion["burst_size_bytes"] >= ingestion["rate_limit_bytes"]
 
 
 def test_spans_are_on_disk_when_tempo_says_that_it_has_them() -> None:
