@@ -77,15 +77,17 @@ def _points() -> list[_Step]:
     acknowledged = (through.sent, (equals(EXPORTER, others.PAST_QUEUE_OUT),))
     accepted = (through.accepted, (equals(RECEIVER, others.OTLP),))
     return [
-        _Step("points", "wire", (POINTS_EXPORTED, (_ARRIVED,)), [accepted]),
-        _Step("points", "collector", processed, [sent, *given_up]),
-        _Step("points", "store", sent, [acknowledged]),
+        _Step(others.OF_POINTS, "wire", (POINTS_EXPORTED, (_ARRIVED,)), [accepted]),
+        _Step(others.OF_POINTS, "collector", processed, [sent, *given_up]),
+        _Step(others.OF_POINTS, "store", sent, [acknowledged]),
     ]
 
 
+_SPANS: Final = (others.OF_SPANS, SPAN_METRICS, others.SPANS_THROUGH, others.TO_TEMPO)
+_LOGS: Final = (others.OF_LOGS, LOG_METRICS, others.LOGS_THROUGH, others.TO_LOKI)
 _STEPS: Final = (
-    *_way("spans", SPAN_METRICS, others.SPANS_THROUGH, others.TO_TEMPO, others.TEMPO_ACCEPTED),
-    *_way("logs", LOG_METRICS, others.LOGS_THROUGH, others.TO_LOKI, others.LOKI_RECEIVED),
+    *_way(*_SPANS, others.TEMPO_ACCEPTED),
+    *_way(*_LOGS, others.LOKI_RECEIVED),
     *_points(),
 )
 
@@ -101,10 +103,12 @@ def groups(interval: str) -> list[dict[str, Any]]:
             record(others.LEDGER_IN.prometheus, came_in, **labels),
             record(others.LEDGER_OUT.prometheus, or_zero(left), **labels),
         ]
-    difference = f"clamp_min({others.LEDGER_IN.prometheus} - {others.LEDGER_OUT.prometheus}, 0)"
+    missing = f"clamp_min({others.LEDGER_IN.prometheus} - {others.LEDGER_OUT.prometheus}, 0)"
+    settled = f"({others.LEDGER_UNSETTLED.prometheus} == bool 0)"
     rules += [
-        record(others.LEDGER_DIFFERENCE.prometheus, difference),
         record(others.LEDGER_UNSETTLED.prometheus, _unsettled()),
+        # 0 where it says nothing.
+        record(others.LEDGER_DIFFERENCE.prometheus, f"{missing} * on () group_left () {settled}"),
     ]
     return [group("ledger", rules, interval)]
 

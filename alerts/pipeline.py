@@ -151,10 +151,9 @@ def _rejecting(windows: Windows) -> Alert:
 
 def _lost(windows: Windows) -> Alert:
     """Of which nobody told: the sums of two neighbours do not agree."""
-    difference, unsettled = others.LEDGER_DIFFERENCE.prometheus, others.LEDGER_UNSETTLED.prometheus
     return Alert(
         name="TelemetryLost",
-        expr=f"{difference} > 0\nunless on () {unsettled} > 0",
+        expr=f"{select(others.LEDGER_DIFFERENCE)} > 0",
         area="pipeline",
         severity="critical",
         hold=windows.settled,

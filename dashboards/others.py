@@ -73,6 +73,9 @@ DAY_BUDGET: Final = Series("chatscope:cost_budget_of_day:usd")
 
 # The ledger: of each signal what came into a hop, what left it, and the difference.
 TOLD_OF: Final = "signal"
+OF_SPANS: Final = "spans"
+OF_LOGS: Final = "logs"
+OF_POINTS: Final = "points"
 HOP: Final = "hop"
 _LEDGER: Final = (TOLD_OF, HOP)
 LEDGER_IN: Final = Series("chatscope:telemetry_in:rise", _LEDGER)
