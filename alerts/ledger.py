@@ -9,7 +9,7 @@ moment; a smaller loss than that is seen when the traffic rests.
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from alerts.promql import aggregate, equals, matches, select, together
+from alerts.promql import aggregate, equals, matches, rate, select, together
 from alerts.rules import Rule, group, record
 from app.telemetry.names import (
     ERROR_TYPE,
@@ -36,6 +36,8 @@ _SEEN: Final = 3600
 _ACCOUNT: Final = _OVER + 2 * _EARLIER
 # In a queue for so long, it waits for a store that is away.
 _WAITS: Final = "1m"
+# Of what is scraped each 15 s.
+_RATE: Final = "1m"
 _STORES: Final = "loki|tempo|prometheus"
 _PARTS: Final = f"collector|{_STORES}"
 _ARRIVED: Final = equals(ERROR_TYPE, "")
@@ -103,6 +105,10 @@ def groups(interval: str) -> list[dict[str, Any]]:
             record(others.LEDGER_IN.prometheus, came_in, **labels),
             record(others.LEDGER_OUT.prometheus, or_zero(left), **labels),
         ]
+    rules += [
+        record(others.LEDGER_STORED.prometheus, stored, **{others.TOLD_OF: signal})
+        for signal, stored in _stored().items()
+    ]
     missing = f"clamp_min({others.LEDGER_IN.prometheus} - {others.LEDGER_OUT.prometheus}, 0)"
     settled = f"({others.LEDGER_UNSETTLED.prometheus} == bool 0)"
     rules += [
@@ -113,6 +119,16 @@ def groups(interval: str) -> list[dict[str, Any]]:
     return [group("ledger", rules, interval)]
 
 
+def _stored() -> dict[str, str]:
+    """By signal, for each second; of points, those that Prometheus acknowledged."""
+    points = _rate(others.POINTS_THROUGH.sent, equals(EXPORTER, others.PAST_QUEUE_OUT))
+    return {
+        others.OF_SPANS: f"{_rate(others.TEMPO_ACCEPTED)} - {or_zero(_rate(others.TEMPO_DISCARDED))}",
+        others.OF_LOGS: f"{_rate(others.LOKI_RECEIVED)} - {or_zero(_rate(others.LOKI_DISCARDED))}",
+        others.OF_POINTS: points,
+    }
+
+
 def _total(counter: Counter, *, over: int, until: int = 0) -> str:
     """How much a counter rose, to the last item, where processes began and ended meanwhile too."""
     metric, where = counter
@@ -120,6 +136,10 @@ def _total(counter: Counter, *, over: int, until: int = 0) -> str:
     now = f"last_over_time({selector}[{over}s]{_ago(until)})"
     before = f"last_over_time({selector}[{_SEEN}s]{_ago(over + until)})"
     return aggregate("sum", f"\n  {now} - {before} >= 0\n  or {now}\n")
+
+
+def _rate(counter: Series, *where: str) -> str:
+    return rate(counter, *where, over=_RATE, by=())
 
 
 def _ago(seconds: int) -> str:

@@ -80,6 +80,8 @@ HOP: Final = "hop"
 _LEDGER: Final = (TOLD_OF, HOP)
 LEDGER_IN: Final = Series("chatscope:telemetry_in:rise", _LEDGER)
 LEDGER_OUT: Final = Series("chatscope:telemetry_out:rise", _LEDGER)
+# A second: what its store has taken, and not thrown away.
+LEDGER_STORED: Final = Series("chatscope:telemetry_stored:rate", (TOLD_OF,))
 LEDGER_DIFFERENCE: Final = Series("chatscope:telemetry_difference:rise", _LEDGER)
 # Something waits, or a part is younger than the account: then a difference says nothing.
 LEDGER_UNSETTLED: Final = Series("chatscope:telemetry_unsettled:max")

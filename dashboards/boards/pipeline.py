@@ -48,8 +48,6 @@ class _Signal(NamedTuple):
     through: Hop
     store: str
     received: Series
-    # By the store itself, with what it threw away after that.
-    taken: Series
     discarded: tuple[Series, ...]
 
 
@@ -61,7 +59,6 @@ _SPANS: Final = _Signal(
     others.SPANS_THROUGH,
     "Tempo",
     others.TEMPO_RECEIVED,
-    others.TEMPO_ACCEPTED,
     (others.TEMPO_DISCARDED, others.TEMPO_GENERATOR_DISCARDED),
 )
 _LOGS: Final = _Signal(
@@ -71,7 +68,6 @@ _LOGS: Final = _Signal(
     LOG_METRICS,
     others.LOGS_THROUGH,
     "Loki",
-    others.LOKI_RECEIVED,
     others.LOKI_RECEIVED,
     (others.LOKI_DISCARDED,),
 )
@@ -251,7 +247,7 @@ def _way(signal: _Signal) -> Row:
                     prom(rate(hop.accepted), "accepted by the Collector"),
                     prom(rate(hop.sent), "sent by the Collector"),
                     prom(rate(signal.received), f"received by {signal.store}"),
-                    prom(_stored(signal), f"stored by {signal.store}"),
+                    prom(_stored(signal.told_of), f"stored by {signal.store}"),
                 ],
             ).fill_opacity(0),
             lines(
@@ -280,9 +276,8 @@ def _way(signal: _Signal) -> Row:
     )
 
 
-def _stored(signal: _Signal) -> str:
-    thrown_away = or_zero(rate(signal.discarded[0]))
-    return f"{rate(signal.taken)} - {thrown_away}"
+def _stored(told_of: str) -> str:
+    return total(others.LEDGER_STORED, equals(others.TOLD_OF, told_of))
 
 
 def _missing(name: str, told_of: str) -> Panel:
@@ -362,10 +357,7 @@ def _points() -> Row:
                         rate(hop.sent, equals(EXPORTER, others.TO_PROMETHEUS)),
                         "sent by the Collector",
                     ),
-                    prom(
-                        rate(hop.sent, equals(EXPORTER, others.PAST_QUEUE_OUT)),
-                        "stored by Prometheus",
-                    ),
+                    prom(_stored(others.OF_POINTS), "stored by Prometheus"),
                 ],
             ).fill_opacity(0),
             lines(
