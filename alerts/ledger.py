@@ -121,12 +121,10 @@ def groups(interval: str) -> list[dict[str, Any]]:
 
 def _stored() -> dict[str, str]:
     """By signal, for each second; of points, those that Prometheus acknowledged."""
+    spans = f"{_rate(others.TEMPO_ACCEPTED)} - {or_zero(_rate(others.TEMPO_DISCARDED))}"
+    logs = f"{_rate(others.LOKI_RECEIVED)} - {or_zero(_rate(others.LOKI_DISCARDED))}"
     points = _rate(others.POINTS_THROUGH.sent, equals(EXPORTER, others.PAST_QUEUE_OUT))
-    return {
-        others.OF_SPANS: f"{_rate(others.TEMPO_ACCEPTED)} - {or_zero(_rate(others.TEMPO_DISCARDED))}",
-        others.OF_LOGS: f"{_rate(others.LOKI_RECEIVED)} - {or_zero(_rate(others.LOKI_DISCARDED))}",
-        others.OF_POINTS: points,
-    }
+    return {others.OF_SPANS: spans, others.OF_LOGS: logs, others.OF_POINTS: points}
 
 
 def _total(counter: Counter, *, over: int, until: int = 0) -> str:
