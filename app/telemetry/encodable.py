@@ -86,9 +86,10 @@ def attributes(found: Mapping[str, Any] | None) -> Any:
 def span(found: ReadableSpan) -> ReadableSpan:
     """The same object where nothing is wrong with it."""
     own, events, links = attributes(found.attributes), found.events, found.links
-    status = found.status
+    status, scope = found.status, _scope(found.instrumentation_scope)
     if (
         own is found.attributes
+        and scope is found.instrumentation_scope
         and _fits(found.name)
         and _fits(status.description)
         and all(_fits(each.name) and _all_fit(each.attributes) for each in events)
@@ -107,20 +108,20 @@ def span(found: ReadableSpan) -> ReadableSpan:
         status=Status(status.status_code, status.description and text(status.description)),
         start_time=found.start_time,
         end_time=found.end_time,
-        instrumentation_scope=found.instrumentation_scope,
+        instrumentation_scope=scope,
     )
 
 
 def record(found: ReadableLogRecord) -> ReadableLogRecord:
     """The same object where nothing is wrong with it."""
-    log, scope = found.log_record, found.instrumentation_scope
+    log, scope = found.log_record, _scope(found.instrumentation_scope)
     own = attributes(log.attributes)
     if own is not log.attributes or not _fits(log.body):
         log = copy(log)
         log.body, log.attributes = value(log.body), own
         found = replace(found, log_record=log)
-    if scope is not None and not _fits(scope.name):
-        found = replace(found, instrumentation_scope=InstrumentationScope(text(scope.name)))
+    if scope is not found.instrumentation_scope:
+        found = replace(found, instrumentation_scope=scope)
     return found
 
 
@@ -131,8 +132,12 @@ def metrics(found: MetricsData) -> MetricsData:
             replace(
                 resource,
                 scope_metrics=[
-                    replace(scope, metrics=[_metric(metric) for metric in scope.metrics])
-                    for scope in resource.scope_metrics
+                    replace(
+                        each,
+                        scope=_scope(each.scope),
+                        metrics=[_metric(metric) for metric in each.metrics],
+                    )
+                    for each in resource.scope_metrics
                 ],
             )
             for resource in found.resource_metrics
@@ -174,6 +179,11 @@ def _float(number: float) -> float:
         return float(number)
     except OverflowError:
         return inf if number > 0 else -inf
+
+
+def _scope(found: Any) -> Any:
+    fits = found is None or _fits(found.name)
+    return found if fits else InstrumentationScope(text(found.name), found.version)
 
 
 def _all_fit(found: Mapping[str, Any] | None) -> bool:

@@ -67,7 +67,7 @@ def test_text_that_is_too_long_ends_with_how_long_it_was(character: str) -> None
 
 
 def _spans(providers: Providers) -> None:
-    tracer = providers.tracer_provider.get_tracer("test")
+    tracer = providers.tracer_provider.get_tracer(_HALF)
     tracer.start_span("before").end()
     span = tracer.start_span(
         _HALF, attributes={_HALF: _HALF, "list": [_HALF], "long": "x" * 5_000_000, "int": _LARGE}
@@ -154,7 +154,7 @@ def test_hostile_line_goes_with_its_neighbours(
 
 
 def test_sum_that_no_integer_holds_ends_no_metric(providers: Providers, receiver: Receiver) -> None:
-    meter = providers.meter_provider.get_meter("test")
+    meter = providers.meter_provider.get_meter(_HALF)
     meter.create_counter("large").add(_LARGE)
     meter.create_histogram("spread").record(_LARGE)
     halves = meter.create_counter("halves")
