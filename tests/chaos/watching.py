@@ -50,7 +50,8 @@ def counted(url: str, name: str, **labels: str) -> float:
         sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
-        if sample.name == name and labels.items() <= sample.labels.items()
+        # The parser ends each counter's name so, as not all parts do.
+        if sample.name in (name, f"{name}_total") and labels.items() <= sample.labels.items()
     )
 
 

@@ -36,7 +36,7 @@ def test_one_stream_may_use_the_whole_rate() -> None:
 
 
 def test_late_line_is_taken_and_found() -> None:
-    """Half of a chunk's age behind the newest of its stream; unflushed chunks are only in memory."""
+    """Up to half of a chunk's age behind the newest of its stream, and found in memory."""
     loki = parsed(LOKI)
     assert loki["ingester"]["max_chunk_age"] == "48h"
     assert loki["querier"]["query_ingesters_within"] == "0s"
