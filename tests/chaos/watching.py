@@ -1,7 +1,7 @@
 """What holds during every fault: answers go on; and what the stores themselves count."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import cycle
 
@@ -12,23 +12,26 @@ from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS, Stack
 from tests.stack.turns import WAYS, Turn
 
+Way = Callable[[Mapping[str, str]], Turn]
 # An answer of the simulated model takes a second.
 _LAST_ANSWER_SECONDS = 30.0
 
 
 @contextmanager
-def answers(facts: Mapping[str, str]) -> Iterator[None]:
+def answers(
+    facts: Mapping[str, str], ways: Collection[Way] = tuple(WAYS.values())
+) -> Iterator[None]:
     """Somebody asks all the time, by each way in turn; not one answer fails."""
     over, turns = threading.Event(), list[Turn]()
     failed: list[Exception] = []
 
     def ask() -> None:
-        for way in cycle(WAYS.values()):
+        for way in cycle(ways):
             try:
                 turns.append(way(facts))
             except Exception as error:
                 failed.append(error)
-            if over.is_set() and len(turns) + len(failed) >= len(WAYS):
+            if over.is_set() and len(turns) + len(failed) >= len(ways):
                 return
 
     thread = threading.Thread(target=ask)
