@@ -10,9 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.telemetry import names
+from dashboards import others
 from stack.facts import ROOT
 from stack.local_http import local_client
 from stack.waiting import poll_until
+from tests.chaos.watching import lines_of
 from tests.running import PATIENCE_SECONDS, Stack
 
 
@@ -55,3 +58,28 @@ def service(stack: Stack, directory: Path, **settings: str) -> Iterator[Service]
     finally:
         process.terminate()
         process.wait(PATIENCE_SECONDS)
+
+
+def value(stack: Stack, metric: str, service: Service, more: str = "") -> float:
+    """The sum of a metric of a service."""
+    found = stack.backends.prometheus(f'sum({metric}{{service_name="{service.name}"{more}}})')
+    return sum(sample.value for sample in found)
+
+
+def limit_reached(stack: Stack, service: Service, limit: str) -> float:
+    """How often something was refused or cut by it."""
+    label = names.prometheus_label(names.LIMIT)
+    return value(stack, names.LIMIT_REACHED.prometheus, service, f', {label}="{limit}"')
+
+
+def even(stack: Stack, service: Service) -> bool:
+    """Nothing was lost, up to the stores."""
+    for signal in (names.SPAN_METRICS, names.LOG_METRICS):
+        lost = ', error_type!=""'
+        assert value(stack, signal.dropped.prometheus, service) == 0
+        assert value(stack, signal.exported.prometheus, service, lost) == 0
+    created = value(stack, names.LOG_METRICS.created.prometheus, service)
+    assert lines_of(stack, service.name) == created > 0
+    started = value(stack, names.SPAN_METRICS.created.prometheus, service)
+    assert value(stack, others.SPAN_CALLS.prometheus, service) == started > 0
+    return True

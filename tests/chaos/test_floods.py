@@ -16,10 +16,9 @@ from websockets.sync.client import connect
 from app.chat.request import ChatRequest
 from app.chat.simulated import Behaviour, compose
 from app.telemetry import names
-from dashboards import others
 from stack.waiting import poll_until
-from tests.chaos.service import Service, service
-from tests.chaos.watching import answers, lines_of
+from tests.chaos.service import Service, even, limit_reached, service, value
+from tests.chaos.watching import answers
 from tests.running import PATIENCE_SECONDS, Stack
 from tests.stack.turns import MODEL, Turn, http_turn, openai_client, sse_turn, websocket_url
 
@@ -55,29 +54,6 @@ def _open_files() -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def _value(stack: Stack, metric: str, service: Service, more: str = "") -> float:
-    found = stack.backends.prometheus(f'sum({metric}{{service_name="{service.name}"{more}}})')
-    return sum(sample.value for sample in found)
-
-
-def _limit(stack: Stack, service: Service, limit: str) -> float:
-    label = names.prometheus_label(names.LIMIT)
-    return _value(stack, names.LIMIT_REACHED.prometheus, service, f', {label}="{limit}"')
-
-
-def _even(stack: Stack, service: Service) -> bool:
-    """Nothing was lost, up to the stores."""
-    for signal in (names.SPAN_METRICS, names.LOG_METRICS):
-        lost = ', error_type!=""'
-        assert _value(stack, signal.dropped.prometheus, service) == 0
-        assert _value(stack, signal.exported.prometheus, service, lost) == 0
-    created = _value(stack, names.LOG_METRICS.created.prometheus, service)
-    assert lines_of(stack, service.name) == created > 0
-    started = _value(stack, names.SPAN_METRICS.created.prometheus, service)
-    assert _value(stack, others.SPAN_CALLS.prometheus, service) == started > 0
-    return True
 
 
 class _Flood:
@@ -140,9 +116,9 @@ def test_flood_of_sockets_is_refused_beyond_the_limit_and_served_below(
         }
 
         def over() -> bool:
-            assert _value(stack, names.SOCKET_CONNECTIONS.prometheus, one) == 0
-            assert _limit(stack, one, "connections") == _SOCKETS - within
-            return _even(stack, one)
+            assert value(stack, names.SOCKET_CONNECTIONS.prometheus, one) == 0
+            assert limit_reached(stack, one, "connections") == _SOCKETS - within
+            return even(stack, one)
 
         poll_until(over, "the account of the flood to be even", PATIENCE_SECONDS)
 
@@ -195,7 +171,7 @@ def test_client_that_does_not_read_is_cut_and_holds_up_nobody(
                 _read(unread, slowly)
 
             def cut() -> bool:
-                assert _limit(stack, one, "send_seconds") == 1
+                assert limit_reached(stack, one, "send_seconds") == 1
                 return True
 
             poll_until(cut, "the client to be cut", PATIENCE_SECONDS)
@@ -207,7 +183,7 @@ def test_client_that_does_not_read_is_cut_and_holds_up_nobody(
             # No more was asked of the model than buffers take.
             asked = line.metadata[names.prometheus_label(names.GEN_AI_USAGE_OUTPUT_TOKENS)]
             assert 0 < int(asked) < whole / 2
-            assert _value(stack, names.ANSWERS_ACTIVE.prometheus, one) == 0
-            return _even(stack, one)
+            assert value(stack, names.ANSWERS_ACTIVE.prometheus, one) == 0
+            return even(stack, one)
 
         poll_until(recorded, "what became of its answer", PATIENCE_SECONDS)
