@@ -21,6 +21,8 @@ from tests.running import PATIENCE_SECONDS, Stack
 # Of its Collector's ports from those of the stack's.
 _APART = 720
 _ITEMS = 20
+# As the stack starts its own.
+_GATE = "--feature-gates=exporter.prometheusremotewritexporter.RetryOn429"
 _SICK = (Health.SLOW, Health.TOO_MANY, Health.AWAY, Health.GARBAGE)
 _STORES = ("loki", "prometheus", "tempo")
 
@@ -41,7 +43,7 @@ def _collector(stack: Stack, stores: Stores, directory: Path, name: str) -> Iter
     }
     # The machine is the stack's own Collector's to tell of.
     quiet = "yaml:receivers::host_metrics::initial_delay: 1h"
-    command = [str(binary_path("otelcol")), f"--config={COLLECTOR}", f"--config={quiet}"]
+    command = [str(binary_path("otelcol")), f"--config={COLLECTOR}", f"--config={quiet}", _GATE]
     with (directory / "collector.log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stderr=log)
     try:
