@@ -31,6 +31,7 @@ _HANDSHAKE = (
     "GET /ws/chat HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
+_PING, _PONG, _MASKED, _NO_MASK = 0x89, 0x8A, 0x80, b"\0\0\0\0"
 _ASK = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}], "stream": True}
 # Some 20 MB of events, several times what the buffers of a connection take.
 _TOKENS = 100_000
@@ -64,6 +65,7 @@ class _Flood:
         self._port = service.port
         self._gate = asyncio.Semaphore(_AT_ONCE)
         self._inside: list[asyncio.StreamWriter] = []
+        self._staying: set[asyncio.Task[None]] = set()
         self.answers: Counter[str] = Counter()
 
     async def come(self) -> None:
@@ -72,7 +74,7 @@ class _Flood:
     async def go(self) -> None:
         for writer in self._inside:
             writer.close()
-        await asyncio.gather(*(writer.wait_closed() for writer in self._inside))
+        await asyncio.gather(*self._staying, return_exceptions=True)
 
     async def _one(self) -> None:
         async with self._gate:
@@ -83,12 +85,20 @@ class _Flood:
             if status == "101":
                 self.answers[status] += 1
                 self._inside.append(writer)
+                self._staying.add(asyncio.create_task(_stay(reader, writer)))
                 return
             length = int(head.lower().partition("content-length: ")[2].split()[0])
             body = json.loads(await reader.readexactly(length))
             self.answers[f"{status} {body['error']['code']}"] += 1
             writer.close()
             await writer.wait_closed()
+
+
+async def _stay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer the server's pings; without that it ends the connection after a while."""
+    while (head := await reader.read(2)) and head[0] == _PING:
+        data = await reader.readexactly(head[1])
+        writer.write(bytes((_PONG, _MASKED | len(data))) + _NO_MASK + data)
 
 
 def _talk(facts: Mapping[str, str], flood: _Flood) -> dict[str, object]:
@@ -132,58 +142,61 @@ def _short(facts: Mapping[str, str]) -> Turn:
         return Turn(raw.text, raw.headers["x-trace-id"], 0, 0)
 
 
-def _read(unread: socket.socket, slowly: bool) -> None:
-    """Until the other side ends it; slowly, or not before."""
-    unread.settimeout(0.05 if slowly else PATIENCE_SECONDS)
-    ended = False
+@contextmanager
+def _asking(one: Service) -> Iterator[socket.socket]:
+    """Somebody asks for a long answer, and has no room for it."""
+    body = json.dumps(_ASK).encode()
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect((one.facts["STACK_HOST"], one.port))
+        client.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\n"
+            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        yield client
+
+
+def _read_slowly(client: socket.socket) -> None:
+    """Until the other side ends it."""
+    client.settimeout(0.05)
 
     def over() -> bool:
-        nonlocal ended
         try:
-            ended = not unread.recv(100)
+            return not client.recv(100)
         except TimeoutError:
-            pass
+            return False
         except ConnectionResetError:
-            ended = True
-        return ended
+            return True
 
     poll_until(over, "the end of the connection", PATIENCE_SECONDS)
 
 
-@pytest.mark.parametrize("slowly", [False, True], ids=["never reads", "reads slowly"])
-def test_client_that_does_not_read_is_cut_and_holds_up_nobody(
-    stack: Stack, tmp_path: Path, slowly: bool
-) -> None:
-    body = json.dumps(_ASK).encode()
+def test_clients_that_do_not_read_are_cut_and_hold_up_nobody(stack: Stack, tmp_path: Path) -> None:
+    """One of them reads a little now and then."""
     whole = len(compose(ChatRequest.model_validate(_ASK), Behaviour(answer_tokens=_TOKENS))[0])
-    with service(stack, tmp_path, **_ENDLESS) as one, socket.socket() as unread:
+    with service(stack, tmp_path, **_ENDLESS) as one:
         process = psutil.Process(one.pid)
         _short(one.facts)
         before = process.memory_info().rss
-        unread.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        unread.connect((one.facts["STACK_HOST"], one.port))
-        unread.sendall(
-            b"POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\n"
-            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-        )
-        with answers(one.facts, (_short,)):
-            if slowly:
-                _read(unread, slowly)
+        with answers(one.facts, (_short,)), _asking(one), _asking(one) as slow:
+            _read_slowly(slow)
 
             def cut() -> bool:
-                assert limit_reached(stack, one, "send_seconds") == 1
+                assert limit_reached(stack, one, "send_seconds") == 2
                 return True
 
-            poll_until(cut, "the client to be cut", PATIENCE_SECONDS)
+            poll_until(cut, "both to be cut", PATIENCE_SECONDS)
         assert process.memory_info().rss - before < _MOST_MEMORY
 
         def recorded() -> bool:
-            [line] = stack.backends.loki(f'{{service_name="{one.name}"}} |= "answer cancelled"')
-            assert line.metadata[names.prometheus_label(names.ERROR_TYPE)] == "cancelled"
-            # No more was asked of the model than buffers take.
-            asked = line.metadata[names.prometheus_label(names.GEN_AI_USAGE_OUTPUT_TOKENS)]
-            assert 0 < int(asked) < whole / 2
+            lines = stack.backends.loki(f'{{service_name="{one.name}"}} |= "answer cancelled"')
+            assert len(lines) == 2
+            for line in lines:
+                assert line.metadata[names.prometheus_label(names.ERROR_TYPE)] == "cancelled"
+                # No more was asked of the model than buffers take.
+                asked = line.metadata[names.prometheus_label(names.GEN_AI_USAGE_OUTPUT_TOKENS)]
+                assert 0 < int(asked) < whole / 2
             assert value(stack, names.ANSWERS_ACTIVE.prometheus, one) == 0
             return even(stack, one)
 
-        poll_until(recorded, "what became of its answer", PATIENCE_SECONDS)
+        poll_until(recorded, "what became of their answers", PATIENCE_SECONDS)
