@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from traceback import format_exception
 from typing import TYPE_CHECKING, Any, Final
 
 from loguru import logger
@@ -113,15 +114,19 @@ class Bridge:
         if name.partition(".")[0] in _OWN_LOGGERS:
             return
         number, level = severity(record["level"].no)
-        exception = record["exception"]
+        error = record["exception"].value if record["exception"] else None
+        attributes = {**_code(record), **_plain(record["extra"])}
+        if error is not None and not _has_words(error):
+            attributes |= _wordless(error)
+            error = None
         self._logger(name).emit(
             timestamp=int(record["time"].timestamp() * 1e6) * 1000,
             context=context,
             severity_number=number,
             severity_text=level,
             body=text(record["message"]),
-            attributes={**_code(record), **_plain(record["extra"])},
-            exception=exception.value if exception else None,
+            attributes=attributes,
+            exception=error,
         )
 
     def _logger(self, name: str) -> Logger:
@@ -156,6 +161,23 @@ def _code(record: Record) -> dict[str, str | int]:
         names.CODE_FILE_PATH: record["file"].path,
         names.CODE_FUNCTION_NAME: f"{record['name']}.{record['function']}",
         names.CODE_LINE_NUMBER: record["line"],
+    }
+
+
+def _has_words(error: BaseException) -> bool:
+    try:
+        str(error)
+    except Exception:
+        return False
+    return True
+
+
+def _wordless(error: BaseException) -> dict[str, str]:
+    """What the SDK would tell of an exception; it asks for its text, which raises here."""
+    return {
+        names.EXCEPTION_TYPE: type(error).__qualname__,
+        names.EXCEPTION_MESSAGE: described(error),
+        names.EXCEPTION_STACKTRACE: "".join(format_exception(error)),
     }
 
 

@@ -9,6 +9,7 @@ import pytest
 from loguru import logger
 from opentelemetry.trace import Status, StatusCode
 
+from app.telemetry import names
 from app.telemetry.encodable import LONGEST_TEXT, text
 from app.telemetry.ledger import NOT_ENCODABLE
 from app.telemetry.logs import start_logging
@@ -104,6 +105,17 @@ def test_span_that_nothing_can_encode_is_counted_and_its_neighbours_go(
     assert (ledger.exported[""], ledger.dropped[NOT_ENCODABLE]) == (2, 2)
 
 
+class _WordlessError(Exception):
+    __str__ = _Wordless.__str__
+
+
+def _wordless() -> None:
+    try:
+        raise _WordlessError
+    except _WordlessError:
+        logger.exception("line")
+
+
 def _library(message: str, argument: object) -> None:
     """Not through its logger: pytest's own handler there raises what ours must not."""
     record = {"name": "library", "msg": message, "args": (argument,), "levelno": 30}
@@ -133,6 +145,7 @@ def _boom() -> None:
         ),
         (lambda: logger.patch(_named_half).info("line"), "line"),
         (_boom, "line"),
+        (_wordless, "line"),
         (lambda: _library("%d", "no number"), "%d ('no number',)"),
         (lambda: _library("%s", _Wordless()), "%s "),
     ],
@@ -151,6 +164,19 @@ def test_hostile_line_goes_with_its_neighbours(
     assert {"before", "after"} < set(bodies)
     assert len(bodies) == 3
     assert any(body.startswith(wanted) for body in bodies)
+
+
+def test_exception_whose_text_raises_has_its_type_and_place(
+    providers: Providers, receiver: Receiver
+) -> None:
+    stop = start_logging(providers.logger_provider, "INFO")
+    _wordless()
+    stop()
+    providers.shutdown(20.0)
+    [record] = receiver.log_records
+    assert record.attributes[names.EXCEPTION_TYPE] == "_WordlessError"
+    assert "RuntimeError" in record.attributes[names.EXCEPTION_MESSAGE]
+    assert "_wordless" in record.attributes[names.EXCEPTION_STACKTRACE]
 
 
 def test_sum_that_no_integer_holds_ends_no_metric(providers: Providers, receiver: Receiver) -> None:
