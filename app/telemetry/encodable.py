@@ -78,17 +78,19 @@ def described(found: object) -> str:
 
 def attributes(found: Mapping[str, Any] | None) -> Any:
     """The same object where nothing is wrong with any of them."""
-    if found and not all(_fits(name) and _fits(each) for name, each in found.items()):
-        return {text(name): value(each) for name, each in found.items()}
-    return found
+    if _all_fit(found):
+        return found
+    return {text(name): value(each) for name, each in (found or {}).items()}
 
 
 def span(found: ReadableSpan) -> ReadableSpan:
     """The same object where nothing is wrong with it."""
-    own, events, links = attributes(found.attributes), found.events, found.links
+    # Without the view that the SDK makes anew each time.
+    before = found._attributes
+    own, events, links = attributes(before), found.events, found.links
     status, scope = found.status, _scope(found.instrumentation_scope)
     if (
-        own is found.attributes
+        own is before
         and scope is found.instrumentation_scope
         and _fits(found.name)
         and _fits(status.description)
@@ -187,7 +189,18 @@ def _scope(found: Any) -> Any:
 
 
 def _all_fit(found: Mapping[str, Any] | None) -> bool:
-    return attributes(found) is found
+    # Asked of each span and line: the SDK's own mapping takes a lock for each look into it.
+    inside: Mapping[str, Any] = getattr(found, "_dict", found) or {}
+    for name, each in inside.items():
+        kind = type(each)
+        if kind is str:
+            if (not each.isascii() or len(each) > _SURELY_SHORT) and not _fits(each):
+                return False
+        elif kind is not float and kind is not bool and not _fits(each):
+            return False
+        if not name.isascii() and not _fits(name):
+            return False
+    return True
 
 
 def _fits(found: Any) -> bool:
