@@ -8,15 +8,19 @@ from collections.abc import Mapping
 
 import pytest
 
+import alerts.ledger
 from ledger import item
 from ledger.account import Accounts
 from ledger.load import LoadError, steady_load
 from ledger.stores import reconcile
 from stack.facts import ROOT
+from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS, Stack
 
 _SECONDS = 3.0
 _NARROW = 80
+# Sums leave out what came in half a minute ago, and a part is asked each quarter of one.
+_SUMS_SECONDS = 90.0
 
 
 def _of_a_run(facts: Mapping[str, str]) -> Accounts:
@@ -32,6 +36,21 @@ def test_each_item_is_found_once_and_as_it_was_made(stack: Stack) -> None:
         assert account.found == account.sent >= item.PER_TRACE
 
 
+def test_rules_count_the_items_at_each_hop(stack: Stack) -> None:
+    [rules] = alerts.ledger.groups(interval="1m")
+    steps = [rule for rule in rules["rules"] if "hop" in rule.get("labels", {})]
+    assert {rule["labels"]["hop"] for rule in steps} == {"service", "wire", "collector", "store"}
+    accounts = _of_a_run(stack.facts)
+
+    def counted() -> bool:
+        for rule in steps:
+            [sample] = stack.backends.prometheus(rule["expr"])
+            assert sample.value >= accounts.spans.sent, rule["labels"]
+        return True
+
+    poll_until(counted, "the items in the sums of each hop", _SUMS_SECONDS)
+
+
 def test_items_of_a_process_that_was_killed_are_known_and_the_next_one_goes_on(
     stack: Stack,
 ) -> None:
@@ -44,7 +63,8 @@ def test_items_of_a_process_that_was_killed_are_known_and_the_next_one_goes_on(
         load.start()
         assert load.pid not in (0, before)
         time.sleep(_SECONDS)
-    accounts = reconcile(stack.facts, load, PATIENCE_SECONDS)
+    # What is lost never comes.
+    accounts = reconcile(stack.facts, load, patience=10.0)
     assert min(load.created) == 0
     assert load.doubtful == {killed_after}
     assert set(load.created) == set(range(max(load.created) + 1))
