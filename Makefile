@@ -1,6 +1,6 @@
 # Chatscope's commands, the same ones here, in CI and in the README.
 .DEFAULT_GOAL := help
-.PHONY: help build up down status logs chat demo drill dashboards rules test lint bench bench-start clean
+.PHONY: help build up down status logs chat demo ledger drill dashboards rules test lint bench bench-start clean
 
 PY := .venv/bin/python
 # The first Python that starts makes the environment; a version manager's shim may not.
@@ -37,6 +37,10 @@ chat: ## Chat in the terminal; TEXT="…" asks once
 demo: ## People who chat with the running service for ten minutes; see docs/demo.md
 	$(BOOTSTRAP)
 	@$(PY) -m stack demo
+
+ledger: ## Send numbered items through the running stack, find each one; see docs/ledger.md
+	$(BOOTSTRAP)
+	@$(PY) -m ledger
 
 drill: build ## Break a stack of its own, see who is told; CASE=loki for one; see docs/alerts.md
 	@$(PY) -m drill $(CASE)

@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from alerts import ledger
 from alerts.objectives import Wanted
 from alerts.promql import BY_SERVICE, aggregate, differs, equals, matches, rise, select, together
 from alerts.rules import Alert, board, group, label, number, value
@@ -37,9 +38,10 @@ def groups(wanted: Wanted, windows: Windows) -> list[dict[str, Any]]:
         _refused(windows),
         _dropped(windows),
         _rejecting(windows),
+        _lost(windows),
         _watchdog(),
     ]
-    return [group("pipeline", alerts, windows.interval)]
+    return [*ledger.groups(windows.daily), group("pipeline", alerts, windows.interval)]
 
 
 def _collector(windows: Windows) -> Alert:
@@ -141,6 +143,22 @@ def _rejecting(windows: Windows) -> Alert:
         severity="warning",
         summary=f"{label(JOB)} threw away {number()} items that it was sent"
         "{{ with $labels.reason }} ({{ . }}){{ end }}.",
+        value=f"{number()} items",
+        dashboard=board(links.PIPELINE),
+        query=_ERROR_LINES,
+    )
+
+
+def _lost(windows: Windows) -> Alert:
+    """Of which nobody told: the sums of two neighbours do not agree."""
+    return Alert(
+        name="TelemetryLost",
+        expr=f"{select(others.LEDGER_DIFFERENCE)} > 0",
+        area="pipeline",
+        severity="critical",
+        hold=windows.settled,
+        summary=f"{number()} {label(others.TOLD_OF)} came to the hop {label(others.HOP)} within "
+        "half an hour, and neither left it nor were told to be lost.",
         value=f"{number()} items",
         dashboard=board(links.PIPELINE),
         query=_ERROR_LINES,

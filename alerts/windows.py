@@ -37,6 +37,8 @@ class Windows:
     # How long it must hold: a short one for what is certain, and a longer one.
     soon: str
     hold: str
+    # How long a difference of the ledger must stay: longer than any part is behind the others.
+    settled: str
     # For the pace of spending, how often it is in an hour, and how often a day is added up: so many
     # samples are not to be read every 15 s.
     pace: str
@@ -61,6 +63,7 @@ NORMAL: Final = Windows(
     interval="15s",
     soon="1m",
     hold="5m",
+    settled="10m",
     pace="15m",
     paces_an_hour=4,
     daily="1m",
@@ -101,6 +104,8 @@ DRILL: Final = Windows(
     interval="5s",
     soon="5s",
     hold="10s",
+    # A drill takes what is lost with a service that it kills for what it is.
+    settled="10m",
     pace="30s",
     paces_an_hour=120,
     daily="5s",

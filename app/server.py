@@ -1,9 +1,10 @@
 """The server: uvicorn, bounded, that lets answers come to their end before it stops."""
 
 import os
+import resource
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from socket import socket
 from types import FrameType
@@ -21,6 +22,8 @@ from app.telemetry.logs import print_early
 _KEEP_ALIVE_SECONDS = 30
 # After the answers' own grace, for what is no answer.
 _LAST_SECONDS = 1
+# More than any sensible MAX_CONNECTIONS, and less than any kernel refuses.
+_OPEN_FILES = 65_536
 # What the kernel adds to a signal's number for a shell.
 _BY_SIGNAL = 128
 
@@ -38,6 +41,7 @@ def serve(
 
     `ready` is called when it serves, `stoppable` before, with a second way to stop it.
     """
+    allow_open_files()
     try:
         app = create_app(settings, shutdown_with_app=False)
         server = Server(app, settings, ready=ready)
@@ -52,6 +56,19 @@ def serve(
         finally:
             app.state.telemetry.shutdown()
     return 0
+
+
+def allow_open_files() -> None:
+    """As many as whoever started us lets us have.
+
+    A shell's usual 1024 are used up before MAX_CONNECTIONS are; then clients get no answer at all
+    instead of a refusal, and what telemetry puts on disk finds no file either.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class Server(uvicorn.Server):

@@ -71,6 +71,21 @@ SLO_BAD: Final = {
 DAY_COST: Final = Series("chatscope:cost_of_day:usd", of_service=True)
 DAY_BUDGET: Final = Series("chatscope:cost_budget_of_day:usd")
 
+# The ledger: of each signal what came into a hop, what left it, and the difference.
+TOLD_OF: Final = "signal"
+OF_SPANS: Final = "spans"
+OF_LOGS: Final = "logs"
+OF_POINTS: Final = "points"
+HOP: Final = "hop"
+_LEDGER: Final = (TOLD_OF, HOP)
+LEDGER_IN: Final = Series("chatscope:telemetry_in:rise", _LEDGER)
+LEDGER_OUT: Final = Series("chatscope:telemetry_out:rise", _LEDGER)
+# A second: what its store has taken, and not thrown away.
+LEDGER_STORED: Final = Series("chatscope:telemetry_stored:rate", (TOLD_OF,))
+LEDGER_DIFFERENCE: Final = Series("chatscope:telemetry_difference:rise", _LEDGER)
+# Something waits, or a part is younger than the account: then a difference says nothing.
+LEDGER_UNSETTLED: Final = Series("chatscope:telemetry_unsettled:max")
+
 # -- alerts, as Prometheus keeps them ---------------------------------------------------
 
 ALERT_NAME: Final = "alertname"
@@ -131,6 +146,8 @@ def _hop(items: str) -> Hop:
 # The components of otel-collector-config.yaml. Metrics go through a queue on disk to a receiver of
 # the Collector's own; what is seen past it is each try, and was counted before.
 OTLP: Final = "otlp"
+TO_TEMPO: Final = "otlp_grpc/tempo"
+TO_LOKI: Final = "otlp_http/loki"
 TO_PROMETHEUS: Final = "otlp_grpc/prometheus"
 PAST_QUEUE_IN: Final = "otlp/prometheus"
 PAST_QUEUE_OUT: Final = "prometheus_remote_write"
@@ -138,6 +155,12 @@ PAST_QUEUE_OUT: Final = "prometheus_remote_write"
 SPANS_THROUGH: Final = _hop("spans")
 LOGS_THROUGH: Final = _hop("log_records")
 POINTS_THROUGH: Final = _hop("metric_points")
+
+# Of metric points, what the last processor of each pipeline handed on: those that are made of spans
+# come by no receiver.
+PROCESSOR: Final = "processor"
+POINTS_PROCESSED: Final = Series("otelcol_processor_outgoing_items", (PROCESSOR,))
+LAST_OF_POINTS: Final = "transform/(service_name|spans)"
 
 EXPORT_QUEUE_SIZE: Final = Series("otelcol_exporter_queue_size", (EXPORTER,))
 EXPORT_QUEUE_CAPACITY: Final = Series("otelcol_exporter_queue_capacity", (EXPORTER,))
@@ -166,6 +189,7 @@ HTTP_CODE: Final = "code"
 KIND_LABEL: Final = "type"
 
 TEMPO_RECEIVED: Final = Series("tempo_distributor_spans_received_total")
+TEMPO_ACCEPTED: Final = Series("tempo_receiver_accepted_spans")
 TEMPO_REFUSED: Final = Series("tempo_receiver_refused_spans")
 TEMPO_DISCARDED: Final = Series("tempo_discarded_spans_total", (REASON,))
 TEMPO_GENERATOR_DISCARDED: Final = Series(

@@ -8,7 +8,8 @@ monkey.patch_all()
 
 import sys
 
-from demo.settings import DemoSettings, DemoSettingsError
+from demo.environment import LoadSettingsError
+from demo.settings import DemoSettings
 
 _WRONG_SETTINGS = 2
 
@@ -17,7 +18,7 @@ def main() -> int:
     """Run; the process's exit code."""
     try:
         settings = DemoSettings.read()
-    except DemoSettingsError as error:
+    except LoadSettingsError as error:
         print(error, file=sys.stderr)
         return _WRONG_SETTINGS
     # The load tool takes a second or two to import: wrong settings are told before.

@@ -94,6 +94,14 @@ class Backends:
         """The instant vector of `promql`, now."""
         return samples(self._get("PROMETHEUS_URL", "/api/v1/query", query=promql))
 
+    def points(self, promql: str) -> list[list[tuple[float, float]]]:
+        """For each series of a range selector its samples as they are stored: time and value."""
+        answer = self._get("PROMETHEUS_URL", "/api/v1/query", query=promql)
+        return [
+            [(float(time), float(value)) for time, value in series["values"]]
+            for series in answer["data"]["result"]
+        ]
+
     def exemplars(self, promql: str, start: float, end: float) -> list[Exemplar]:
         """The exemplars of the series in `promql`; times in seconds since the epoch."""
         path = "/api/v1/query_exemplars"

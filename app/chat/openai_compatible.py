@@ -1,5 +1,6 @@
 """Any OpenAI-compatible endpoint, through the official `openai` client."""
 
+from codecs import getincrementaldecoder
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +26,8 @@ _PASSED_ON = (
 )
 _THEIRS = "The model's endpoint"
 _LONGEST_WORDS = 500
+# Of one call: a thousand times what any model takes.
+_MOST_TOKENS = 1_000_000_000
 # How an answer that is none shows itself in the client, which checks no shapes.
 _MALFORMED = (ValueError, AttributeError, TypeError, LookupError)
 # Their status, to our error type, our status and what happened.
@@ -97,6 +100,7 @@ class _End:
         self._usage: Usage | None = None
         self._id: str | None = None
         self._model: str | None = None
+        self._characters = getincrementaldecoder("utf-16-le")("replace")
 
     def take(self, chunk: ChatCompletionChunk) -> str | None:
         """The text of a chunk; the rest is kept.
@@ -107,13 +111,18 @@ class _End:
         self._id = chunk.id or self._id
         self._model = chunk.model or self._model
         if chunk.usage:
-            self._usage = Usage(int(chunk.usage.prompt_tokens), int(chunk.usage.completion_tokens))
+            self._usage = _usage(chunk.usage)
         if not chunk.choices:
             return None
         choice = chunk.choices[0]
         self._finish_reason = choice.finish_reason or self._finish_reason
         text = choice.delta.content
-        return None if text is None else str(text)
+        return None if text is None else self._whole(str(text))
+
+    def _whole(self, text: str) -> str:
+        """Characters that UTF-8 has: JSON may cut an emoji in two, even over two chunks, and half
+        of one can be sent to nobody."""
+        return self._characters.decode(text.encode("utf-16-le", "surrogatepass"))
 
     def completed(self) -> Completed:
         """The end of a whole answer. Raises ProviderError for one that just stopped."""
@@ -127,6 +136,12 @@ class _End:
             response_id=self._id,
             response_model=self._model,
         )
+
+
+def _usage(told: Any) -> Usage | None:
+    """None for numbers that cannot be: one that is too large would stand in all sums for ever."""
+    counts = int(told.prompt_tokens), int(told.completion_tokens)
+    return Usage(*counts) if all(0 <= count <= _MOST_TOKENS for count in counts) else None
 
 
 def _arguments(request: ChatRequest) -> dict[str, Any]:

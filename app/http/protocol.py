@@ -3,8 +3,11 @@ a request, on clients that send slowly or do not read, and on what comes after a
 
 import asyncio
 import json
+import socket
+import struct
 from asyncio import TimerHandle
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -153,7 +156,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _cut(self) -> None:
         self._bounds.reached("send_seconds")
-        self.transport.abort()
+        _abort(self.transport)
 
 
 class BoundedWebSocket(WebSocketsSansIOProtocol):
@@ -199,7 +202,16 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
 
     def _cut(self) -> None:
         self._bounds.reached("send_seconds")
-        self.transport.abort()
+        _abort(self.transport)
+
+
+def _abort(transport: asyncio.Transport) -> None:
+    """Close, and let the kernel forget as well: it would keep megabytes for a client that does not
+    read, for as long as that goes on."""
+    at_once = struct.pack("ii", 1, 0)
+    with suppress(OSError):
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+    transport.abort()
 
 
 def _response(error: InvalidRequest) -> bytes:

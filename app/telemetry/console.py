@@ -6,6 +6,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Final
 
+from .encodable import described
 from .tracing import current_trace_id
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def _details(record: Record) -> str:
 
 
 def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else described(value)
 
 
 def _traceback(record: Record) -> str:

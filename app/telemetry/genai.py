@@ -138,7 +138,9 @@ class Answer:
         """The provider, or our own code, failed; `error_type` is from a closed list."""
         self._end("failed", error_type)
         if exception is not None:
-            self._span.record_exception(exception)
+            # It asks for the exception's text, which may raise.
+            with guarded("recording an exception"):
+                self._span.record_exception(exception)
 
     def cancelled(self, error_type: str = CANCELLED) -> None:
         """It was given up, by the client unless `error_type` tells of another."""

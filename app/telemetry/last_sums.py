@@ -11,6 +11,7 @@ from typing import Any, Final
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
 
+from . import encodable
 from .ledger import REFUSED, Ledger
 from .sender import Outcome, Sender
 from .spool import Spool
@@ -46,7 +47,7 @@ class LastSums(MetricExporter):
         self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: Any
     ) -> MetricExportResult:
         """One try; the reader comes again."""
-        body: bytes = encode_metrics(metrics_data).SerializeToString()
+        body: bytes = encode_metrics(encodable.metrics(metrics_data)).SerializeToString()
         outcome = self._outcome(body)
         points = self._count(metrics_data)
         if outcome is Outcome.ARRIVED:

@@ -23,7 +23,8 @@ from .spool import SPOOL_BROKEN, SPOOL_FULL, Waiting
 QUEUE_FULL: Final = "queue_full"
 SHUTDOWN: Final = "shutdown"
 REFUSED: Final = "refused"
-_NONE_DROPPED: Final = {QUEUE_FULL: 0, SPOOL_FULL: 0, SPOOL_BROKEN: 0}
+NOT_ENCODABLE: Final = "not_encodable"
+_NONE_DROPPED: Final = {QUEUE_FULL: 0, SPOOL_FULL: 0, SPOOL_BROKEN: 0, NOT_ENCODABLE: 0}
 
 
 class Ledger:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from traceback import format_exception
 from typing import TYPE_CHECKING, Any, Final
 
 from loguru import logger
@@ -18,6 +19,7 @@ from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber
 from opentelemetry.context import Context, get_current
 
 from . import console, names
+from .encodable import DEEPEST, TOO_DEEP, described, text
 from .stdlib_logs import intercept_stdlib, set_stdlib_level
 
 if TYPE_CHECKING:
@@ -111,16 +113,20 @@ class Bridge:
         name = record["name"] or ""
         if name.partition(".")[0] in _OWN_LOGGERS:
             return
-        number, text = severity(record["level"].no)
-        exception = record["exception"]
+        number, level = severity(record["level"].no)
+        error = record["exception"].value if record["exception"] else None
+        attributes = {**_code(record), **_plain(record["extra"])}
+        if error is not None and not _has_words(error):
+            attributes |= _wordless(error)
+            error = None
         self._logger(name).emit(
             timestamp=int(record["time"].timestamp() * 1e6) * 1000,
             context=context,
             severity_number=number,
-            severity_text=text,
-            body=record["message"],
-            attributes={**_code(record), **_plain(record["extra"])},
-            exception=exception.value if exception else None,
+            severity_text=level,
+            body=text(record["message"]),
+            attributes=attributes,
+            exception=error,
         )
 
     def _logger(self, name: str) -> Logger:
@@ -132,9 +138,9 @@ class Bridge:
 
 def severity(level_number: int) -> tuple[SeverityNumber, str]:
     """OTLP's severity for a loguru level number; a custom level takes the nearest below."""
-    for least, number, text in _SEVERITIES:
+    for least, number, level in _SEVERITIES:
         if level_number >= least:
-            return number, text
+            return number, level
     return _LOWEST
 
 
@@ -158,16 +164,42 @@ def _code(record: Record) -> dict[str, str | int]:
     }
 
 
+def _has_words(error: BaseException) -> bool:
+    try:
+        str(error)
+    except Exception:
+        return False
+    return True
+
+
+def _wordless(error: BaseException) -> dict[str, str]:
+    """What the SDK would tell of an exception; it asks for its text, which raises here."""
+    return {
+        names.EXCEPTION_TYPE: type(error).__qualname__,
+        names.EXCEPTION_MESSAGE: described(error),
+        names.EXCEPTION_STACKTRACE: "".join(format_exception(error)),
+    }
+
+
 def _plain(extra: Mapping[Any, Any]) -> dict[str, Any]:
     """Values that OTLP can carry; what it cannot becomes its text."""
-    return {str(key): _value(value) for key, value in extra.items() if value is not None}
+    return {described(key): _value(value, 0) for key, value in extra.items() if value is not None}
 
 
-def _value(value: object) -> object:
-    if isinstance(value, str | bool | int | float):
+def _value(value: object, depth: int) -> object:
+    # At once, not when it is sent: what waits in the queue is bounded in number only.
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, bool | int | float):
         return value
+    if depth == DEEPEST:
+        return TOO_DEEP
     if isinstance(value, Mapping):
-        return _plain(value)
+        return {
+            described(key): _value(item, depth + 1)
+            for key, item in value.items()
+            if item is not None
+        }
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
-        return [_value(item) for item in value]
-    return str(value)
+        return [_value(item, depth + 1) for item in value]
+    return described(value)

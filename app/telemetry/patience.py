@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Final
 
 from .guard import guarded
-from .ledger import REFUSED, SHUTDOWN, Ledger
+from .ledger import NOT_ENCODABLE, REFUSED, SHUTDOWN, Ledger
 from .sender import Outcome, Sender
 from .spool import Spool
 
@@ -47,7 +47,10 @@ class PatientExporter:
     def export(self, batch: Sequence[Any]) -> None:
         """Return when the batch arrived, was refused for good, is on disk, or nobody can wait."""
         for body, items in self._sender.encode(batch):
-            self._deliver(body, items)
+            if body is None:
+                self._ledger.count_dropped(items, NOT_ENCODABLE)
+            else:
+                self._deliver(body, items)
 
     def hurry(self) -> None:
         """Try each batch once more from now on: the process is about to end."""

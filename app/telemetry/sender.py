@@ -58,10 +58,18 @@ class Sender:
         self._what = what
         self._away = False
 
-    def encode(self, batch: Sequence[Any]) -> Iterator[tuple[bytes, int]]:
-        """Requests with their numbers of items, each as small as a gRPC server takes, if it can."""
-        body: bytes = self._encode(batch).SerializeToString()
-        if len(body) <= LARGEST_BODY or len(batch) == 1:
+    def encode(self, batch: Sequence[Any]) -> Iterator[tuple[bytes | None, int]]:
+        """Requests with their numbers of items, each as small as a gRPC server takes, if it can.
+
+        None in the place of an item that nothing can encode: its neighbours go without it.
+        """
+        body: bytes | None = None
+        try:
+            body = self._encode(batch).SerializeToString()
+        except Exception as error:
+            if len(batch) == 1:
+                _log.warning("one of the %s cannot be encoded: %s", self._what, error)
+        if len(batch) == 1 or (body is not None and len(body) <= LARGEST_BODY):
             yield body, len(batch)
             return
         middle = len(batch) // 2

@@ -29,6 +29,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
 
+from . import encodable
 from .exemplars import kept_exemplars
 from .last_sums import LastSums
 from .ledger import (
@@ -186,7 +187,7 @@ def build_providers(settings: TelemetrySettings) -> Providers:
 def _traces(settings: TelemetrySettings, resource: Resource) -> tuple[TracerProvider, Pipeline]:
     ledger = Ledger(settings.span_queue)
     exporter = OTLPSpanExporter(endpoint=settings.endpoint, channel_options=_CHANNEL_OPTIONS)
-    sender = Sender(exporter, _SERVICE.format("trace.v1.Trace"), encode_spans, "spans")
+    sender = Sender(exporter, _SERVICE.format("trace.v1.Trace"), _encode_spans, "spans")
     pipeline = _pipeline(settings, "spans", sender, ledger)
     processor = BatchSpanProcessor(
         cast(SpanExporter, pipeline.exporter),
@@ -204,7 +205,7 @@ def _traces(settings: TelemetrySettings, resource: Resource) -> tuple[TracerProv
 def _logs(settings: TelemetrySettings, resource: Resource) -> tuple[LoggerProvider, Pipeline]:
     ledger = Ledger(settings.log_queue)
     exporter = OTLPLogExporter(endpoint=settings.endpoint, channel_options=_CHANNEL_OPTIONS)
-    sender = Sender(exporter, _SERVICE.format("logs.v1.Logs"), encode_logs, "log records")
+    sender = Sender(exporter, _SERVICE.format("logs.v1.Logs"), _encode_logs, "log records")
     pipeline = _pipeline(settings, "log records", sender, ledger)
     processor = BatchLogRecordProcessor(
         cast(LogRecordExporter, pipeline.exporter),
@@ -217,6 +218,14 @@ def _logs(settings: TelemetrySettings, resource: Resource) -> tuple[LoggerProvid
     provider.add_log_record_processor(CreatedLogs(ledger))
     provider.add_log_record_processor(processor)
     return provider, pipeline
+
+
+def _encode_spans(batch: Sequence[Any]) -> Any:
+    return encode_spans([encodable.span(span) for span in batch])
+
+
+def _encode_logs(batch: Sequence[Any]) -> Any:
+    return encode_logs([encodable.record(record) for record in batch])
 
 
 def _pipeline(settings: TelemetrySettings, what: str, sender: Sender, ledger: Ledger) -> Pipeline:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from loguru import logger
 
 from . import names
+from .encodable import described
 
 if TYPE_CHECKING:
     from loguru import Record
@@ -104,7 +105,15 @@ def _content(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
     if _is_handshake(record):
         return _handshake(record)
     extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
-    return record.getMessage(), extra
+    return _message(record), extra
+
+
+def _message(record: logging.LogRecord) -> str:
+    """Arguments that do not fit their message raise, and would fail whoever only wanted to log."""
+    try:
+        return record.getMessage()
+    except Exception:
+        return f"{described(record.msg)} {described(record.args)}"
 
 
 def _access(arguments: tuple[Any, ...]) -> tuple[str, dict[str, Any]]:

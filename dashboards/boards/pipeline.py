@@ -41,8 +41,9 @@ class _Signal(NamedTuple):
     """One kind of telemetry, from the service to its store."""
 
     name: str
-    # What the service calls it where it waits on disk.
+    # What the service calls it where it waits on disk, and what the ledger does.
     signal: str
+    told_of: str
     own: SignalMetrics
     through: Hop
     store: str
@@ -53,6 +54,7 @@ class _Signal(NamedTuple):
 _SPANS: Final = _Signal(
     "spans",
     "traces",
+    others.OF_SPANS,
     SPAN_METRICS,
     others.SPANS_THROUGH,
     "Tempo",
@@ -62,6 +64,7 @@ _SPANS: Final = _Signal(
 _LOGS: Final = _Signal(
     "log lines",
     "logs",
+    others.OF_LOGS,
     LOG_METRICS,
     others.LOGS_THROUGH,
     "Loki",
@@ -71,6 +74,10 @@ _LOGS: Final = _Signal(
 _HOPS: Final = (others.SPANS_THROUGH, others.LOGS_THROUGH, others.POINTS_THROUGH)
 _IN: Final = differs(RECEIVER, others.PAST_QUEUE_IN)
 _OUT: Final = differs(EXPORTER, others.PAST_QUEUE_OUT)
+# Of the ledger (alerts/ledger.py).
+_UNSETTLED: Final = (
+    "What waits is not missing. For half an hour after a part was away it says nothing, which is 0."
+)
 _REFUSED_SAMPLES: Final = (
     others.PROMETHEUS_OUT_OF_ORDER,
     others.PROMETHEUS_OUT_OF_BOUNDS,
@@ -205,11 +212,14 @@ def _is_it_well() -> Row:
                 over_range=True,
             ).decimals(0),
             is_well(
-                "How many samples does Prometheus take?",
-                "A second: from the service, the host, the spans, and the parts that it scrapes.",
+                "How much vanished without a word?",
+                "What came to a hop in half an hour, and neither left it nor was told to be lost. "
+                f"{_UNSETTLED}",
                 "short",
-                prom(rate(others.PROMETHEUS_APPENDED, OWN)),
-            ),
+                prom(or_zero(total(others.LEDGER_DIFFERENCE))),
+                warn=1,
+                bad=100,
+            ).decimals(0),
         ],
         height=4,
         widths=(6,) * 8,
@@ -227,8 +237,8 @@ def _way(signal: _Signal) -> Row:
             lines(
                 f"Do as many {name} arrive as are made?",
                 "A second, at each step: made by the service, sent by it, accepted and sent by the "
-                f"Collector, received by {signal.store}. The steps tell of themselves at "
-                "different times, so short waves differ; a lasting gap is a loss. The first two "
+                f"Collector, received and stored by {signal.store}. The steps tell of themselves "
+                "at different times, so short waves differ; a lasting gap is a loss. The first two "
                 "are of the chosen services, the others of all who send.",
                 "short",
                 [
@@ -237,6 +247,7 @@ def _way(signal: _Signal) -> Row:
                     prom(rate(hop.accepted), "accepted by the Collector"),
                     prom(rate(hop.sent), "sent by the Collector"),
                     prom(rate(signal.received), f"received by {signal.store}"),
+                    prom(_stored(signal.told_of), f"stored by {signal.store}"),
                 ],
             ).fill_opacity(0),
             lines(
@@ -250,6 +261,7 @@ def _way(signal: _Signal) -> Row:
                     prom(aggregate("max", series(own.queue_capacity)), "room"),
                 ],
             ),
+            _missing(name, signal.told_of),
             _lost(signal),
             lines(
                 f"Which {name} did the Collector refuse?",
@@ -260,7 +272,26 @@ def _way(signal: _Signal) -> Row:
             _not_sent(name, hop),
             _discarded(signal),
         ],
-        widths=(12, 6, 6, 8, 8, 8),
+        widths=(12, 6, 6, 6, 6, 6, 6),
+    )
+
+
+def _stored(told_of: str) -> str:
+    return total(others.LEDGER_STORED, equals(others.TOLD_OF, told_of))
+
+
+def _missing(name: str, told_of: str) -> Panel:
+    """The difference of the ledger, which must be 0."""
+    return lines(
+        f"How many {name} are missing?",
+        f"By hop, of what came to it in half an hour: must be 0. {_UNSETTLED}",
+        "short",
+        [
+            prom(
+                total(others.LEDGER_DIFFERENCE, equals(others.TOLD_OF, told_of), by=(others.HOP,)),
+                label(others.HOP),
+            )
+        ],
     )
 
 
@@ -314,7 +345,8 @@ def _points() -> Row:
             lines(
                 "Do as many metric points arrive as are sent?",
                 "A second: sent by the service, accepted by the Collector, the host's among them, "
-                "and sent on by it; one histogram's point becomes many samples in Prometheus.",
+                "sent on by it, and taken by Prometheus, where one histogram's point becomes many "
+                "samples.",
                 "short",
                 [
                     prom(rate(POINTS_EXPORTED, _ARRIVED), "sent by the service"),
@@ -325,6 +357,7 @@ def _points() -> Row:
                         rate(hop.sent, equals(EXPORTER, others.TO_PROMETHEUS)),
                         "sent by the Collector",
                     ),
+                    prom(_stored(others.OF_POINTS), "stored by Prometheus"),
                 ],
             ).fill_opacity(0),
             lines(
@@ -338,6 +371,7 @@ def _points() -> Row:
                     )
                 ],
             ),
+            _missing("metric points", others.OF_POINTS),
             lines(
                 "Which metric points came late?",
                 "A second that the service failed to send, by the reason: none is lost, the next "
@@ -376,5 +410,5 @@ def _points() -> Row:
                 ],
             ),
         ],
-        widths=(12, 6, 6, 8, 8, 8),
+        widths=(12, 6, 6, 6, 6, 6, 6),
     )

@@ -35,6 +35,13 @@ def test_one_stream_may_use_the_whole_rate() -> None:
     assert limits["per_stream_rate_limit_burst"] == f"{limits['ingestion_burst_size_mb']}MB"
 
 
+def test_late_line_is_taken_and_found() -> None:
+    """Up to half of a chunk's age behind the newest of its stream, and found in memory."""
+    loki = parsed(LOKI)
+    assert loki["ingester"]["max_chunk_age"] == "48h"
+    assert loki["querier"]["query_ingesters_within"] == "0s"
+
+
 def test_nothing_is_reported_to_its_makers() -> None:
     assert parsed(LOKI)["analytics"]["reporting_enabled"] is False
 

@@ -127,15 +127,28 @@ def test_forwarded_signals_reach_the_other_endpoint_with_its_key(
 
 
 @pytest.mark.parametrize("path", sorted(_DEPLOY.glob("*.compose.yaml")), ids=lambda path: path.name)
+def test_compose_overlay_that_adds_to_a_command_leaves_nothing_out(path: Path) -> None:
+    """Compose merges most lists; a command takes the place of the one before."""
+    base = parsed(ROOT / "docker-compose.yml")["services"]
+    for name, service in _services(path).items():
+        if "command" in service:
+            assert set(base[name]["command"]) <= set(service["command"])
+
+
+@pytest.mark.parametrize("path", sorted(_DEPLOY.glob("*.compose.yaml")), ids=lambda path: path.name)
 def test_compose_overlay_names_only_services_and_files_that_there_are(path: Path) -> None:
     base = parsed(ROOT / "docker-compose.yml")["services"]
-    # Compose's own tag, which a plain reader does not know.
-    services = yaml.safe_load(path.read_text().replace("!reset ", ""))["services"]
+    services = _services(path)
     assert set(services) <= set(base)
     for service in services.values():
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
             assert (ROOT / source).exists(), source
+
+
+def _services(path: Path) -> Any:
+    # Compose's own tag, which a plain reader does not know.
+    return yaml.safe_load(path.read_text().replace("!reset ", ""))["services"]
 
 
 def _print_config(program: Path, environ: Mapping[str, str], overlay: Path) -> Any:

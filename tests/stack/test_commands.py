@@ -151,6 +151,12 @@ def test_python_of_the_readme_works(shell: Shell, up: str) -> None:
     assert done.stdout.strip()
 
 
+def test_ledger_finds_each_item(shell: Shell, up: str) -> None:
+    done = shell.run("LEDGER_SECONDS=2 make ledger")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "increments" in done.stdout
+
+
 def test_status_names_each_part_as_ready(shell: Shell, up: str) -> None:
     done = shell.run("make status")
     assert done.returncode == 0

@@ -17,12 +17,12 @@ from app.settings import SIMULATED_MODEL
 from app.telemetry import names
 from dashboards import others
 from demo.asking import Conversation
-from stack.facts import ROOT, shifted
+from stack.facts import ROOT
 from stack.local_http import local_client
-from stack.parts import binary_path
 from stack.waiting import poll_until
-from tests.config.files import COLLECTOR, parsed
+from tests.config.files import parsed
 from tests.running import PATIENCE_SECONDS, Stack
+from tests.stack.collectors import collector
 from tests.stack.load import load
 
 # What a person may wait until the death of a service is told.
@@ -30,8 +30,6 @@ _DEATH_SECONDS = 120.0
 # The slowest group is evaluated each minute.
 _EVALUATED_SECONDS = 75.0
 _VICTIM = "victim"
-# Of its Collector's ports from those of the stack's.
-_APART = 700
 _SERVICE = names.prometheus_label(others.SERVICE_NAME)
 # Where nothing is found, because no test here leads to it: the metric's name, and why.
 _AFTER_A_FAILURE = {
@@ -39,6 +37,7 @@ _AFTER_A_FAILURE = {
         hop.send_failed.prometheus: "a store refused for good what an exporter sent"
         for hop in (others.SPANS_THROUGH, others.LOGS_THROUGH, others.POINTS_THROUGH)
     },
+    others.POINTS_THROUGH.enqueue_failed.prometheus: "a full queue refused points",
     others.LOKI_DISCARDED.prometheus: "Loki threw a line away",
 }
 _AFTER_A_TIME_OUT = "|".join(llm.TIMEOUTS)
@@ -122,33 +121,12 @@ def test_each_metric_of_an_expression_is_there(stack: Stack) -> None:
 
 
 @contextmanager
-def _asking(stack: Stack, address: str, directory: str) -> Iterator[str]:
-    """One more Collector, to which another service is to be there; where it takes OTLP."""
-    facts = {**stack.facts, **shifted(_APART, stack.facts)}
-    environment = {
-        **os.environ,
-        **facts,
-        "APP_URL": f"http://{address}",
-        "OTEL_SERVICE_NAME": _VICTIM,
-        "DATA_DIR": directory,
-    }
-    # The machine is the stack's own Collector's to tell of.
-    quiet = "yaml:receivers::host_metrics::initial_delay: 1h"
-    command = [str(binary_path("otelcol")), f"--config={COLLECTOR}", f"--config={quiet}"]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
-        try:
-            yield f"http://{facts['STACK_HOST']}:{facts['OTLP_GRPC_PORT']}"
-        finally:
-            process.terminate()
-
-
-@contextmanager
-def _service(address: str, collector: str) -> Iterator[subprocess.Popen[bytes]]:
+def _service(address: str, otlp: str) -> Iterator[subprocess.Popen[bytes]]:
     environment = {
         **os.environ,
         "PORT": address.rpartition(":")[2],
         "OTEL_SERVICE_NAME": _VICTIM,
-        "OTEL_EXPORTER_OTLP_ENDPOINT": collector,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": otlp,
     }
     with subprocess.Popen(
         [sys.executable, "-m", "app"], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
@@ -181,8 +159,9 @@ def test_death_of_a_service_is_told_within_two_minutes_and_its_return_too(
     host = stack.facts["STACK_HOST"]
     with socket.create_server((host, 0)) as free:
         address = f"{host}:{free.getsockname()[1]}"
-    with _asking(stack, address, str(tmp_path)) as collector:
-        with _service(address, collector) as process:
+    asking = {"APP_URL": f"http://{address}", "OTEL_SERVICE_NAME": _VICTIM}
+    with collector(stack, tmp_path, asking) as beside:
+        with _service(address, beside["OTLP_URL"]) as process:
             with local_client(f"http://{address}") as client:
                 poll_until(
                     lambda: client.get("/readyz").is_success, "the service", PATIENCE_SECONDS
@@ -203,5 +182,5 @@ def test_death_of_a_service_is_told_within_two_minutes_and_its_return_too(
                 "the sockets of the dead process to be gone",
                 PATIENCE_SECONDS,
             )
-        with _service(address, collector):
+        with _service(address, beside["OTLP_URL"]):
             poll_until(lambda: not _firing(stack), "the alerts to be resolved", PATIENCE_SECONDS)

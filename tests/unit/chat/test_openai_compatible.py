@@ -121,6 +121,25 @@ async def test_it_passes_on_what_was_asked_and_always_streams_with_usage() -> No
     assert end == Completed(finish_reason="stop", response_id="c", response_model="m-2026")
 
 
+async def test_emoji_that_was_cut_in_two_is_whole_and_half_of_one_is_replaced() -> None:
+    """A person gets an answer, not an error: half a character can be sent to nobody."""
+    pieces = _chunk("a\ud83d"), _chunk("\ude00b"), _chunk("\udc00c"), _chunk("d\ud800e")
+    fake = _Fake(_stream(*pieces, _chunk(finish_reason="stop"), "[DONE]"))
+    async with serving(fake.app) as server:
+        text, _ = await _ask(_provider(server))
+    assert text == "a😀b�cd�e"
+
+
+@pytest.mark.parametrize("tokens", [-1, 2**70])
+async def test_usage_that_cannot_be_is_not_believed(tokens: int) -> None:
+    told = {"prompt_tokens": 3, "completion_tokens": tokens, "total_tokens": 3}
+    last = json.dumps({"id": "c", "object": "chat.completion.chunk", "choices": [], "usage": told})
+    fake = _Fake(_stream(_chunk("x"), _chunk(finish_reason="stop"), last, "[DONE]"))
+    async with serving(fake.app) as server:
+        _, end = await _ask(_provider(server))
+    assert end.usage is None
+
+
 def _refusal(status: int, headers: dict[str, str] | None = None) -> Response:
     error = {"message": "their words, with sk-test", "param": "messages", "code": "x"}
     return JSONResponse({"error": error}, status, headers)

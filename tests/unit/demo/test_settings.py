@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from demo.settings import DemoSettings, DemoSettingsError
+from demo.environment import LoadSettingsError
+from demo.settings import DemoSettings
 
 _PAGE = (Path(__file__).parents[3] / "docs" / "demo.md").read_text()
 
@@ -66,14 +67,14 @@ def test_values_are_taken() -> None:
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_accepted(variable: str, value: str) -> None:
-    with pytest.raises(DemoSettingsError) as caught:
+    with pytest.raises(LoadSettingsError) as caught:
         DemoSettings.read({variable: value})
     [problem] = caught.value.problems
     assert problem.startswith(f"{variable}={value} is not accepted: give ")
 
 
 def test_all_wrong_values_are_told_at_once() -> None:
-    with pytest.raises(DemoSettingsError) as caught:
+    with pytest.raises(LoadSettingsError) as caught:
         DemoSettings.read({"DEMO_USERS": "0", "DEMO_SECONDS": "x", "DEMO_QUESTIONS": "7"})
     assert [problem.partition("=")[0] for problem in caught.value.problems] == [
         "DEMO_USERS",

@@ -137,6 +137,19 @@ def test_failed_answer_is_an_error_everywhere(telemetry: Telemetry, memory: Memo
     assert memory.log("answer failed").log_record.severity_text == "ERROR"
 
 
+def test_failure_whose_text_raises_is_recorded_all_the_same(
+    telemetry: Telemetry, memory: Memory
+) -> None:
+    class Wordless(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    answer = _answer(telemetry)
+    answer.failed("server_error", Wordless())
+    answer.close()
+    assert _attributes(memory.span(f"chat {MODEL}"))[names.ERROR_TYPE] == "server_error"
+
+
 def test_answer_that_nobody_ended_was_cancelled_with_its_partial_tokens(
     telemetry: Telemetry, memory: Memory
 ) -> None:

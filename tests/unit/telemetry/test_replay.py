@@ -266,8 +266,9 @@ def test_item_too_large_for_any_collector_is_refused_and_blocks_nothing(
     """gRPC says of it what it says of a Collector that is full for now."""
     providers = start()
     logger = providers.logger_provider.get_logger("test")
-    for body in ("before", "x" * 5_000_000, "after"):
-        logger.emit(body=body)
+    logger.emit(body="before")
+    logger.emit(body="large", attributes={str(n): "x" * 250_000 for n in range(20)})
+    logger.emit(body="after")
     poll_until(lambda: _received(receiver)[1] == ["before", "after"], "its neighbours")
     assert _ledgers(providers)[1].exported[REFUSED] == 1
 
@@ -276,7 +277,8 @@ def test_batch_too_large_goes_in_parts(receiver: Receiver, start: Start) -> None
     providers = start()
     logger = providers.logger_provider.get_logger("test")
     for number in range(9):
-        logger.emit(body=str(number) + "x" * 1_000_000)
+        large = {str(n): "x" * 250_000 for n in range(4)}
+        logger.emit(body=str(number), attributes=large)
     poll_until(lambda: len(receiver.log_records) == 9, "all of it")
     assert [record.body[0] for record in receiver.log_records] == list("012345678")
 

@@ -1,0 +1,90 @@
+"""Makes items, as a service does: `python -m ledger.source`, started by `ledger.load`.
+
+Each is told on standard output before it is made, so that whoever started this knows what there
+must be, however it ends. At the end of standard input it makes no more, waits until what is on
+disk has been sent, and ends.
+"""
+
+import argparse
+import select
+import sys
+import time
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+from loguru import logger
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+
+from app.telemetry.instrument import Telemetry
+from app.telemetry.instruments import counter
+from app.telemetry.setup import Providers, TelemetrySettings
+from ledger.item import ITEMS, RUN, SERVICE, SPAN_NAME, attributes, body, trace_id, trace_of
+
+_LOOK_SECONDS: Final = 0.05
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m ledger.source", description=__doc__)
+    parser.add_argument("run")
+    parser.add_argument("--first", type=int, required=True, help="the first number")
+    parser.add_argument("--rate", type=float, required=True, help="items a second")
+    parser.add_argument("--endpoint", required=True, help="the Collector")
+    parser.add_argument("--spool", type=Path, required=True, help="directory for what waits")
+    parser.add_argument("--linger", type=float, required=True, help="seconds, to send what waits")
+    given = parser.parse_args(arguments)
+    settings = TelemetrySettings(
+        service_name=SERVICE, endpoint=given.endpoint, spool_dir=given.spool
+    )
+    telemetry = Telemetry(settings, None)
+    telemetry.start()
+    _make(telemetry, given.run, given.first, given.rate)
+    _wait_until_sent(telemetry.providers, given.linger)
+    telemetry.shutdown()
+    return 0
+
+
+def _make(telemetry: Telemetry, run: str, first: int, rate: float) -> None:
+    items = counter(telemetry.meter, ITEMS)
+    due = time.monotonic()
+    for number in count(first):
+        if _told_to_end(due - time.monotonic()):
+            return
+        print(number, time.time_ns(), flush=True)
+        with telemetry.tracer.start_as_current_span(
+            SPAN_NAME, _parent(run, number), attributes=attributes(run, number)
+        ):
+            logger.bind(**attributes(run, number)).info(body(number))
+            items.add(1, {RUN: run})
+        due += 1 / rate
+
+
+def _told_to_end(seconds: float) -> bool:
+    """Waits for it that long."""
+    readable, _, _ = select.select([sys.stdin], [], [], max(0.0, seconds))
+    return bool(readable)
+
+
+def _parent(run: str, number: int) -> Context:
+    """As if somebody had called us, in a trace of an id that the number tells."""
+    identifier = int(trace_id(run, trace_of(number)), 16)
+    caller = SpanContext(identifier, 1 + trace_of(number), True, TraceFlags(TraceFlags.SAMPLED))
+    return trace.set_span_in_context(NonRecordingSpan(caller))
+
+
+def _wait_until_sent(providers: Providers, seconds: float) -> None:
+    """What waits in memory is flushed; what waits on disk, a predecessor's too, is sent."""
+    providers.tracer_provider.force_flush()
+    providers.logger_provider.force_flush()
+    disks = [*(pipeline.disk for pipeline in providers.pipelines), providers.metrics_disk]
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if all(disk is None or disk.spool.is_empty() for disk in disks):
+            return
+        time.sleep(_LOOK_SECONDS)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

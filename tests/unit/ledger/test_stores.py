@@ -1,0 +1,163 @@
+"""The questions to the stores, over real sockets, and what their answers come to."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from ledger import item
+from ledger.account import Accounts, Book
+from ledger.stores import reconcile
+
+_RUN = "0a1b2c3d"
+_NS = 1_000_000_000
+
+
+class Stores:
+    """What each store has of a run: numbers, more than once if need be, and spoilt ones.
+
+    Those of `away` answer that they are not there.
+    """
+
+    def __init__(self) -> None:
+        self.began = time.time_ns()
+        self.spans: list[int] = []
+        self.logs: list[int] = []
+        self.counter: list[float] = []
+        self.spoilt: set[int] = set()
+        self.away: set[str] = set()
+
+    def moment(self, number: int) -> int:
+        """Several items share one."""
+        return self.began + number // 3 * 1000
+
+    def answer(self, path: str, query: dict[str, str]) -> Any:
+        if "/traces/" in path:
+            return self._trace(path.rpartition("/")[2])
+        return self._lines(query) if "/loki/" in path else self._samples()
+
+    def _trace(self, identifier: str) -> Any:
+        found = [n for n in self.spans if item.trace_id(_RUN, item.trace_of(n)) == identifier]
+        spans = [
+            {
+                "traceId": identifier,
+                "spanId": "da46fa302940c853",
+                "name": item.SPAN_NAME,
+                "startTimeUnixNano": "1",
+                "endTimeUnixNano": "2",
+                "attributes": [
+                    {"key": item.RUN, "value": {"stringValue": _RUN}},
+                    {"key": item.NUMBER, "value": {"intValue": str(n)}},
+                    {"key": item.PAYLOAD, "value": {"stringValue": self._payload(n)}},
+                ],
+            }
+            for n in found
+        ]
+        resource = {"key": "service.name", "value": {"stringValue": item.SERVICE}}
+        batch = {"resource": {"attributes": [resource]}, "scopeSpans": [{"spans": spans}]}
+        return {"batches": [batch]} if spans else None
+
+    def _lines(self, query: dict[str, str]) -> Any:
+        since, limit = int(query["start"]), int(query["limit"])
+        numbers = [n for n in sorted(self.logs) if self.moment(n) >= since][:limit]
+        values = [
+            [str(self.moment(n)), item.body(n), {"structuredMetadata": self._metadata(n)}]
+            for n in numbers
+        ]
+        return {"data": {"result": [{"stream": {}, "values": values}]}}
+
+    def _metadata(self, number: int) -> dict[str, str]:
+        return {
+            "ledger_number": str(number),
+            "ledger_payload": self._payload(number),
+            "trace_id": item.trace_id(_RUN, item.trace_of(number)),
+        }
+
+    def _samples(self) -> Any:
+        values = [[time, str(value)] for time, value in enumerate(self.counter)]
+        return {"data": {"result": [{"metric": {}, "values": values}] if values else []}}
+
+    def _payload(self, number: int) -> str:
+        payload = item.payload(_RUN, number)
+        return payload.replace("é", "?") if number in self.spoilt else payload
+
+
+class Served:
+    """The three stores at one address."""
+
+    def __init__(self, facts: dict[str, str], stores: Stores) -> None:
+        self.facts = facts
+        self.stores = stores
+
+    def account(self, items: int) -> Accounts:
+        """Of a run that made so many."""
+        created = {number: self.stores.moment(number) for number in range(items)}
+        return reconcile(self.facts, Book(_RUN, created), patience=1.0)
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    stores = Stores()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            parts = urlsplit(self.path)
+            query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+            answer = stores.answer(parts.path, query)
+            is_away = any(store in parts.path for store in stores.away)
+            self.send_response(503 if is_away else 200 if answer else 404)
+            body = json.dumps(answer).encode()
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        facts = dict.fromkeys(("PROMETHEUS_URL", "LOKI_URL", "TEMPO_URL"), url)
+        yield Served(facts, stores)
+        server.shutdown()
+
+
+def _full(stores: Stores, items: int) -> None:
+    stores.spans = list(range(items))
+    stores.logs = list(range(items))
+    stores.counter = [1.0, float(items)]
+
+
+def test_all_that_is_there_is_found_over_many_pages_and_traces(served: Served) -> None:
+    items = 11_000
+    _full(served.stores, items)
+    accounts = served.account(items)
+    assert accounts.difference == 0
+    for account in accounts.all.values():
+        assert (account.sent, account.found) == (items, items)
+    assert accounts.gap == 1.0
+
+
+def test_each_kind_of_difference_is_told_of_its_signal(served: Served) -> None:
+    _full(served.stores, 120)
+    served.stores.spans.remove(77)
+    served.stores.logs += [5, 5]
+    served.stores.spoilt = {9}
+    served.stores.counter = [119.0]
+    accounts = served.account(120)
+    assert accounts.spans.lost_numbers == (77,)
+    assert (accounts.spans.twice, accounts.logs.twice, accounts.logs.lost) == (0, 2, 0)
+    assert (accounts.spans.corrupted, accounts.logs.corrupted) == (1, 1)
+    assert (accounts.increments.lost, accounts.increments.twice) == (1, 0)
+
+
+def test_store_that_does_not_answer_has_shown_nothing(served: Served) -> None:
+    _full(served.stores, 60)
+    served.stores.away = {"/traces/"}
+    accounts = served.account(60)
+    assert (accounts.spans.lost, accounts.logs.lost, accounts.increments.lost) == (60, 0, 0)
