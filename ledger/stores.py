@@ -32,6 +32,8 @@ _PAGE: Final = 5000
 # The record of a line is made a moment after its item was told of.
 _AROUND_SECONDS: Final = 1.0
 _LOOK_EVERY_SECONDS: Final = 0.5
+# More than a float of today's seconds is rounded by.
+_ROUNDED_SECONDS: Final = 1e-6
 LATE_SECONDS: Final = 5.0
 
 
@@ -126,16 +128,18 @@ def _logs(stores: Backends, run: str, since: float) -> list[Found]:
 
 
 def _pages(stores: Backends, query: str, since: float) -> Iterator[LogLine]:
-    start = since
+    start, first = since, 0
     while True:
-        lines = stores.loki(query, start=start, limit=_PAGE)
-        if len(lines) < _PAGE:
+        page = stores.loki(query, start=start, limit=_PAGE)
+        lines = [line for line in page if line.timestamp >= first]
+        if len(page) < _PAGE:
             yield from lines
             return
-        # The last moment may go on beyond the page: it comes with the next.
-        last = lines[-1].timestamp
-        yield from (line for line in lines if line.timestamp < last)
-        start = last / _NS
+        # The last moment may go on beyond the page: it comes with the next, which begins a little
+        # sooner, as seconds are not told to the nanosecond.
+        first = page[-1].timestamp
+        yield from (line for line in lines if line.timestamp < first)
+        start = first / _NS - _ROUNDED_SECONDS
 
 
 def _line(run: str, line: LogLine) -> Found:

@@ -6,7 +6,7 @@ from stack import facts as stack_facts
 from tests.containers.project import Project
 
 # Only Loki and Tempo themselves use these.
-_INSIDE = {"LOKI_GRPC_PORT", "TEMPO_GRPC_PORT"}
+_INSIDE = {"COLLECTOR_HOP_PORT", "LOKI_GRPC_PORT", "TEMPO_GRPC_PORT"}
 _KERNELS_OWN = ("/dev", "/proc", "/sys")
 # Alertmanager's made configuration, with its secrets.
 _IN_MEMORY = {"grafana": {"/tmp"}, "alertmanager": {"/run"}}  # noqa: S108
