@@ -100,7 +100,7 @@ def groups(interval: str) -> list[dict[str, Any]]:
     for step in _STEPS:
         labels = {others.TOLD_OF: step.signal, others.HOP: step.hop}
         came_in = _total(step.came_in, over=_OVER, until=_LAG)
-        left = together([_total(counter, over=_OVER + _EARLIER) for counter in step.left], ())
+        left = together([_total(counter, over=_OVER + _EARLIER) for counter in step.left])
         rules += [
             record(others.LEDGER_IN.prometheus, came_in, **labels),
             record(others.LEDGER_OUT.prometheus, or_zero(left), **labels),
@@ -155,5 +155,4 @@ def _unsettled() -> str:
         f"min(time() - {started}) < bool {_ACCOUNT}",
         f"min({select(others.COLLECTOR_UPTIME)}) < bool {_ACCOUNT}",
     ]
-    named = [f'label_replace({one}, "part", "{n}", "", "")' for n, one in enumerate(reasons)]
-    return aggregate("max", "\nor ".join(named))
+    return together(reasons, function="max")

@@ -7,16 +7,20 @@ from alerts.objectives import Wanted
 from alerts.promql import BY_SERVICE, aggregate, differs, equals, matches, rise, select, together
 from alerts.rules import Alert, board, group, label, number, value
 from alerts.windows import Windows
-from app.telemetry.names import ERROR_TYPE, LOG_METRICS, SPAN_METRICS
+from app.telemetry.names import (
+    ERROR_TYPE,
+    LOG_METRICS,
+    SPAN_METRICS,
+    SPOOL_BYTES,
+    SPOOL_CAPACITY,
+)
 from dashboards import links, others
 from dashboards.others import EXPORTER, JOB, REASON, RECEIVER
+from dashboards.queries import RECEIVED_ONCE, SENT_ONCE
 
 _COLLECTOR: Final = "collector"
 # Prometheus cannot miss itself: that is what the Watchdog is for.
 STORES: Final = ("loki", "tempo", "alertmanager")
-_HOPS: Final = (others.SPANS_THROUGH, others.LOGS_THROUGH, others.POINTS_THROUGH)
-_IN: Final = differs(RECEIVER, others.PAST_QUEUE_IN)
-_OUT: Final = differs(EXPORTER, others.PAST_QUEUE_OUT)
 _REFUSED_BY_STORES: Final = (
     others.LOKI_DISCARDED,
     others.TEMPO_DISCARDED,
@@ -76,14 +80,21 @@ def _store(windows: Windows) -> Alert:
 def _filling(wanted: Wanted, windows: Windows) -> Alert:
     size = aggregate("max", select(others.EXPORT_QUEUE_SIZE), (EXPORTER,))
     capacity = aggregate("max", select(others.EXPORT_QUEUE_CAPACITY), (EXPORTER,))
+    # On a service's disk each signal may take half of the room.
+    fuller = aggregate("max", select(SPOOL_BYTES), BY_SERVICE)
+    room = aggregate("max", select(SPOOL_CAPACITY), BY_SERVICE)
+    much = f"> {wanted.thresholds.queue_share:g}"
     return Alert(
         name="QueueFilling",
-        expr=f"{size} / ({capacity} > 0) > {wanted.thresholds.queue_share:g}",
+        expr=f"{size} / ({capacity} > 0) {much}\nor {fuller} / ({room} / 2 > 0) {much}",
         area="pipeline",
         severity="warning",
         hold=windows.soon,
-        summary=f"The Collector's queue for {label(EXPORTER)} is filled to "
-        f"{value('humanizePercentage')}; a full one refuses what comes.",
+        summary="{{ if $labels.exporter }}The Collector's queue for {{ $labels.exporter }}"
+        "{{ else }}What {{ $labels.service_name }} may keep on disk{{ end }} is filled to "
+        f"{value('humanizePercentage')}; "
+        "{{ if $labels.exporter }}a full one refuses what comes"
+        "{{ else }}then the oldest goes{{ end }}.",
         value=value("humanizePercentage"),
         dashboard=board(links.PIPELINE),
         query=_ERROR_LINES,
@@ -92,8 +103,8 @@ def _filling(wanted: Wanted, windows: Windows) -> Alert:
 
 def _refused(windows: Windows) -> Alert:
     refused = [
-        rise(series, _IN, over=windows.scraped, by=(RECEIVER,))
-        for hop in _HOPS
+        rise(series, RECEIVED_ONCE, over=windows.scraped, by=(RECEIVER,))
+        for hop in others.HOPS
         for series in (hop.refused, hop.failed)
     ]
     return Alert(
@@ -113,7 +124,7 @@ def _refused(windows: Windows) -> Alert:
 def _dropped(windows: Windows) -> Alert:
     """By the Collector, or by a service before its export."""
     over = windows.scraped
-    given_up = [rise(hop.send_failed, _OUT, over=over, by=(EXPORTER,)) for hop in _HOPS]
+    given_up = [rise(hop.send_failed, SENT_ONCE, over=over, by=(EXPORTER,)) for hop in others.HOPS]
     own = [
         rise(metric, *where, over=over)
         for signal in (SPAN_METRICS, LOG_METRICS)

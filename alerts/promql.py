@@ -5,9 +5,9 @@ from typing import Final
 
 from app.telemetry.names import Metric, prometheus_label
 from dashboards.others import JOB, SERVICE_NAME, UP, Series
-from dashboards.queries import aggregate, differs, differs_from, equals, matches
+from dashboards.queries import aggregate, differs, differs_from, equals, matches, together
 
-__all__ = ["aggregate", "differs", "differs_from", "equals", "matches"]
+__all__ = ["aggregate", "differs", "differs_from", "equals", "matches", "together"]
 
 BY_SERVICE: Final = (SERVICE_NAME,)
 # For how long before its first sample a counter must have been unknown to count as new: one that
@@ -79,15 +79,6 @@ def quantile(
 ) -> str:
     buckets = rate(histogram, *where, over=over, by=(*by, "le"), part="bucket")
     return f"histogram_quantile({q:g}, {buckets})"
-
-
-def together(parts: Iterable[str], by: Iterable[str]) -> str:
-    """The sum of expressions of which each may find nothing, by labels that all of them have.
-
-    `or` alone would hide what has the labels of one before it, so each is marked first.
-    """
-    marked = [f'label_replace({part}, "part", "{n}", "", "")' for n, part in enumerate(parts)]
-    return aggregate("sum", "\nor ".join(marked), by)
 
 
 def share(part: str, whole: str) -> str:

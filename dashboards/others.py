@@ -155,6 +155,7 @@ PAST_QUEUE_OUT: Final = "prometheus_remote_write"
 SPANS_THROUGH: Final = _hop("spans")
 LOGS_THROUGH: Final = _hop("log_records")
 POINTS_THROUGH: Final = _hop("metric_points")
+HOPS: Final = (SPANS_THROUGH, LOGS_THROUGH, POINTS_THROUGH)
 
 # Of metric points, what the last processor of each pipeline handed on: those that are made of spans
 # come by no receiver.
@@ -283,8 +284,6 @@ HISTOGRAM_PARTS: Final = ("bucket", "sum", "count")
 SERIES: Final[tuple[Series, ...]] = (
     *(value for value in list(globals().values()) if isinstance(value, Series)),
     *SLO_BAD.values(),
-    *SPANS_THROUGH,
-    *LOGS_THROUGH,
-    *POINTS_THROUGH,
+    *(series for hop in HOPS for series in hop),
 )
 """All metrics of others that a board may ask for."""

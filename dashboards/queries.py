@@ -15,7 +15,16 @@ from app.telemetry.names import (
     Metric,
     prometheus_label,
 )
-from dashboards.others import BODY, SERVICE_NAME, TRACE_ID, Series
+from dashboards.others import (
+    BODY,
+    EXPORTER,
+    PAST_QUEUE_IN,
+    PAST_QUEUE_OUT,
+    RECEIVER,
+    SERVICE_NAME,
+    TRACE_ID,
+    Series,
+)
 from dashboards.variables import CONVERSATION, MODEL, ROUTE, SERVICE, TEXT, TRACE
 
 # At least four times the time between two samples, so that each rate has its two.
@@ -43,6 +52,11 @@ def differs_from(attribute: str, pattern: str) -> str:
     return f'{prometheus_label(attribute)}!~"{pattern}"'
 
 
+# Of what the Collector counts, without what it hands to itself past the queue of its metrics.
+RECEIVED_ONCE: Final = differs(RECEIVER, PAST_QUEUE_IN)
+SENT_ONCE: Final = differs(EXPORTER, PAST_QUEUE_OUT)
+
+
 # -- PromQL ------------------------------------------------------------------------------
 
 
@@ -62,6 +76,15 @@ def aggregate(function: str, expression: str, by: Iterable[str] = ()) -> str:
     """`sum`, `max`, … of an expression, by attributes."""
     labels = ", ".join(prometheus_label(attribute) for attribute in by)
     return f"{function} by ({labels}) ({expression})" if labels else f"{function}({expression})"
+
+
+def together(parts: Iterable[str], by: Iterable[str] = (), *, function: str = "sum") -> str:
+    """`function` of expressions of which each may find nothing, by labels that all of them have.
+
+    `or` alone would hide what has the labels of one before it, so each is marked first.
+    """
+    marked = [f'label_replace({part}, "part", "{n}", "", "")' for n, part in enumerate(parts)]
+    return aggregate(function, "\nor ".join(marked), by)
 
 
 def total(

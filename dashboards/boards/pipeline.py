@@ -22,6 +22,8 @@ from dashboards.legends import label
 from dashboards.others import EXPORTER, JOB, REASON, RECEIVER, Hop, Series
 from dashboards.panels import Panel, is_well, lines, prom
 from dashboards.queries import (
+    RECEIVED_ONCE,
+    SENT_ONCE,
     aggregate,
     differs,
     equals,
@@ -30,6 +32,7 @@ from dashboards.queries import (
     or_zero,
     rate,
     series,
+    together,
     total,
 )
 
@@ -71,9 +74,6 @@ _LOGS: Final = _Signal(
     others.LOKI_RECEIVED,
     (others.LOKI_DISCARDED,),
 )
-_HOPS: Final = (others.SPANS_THROUGH, others.LOGS_THROUGH, others.POINTS_THROUGH)
-_IN: Final = differs(RECEIVER, others.PAST_QUEUE_IN)
-_OUT: Final = differs(EXPORTER, others.PAST_QUEUE_OUT)
 # Of the ledger (alerts/ledger.py).
 _UNSETTLED: Final = (
     "What waits is not missing. For half an hour after a part was away it says nothing, which is 0."
@@ -120,7 +120,7 @@ def _lost_in_service() -> list[str]:
 
 
 def _lost_in_collector() -> list[str]:
-    return [increase(hop.send_failed, _OUT) for hop in _HOPS]
+    return [increase(hop.send_failed, SENT_ONCE) for hop in others.HOPS]
 
 
 def _lost_in_stores() -> list[str]:
@@ -135,9 +135,7 @@ def _fullest_queue() -> str:
     queues.append(
         f"max({series(others.EXPORT_QUEUE_SIZE)} / {series(others.EXPORT_QUEUE_CAPACITY)})"
     )
-    # Under names of their own, lest `or` takes them for the same.
-    named = [f'label_replace({queue}, "queue", "{n}", "", "")' for n, queue in enumerate(queues, 1)]
-    return aggregate("max", " or ".join(named))
+    return together(queues, function="max")
 
 
 def _is_it_well() -> Row:
@@ -176,7 +174,11 @@ def _is_it_well() -> Row:
                 "short",
                 prom(
                     _sum_of_all(
-                        [increase(one, _IN) for hop in _HOPS for one in (hop.refused, hop.failed)]
+                        [
+                            increase(one, RECEIVED_ONCE)
+                            for hop in others.HOPS
+                            for one in (hop.refused, hop.failed)
+                        ]
                     )
                 ),
                 warn=1,
@@ -312,13 +314,16 @@ def _not_sent(name: str, hop: Hop) -> Panel:
     by = (EXPORTER,)
     return lines(
         f"Which {name} could the Collector not send?",
-        "A second, by exporter: given up after ten minutes of tries, or refused by a full "
-        f"queue, which its sender learns. {QUIET}",
+        "A second, by exporter: given up because the store will never take them, or refused by "
+        f"a full queue, which its sender learns. {QUIET}",
         "short",
         [
-            prom(or_nothing(rate(hop.send_failed, _OUT, by=by)), f"given up {label(EXPORTER)}"),
             prom(
-                or_nothing(rate(hop.enqueue_failed, _OUT, by=by)), f"queue full {label(EXPORTER)}"
+                or_nothing(rate(hop.send_failed, SENT_ONCE, by=by)), f"given up {label(EXPORTER)}"
+            ),
+            prom(
+                or_nothing(rate(hop.enqueue_failed, SENT_ONCE, by=by)),
+                f"queue full {label(EXPORTER)}",
             ),
         ],
     )
@@ -351,7 +356,8 @@ def _points() -> Row:
                 [
                     prom(rate(POINTS_EXPORTED, _ARRIVED), "sent by the service"),
                     prom(
-                        rate(hop.accepted, _IN, by=(RECEIVER,)), f"accepted from {label(RECEIVER)}"
+                        rate(hop.accepted, RECEIVED_ONCE, by=(RECEIVER,)),
+                        f"accepted from {label(RECEIVER)}",
                     ),
                     prom(
                         rate(hop.sent, equals(EXPORTER, others.TO_PROMETHEUS)),
@@ -390,8 +396,8 @@ def _points() -> Row:
                 "A second, by receiver. Refused ones are sent again by their sender.",
                 "short",
                 [
-                    prom(rate(hop.refused, _IN, by=(RECEIVER,)), f"refused: {label(RECEIVER)}"),
-                    prom(rate(hop.failed, _IN, by=(RECEIVER,)), f"failed: {label(RECEIVER)}"),
+                    prom(rate(one, RECEIVED_ONCE, by=(RECEIVER,)), f"{what}: {label(RECEIVER)}")
+                    for one, what in ((hop.refused, "refused"), (hop.failed, "failed"))
                 ],
             ),
             _not_sent("metric points", hop),
