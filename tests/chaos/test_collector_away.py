@@ -1,13 +1,10 @@
 """The Collector hangs or dies under the service: answers go on, and nothing is lost."""
 
-import os
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from app.telemetry import names
 from stack.waiting import poll_until
+from tests.chaos.outages import away, hanging, killed
 from tests.running import PATIENCE_SECONDS, Stack, settled
 from tests.stack.turns import WAYS, Turn
 
@@ -15,17 +12,6 @@ from tests.stack.turns import WAYS, Turn
 # a flush's interval and, once, the time in which it finds the Collector away. With much air.
 _ON_DISK_SECONDS = 3.0
 _LOST = f"sum({names.SPANS_DROPPED.prometheus}) + sum({names.LOGS_DROPPED.prometheus})"
-
-
-@contextmanager
-def _hanging(pid: int) -> Iterator[None]:
-    # A signal to 0 is one to ourselves.
-    assert pid
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def _turns(stack: Stack) -> list[Turn]:
@@ -65,7 +51,7 @@ def _risen(stack: Stack, before: float, turns: list[Turn]) -> None:
 
 def test_answers_go_on_while_the_collector_hangs_and_nothing_is_lost(stack: Stack) -> None:
     before = settled(lambda: _tokens(stack))
-    with _hanging(stack.pid("collector")):
+    with hanging(stack, "collector"):
         turns = _turns(stack)
     _all_found(stack, turns)
     _risen(stack, before, turns)
@@ -73,12 +59,9 @@ def test_answers_go_on_while_the_collector_hangs_and_nothing_is_lost(stack: Stac
 
 
 def test_answers_go_on_while_the_collector_is_dead(stack: Stack) -> None:
-    """What it had taken and not handed on dies with it: nothing, in a moment of rest."""
-    pid = stack.pid("collector")
-    assert pid
-    os.kill(pid, signal.SIGKILL)
-    turns = _turns(stack)
-    poll_until(lambda: stack.pid("collector") not in (0, pid), "the Collector to be started again")
+    """What it had taken waits on its disk, and what it could not take in the service."""
+    with away(stack, "collector"):
+        turns = _turns(stack)
     _all_found(stack, turns)
     assert [sample.value for sample in stack.backends.prometheus(_LOST)] == [0.0]
 
@@ -87,15 +70,9 @@ def test_service_killed_while_the_collector_hangs_loses_nothing(stack: Stack) ->
     """All that its clients saw of it is on disk; whoever is started in its place sends it, the
     last sums of its metrics too."""
     before = settled(lambda: _tokens(stack))
-    with _hanging(stack.pid("collector")):
+    with hanging(stack, "collector"):
         turns = _turns(stack)
         time.sleep(_ON_DISK_SECONDS)
-        pid = stack.pid("app")
-        assert pid
-        os.kill(pid, signal.SIGKILL)
-        poll_until(
-            lambda: stack.pid("app") not in (0, pid), "the service to be started again",
-            PATIENCE_SECONDS,
-        )  # fmt: skip
+        killed(stack, "app")
     _all_found(stack, turns)
     _risen(stack, before, turns)

@@ -1,8 +1,6 @@
 """Tempo is killed under load: whatever was acknowledged, by it or by the Collector, is found."""
 
-import os
 import secrets
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +11,7 @@ import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from stack.waiting import poll_until
+from tests.chaos.outages import away, killed
 from tests.running import PATIENCE_SECONDS, Stack
 
 _EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -73,19 +72,6 @@ def _load(address: str) -> Iterator[_Load]:
         yield _Load(channel)
 
 
-def _kill_tempo(stack: Stack) -> int:
-    pid = stack.pid("tempo")
-    assert pid
-    os.kill(pid, signal.SIGKILL)
-    return pid
-
-
-def _await_another(stack: Stack, pid: int) -> None:
-    poll_until(
-        lambda: stack.pid("tempo") not in (0, pid), "Tempo to be started again", PATIENCE_SECONDS
-    )
-
-
 def _all_found(stack: Stack, traces: list[str]) -> None:
     missing = set(traces)
 
@@ -100,10 +86,9 @@ def _all_found(stack: Stack, traces: list[str]) -> None:
 def test_what_tempo_says_it_has_outlives_its_kill(stack: Stack) -> None:
     with _load(stack.facts["TEMPO_OTLP_ENDPOINT"]) as load:
         load.run()
-        pid = _kill_tempo(stack)
+        killed(stack, "tempo")
         traces = load.acknowledged()
     assert traces
-    _await_another(stack, pid)
     _all_found(stack, traces)
 
 
@@ -111,11 +96,9 @@ def test_what_the_collector_says_it_has_outlives_two_kills_of_tempo(stack: Stack
     """The second one while what waited for the first goes out."""
     with _load(urlsplit(stack.facts["OTLP_URL"]).netloc) as load:
         load.run()
-        pid = _kill_tempo(stack)
+        with away(stack, "tempo"):
+            load.run()
         load.run()
-        _await_another(stack, pid)
-        load.run()
-        pid = _kill_tempo(stack)
-        _await_another(stack, pid)
+        killed(stack, "tempo")
         traces = load.all_acknowledged()
     _all_found(stack, traces)

@@ -14,12 +14,10 @@ from app.settings import Settings
 from stack import facts as stack_facts
 from stack.facts import ROOT
 from stack.parts import PARTS
-from tests.config.files import COMPOSE, PROCESSES, parsed
+from tests.config.files import COMPOSE, INSIDE_PORTS, PROCESSES, parsed
 
 # Each is run to its end: the one before the parts, the other on demand.
 _ONCE = {"init", "demo"}
-# Only the parts themselves use these.
-_INSIDE = {"COLLECTOR_HOP_PORT", "LOKI_GRPC_PORT", "TEMPO_GRPC_PORT"}
 _FACTS = stack_facts.load({})
 _SERVICES: dict[str, dict[str, Any]] = parsed(COMPOSE)["services"]
 _STARTED = [part.name for part in PARTS if part.name not in ("app", "grafana")]
@@ -57,7 +55,7 @@ def _published(services: Mapping[str, Any]) -> dict[str, set[tuple[str, int]]]:
 
 
 def _ports(facts: Mapping[str, str]) -> set[int]:
-    return {int(facts[name]) for name in set(stack_facts.ports(facts)) - _INSIDE}
+    return {int(facts[name]) for name in set(stack_facts.ports(facts)) - INSIDE_PORTS}
 
 
 def test_there_is_one_container_for_each_part() -> None:
@@ -99,7 +97,7 @@ def test_for_an_old_engine_every_health_check_is_mended() -> None:
 
 def test_default_of_each_fact_is_the_one_of_stack_env() -> None:
     facts = {name: default for name, default in _defaults() if name in _FACTS}
-    assert set(stack_facts.ports(_FACTS)) - _INSIDE <= set(facts)
+    assert set(stack_facts.ports(_FACTS)) - INSIDE_PORTS <= set(facts)
     assert facts == {name: _FACTS[name] for name in facts}
 
 

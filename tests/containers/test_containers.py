@@ -3,10 +3,9 @@
 import psutil
 
 from stack import facts as stack_facts
+from tests.config.files import INSIDE_PORTS
 from tests.containers.project import Project
 
-# Only Loki and Tempo themselves use these.
-_INSIDE = {"COLLECTOR_HOP_PORT", "LOKI_GRPC_PORT", "TEMPO_GRPC_PORT"}
 _KERNELS_OWN = ("/dev", "/proc", "/sys")
 # Alertmanager's made configuration, with its secrets.
 _IN_MEMORY = {"grafana": {"/tmp"}, "alertmanager": {"/run"}}  # noqa: S108
@@ -66,7 +65,7 @@ def test_the_published_ports_are_those_promised_and_on_loopback_only(project: Pr
     missing = {"GRAFANA_PORT"} if "grafana" in project.engine.missing else set()
     promised = {
         ("127.0.0.1", int(project.facts[name]))
-        for name in set(stack_facts.ports(project.facts)) - _INSIDE - missing
+        for name in set(stack_facts.ports(project.facts)) - INSIDE_PORTS - missing
     }
     found = project.containers().values()
     published = set().union(*(container.published for container in found))

@@ -1,6 +1,7 @@
 """A Collector beside the stack's, of the same configuration, for what the stack's is spared."""
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from stack.facts import shifted
 from stack.local_http import local_client
 from stack.parts import binary_path
 from stack.waiting import poll_until
-from tests.config.files import COLLECTOR
+from tests.config.files import COLLECTOR, PROCESSES
 from tests.running import PATIENCE_SECONDS, Stack
 
 # Of its ports from those of the stack's.
@@ -43,6 +44,7 @@ def collector(
         str(binary_path("otelcol")),
         f"--config={COLLECTOR}",
         f"--config={_QUIET}",
+        *re.findall(r"--feature-gates=\S+", PROCESSES.read_text()),
     ]
     environment = {
         **os.environ,
@@ -61,3 +63,4 @@ def collector(
             yield facts
         finally:
             process.terminate()
+            process.wait(PATIENCE_SECONDS)

@@ -35,7 +35,7 @@ _SERVICE = names.prometheus_label(others.SERVICE_NAME)
 _AFTER_A_FAILURE = {
     **{
         hop.send_failed.prometheus: "a store refused for good what an exporter sent"
-        for hop in (others.SPANS_THROUGH, others.LOGS_THROUGH, others.POINTS_THROUGH)
+        for hop in others.HOPS
     },
     others.POINTS_THROUGH.enqueue_failed.prometheus: "a full queue refused points",
     others.LOKI_DISCARDED.prometheus: "Loki threw a line away",
