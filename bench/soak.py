@@ -9,7 +9,6 @@ pages of files. Exit code 0 when all of that holds, 1 when not.
 import argparse
 import csv
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -26,21 +25,16 @@ from rich.table import Table
 
 from app.telemetry import names
 from bench.flatness import PARTS, Bound, Trend, trend
+from bench.own import STACK_ERRORS, own_stack
 from ledger.__main__ import show
 from ledger.load import Load, LoadError, steady_load
 from ledger.stores import reconcile
 from stack import facts as stack_facts
 from stack.backends import Backends
-from stack.base import PartDiedError
 from stack.native import NativeStack
-from stack.preflight import port_problems
 from stack.progress import Progress, elapsed
 from stack.screen import MIB
-from stack.supervisor import SupervisorError
-from stack.waiting import WaitError
 
-# Away from a person's stack, and from those of the tests and the other benchmarks.
-_OFFSET: Final = 11_000
 _DIRECTORY: Final = stack_facts.ROOT / ".chatscope" / "soak"
 _SAMPLES: Final = _DIRECTORY / "samples.csv"
 _SAMPLE_SECONDS: Final = 2.0
@@ -86,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.print("\nInterrupted: its stack is gone.")
         return 130
-    except (SoakError, LoadError, PartDiedError, SupervisorError, WaitError) as error:
+    except (SoakError, LoadError, *STACK_ERRORS) as error:
         console.print(str(error), markup=False, soft_wrap=True)
         return 1
     if not is_well:
@@ -97,11 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _soak(console: Console, seconds: float, rate: float) -> bool:
     progress = Progress(console)
-    stack = _stack()
-    with progress.activity("Starting a stack of its own"):
-        stack.start()
-    try:
-        stack.wait_ready()
+    with own_stack(_DIRECTORY, progress) as stack:
         pace = min(max(1.0, _HOUR_SECONDS / seconds), _FASTEST_PACE)
         console.print(
             f"{elapsed(seconds)} of people who pause {pace:.1f} times shorter than people do, and"
@@ -116,8 +106,6 @@ def _soak(console: Console, seconds: float, rate: float) -> bool:
         _keep(series)
         with progress.activity("Looking for each item"):
             accounts = reconcile(stack.facts, load, tick=progress.tick)
-    finally:
-        stack.stop()
     trends = {key: trend(samples, _bound(*key)) for key, samples in series.items()}
     _show(console, trends, series)
     show(console, accounts)
@@ -126,17 +114,6 @@ def _soak(console: Console, seconds: float, rate: float) -> bool:
 
 def _bound(name: str, what: str) -> Bound:
     return _MEMORY_OF_STORES if what == _MEMORY and name in _STORES else _BOUNDS[what]
-
-
-def _stack() -> NativeStack:
-    shutil.rmtree(_DIRECTORY, ignore_errors=True)
-    environ = {**os.environ, **stack_facts.shifted(_OFFSET), "STATE_DIR": str(_DIRECTORY)}
-    stack = NativeStack(stack_facts.load(environ))
-    # What one before it left that was killed.
-    stack.stop()
-    if problems := port_problems(stack.facts, stack.parts):
-        raise SoakError("\n".join([*problems[:-1], "Is another one running?"]))
-    return stack
 
 
 @contextmanager

@@ -20,9 +20,10 @@ _QUEUE_BYTES = 500_000
 _RATE = 200.0
 _FULL_SECONDS = 60.0
 _PATIENCE_SECONDS = 90.0
-_ON_A_SMALL_DISK = (
+# Of 32 MB somebody else has taken 28.
+_ON_A_FULL_DISK = (
     "unshare", "--mount", "--map-root-user", "sh", "-c",
-    'mount -t tmpfs -o size=4m none "$0" && exec "$@"',
+    'mount -t tmpfs -o size=32m none "$0" && head -c 28M /dev/zero > "$0/others" && exec "$@"',
 )  # fmt: skip
 
 
@@ -49,7 +50,7 @@ def test_what_a_full_queue_refuses_is_not_lost(stack: Stack, tmp_path: Path) -> 
 def test_what_a_full_disk_refuses_is_not_lost(stack: Stack, tmp_path: Path) -> None:
     place = tmp_path / "collector"
     place.mkdir()
-    inside = (*_ON_A_SMALL_DISK, str(place))
+    inside = (*_ON_A_FULL_DISK, str(place))
     tried = subprocess.run([*inside, "true"], check=False, capture_output=True, text=True)
     if tried.returncode:
         pytest.skip(f"no mount of our own: {tried.stderr.strip()}")

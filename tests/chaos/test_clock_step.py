@@ -1,0 +1,85 @@
+"""The clock of one service steps, ahead and back, in the middle of its answers too."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from app.telemetry import names
+from dashboards import others
+from stack.waiting import poll_until
+from tests.chaos.service import Service, service, value
+from tests.chaos.watching import counted, lines_of
+from tests.running import PATIENCE_SECONDS, Stack
+from tests.stack.turns import WAYS, Turn, sse_turn
+
+_LIBRARY = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
+_RIGHT = "+0"
+_STEPS = ("+2h", "-2h", _RIGHT)
+# Within an answer of the simulated model, which takes some 0.75 s.
+_MIDDLE_SECONDS = 0.4
+# Longer than all answers here together, shorter than any step.
+_HOUR = 3600.0
+
+
+@pytest.mark.skipif(_LIBRARY is None, reason="libfaketime is not installed")
+def test_what_a_service_tells_whose_clock_steps_is_kept_or_counted(
+    stack: Stack, tmp_path: Path
+) -> None:
+    clock = tmp_path / "clock"
+    clock.write_text(_RIGHT)
+    faked = {
+        "LD_PRELOAD": str(_LIBRARY),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    lines_before, points_before = _lines_refused(stack), _points_refused(stack)
+    given: list[Turn] = []
+    with service(stack, tmp_path, **faked) as one, ThreadPoolExecutor() as pool:
+        for step in _STEPS:
+            given += [way(one.facts) for way in WAYS.values()]
+            under_way = pool.submit(sse_turn, one.facts)
+            time.sleep(_MIDDLE_SECONDS)
+            clock.write_text(step)
+            given.append(under_way.result())
+        given += [way(one.facts) for way in WAYS.values()]
+
+        def told() -> bool:
+            refused = _lines_refused(stack) - lines_before
+            created = value(stack, names.LOG_METRICS.created.prometheus, one)
+            assert lines_of(stack, one.name) + refused == created
+            wanted = sum(turn.prompt_tokens + turn.completion_tokens for turn in given)
+            assert value(stack, names.LLM_TOKEN_USAGE.prometheus, one) == wanted
+            return True
+
+        poll_until(told, "lines and tokens of all answers", PATIENCE_SECONDS)
+        _durations_are_right(stack, one)
+    assert _points_refused(stack) > points_before
+    for turn in given:
+        poll_until(
+            lambda: stack.backends.tempo_trace(turn.trace_id),  # noqa: B023
+            f"trace {turn.trace_id}",
+            PATIENCE_SECONDS,
+        )
+
+
+def _durations_are_right(stack: Stack, one: Service) -> None:
+    """Of another clock, which does not step."""
+    for metric in (names.CLIENT_OPERATION_DURATION, names.HTTP_REQUEST_DURATION):
+        assert 0 < value(stack, f"{metric.prometheus}_sum", one) < _HOUR
+
+
+def _lines_refused(stack: Stack) -> float:
+    """Those ahead of Loki's own clock."""
+    discarded = others.LOKI_DISCARDED.prometheus
+    return counted(stack.facts["LOKI_URL"], discarded, reason="too_far_in_future")
+
+
+def _points_refused(stack: Stack) -> float:
+    return counted(
+        stack.facts["COLLECTOR_METRICS_URL"].removesuffix("/metrics"),
+        others.POINTS_THROUGH.send_failed.prometheus,
+        exporter=others.TO_PROMETHEUS,
+    )

@@ -1,0 +1,51 @@
+"""Answers that were given, and whether all that is told of them is in the stores."""
+
+from app.telemetry import names
+from stack.waiting import poll_until
+from tests.running import PATIENCE_SECONDS, Stack
+from tests.stack.turns import WAYS, Turn
+
+_LOST = f"sum({names.SPANS_DROPPED.prometheus}) + sum({names.LOGS_DROPPED.prometheus})"
+
+
+def turns(stack: Stack) -> list[Turn]:
+    """Enough of them that an exporter of the SDK alone would give up: some 12 s."""
+    return [way(stack.facts) for _ in range(4) for way in WAYS.values()]
+
+
+def all_found(stack: Stack, given: list[Turn]) -> None:
+    """Each has its trace, and its line once."""
+    for turn in given:
+        query = f'{{service_name="chatscope"}} | trace_id="{turn.trace_id}" |= "answer completed"'
+        poll_until(
+            lambda: stack.backends.tempo_trace(turn.trace_id),  # noqa: B023
+            f"trace {turn.trace_id} in Tempo",
+            PATIENCE_SECONDS,
+        )
+        lines = poll_until(
+            lambda: stack.backends.loki(query),  # noqa: B023
+            f"the line of {turn.trace_id} in Loki",
+            PATIENCE_SECONDS,
+        )
+        assert len(lines) == 1
+
+
+def tokens(stack: Stack) -> float:
+    """All that were ever counted."""
+    return stack.counted(f'{names.LLM_TOKEN_USAGE.prometheus}{{service_name="chatscope"}}')
+
+
+def risen(stack: Stack, before: float, given: list[Turn]) -> None:
+    """The tokens have, by those of the answers and nothing else."""
+    wanted = sum(turn.prompt_tokens + turn.completion_tokens for turn in given)
+
+    def exactly() -> bool:
+        assert tokens(stack) - before == wanted
+        return True
+
+    poll_until(exactly, "the tokens of all turns in Prometheus", PATIENCE_SECONDS)
+
+
+def none_dropped(stack: Stack) -> None:
+    """By the service itself."""
+    assert [sample.value for sample in stack.backends.prometheus(_LOST)] == [0.0]
