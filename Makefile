@@ -1,6 +1,6 @@
 # Chatscope's commands, the same ones here, in CI and in the README.
 .DEFAULT_GOAL := help
-.PHONY: help build up down status logs chat demo ledger drill dashboards rules test lint bench bench-start bench-soak bench-nominal clean
+.PHONY: help build up down status logs chat demo ledger drill dashboards rules test lint bench bench-start bench-soak bench-load clean
 
 PY := .venv/bin/python
 # The first Python that starts makes the environment; a version manager's shim may not.
@@ -79,8 +79,8 @@ bench-start: build ## Measure the parts' ready-time, with their own defaults and
 bench-soak: build ## Ten minutes of load on a stack of its own: what grows? MINUTES=60 for longer
 	@$(PY) -m bench.soak $(if $(MINUTES),--minutes $(MINUTES))
 
-bench-nominal: build ## A minute of full load on a stack of its own: is anything refused? RATE=4000 for more
-	@$(PY) -m bench.nominal $(if $(RATE),--rate $(RATE))
+bench-load: build ## A minute of full load: is anything refused? RATE=4000 for more
+	@$(PY) -m bench.load $(if $(RATE),--rate $(RATE))
 
 clean: ## Stop; remove what the stack stored, the logs and the Python environment
 	@[ ! -x $(PY) ] || $(PY) -m stack down

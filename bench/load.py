@@ -53,7 +53,7 @@ from stack.native import NativeStack
 from stack.progress import Progress
 from stack.screen import MIB
 
-_DIRECTORY: Final = stack_facts.ROOT / ".chatscope" / "nominal"
+_DIRECTORY: Final = stack_facts.ROOT / ".chatscope" / "load"
 _NS: Final = 1_000_000_000
 _SERVICE: Final = "/opentelemetry.proto.collector.{}/Export"
 _METHODS: Final[Mapping[Any, str]] = {
@@ -66,7 +66,7 @@ _BATCH: Final = 100
 _SENDERS: Final = 8
 # How often each series has a new value, as with a scrape; and the items' own counter.
 _SERIES_SECONDS: Final = 15
-_SERIES: Final = "chatscope_nominal"
+_SERIES: Final = "chatscope_load"
 _REQUEST_SECONDS: Final = 10.0
 _AGAIN_SECONDS: Final = 0.25
 # Then the Collector is gone for good; what it did not take is missed by the ledger.
@@ -93,7 +93,7 @@ _TRIED_AGAIN: Final = "Exporting failed. Will retry"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, and print what came of it."""
-    parser = argparse.ArgumentParser(prog="python -m bench.nominal", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__)
     parser.add_argument("--rate", type=float, default=2000, help="of each a second (default 2000)")
     parser.add_argument("--series", type=int, default=20_000, help="(default 20000)")
     parser.add_argument("--seconds", type=float, default=60, help="how long (default 60)")
