@@ -1,15 +1,18 @@
 """Tempo is killed under load: whatever was acknowledged, by it or by the Collector, is found."""
 
+import os
 import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from stack.docker import DockerStack
 from stack.waiting import poll_until
 from tests.chaos.outages import away, killed
 from tests.running import PATIENCE_SECONDS, Stack
@@ -90,6 +93,34 @@ def test_what_tempo_says_it_has_outlives_its_kill(stack: Stack) -> None:
         traces = load.acknowledged()
     assert traces
     _all_found(stack, traces)
+
+
+def test_what_a_kill_left_half_written_is_mended_and_found(stack: Stack) -> None:
+    """As if it had been killed in the moment in which it writes its meta.json anew."""
+    with _load(stack.facts["TEMPO_OTLP_ENDPOINT"]) as load:
+        load.run()
+        with _data(stack) as data, away(stack, "tempo"):
+            traces = load.acknowledged()
+            halves = [
+                *data.glob("wal/*+*/meta.json"),
+                *data.glob("generator/traces/*/*+*/meta.json"),
+            ]
+            for half in halves:
+                half.write_text("")
+    assert traces
+    assert len(halves) > 1
+    _all_found(stack, traces)
+
+
+@contextmanager
+def _data(stack: Stack) -> Iterator[Path]:
+    """Where Tempo keeps its own, also while it is away."""
+    inside = "/data" if isinstance(stack.running, DockerStack) else stack.facts["DATA_DIR"]
+    directory = os.open(f"/proc/{stack.pid('tempo')}/root{inside}/tempo", os.O_DIRECTORY)
+    try:
+        yield Path(f"/proc/self/fd/{directory}")
+    finally:
+        os.close(directory)
 
 
 def test_what_the_collector_says_it_has_outlives_two_kills_of_tempo(stack: Stack) -> None:

@@ -1,11 +1,18 @@
 """Tempo's configuration: what it keeps, how long, and what it must not throw away."""
 
+import json
+import shutil
+import subprocess
 from pathlib import Path
 
+import pytest
+
+from stack.facts import ROOT
 from tests.config.conftest import Run
 from tests.config.files import (
     AMPLE,
     COLLECTOR,
+    COMPOSE,
     NOMINAL_BYTES,
     NOMINAL_PER_SECOND,
     PROCESSES,
@@ -18,6 +25,7 @@ from tests.config.files import (
     variables,
 )
 
+_START = ROOT / "tempo" / "start.sh"
 FLAGS = ("-config.expand-env=true", "-config.verify=true")
 
 
@@ -103,3 +111,62 @@ def test_tempo_refuses_an_unknown_key(run: Run, tmp_path: Path) -> None:
     judged = run("tempo", f"-config.file={broken}", *FLAGS)
     assert judged.returncode != 0
     assert "block_lifetime" in judged.stderr
+
+
+def test_both_ways_start_it_by_the_script_that_mends_its_log() -> None:
+    native = parsed(PROCESSES)["processes"]["tempo"]["entrypoint"]
+    assert native[:3] == ["sh", "${REPO_DIR}/tempo/start.sh", "${TEMPO_BIN}"]
+    service = parsed(COMPOSE)["services"]["tempo"]
+    assert service["entrypoint"][1:] == ["sh", "/etc/tempo/start.sh", "/tempo"]
+    assert service["entrypoint"][0] == service["environment"]["BUSYBOX"]
+
+
+@pytest.mark.parametrize("shell", ["sh", "busybox"])
+def test_only_what_a_kill_left_half_written_is_mended(shell: str, tmp_path: Path) -> None:
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"there is no {shell}")
+    log, generator = (
+        tmp_path / "tempo" / place for place in ("wal", "generator/traces/single-tenant")
+    )
+    whole = '{"format":"vParquet4","blockID":"whole"}'
+    for place, name, meta in (
+        (log, "whole", whole), (log, "empty", ""), (log, "cut", '{"format":"vPar'),
+        (generator, "empty", ""),
+    ):  # fmt: skip
+        block = _block(place, name)
+        (block / "0000000001").write_text("page")
+        (block / "meta.json").write_text(meta)
+    nothing = _block(log, "nothing")
+    (nothing / "0000000001").touch()
+
+    busybox = shell == "busybox"
+    done = subprocess.run(
+        [program, *(["sh"] if busybox else []), _START, "/bin/echo", "--flag=a b"],
+        # In the container there is no other program.
+        env={
+            "DATA_DIR": str(tmp_path),
+            **({"PATH": "", "BUSYBOX": program} if busybox else {}),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (0, "--flag=a b\n"), done.stderr
+    assert [line.split()[4].partition("+")[0] for line in done.stderr.splitlines()] == [
+        "cut", "empty", "empty",
+    ]  # fmt: skip
+    assert (_block(log, "whole") / "meta.json").read_text() == whole
+    assert not (nothing / "meta.json").exists()
+    for place, name in ((log, "cut"), (log, "empty"), (generator, "empty")):
+        meta = json.loads((_block(place, name) / "meta.json").read_text())
+        assert (meta["format"], meta["blockID"]) == ("vParquet4", name)
+        assert meta["startTime"] < meta["endTime"]
+        assert meta.get("replicationFactor") == (1 if place is generator else None)
+
+
+def _block(place: Path, name: str) -> Path:
+    block = place / f"{name}+single-tenant+vParquet4"
+    block.mkdir(parents=True, exist_ok=True)
+    return block
