@@ -114,7 +114,7 @@ def _refused(windows: Windows) -> Alert:
         severity="warning",
         hold=windows.soon,
         summary=f"The Collector refused {number()} items that came by {label(RECEIVER)}; who "
-        "sent them tries again for a while.",
+        "sent them keeps them, or tries again for a while.",
         value=f"{number()} items",
         dashboard=board(links.PIPELINE),
         query=_ERROR_LINES,

@@ -251,7 +251,8 @@ class Settings(BaseSettings):
     )
     otel_bsp_max_queue_size: int = _setting(
         16_384, "OTEL_BSP_MAX_QUEUE_SIZE",
-        "Spans that wait for a Collector that is away; then the oldest is dropped, and counted.",
+        "Spans that wait in memory, where no disk takes them; then the oldest is dropped,"
+        " and counted.",
         _ONE_OR_MORE, ge=1,
     )  # fmt: skip
     otel_bsp_max_export_batch_size: int = _setting(

@@ -302,7 +302,7 @@ def test_flood_of_names_is_stored_and_its_metrics_are_bounded(stack: Stack, serv
 
 
 def test_lines_and_spans_of_a_stepped_clock_are_kept_or_counted(stack: Stack, service: str) -> None:
-    traces = [os.urandom(16) for _ in range(3)]
+    traces = [os.urandom(16) for _ in range(4)]
     with _sender(stack) as sender, rises(lambda: _discarded(stack, "too_far_in_future"), by=1):
         sender.send(
             otlp.lines(
@@ -320,11 +320,29 @@ def test_lines_and_spans_of_a_stepped_clock_are_kept_or_counted(stack: Stack, se
                 otlp.span(traces[0], "right"),
                 otlp.span(traces[1], "ahead", ahead=8 * _HOUR),
                 otlp.span(traces[2], "behind", ahead=-8 * _HOUR),
+                otlp.span(traces[3], "late", ahead=-_HOUR / 3),
             )
         )
     assert _found(stack, service, 4).keys() == {"right", "ahead", "behind", "right too"}
     kept = [_trace(stack, trace.hex())["name"] for trace in traces]
-    assert kept == ["right", "ahead", "behind"]
+    assert kept == ["right", "ahead", "behind", "late"]
+    # What is older is searched in blocks, which Tempo looks for each five minutes.
+    poll_until(
+        lambda: _searched(stack, service, time.time() - _HOUR / 3) == [traces[3].hex()],
+        "the late span by a search of its own time", PATIENCE_SECONDS,
+    )  # fmt: skip
+
+
+def _searched(stack: Stack, service: str, around: float) -> list[str]:
+    """The traces of a service that Tempo has of that time, give or take five minutes."""
+    asked: dict[str, str | int] = {
+        "q": f'{{ resource.service.name = "{service}" }}',
+        "start": int(around - _HOUR / 12),
+        "end": int(around + _HOUR / 12),
+    }
+    with local_client(stack.facts["TEMPO_URL"]) as client:
+        answer = client.get("/api/search", params=asked).raise_for_status().json()
+    return [str(trace["traceID"]).zfill(32) for trace in answer["traces"]]
 
 
 def test_sums_of_a_stepped_clock_are_kept_or_counted(stack: Stack, service: str) -> None:

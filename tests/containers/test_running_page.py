@@ -10,6 +10,7 @@ import pytest
 
 from stack.backends import Backends
 from stack.facts import ROOT
+from stack.parts import PARTS
 from stack.waiting import poll_until
 from tests.containers.project import PATIENCE_SECONDS, Project
 from tests.stack.turns import http_turn
@@ -63,7 +64,7 @@ def test_restore_brings_back_what_was_backed_up_and_nothing_newer(
     poll_until(lambda: backends.tempo_trace(kept.trace_id), "the turn in Tempo", PATIENCE_SECONDS)
     run(_BACKUP)
     assert {path.name for path in (tmp_path / "backup").iterdir()} >= {
-        f"{part}.tar.gz" for part in ("prometheus", "loki", "tempo", "alertmanager", "grafana")
+        f"{part.name}.tar.gz" for part in PARTS
     }
     newer = http_turn(project.facts)
     poll_until(lambda: backends.tempo_trace(newer.trace_id), "the newer turn", PATIENCE_SECONDS)

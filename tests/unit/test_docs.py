@@ -41,7 +41,8 @@ def test_metric_is_documented_as_it_is(metric: Metric) -> None:
 def test_setting_is_documented_as_it_is(name: str) -> None:
     field = Settings.model_fields[name]
     _, default, meaning, accepted = _row(_SETTINGS, str(field.validation_alias))
-    shown = {None: "unset", (): "unset", False: "`false`"}.get(field.default, f"`{field.default}`")
+    shown = "unset" if field.default in (None, ()) else f"`{field.default!s}`"
+    shown = shown.lower() if isinstance(field.default, bool) else shown
     assert default == shown
     assert meaning == field.description
     assert isinstance(field.json_schema_extra, dict)
