@@ -15,7 +15,7 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import cycle
 
-from dashboards.others import DAY_COST, GRAPH_EDGES_EXPIRED, SLO_LEFT
+from dashboards.others import DAY_COST, GRAPH_EDGES_EXPIRED, LEDGER_STORED, SLO_LEFT
 from demo.asking import AskError, Conversation, HttpClient, Message
 from stack.facts import ROOT
 from stack.local_http import local_client
@@ -57,8 +57,12 @@ _ARRIVAL_SECONDS = 16.0
 # next point, as far away again.
 _SCRAPES = 3
 # What the rules make of it: for the objectives in three steps, 30 s apart at most, and each minute
-# what a day cost; and the point of a panel after that.
-_MADE = (f"count({SLO_LEFT.prometheus} offset 20s) >= 3", f"{DAY_COST.prometheus} offset 20s")
+# what a day cost and what was stored of each signal; and the point of a panel after that.
+_MADE = (
+    f"count({SLO_LEFT.prometheus} offset 20s) >= 3",
+    f"{DAY_COST.prometheus} offset 20s",
+    f"count({LEDGER_STORED.prometheus} offset 20s) >= 3",
+)
 _KNOWN_SECONDS = 150.0
 
 
