@@ -142,7 +142,7 @@ def stores() -> Row:
                 [
                     prom(
                         or_nothing(total(others.TEMPO_STORED_BYTES, by=("status",))),
-                        label("status"),
+                        f"blocks {label('status')}",
                     )
                 ],
                 stacked=True,
