@@ -21,10 +21,10 @@ mend() { # what its blocks have besides, BLOCKS…
   besides=$1
   shift
   for block; do
-    # Without a page that was flushed there is nothing to save.
-    [ -s "$block/0000000001" ] || continue
-    meta=
-    [ ! -e "$block/meta.json" ] || read -r meta <"$block/meta.json" || :
+    # Without a page that was flushed there is nothing to save. Without the file the block was being
+    # removed: it is elsewhere by then.
+    [ -s "$block/0000000001" ] && [ -e "$block/meta.json" ] || continue
+    read -r meta <"$block/meta.json" || :
     case $meta in
       "{"*"}") continue ;;
     esac

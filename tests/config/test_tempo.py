@@ -137,8 +137,10 @@ def test_only_what_a_kill_left_half_written_is_mended(shell: str, tmp_path: Path
         block = _block(place, name)
         (block / "0000000001").write_text("page")
         (block / "meta.json").write_text(meta)
-    nothing = _block(log, "nothing")
-    (nothing / "0000000001").touch()
+    unwritten, removed = _block(log, "unwritten"), _block(log, "removed")
+    (unwritten / "0000000001").touch()
+    (unwritten / "meta.json").touch()
+    (removed / "0000000001").write_text("page")
 
     busybox = shell == "busybox"
     done = subprocess.run(
@@ -158,7 +160,8 @@ def test_only_what_a_kill_left_half_written_is_mended(shell: str, tmp_path: Path
         "cut", "empty", "empty",
     ]  # fmt: skip
     assert (_block(log, "whole") / "meta.json").read_text() == whole
-    assert not (nothing / "meta.json").exists()
+    assert (unwritten / "meta.json").read_text() == ""
+    assert not (removed / "meta.json").exists()
     for place, name in ((log, "cut"), (log, "empty"), (generator, "empty")):
         meta = json.loads((_block(place, name) / "meta.json").read_text())
         assert (meta["format"], meta["blockID"]) == ("vParquet4", name)
