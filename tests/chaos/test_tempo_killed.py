@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -127,8 +128,14 @@ def test_what_the_collector_says_it_has_outlives_two_kills_of_tempo(stack: Stack
     """The second one while what waited for the first goes out."""
     with _load(urlsplit(stack.facts["OTLP_URL"]).netloc) as load:
         load.run()
-        with away(stack, "tempo"):
-            load.run()
+        load.run()
+        before = stack.pid("tempo")
+        assert before
+        os.kill(before, signal.SIGKILL)
+        load.run()
+        poll_until(
+            lambda: stack.pid("tempo") not in (0, before), "Tempo to be started", PATIENCE_SECONDS
+        )
         load.run()
         killed(stack, "tempo")
         traces = load.all_acknowledged()

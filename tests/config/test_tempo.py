@@ -33,6 +33,12 @@ def test_retention_is_the_one_setting() -> None:
     assert parsed(TEMPO)["compactor"]["compaction"]["block_retention"] == "${RETENTION}"
 
 
+def test_no_span_meets_an_ingester_that_starts_or_stops() -> None:
+    """It would refuse it in a way that the Collector does not try again."""
+    lifecycler = parsed(TEMPO)["ingester"]["lifecycler"]
+    assert min(seconds(lifecycler[name]) for name in ("join_after", "final_sleep")) >= 0.1
+
+
 def test_live_traces_are_not_limited() -> None:
     ingestion = parsed(TEMPO)["overrides"]["defaults"]["ingestion"]
     assert ingestion["max_traces_per_user"] == 0
