@@ -128,7 +128,6 @@ def test_what_the_collector_says_it_has_outlives_two_kills_of_tempo(stack: Stack
     """The second one while what waited for the first goes out."""
     with _load(urlsplit(stack.facts["OTLP_URL"]).netloc) as load:
         load.run()
-        load.run()
         before = stack.pid("tempo")
         assert before
         os.kill(before, signal.SIGKILL)
