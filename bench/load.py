@@ -55,7 +55,6 @@ from stack.progress import Progress
 from stack.screen import MIB
 
 _DIRECTORY: Final = stack_facts.ROOT / ".chatscope" / "load"
-_NS: Final = 1_000_000_000
 _SERVICE: Final = "/opentelemetry.proto.collector.{}/Export"
 _METHODS: Final[Mapping[Any, str]] = {
     ExportTraceServiceRequest: _SERVICE.format("trace.v1.TraceService"),

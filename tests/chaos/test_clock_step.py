@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from app.telemetry import names
-from dashboards import others
 from stack.waiting import poll_until
 from tests.chaos.service import Service, service, value
-from tests.chaos.watching import counted, lines_of
+from tests.chaos.watching import lines_discarded, lines_of, points_given_up
 from tests.running import PATIENCE_SECONDS, Stack
 from tests.stack.turns import WAYS, Turn, sse_turn
 
@@ -35,7 +34,7 @@ def test_what_a_service_tells_whose_clock_steps_is_kept_or_counted(
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
-    lines_before, points_before = _lines_refused(stack), _points_refused(stack)
+    lines_before, points_before = _lines_ahead(stack), points_given_up(stack.facts)
     given: list[Turn] = []
     with service(stack, tmp_path, **faked) as one, ThreadPoolExecutor() as pool:
         for step in _STEPS:
@@ -47,7 +46,7 @@ def test_what_a_service_tells_whose_clock_steps_is_kept_or_counted(
         given += [way(one.facts) for way in WAYS.values()]
 
         def told() -> bool:
-            refused = _lines_refused(stack) - lines_before
+            refused = _lines_ahead(stack) - lines_before
             created = value(stack, names.LOG_METRICS.created.prometheus, one)
             assert lines_of(stack, one.name) + refused == created
             wanted = sum(turn.prompt_tokens + turn.completion_tokens for turn in given)
@@ -56,7 +55,7 @@ def test_what_a_service_tells_whose_clock_steps_is_kept_or_counted(
 
         poll_until(told, "lines and tokens of all answers", PATIENCE_SECONDS)
         _durations_are_right(stack, one)
-    assert _points_refused(stack) > points_before
+    assert points_given_up(stack.facts) > points_before
     for turn in given:
         poll_until(
             lambda: stack.backends.tempo_trace(turn.trace_id),  # noqa: B023
@@ -71,15 +70,5 @@ def _durations_are_right(stack: Stack, one: Service) -> None:
         assert 0 < value(stack, f"{metric.prometheus}_sum", one) < _HOUR
 
 
-def _lines_refused(stack: Stack) -> float:
-    """Those ahead of Loki's own clock."""
-    discarded = others.LOKI_DISCARDED.prometheus
-    return counted(stack.facts["LOKI_URL"], discarded, reason="too_far_in_future")
-
-
-def _points_refused(stack: Stack) -> float:
-    return counted(
-        stack.facts["COLLECTOR_METRICS_URL"].removesuffix("/metrics"),
-        others.POINTS_THROUGH.send_failed.prometheus,
-        exporter=others.TO_PROMETHEUS,
-    )
+def _lines_ahead(stack: Stack) -> float:
+    return lines_discarded(stack.facts, "too_far_in_future")

@@ -18,7 +18,7 @@ from dashboards import others
 from stack.local_http import local_client
 from stack.waiting import poll_until
 from tests.chaos import otlp
-from tests.chaos.watching import answers, counted, lines_of, rises
+from tests.chaos.watching import answers, counted, lines_discarded, lines_of, points_given_up, rises
 from tests.running import PATIENCE_SECONDS, Stack
 from tests.stack.turns import MODEL, websocket_url
 
@@ -71,10 +71,6 @@ def _sum(stack: Stack, metric: str, service: str, more: str = "") -> float:
 
 def _series(stack: Stack, service: str) -> float:
     return sum(s.value for s in stack.backends.prometheus(f'count({{service_name="{service}"}})'))
-
-
-def _discarded(stack: Stack, reason: str) -> float:
-    return counted(stack.facts["LOKI_URL"], others.LOKI_DISCARDED.prometheus, reason=reason)
 
 
 def _found(stack: Stack, service: str, count: int) -> dict[str, dict[str, str]]:
@@ -149,7 +145,7 @@ def test_texts_of_5_mb_of_others_are_cut_or_counted_without_their_neighbours(
     traces = [os.urandom(16) for _ in range(3)]
     with (
         _sender(stack) as sender,
-        rises(lambda: _discarded(stack, "structured_metadata_too_large"), by=1),
+        rises(lambda: lines_discarded(stack.facts, "structured_metadata_too_large"), by=1),
     ):
         sender.send(otlp.lines(service, otlp.line("a"), otlp.line(large), otlp.line("c")))
         sender.send(otlp.lines(service, otlp.line("d"), otlp.line("lost", x=large), otlp.line("f")))
@@ -303,7 +299,10 @@ def test_flood_of_names_is_stored_and_its_metrics_are_bounded(stack: Stack, serv
 
 def test_lines_and_spans_of_a_stepped_clock_are_kept_or_counted(stack: Stack, service: str) -> None:
     traces = [os.urandom(16) for _ in range(4)]
-    with _sender(stack) as sender, rises(lambda: _discarded(stack, "too_far_in_future"), by=1):
+    with (
+        _sender(stack) as sender,
+        rises(lambda: lines_discarded(stack.facts, "too_far_in_future"), by=1),
+    ):
         sender.send(
             otlp.lines(
                 service,
@@ -348,14 +347,7 @@ def _searched(stack: Stack, service: str, around: float) -> list[str]:
 def test_sums_of_a_stepped_clock_are_kept_or_counted(stack: Stack, service: str) -> None:
     """Prometheus refuses the future, and with it the whole request: that of one process."""
 
-    def refused() -> float:
-        return counted(
-            stack.facts["COLLECTOR_METRICS_URL"].removesuffix("/metrics"),
-            others.POINTS_THROUGH.send_failed.prometheus,
-            exporter=others.TO_PROMETHEUS,
-        )
-
-    with _sender(stack) as sender, rises(refused, by=1):
+    with _sender(stack) as sender, rises(lambda: points_given_up(stack.facts), by=1):
         for name, ahead in (("ahead", 2 * _HOUR), ("behind", -8 * _HOUR), ("right", 0.0)):
             sender.send(otlp.sums(service, f"clock_{name}", otlp.point(7, ahead)))
     poll_until(lambda: _sum(stack, "clock_right_total", service) == 7, "the sum", PATIENCE_SECONDS)

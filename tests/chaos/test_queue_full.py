@@ -10,7 +10,7 @@ from ledger.load import steady_load
 from ledger.stores import reconcile
 from stack.waiting import poll_until
 from tests.chaos.outages import away
-from tests.chaos.watching import counted
+from tests.chaos.watching import of_collector
 from tests.running import Stack
 from tests.stack.collectors import collector
 from tests.stack.turns import http_turn
@@ -29,8 +29,7 @@ _ON_A_FULL_DISK = (
 
 def _turned_away(facts: dict[str, str]) -> bool:
     """Whether a record did not come into the queue; who sent it was told."""
-    url = facts["COLLECTOR_METRICS_URL"].removesuffix("/metrics")
-    return counted(url, LOGS_THROUGH.enqueue_failed.prometheus) > 0
+    return of_collector(facts, LOGS_THROUGH.enqueue_failed.prometheus) > 0
 
 
 def _nothing_is_lost(stack: Stack, facts: dict[str, str]) -> None:

@@ -7,6 +7,7 @@ from itertools import cycle
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from dashboards import others
 from stack.local_http import local_client
 from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS, Stack
@@ -56,6 +57,22 @@ def counted(url: str, name: str, **labels: str) -> float:
         # The parser ends each counter's name so, as not all parts do.
         if sample.name in (name, f"{name}_total") and labels.items() <= sample.labels.items()
     )
+
+
+def of_collector(facts: Mapping[str, str], name: str, **labels: str) -> float:
+    """The same, of the Collector."""
+    return counted(facts["COLLECTOR_METRICS_URL"].removesuffix("/metrics"), name, **labels)
+
+
+def lines_discarded(facts: Mapping[str, str], reason: str) -> float:
+    """By Loki."""
+    return counted(facts["LOKI_URL"], others.LOKI_DISCARDED.prometheus, reason=reason)
+
+
+def points_given_up(facts: Mapping[str, str]) -> float:
+    """By the Collector, since Prometheus will never take them."""
+    failed = others.POINTS_THROUGH.send_failed.prometheus
+    return of_collector(facts, failed, exporter=others.TO_PROMETHEUS)
 
 
 @contextmanager
