@@ -17,34 +17,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from secrets import token_hex
-from typing import Any, Final
+from typing import Final
 
 import grpc
 import psutil
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
-from opentelemetry.proto.metrics.v1.metrics_pb2 import (
-    AGGREGATION_TEMPORALITY_CUMULATIVE,
-    Metric,
-    NumberDataPoint,
-    ResourceMetrics,
-    ScopeMetrics,
-    Sum,
-)
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from rich.console import Console
 from rich.table import Table
 
 from bench.own import STACK_ERRORS, own_stack
 from dashboards import others
-from dashboards.others import SERVICE_NAME
-from ledger import item
+from ledger import item, otlp
 from ledger.__main__ import show
 from ledger.account import Accounts, Book
 from ledger.stores import reconcile
@@ -55,19 +40,12 @@ from stack.progress import Progress
 from stack.screen import MIB
 
 _DIRECTORY: Final = stack_facts.ROOT / ".chatscope" / "load"
-_SERVICE: Final = "/opentelemetry.proto.collector.{}/Export"
-_METHODS: Final[Mapping[Any, str]] = {
-    ExportTraceServiceRequest: _SERVICE.format("trace.v1.TraceService"),
-    ExportLogsServiceRequest: _SERVICE.format("logs.v1.LogsService"),
-    ExportMetricsServiceRequest: _SERVICE.format("metrics.v1.MetricsService"),
-}
 # Items in a request, and how many requests are under way at most.
 _BATCH: Final = 100
 _SENDERS: Final = 8
 # How often each series has a new value, as with a scrape; and the items' own counter.
 _SERIES_SECONDS: Final = 15
 _SERIES: Final = "chatscope_load"
-_REQUEST_SECONDS: Final = 10.0
 _AGAIN_SECONDS: Final = 0.25
 # Then the Collector is gone for good; what it did not take is missed by the ledger.
 _TRIES: Final = 400
@@ -146,10 +124,10 @@ def _measure(console: Console, rate: float, series: int, seconds: float) -> bool
 class _Load:
     """What is sent, in requests of which each is sent until it is acknowledged."""
 
-    def __init__(self, channel: grpc.Channel, rate: float, series: int) -> None:
+    def __init__(self, sender: otlp.Sender, rate: float, series: int) -> None:
         self.book = Book(token_hex(4))
         self.answers: Counter[str] = Counter()
-        self._channel = channel
+        self._sender = sender
         self._rate = rate
         self._series = series
         self._lock = threading.Lock()
@@ -170,7 +148,7 @@ class _Load:
             metrics = pool.submit(self._send_series)
             for done in (*senders, metrics):
                 done.result()
-        self._send(_sums(self.book.run, len(self.book.created), self._began_ns))
+        self._send_sums()
 
     def end(self) -> None:
         self._over.set()
@@ -183,8 +161,8 @@ class _Load:
                 return
             numbers = range(block * _BATCH, (block + 1) * _BATCH)
             now = time.time_ns()
-            for request in _items(self.book.run, numbers, now):
-                self._send(request)
+            self._send(otlp.spans(item.SERVICE, *(_span(self.book.run, each) for each in numbers)))
+            self._send(otlp.lines(item.SERVICE, *(_line(self.book.run, each) for each in numbers)))
             with self._lock:
                 self.book.created.update(dict.fromkeys(numbers, now))
 
@@ -193,21 +171,30 @@ class _Load:
         for second in count():
             if self._over.wait(max(0.0, self._due(second))):
                 return
-            with self._lock:
-                made = len(self.book.created)
+            self._send_sums()
             some = range(second % _SERIES_SECONDS, self._series, _SERIES_SECONDS)
-            self._send(_sums(self.book.run, made, self._began_ns))
-            self._send(_series(some, second, self._began_ns))
+            points = (self._point(second + 1, {"number": str(each)}) for each in some)
+            self._send(otlp.sums(_SERIES, _SERIES, *points))
+
+    def _send_sums(self) -> None:
+        """The items' own counter."""
+        with self._lock:
+            made = len(self.book.created)
+        point = self._point(made, {item.RUN: self.book.run})
+        self._send(otlp.sums(item.SERVICE, item.ITEMS.name, point))
+
+    def _point(self, value: int, attributes: Mapping[str, str]) -> NumberDataPoint:
+        point = otlp.point(value, attributes)
+        point.start_time_unix_nano = self._began_ns
+        return point
 
     def _due(self, second: float) -> float:
         return self._began + second - time.monotonic()
 
-    def _send(self, request: Any) -> None:
-        data = request.SerializeToString()
-        call: Any = self._channel.unary_unary(_METHODS[type(request)])
+    def _send(self, request: otlp.Request) -> None:
         for _ in range(_TRIES):
             try:
-                call(data, timeout=_REQUEST_SECONDS)
+                self._sender.send(request)
             except grpc.RpcError as error:
                 with self._lock:
                     self.answers[error.code().name] += 1
@@ -219,8 +206,8 @@ class _Load:
 @contextmanager
 def _load(facts: Mapping[str, str], rate: float, series: int) -> Iterator[_Load]:
     """Inside, it is sent; after it, all of it is acknowledged."""
-    with grpc.insecure_channel(facts["OTLP_URL"].partition("//")[2]) as channel:
-        load = _Load(channel, rate, series)
+    with otlp.sender(facts["OTLP_URL"]) as sender:
+        load = _Load(sender, rate, series)
         thread = threading.Thread(target=load.run)
         thread.start()
         try:
@@ -230,101 +217,30 @@ def _load(facts: Mapping[str, str], rate: float, series: int) -> Iterator[_Load]
             thread.join()
 
 
-def _items(
-    run: str, numbers: Iterable[int], now: int
-) -> tuple[ExportTraceServiceRequest, ExportLogsServiceRequest]:
-    spans, records = [], []
-    for number in numbers:
-        trace = item.trace_of(number)
-        trace_id = bytes.fromhex(item.trace_id(run, trace))
-        span_id = (number + 1).to_bytes(8)
-        attributes = _pairs(item.attributes(run, number))
-        spans.append(
-            Span(
-                trace_id=trace_id,
-                span_id=span_id,
-                # As of somebody who called.
-                parent_span_id=(2**32 + trace).to_bytes(8),
-                name=item.SPAN_NAME,
-                kind=Span.SPAN_KIND_INTERNAL,
-                start_time_unix_nano=now - 1_000_000,
-                end_time_unix_nano=now,
-                attributes=attributes,
-            )
-        )
-        records.append(
-            LogRecord(
-                # Lines of the same nanosecond and text are one.
-                time_unix_nano=now,
-                observed_time_unix_nano=now,
-                severity_text="INFO",
-                body=AnyValue(string_value=item.body(number)),
-                attributes=attributes,
-                trace_id=trace_id,
-                span_id=span_id,
-            )
-        )
-    resource = _resource(item.SERVICE)
-    return (
-        ExportTraceServiceRequest(
-            resource_spans=[ResourceSpans(resource=resource, scope_spans=[ScopeSpans(spans=spans)])]
-        ),
-        ExportLogsServiceRequest(
-            resource_logs=[
-                ResourceLogs(resource=resource, scope_logs=[ScopeLogs(log_records=records)])
-            ]
-        ),
+def _span(run: str, number: int) -> Span:
+    trace = item.trace_of(number)
+    span = otlp.span(
+        bytes.fromhex(item.trace_id(run, trace)), item.SPAN_NAME, item.attributes(run, number)
     )
-
-
-def _sums(run: str, made: int, began: int) -> ExportMetricsServiceRequest:
-    """The items' own counter."""
-    return _counters(item.SERVICE, item.ITEMS.name, [({item.RUN: run}, made)], began)
-
-
-def _series(numbers: Iterable[int], value: int, began: int) -> ExportMetricsServiceRequest:
-    return _counters(
-        _SERIES, _SERIES, [({"number": str(number)}, value + 1) for number in numbers], began
+    # As of somebody who called.
+    rest = Span(
+        span_id=_span_id(number),
+        parent_span_id=(2**32 + trace).to_bytes(8),
+        kind=Span.SPAN_KIND_INTERNAL,
     )
+    span.MergeFrom(rest)
+    return span
 
 
-def _counters(
-    service: str, name: str, values: Iterable[tuple[Mapping[str, str], int]], began: int
-) -> ExportMetricsServiceRequest:
-    now = time.time_ns()
-    points = [
-        NumberDataPoint(
-            start_time_unix_nano=began,
-            time_unix_nano=now,
-            as_int=value,
-            attributes=_pairs(attributes),
-        )
-        for attributes, value in values
-    ]
-    counter = Sum(
-        data_points=points,
-        is_monotonic=True,
-        aggregation_temporality=AGGREGATION_TEMPORALITY_CUMULATIVE,
-    )
-    scope = ScopeMetrics(metrics=[Metric(name=name, sum=counter)])
-    group = ResourceMetrics(resource=_resource(service), scope_metrics=[scope])
-    return ExportMetricsServiceRequest(resource_metrics=[group])
+def _line(run: str, number: int) -> LogRecord:
+    line = otlp.line(item.body(number), item.attributes(run, number))
+    line.trace_id = bytes.fromhex(item.trace_id(run, item.trace_of(number)))
+    line.span_id = _span_id(number)
+    return line
 
 
-def _resource(service: str) -> Resource:
-    return Resource(attributes=_pairs({SERVICE_NAME: service}))
-
-
-def _pairs(attributes: Mapping[str, str | int]) -> list[KeyValue]:
-    return [
-        KeyValue(
-            key=key,
-            value=AnyValue(int_value=value)
-            if isinstance(value, int)
-            else AnyValue(string_value=value),
-        )
-        for key, value in attributes.items()
-    ]
+def _span_id(number: int) -> bytes:
+    return (number + 1).to_bytes(8)
 
 
 def _unwatched(accounts: Accounts) -> Accounts:

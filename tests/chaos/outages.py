@@ -41,9 +41,10 @@ def hanging(stack: Stack, *parts: str) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
-def killed(stack: Stack, part: str) -> None:
-    """By SIGKILL; returns when whoever watches over it has started it again."""
-    before = _pid(stack, part)
+def killed(stack: Stack, part: str, pid: int = 0) -> None:
+    """By SIGKILL; returns when whoever watches over it has started it again. Whoever knows its
+    process has it killed at once: an engine may take a second to name it."""
+    before = pid or _pid(stack, part)
     os.kill(before, signal.SIGKILL)
     poll_until(
         lambda: stack.pid(part) not in (0, before), f"{part} to be started again", _BACK_SECONDS

@@ -15,9 +15,9 @@ from app.telemetry import names
 from app.telemetry.encodable import LONGEST_TEXT
 from app.telemetry.setup import Providers, TelemetrySettings, build_providers
 from dashboards import others
+from ledger import otlp
 from stack.local_http import local_client
 from stack.waiting import poll_until
-from tests.chaos import otlp
 from tests.chaos.watching import answers, counted, lines_discarded, lines_of, points_given_up, rises
 from tests.running import PATIENCE_SECONDS, Stack
 from tests.stack.turns import MODEL, websocket_url
@@ -148,12 +148,14 @@ def test_texts_of_5_mb_of_others_are_cut_or_counted_without_their_neighbours(
         rises(lambda: lines_discarded(stack.facts, "structured_metadata_too_large"), by=1),
     ):
         sender.send(otlp.lines(service, otlp.line("a"), otlp.line(large), otlp.line("c")))
-        sender.send(otlp.lines(service, otlp.line("d"), otlp.line("lost", x=large), otlp.line("f")))
+        sender.send(
+            otlp.lines(service, otlp.line("d"), otlp.line("lost", {"x": large}), otlp.line("f"))
+        )
         sender.send(
             otlp.spans(
                 service,
                 otlp.span(traces[0], "a"),
-                otlp.span(traces[1], "b", large=large),
+                otlp.span(traces[1], "b", {"large": large}),
                 otlp.span(traces[2], "c"),
             )
         )
@@ -176,11 +178,15 @@ def test_wrong_bytes_of_others_are_replaced_or_counted_without_their_neighbours(
         return counted(stack.facts["PROMETHEUS_URL"], others.PROMETHEUS_INVALID.prometheus)
 
     with _sender(stack) as sender, rises(refused, by=1):
-        lines = [otlp.line("a"), otlp.line("WRON line", x="WRON", n="nul \0"), otlp.line("c\0")]
+        lines = [
+            otlp.line("a"),
+            otlp.line("WRON line", {"x": "WRON", "n": "nul \0"}),
+            otlp.line("c\0"),
+        ]
         sender.send(otlp.lines(service, *lines), wrong)
-        spans = [otlp.span(traces[0], "a"), otlp.span(traces[1], "b\0", x="WRON")]
+        spans = [otlp.span(traces[0], "a"), otlp.span(traces[1], "b\0", {"x": "WRON"})]
         sender.send(otlp.spans(service, *spans, otlp.span(traces[2], "c")), wrong)
-        points = [otlp.point(1, x="a"), otlp.point(1, x="WRON"), otlp.point(1, x="nul \0")]
+        points = [otlp.point(1, {"x": value}) for value in ("a", "WRON", "nul \0")]
         sender.send(otlp.sums(service, "hostile", *points), wrong)
     assert _found(stack, service, 3).keys() == {"a", "���� line", "c\0"}
     kept = [_trace(stack, trace.hex()) for trace in traces]
@@ -281,7 +287,7 @@ def test_flood_of_names_is_stored_and_its_metrics_are_bounded(stack: Stack, serv
         for first in range(0, _NAMES, 100):
             some = range(first, first + 100)
             sender.send(otlp.spans(service, *(otlp.span(traces[n], f"name {n}") for n in some)))
-            sender.send(otlp.lines(service, *(otlp.line(f"{n}", name=f"{n}") for n in some)))
+            sender.send(otlp.lines(service, *(otlp.line(f"{n}", {"name": f"{n}"}) for n in some)))
 
     def stored() -> bool:
         assert lines_of(stack, service) == _NAMES
@@ -349,7 +355,7 @@ def test_sums_of_a_stepped_clock_are_kept_or_counted(stack: Stack, service: str)
 
     with _sender(stack) as sender, rises(lambda: points_given_up(stack.facts), by=1):
         for name, ahead in (("ahead", 2 * _HOUR), ("behind", -8 * _HOUR), ("right", 0.0)):
-            sender.send(otlp.sums(service, f"clock_{name}", otlp.point(7, ahead)))
+            sender.send(otlp.sums(service, f"clock_{name}", otlp.point(7, ahead=ahead)))
     poll_until(lambda: _sum(stack, "clock_right_total", service) == 7, "the sum", PATIENCE_SECONDS)
     behind = f'clock_behind_total{{service_name="{service}"}} offset 8h'
     poll_until(

@@ -40,8 +40,10 @@ def test_service_killed_in_the_middle_of_answers_keeps_those_that_it_gave(stack:
     before = settled(lambda: tokens(stack))
     given = turns(stack)
     time.sleep(_IN_HAND_SECONDS)
+    # Known before they begin: they take less than a second.
+    pid = stack.pid("app")
     with _cut_off(stack):
-        killed(stack, "app")
+        killed(stack, "app", pid)
     given += turns(stack)
     all_found(stack, given)
     risen(stack, before, given)

@@ -4,8 +4,9 @@ import os
 import uuid
 from pathlib import Path
 
+from ledger import otlp
 from stack.waiting import poll_until
-from tests.chaos import otlp, sick
+from tests.chaos import sick
 from tests.chaos.service import even, service
 from tests.chaos.sick import Health, Stores
 from tests.chaos.watching import answers
@@ -42,7 +43,7 @@ def test_what_sick_stores_did_not_take_is_there_once_they_are_well(
                     for number in (each for each in numbers if each.startswith(health.value)):
                         sender.send(otlp.lines(name, otlp.line(number)))
                         sender.send(otlp.spans(name, otlp.span(traces[number], number)))
-                        sender.send(otlp.sums(name, "sick", otlp.point(1, number=number)))
+                        sender.send(otlp.sums(name, "sick", otlp.point(1, {"number": number})))
                     for store in _STORES:
                         poll_until(
                             lambda: stores.asked[store, health] > 1,  # noqa: B023

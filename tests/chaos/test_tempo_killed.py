@@ -8,17 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import grpc
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from ledger import otlp
 from stack.docker import DockerStack
 from stack.waiting import poll_until
 from tests.chaos.outages import away, killed
 from tests.running import PATIENCE_SECONDS, Stack
 
-_EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 # A request each 20 ms, for twice as long as Tempo keeps spans in memory only, and longer than it
 # keeps its answer back.
 _PAUSE_SECONDS = 0.02
@@ -28,18 +26,17 @@ _REQUESTS = 250
 class _Load:
     """Requests of one new trace each, sent on and on, whether or not they are answered."""
 
-    def __init__(self, channel: grpc.Channel) -> None:
-        self._export: Any = channel.unary_unary(_EXPORT)
+    def __init__(self, sender: otlp.Sender) -> None:
+        self._sender = sender
         self._calls: list[tuple[str, Any]] = []
 
     def run(self) -> None:
         for _ in range(_REQUESTS):
             trace_id = secrets.token_bytes(16)
-            # A channel that has no connection yet is no refusal.
-            call = self._export.future(
-                _request(trace_id), timeout=PATIENCE_SECONDS, wait_for_ready=True
+            span = otlp.span(trace_id, "work")
+            self._calls.append(
+                (trace_id.hex(), self._sender.begin(otlp.spans("test-tempo-killed", span)))
             )
-            self._calls.append((trace_id.hex(), call))
             time.sleep(_PAUSE_SECONDS)
 
     def acknowledged(self) -> list[str]:
@@ -53,27 +50,10 @@ class _Load:
         return self.acknowledged()
 
 
-def _request(trace_id: bytes) -> bytes:
-    request = ExportTraceServiceRequest()
-    spans = request.resource_spans.add()
-    service = spans.resource.attributes.add(key="service.name")
-    service.value.string_value = "test-tempo-killed"
-    now = time.time_ns()
-    spans.scope_spans.add().spans.add(
-        trace_id=trace_id,
-        span_id=secrets.token_bytes(8),
-        name="work",
-        start_time_unix_nano=now - 1_000_000,
-        end_time_unix_nano=now,
-    )
-    body: bytes = request.SerializeToString()
-    return body
-
-
 @contextmanager
 def _load(address: str) -> Iterator[_Load]:
-    with grpc.insecure_channel(address) as channel:
-        yield _Load(channel)
+    with otlp.sender(address) as sender:
+        yield _Load(sender)
 
 
 def _all_found(stack: Stack, traces: list[str]) -> None:
@@ -126,7 +106,7 @@ def _data(stack: Stack) -> Iterator[Path]:
 
 def test_what_the_collector_says_it_has_outlives_two_kills_of_tempo(stack: Stack) -> None:
     """The second one while what waited for the first goes out."""
-    with _load(urlsplit(stack.facts["OTLP_URL"]).netloc) as load:
+    with _load(stack.facts["OTLP_URL"]) as load:
         load.run()
         before = stack.pid("tempo")
         assert before

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import grpc
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -24,40 +24,56 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
-_NS = 1_000_000_000
-_SERVICE = "/opentelemetry.proto.collector.{}/Export"
-_METHODS: dict[Any, str] = {
+from dashboards.others import SERVICE_NAME
+
+_NS: Final = 1_000_000_000
+_SERVICE: Final = "/opentelemetry.proto.collector.{}/Export"
+_METHODS: Final[Mapping[Any, str]] = {
     ExportTraceServiceRequest: _SERVICE.format("trace.v1.TraceService"),
     ExportLogsServiceRequest: _SERVICE.format("logs.v1.LogsService"),
     ExportMetricsServiceRequest: _SERVICE.format("metrics.v1.MetricsService"),
 }
 # As our own Collector's receiver has it.
-_LARGEST = 16 * 1024 * 1024
+_LARGEST: Final = 16 * 1024 * 1024
+_ANSWER_SECONDS: Final = 30.0
 
+Attributes = Mapping[str, str | int]
 Request = ExportTraceServiceRequest | ExportLogsServiceRequest | ExportMetricsServiceRequest
+
+_NONE: Final[Attributes] = {}
 
 
 class Sender:
-    """One connection to a Collector."""
+    """One connection to a Collector, for any number of threads."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self._channel = channel
 
     def send(self, request: Request, wrong: Mapping[bytes, bytes] | None = None) -> None:
-        """Raises grpc.RpcError for a refusal. `wrong`: bytes in the place of others of the same
-        length, which protobuf would not take."""
+        """Raises grpc.RpcError for a refusal.
+
+        `wrong`: bytes in the place of others of the same length, which protobuf would not take.
+        Raises ValueError when the lengths differ.
+        """
         data = request.SerializeToString()
         for right, instead in (wrong or {}).items():
-            assert len(right) == len(instead)
+            if len(right) != len(instead):
+                raise ValueError(f"{right!r} and {instead!r} are not of the same length.")
             data = data.replace(right, instead)
-        self._channel.unary_unary(_METHODS[type(request)])(data, timeout=30.0)
+        self._channel.unary_unary(_METHODS[type(request)])(data, timeout=_ANSWER_SECONDS)
+
+    def begin(self, request: Request) -> Any:
+        """The same without waiting: a future, which waits for a connection when there is none."""
+        call: Any = self._channel.unary_unary(_METHODS[type(request)])
+        data = request.SerializeToString()
+        return call.future(data, timeout=_ANSWER_SECONDS, wait_for_ready=True)
 
 
 @contextmanager
 def sender(endpoint: str) -> Iterator[Sender]:
-    """To `http://host:port`."""
+    """To `http://host:port`, or `host:port`."""
     options = [("grpc.max_send_message_length", 2 * _LARGEST)]
-    with grpc.insecure_channel(endpoint.partition("//")[2], options=options) as channel:
+    with grpc.insecure_channel(endpoint.rpartition("//")[2], options=options) as channel:
         yield Sender(channel)
 
 
@@ -67,7 +83,7 @@ def lines(service: str, *records: LogRecord) -> ExportLogsServiceRequest:
     return ExportLogsServiceRequest(resource_logs=[group])
 
 
-def line(body: str, ahead: float = 0.0, **attributes: str) -> LogRecord:
+def line(body: str, attributes: Attributes = _NONE, *, ahead: float = 0.0) -> LogRecord:
     """One log record, `ahead` seconds in the future."""
     now = time.time_ns() + int(ahead * _NS)
     return LogRecord(
@@ -85,7 +101,7 @@ def spans(service: str, *found: Span) -> ExportTraceServiceRequest:
     return ExportTraceServiceRequest(resource_spans=[group])
 
 
-def span(trace_id: bytes, name: str, ahead: float = 0.0, **attributes: str) -> Span:
+def span(trace_id: bytes, name: str, attributes: Attributes = _NONE, *, ahead: float = 0.0) -> Span:
     """A trace of one span, that took a millisecond, `ahead` seconds in the future."""
     now = time.time_ns() + int(ahead * _NS)
     return Span(
@@ -113,7 +129,7 @@ def sums(service: str, name: str, *points: NumberDataPoint) -> ExportMetricsServ
     return ExportMetricsServiceRequest(resource_metrics=[group])
 
 
-def point(value: int, ahead: float = 0.0, **attributes: str) -> NumberDataPoint:
+def point(value: int, attributes: Attributes = _NONE, *, ahead: float = 0.0) -> NumberDataPoint:
     """A counter's value, `ahead` seconds in the future."""
     now = time.time_ns() + int(ahead * _NS)
     return NumberDataPoint(
@@ -125,10 +141,12 @@ def point(value: int, ahead: float = 0.0, **attributes: str) -> NumberDataPoint:
 
 
 def _resource(service: str) -> Resource:
-    return Resource(attributes=_pairs({"service.name": service}))
+    return Resource(attributes=_pairs({SERVICE_NAME: service}))
 
 
-def _pairs(attributes: Mapping[str, Any]) -> list[KeyValue]:
-    return [
-        KeyValue(key=key, value=AnyValue(string_value=value)) for key, value in attributes.items()
-    ]
+def _pairs(attributes: Attributes) -> list[KeyValue]:
+    return [KeyValue(key=key, value=_value(value)) for key, value in attributes.items()]
+
+
+def _value(value: str | int) -> AnyValue:
+    return AnyValue(int_value=value) if isinstance(value, int) else AnyValue(string_value=value)
