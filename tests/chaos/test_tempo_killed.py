@@ -2,14 +2,15 @@
 
 import os
 import secrets
-import signal
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from ledger import otlp
 from stack.docker import DockerStack
@@ -21,31 +22,40 @@ from tests.running import PATIENCE_SECONDS, Stack
 # keeps its answer back.
 _PAUSE_SECONDS = 0.02
 _REQUESTS = 250
+# A question for each would take longer than our patience.
+_PER_TRACE = 50
+
+# By trace.
+_Spans = dict[str, set[str]]
 
 
 class _Load:
-    """Requests of one new trace each, sent on and on, whether or not they are answered."""
+    """Requests of one span each, sent on and on, whether or not they are answered."""
 
     def __init__(self, sender: otlp.Sender) -> None:
         self._sender = sender
-        self._calls: list[tuple[str, Any]] = []
+        self._calls: list[tuple[Span, Any]] = []
 
     def run(self) -> None:
-        for _ in range(_REQUESTS):
-            trace_id = secrets.token_bytes(16)
+        for number in range(_REQUESTS):
+            if number % _PER_TRACE == 0:
+                trace_id = secrets.token_bytes(16)
             span = otlp.span(trace_id, "work")
-            self._calls.append(
-                (trace_id.hex(), self._sender.begin(otlp.spans("test-tempo-killed", span)))
-            )
+            span.span_id = secrets.token_bytes(8)
+            self._calls.append((span, self._sender.begin(otlp.spans("test-tempo-killed", span))))
             time.sleep(_PAUSE_SECONDS)
 
-    def acknowledged(self) -> list[str]:
-        """The traces that the other side said it has, so far."""
+    def acknowledged(self) -> _Spans:
+        """What the other side said it has, so far."""
         # A call that failed has a code too, and one that goes on none: asked, it would wait.
-        done = [(trace_id, call) for trace_id, call in self._calls if call.done()]
-        return [trace_id for trace_id, call in done if call.code() is grpc.StatusCode.OK]
+        done = [(span, call) for span, call in self._calls if call.done()]
+        found: _Spans = defaultdict(set)
+        for span, call in done:
+            if call.code() is grpc.StatusCode.OK:
+                found[span.trace_id.hex()].add(span.span_id.hex())
+        return found
 
-    def all_acknowledged(self) -> list[str]:
+    def all_acknowledged(self) -> _Spans:
         assert [call.code() for _, call in self._calls] == [grpc.StatusCode.OK] * len(self._calls)
         return self.acknowledged()
 
@@ -56,24 +66,27 @@ def _load(address: str) -> Iterator[_Load]:
         yield _Load(sender)
 
 
-def _all_found(stack: Stack, traces: list[str]) -> None:
-    missing = set(traces)
+def _all_found(stack: Stack, wanted: _Spans) -> None:
+    assert wanted
 
     def none_missing() -> bool:
-        missing.difference_update([each for each in missing if stack.backends.tempo_trace(each)])
+        missing = [each for trace, spans in wanted.items() for each in spans - _found(stack, trace)]
         assert not missing
         return True
 
-    poll_until(none_missing, f"{len(traces)} traces in Tempo", PATIENCE_SECONDS, interval=1.0)
+    poll_until(none_missing, f"the spans of {len(wanted)} traces in Tempo", PATIENCE_SECONDS)
+
+
+def _found(stack: Stack, trace: str) -> set[str]:
+    return {span.span_id for span in stack.backends.tempo_trace(trace) or []}
 
 
 def test_what_tempo_says_it_has_outlives_its_kill(stack: Stack) -> None:
     with _load(stack.facts["TEMPO_OTLP_ENDPOINT"]) as load:
         load.run()
         killed(stack, "tempo")
-        traces = load.acknowledged()
-    assert traces
-    _all_found(stack, traces)
+        wanted = load.acknowledged()
+    _all_found(stack, wanted)
 
 
 def test_what_a_kill_left_half_written_is_mended_and_found(stack: Stack) -> None:
@@ -81,16 +94,15 @@ def test_what_a_kill_left_half_written_is_mended_and_found(stack: Stack) -> None
     with _load(stack.facts["TEMPO_OTLP_ENDPOINT"]) as load:
         load.run()
         with _data(stack) as data, away(stack, "tempo"):
-            traces = load.acknowledged()
+            wanted = load.acknowledged()
             halves = [
                 *data.glob("wal/*+*/meta.json"),
                 *data.glob("generator/traces/*/*+*/meta.json"),
             ]
             for half in halves:
                 half.write_text("")
-    assert traces
     assert len(halves) > 1
-    _all_found(stack, traces)
+    _all_found(stack, wanted)
 
 
 @contextmanager
@@ -108,14 +120,9 @@ def test_what_the_collector_says_it_has_outlives_two_kills_of_tempo(stack: Stack
     """The second one while what waited for the first goes out."""
     with _load(stack.facts["OTLP_URL"]) as load:
         load.run()
-        before = stack.pid("tempo")
-        assert before
-        os.kill(before, signal.SIGKILL)
-        load.run()
-        poll_until(
-            lambda: stack.pid("tempo") not in (0, before), "Tempo to be started", PATIENCE_SECONDS
-        )
+        with away(stack, "tempo"):
+            load.run()
         load.run()
         killed(stack, "tempo")
-        traces = load.all_acknowledged()
-    _all_found(stack, traces)
+        wanted = load.all_acknowledged()
+    _all_found(stack, wanted)
