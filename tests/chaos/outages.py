@@ -29,6 +29,17 @@ def away(stack: Stack, *parts: str) -> Iterator[None]:
 
 
 @contextmanager
+def stopped(stack: Stack, part: str) -> Iterator[None]:
+    """In peace, by SIGTERM, as for an upgrade; at the end it is started and ready again."""
+    _stop(stack, part)
+    try:
+        yield
+    finally:
+        _start(stack, part)
+        _ready(stack, part)
+
+
+@contextmanager
 def hanging(stack: Stack, *parts: str) -> Iterator[None]:
     """Stopped by SIGSTOP: they take connections, and never answer."""
     pids = [_pid(stack, part) for part in parts]
@@ -63,6 +74,13 @@ def _kill_for_long(stack: Stack, part: str) -> None:
         assert stack.running.compose("kill", part).returncode == 0
         return
     os.kill(_pid(stack, part), signal.SIGKILL)
+    supervisor.stop_part(stack.facts["STATE_DIR"], part)
+
+
+def _stop(stack: Stack, part: str) -> None:
+    if isinstance(stack.running, DockerStack):
+        assert stack.running.compose("stop", part).returncode == 0
+        return
     supervisor.stop_part(stack.facts["STATE_DIR"], part)
 
 

@@ -7,13 +7,15 @@ import pytest
 from ledger.account import Accounts
 from ledger.load import steady_load
 from ledger.stores import reconcile
-from tests.chaos.outages import away, hanging, killed
+from tests.chaos.outages import away, hanging, killed, stopped
 from tests.running import Stack
 from tests.stack.turns import WAYS, http_turn
 
 _STORES = ("tempo", "loki", "prometheus")
 # Longer than a request to a store may take, and than the first retries.
 _TURNS = 16
+# What is written at the end of the first is read at the start of the second.
+_STOPS = 2
 # Of two minutes in all.
 _ROUNDS_OF_MINUTES = 4
 _RATE = 100.0
@@ -41,6 +43,18 @@ def test_store_that_is_killed_and_away_loses_nothing(stack: Stack, store: str) -
     def outage() -> None:
         with away(stack, store):
             _answers_go_on(stack)
+
+    account = _account(stack, outage)
+    assert account.lost == account.corrupted == 0, account
+
+
+@pytest.mark.parametrize("part", [*_STORES, "collector"])
+def test_part_that_is_stopped_and_started_loses_nothing(stack: Stack, part: str) -> None:
+    def outage() -> None:
+        for _ in range(_STOPS):
+            with stopped(stack, part):
+                http_turn(stack.facts)
+            http_turn(stack.facts)
 
     account = _account(stack, outage)
     assert account.lost == account.corrupted == 0, account
