@@ -4,7 +4,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
@@ -101,9 +101,8 @@ class Load(Book):
 
     def _read(self, process: subprocess.Popen[str], began: threading.Event) -> None:
         assert process.stdout  # noqa: S101
-        for line in process.stdout:
-            number, created = line.split()
-            self.created[int(number)] = int(created)
+        for number, created in told(process.stdout):
+            self.created[number] = created
             began.set()
         began.set()
 
@@ -114,6 +113,14 @@ class Load(Book):
             if stream:
                 stream.close()
         self._process = None
+
+
+def told(lines: Iterable[str]) -> Iterator[tuple[int, int]]:
+    """Numbers, and when in nanoseconds; a killed process's half line is of an item never made."""
+    for line in lines:
+        if line.endswith("\n"):
+            number, created = line.split()
+            yield int(number), int(created)
 
 
 @contextmanager
