@@ -1,0 +1,35 @@
+"""Loki is killed after many senders wrote at once to one service's lines: all are found."""
+
+from concurrent.futures import ThreadPoolExecutor
+from secrets import token_hex
+
+from ledger import otlp
+from stack.waiting import poll_until
+from tests.chaos.outages import killed
+from tests.chaos.watching import lines_of
+from tests.running import PATIENCE_SECONDS, Stack
+
+_SENDERS = 10
+# Of each. Sent on ten at a time, one to four of them all were gone after each of three kills.
+_REQUESTS = 300
+_LINES = 5
+
+
+def test_lines_of_many_senders_outlive_a_kill_of_loki(stack: Stack) -> None:
+    service = f"test-loki-killed-{token_hex(4)}"
+
+    def all_found() -> bool:
+        assert lines_of(stack, service) == _SENDERS * _REQUESTS * _LINES
+        return True
+
+    with otlp.sender(stack.facts["OTLP_URL"]) as sender, ThreadPoolExecutor(_SENDERS) as pool:
+
+        def send(number: int) -> None:
+            for request in range(_REQUESTS):
+                lines = [otlp.line(f"{number} {request} {line}") for line in range(_LINES)]
+                sender.send(otlp.lines(service, *lines))
+
+        list(pool.map(send, range(_SENDERS)))
+    poll_until(all_found, "the lines in Loki", PATIENCE_SECONDS)
+    killed(stack, "loki")
+    poll_until(all_found, "the lines in Loki after its kill", PATIENCE_SECONDS)
