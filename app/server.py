@@ -145,4 +145,6 @@ def _config(app: Starlette, settings: Settings) -> uvicorn.Config:
         ws_max_size=settings.max_body_bytes,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_LAST_SECONDS,
+        # A pipelined request would otherwise join the trace of the request before it.
+        reset_contextvars=True,
     )

@@ -47,7 +47,12 @@ class HttpTelemetry:
         request = _Request(scope, middleware)
         middleware.duration_histogram_new = request
         # The query may hold secrets, and the stock middleware would record it.
-        seen = {**scope, "query_string": b"", _REQUEST: request}
+        seen = {
+            **scope,
+            "query_string": b"",
+            "headers": [(name, _utf8(value)) for name, value in scope["headers"]],
+            _REQUEST: request,
+        }
         await middleware(seen, receive, send)
 
     def _span_details(self, scope: Scope) -> tuple[str, dict[str, str | int]]:
@@ -63,6 +68,15 @@ class HttpTelemetry:
         if route is None:
             return name, attributes
         return f"{name} {route}", {**attributes, names.HTTP_ROUTE: route}
+
+
+def _utf8(value: bytes) -> bytes:
+    """A header's value; the stock middleware raises on some that are not UTF-8."""
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1").encode()
+    return value
 
 
 class _Request:

@@ -124,6 +124,31 @@ async def test_an_unknown_model_is_its_not_found(client: openai.AsyncOpenAI) -> 
 
 
 @pytest.mark.parametrize(
+    ("path", "call"),
+    [
+        ("/v1/responses", lambda c: c.responses.create(model="simulated-1", input="hi")),
+        ("/v1/completions", lambda c: c.completions.create(model="simulated-1", prompt="hi")),
+        ("/v1/embeddings", lambda c: c.embeddings.create(model="simulated-1", input="hi")),
+        ("/v1/whatever", lambda c: c.post("/whatever", cast_to=object)),
+        ("/v1/files", lambda c: c.files.list()),
+    ],
+)
+async def test_an_unknown_endpoint_is_its_not_found_and_names_the_supported_ones(
+    client: openai.AsyncOpenAI, path: str, call: Callable[[openai.AsyncOpenAI], Any]
+) -> None:
+    with pytest.raises(openai.NotFoundError) as caught:
+        await call(client)
+    assert (caught.value.code, caught.value.type) == ("not_found", "invalid_request_error")
+    for text in (path, "POST /v1/chat/completions", "GET /v1/models", "WS /ws/chat"):
+        assert text in caught.value.message
+
+
+async def test_models_with_a_slash_at_the_end_are_the_list(client: openai.AsyncOpenAI) -> None:
+    listed: Any = await client.get("/models/", cast_to=object)
+    assert [model["id"] for model in listed["data"]] == ["simulated-1"]
+
+
+@pytest.mark.parametrize(
     "parameters", [{"temperature": 9}, {"extra_body": {"foo": 1}}, {"n": 2}, {"messages": []}]
 )
 async def test_a_wrong_request_is_its_bad_request(
