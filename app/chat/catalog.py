@@ -8,8 +8,9 @@ from loguru import logger
 
 from app.chat.blocking import BlockingProvider, unblocked
 from app.chat.provider import Provider
+from app.chat.request import ChatRequest
 from app.chat.simulated import Behaviour, SimulatedProvider
-from app.errors import ModelNotFound
+from app.errors import InvalidRequest, ModelNotFound
 from app.settings import OPENAI_URL, Settings
 
 _STALL_SECONDS: Final[float] = Settings.model_fields["answer_stall_seconds"].default
@@ -22,6 +23,21 @@ class Entry:
     model: str
     provider: Provider
     stall_seconds: float = _STALL_SECONDS
+
+    def check(self, request: ChatRequest) -> None:
+        """Raise InvalidRequest for content that the provider does not accept.
+
+        A provider lists the part types that it accepts besides text in `media`, if there are any.
+        """
+        accepted: frozenset[str] = getattr(self.provider, "media", frozenset())
+        for position, message in enumerate(request.messages):
+            if refused := sorted(message.media - accepted):
+                kinds = " or ".join(f"'{kind}'" for kind in ["text", *sorted(accepted)])
+                raise InvalidRequest(
+                    f"The model '{self.model}' does not accept content parts of type "
+                    f"'{refused[0]}'; accepted is {kinds}.",
+                    param=f"messages[{position}].content",
+                )
 
 
 class Catalog:

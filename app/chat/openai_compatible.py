@@ -11,7 +11,7 @@ from openai.types.chat import ChatCompletionChunk
 
 from app.chat.client import TracedClient, error_type
 from app.chat.provider import Completed, ProviderError, TextDelta
-from app.chat.request import ChatRequest
+from app.chat.request import MEDIA, ChatRequest
 from app.telemetry.model_request import Usage
 
 _PASSED_ON = (
@@ -47,6 +47,7 @@ class OpenAICompatibleProvider:
 
     name = "openai"
     in_process = False
+    media = MEDIA
 
     def __init__(
         self,
@@ -148,7 +149,7 @@ def _arguments(request: ChatRequest) -> dict[str, Any]:
     given = {name: getattr(request, name) for name in _PASSED_ON}
     return {
         "model": request.model,
-        "messages": [message.model_dump(exclude_none=True) for message in request.messages],
+        "messages": [message.wire() for message in request.messages],
         "stream": True,
         "stream_options": {"include_usage": True},
         **{name: value for name, value in given.items() if value is not None},

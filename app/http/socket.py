@@ -240,8 +240,8 @@ class _Session:
                 self._remember(question.content, outlet.text)
 
     def _remember(self, question: str, answer: str) -> None:
-        if self._conversation.remember(question, answer):
-            self._telemetry.instruments.record_limit_reached("history_messages")
+        for limit in self._conversation.remember(question, answer):
+            self._telemetry.instruments.record_limit_reached(limit)
 
 
 class SocketOutlet:

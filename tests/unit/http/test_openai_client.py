@@ -1,10 +1,16 @@
 """The official `openai` client, unchanged, against the service on a real socket."""
 
+import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import openai
 import pytest
+from openai.types.chat import ChatCompletionMessage
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from app.chat.catalog import Catalog
 from app.chat.provider import ProviderError
@@ -96,6 +102,55 @@ async def test_an_answer_goes_back_as_history_as_the_client_has_it(
     messages = [*_MESSAGES, first.choices[0].message, *_MESSAGES]
     second = await client.chat.completions.create(model="simulated-1", messages=messages)
     assert second.choices[0].message.content != first.choices[0].message.content
+
+
+_CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+_IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA==", "detail": "low"}}
+_HISTORY: Any = [
+    {"role": "developer", "content": [{"type": "text", "text": "Be brief."}], "name": "us"},
+    {"role": "user", "content": [{"type": "text", "text": "What is it?"}, _IMAGE], "name": "them"},
+    ChatCompletionMessage(role="assistant", content=None, refusal="I can't."),
+    {"role": "user", "content": "Again."},
+    {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]},
+    ChatCompletionMessage.model_validate({"role": "assistant", "tool_calls": [_CALL]}),
+    {"role": "tool", "tool_call_id": "c", "content": "4"},
+    {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
+    {"role": "function", "name": "f", "content": "4"},
+    {"role": "assistant", "content": None},
+    {"role": "assistant"},
+    {"role": "user", "content": "And?"},
+]
+
+
+async def test_any_history_of_the_client_reaches_the_provider_as_it_was_sent() -> None:
+    """Through a service whose provider is a recording endpoint behind a real socket."""
+    recorded: list[Any] = []
+
+    async def endpoint(request: Request) -> Response:
+        recorded.append((await request.json())["messages"])
+        choice = {"index": 0, "delta": {"content": "ok"}, "finish_reason": "stop"}
+        chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+        events = (json.dumps({**chunk, "choices": [choice]}), "[DONE]")
+        body = "".join(f"data: {event}\n\n" for event in events)
+        return Response(body, media_type="text/event-stream")
+
+    upstream = Starlette(routes=[Route("/v1/chat/completions", endpoint, methods=["POST"])])
+    async with serving(upstream) as address:
+        settings = quick(openai_base_url=f"http://{address}/v1", openai_models="m")
+        app = create_app(settings, providers=Memory().providers)
+        async with serving(app) as server, _client(server) as client:
+            answer = await client.chat.completions.create(model="m", messages=_HISTORY)
+            with pytest.raises(openai.BadRequestError) as caught:
+                await client.chat.completions.create(model="simulated-1", messages=_HISTORY)
+    assert answer.choices[0].message.content == "ok"
+    sent = [
+        message.to_dict() if isinstance(message, ChatCompletionMessage) else message
+        for message in _HISTORY
+    ]
+    sent[0] = {**sent[0], "content": "Be brief."}  # text alone is joined
+    assert recorded == [sent]
+    assert caught.value.param == "messages[1].content"
+    assert "'image_url'; accepted is 'text'" in caught.value.message
 
 
 async def test_its_streaming_helper_works(client: openai.AsyncOpenAI) -> None:
