@@ -12,6 +12,7 @@ from loguru import logger
 
 from app.chat.provider import Completed, Provider, Source, TextDelta
 from app.chat.request import ChatRequest
+from app.telemetry.exceptions import without_texts
 
 Piece = TextDelta | Completed
 
@@ -108,6 +109,6 @@ class _Thread:
 
     def _fail(self, error: Exception) -> None:
         if self._stopped.is_set():
-            logger.opt(exception=error).warning("the provider failed after its end")
+            logger.opt(exception=without_texts(error)).warning("the provider failed after its end")
         else:
             self._hand_over(error)

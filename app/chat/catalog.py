@@ -12,6 +12,7 @@ from app.chat.request import ChatRequest
 from app.chat.simulated import Behaviour, SimulatedProvider
 from app.errors import InvalidRequest, ModelNotFound
 from app.settings import OPENAI_URL, Settings
+from app.telemetry.exceptions import without_texts
 
 _STALL_SECONDS: Final[float] = Settings.model_fields["answer_stall_seconds"].default
 
@@ -74,8 +75,8 @@ class Catalog:
         for provider in self._providers:
             try:
                 await provider.close()
-            except Exception:
-                logger.exception("a provider failed to close")
+            except Exception as error:
+                logger.opt(exception=without_texts(error)).error("a provider failed to close")
 
 
 def build_catalog(settings: Settings) -> Catalog:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx2
 import pytest
+from opentelemetry.trace import StatusCode
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
@@ -101,6 +102,27 @@ def test_a_refusal_is_logged_by_code_alone(client: TestClient, memory: Memory) -
     attributes = memory.log("request refused").log_record.attributes or {}
     assert (attributes["code"], attributes["param"]) == ("invalid_request", "n")
     assert "secret" not in str([r.log_record for r in memory.logs])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{a secret",
+        b'{"messages": [{"role": "user", "content": "a secret"}], "temperature": "a secret"}',
+        b'{"messages": [{"role": "user", "content": "a secret"}], "model": "a secret"}',
+        b'{"messages": [{"role": "a secret", "content": "a secret"}]}',
+    ],
+)
+def test_a_clients_mistake_is_no_error_on_any_span(
+    client: TestClient, memory: Memory, body: bytes
+) -> None:
+    kind = {"content-type": "application/json"}
+    response = client.post("/v1/chat/completions", content=body, headers=kind)
+    assert response.status_code in (400, 404)
+    assert [span.status.status_code for span in memory.spans] == [StatusCode.UNSET] * 2
+    assert [span.events for span in memory.spans] == [()] * 2
+    assert "secret" not in str([span.to_json() for span in memory.spans])
+    assert "secret" not in str([record.log_record for record in memory.logs])
 
 
 def test_an_origin_that_is_not_listed_gets_no_permission(client: TestClient) -> None:
