@@ -18,7 +18,7 @@ from app.telemetry.tracing import current_trace_id
 async def answer_error(connection: HTTPConnection, error: Exception) -> Response:
     """Render the error of a refused request, also of a WebSocket handshake, and record it."""
     if _asks_for_methods(connection, error):
-        return Response(status_code=HTTPStatus.NO_CONTENT, headers=_allow(error))
+        return Response(status_code=204, headers=_allow(error))
     refusal = error if isinstance(error, ServiceError) else _of_starlette(connection, error)
     record_refusal("request refused", refusal, connection.app.state.telemetry.instruments)
     return refusal.to_response(current_trace_id())
