@@ -3,6 +3,7 @@ a request, on clients that send slowly or do not read, and on what comes after a
 
 import asyncio
 import json
+import logging
 import socket
 import struct
 from asyncio import TimerHandle
@@ -198,6 +199,8 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
 
     def __init__(self, *, bounds: Bounds, **server: Any) -> None:
         super().__init__(**server)
+        # Its lines on each handshake and close repeat ours; as uvicorn's own they would be shown.
+        self.conn.logger = logging.getLogger("websockets.server")
         self._bounds = bounds
         self._unread: TimerHandle | None = None
 

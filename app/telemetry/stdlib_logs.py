@@ -37,7 +37,7 @@ _LEAST_LEVELS: Final = {
     "httpcore2": logging.WARNING,
     "httpx2": logging.WARNING,
     "openai": logging.INFO,
-    "websockets": logging.INFO,
+    "websockets": logging.WARNING,
 }
 _HANDSHAKE: Final = '%s - "WebSocket %s" '
 

@@ -38,6 +38,8 @@ def _assert_one_record(memory: Memory, trace_id: str, level: str) -> None:
     others = [r.log_record for r in memory.logs if r.log_record.body != "request refused"]
     bad = [str(r.body) for r in others if r.severity_text in ("WARN", "ERROR", "FATAL")]
     assert bad == []
+    assert [r.body for r in others if "connection rejected" in str(r.body)] == []
+    assert [r.body for r in others if "HTTP response sent" in str(r.body)] == []
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ async def test_any_value_of_a_header_that_is_not_ours_gets_an_answer(
             for value in _VALUES:
                 line = name + b": " + value
                 assert await _passes(server, _request(kind, line, line)), line
-    assert _records(memory, "WARN", "ERROR", "FATAL") == []
+        assert _records(memory, "WARN", "ERROR", "FATAL") == []
 
 
 _MALFORMED = [

@@ -97,8 +97,8 @@ async def test_an_ignored_offer_leaves_the_body_with_its_request(
                 await _send_in_segments(client, data, cuts)
                 await _completed(client)
                 assert (await client.response())[2]["object"] == "list"
-    assert _paths(memory) == [URL, "/v1/models"] * len(segments)
-    assert _problems(memory) == []
+        assert _problems(memory) == []
+    assert _paths(memory) == sorted([URL, "/v1/models"] * len(segments))
 
 
 @pytest.mark.parametrize("lines", [(), _H2C], ids=["plain", "h2c"])
@@ -218,9 +218,9 @@ async def _serves(server: Live) -> None:
 
 
 def _paths(memory: Memory) -> list[str]:
-    """Paths of the requests that were served, in order of their ends."""
+    """Paths of the requests that were served, sorted: pipelined ones may end in any order."""
     found = [span.attributes or {} for span in memory.spans if span.kind.name == "SERVER"]
-    return [str(attributes.get("url.path")) for attributes in found]
+    return sorted(str(attributes.get("url.path")) for attributes in found)
 
 
 def _problems(memory: Memory) -> list[str]:
