@@ -12,7 +12,7 @@ from loguru import logger
 
 from app.chat.provider import Completed, Provider, Source, TextDelta
 from app.chat.request import ChatRequest
-from app.telemetry.exceptions import without_texts
+from app.telemetry.redaction import without_texts
 
 Piece = TextDelta | Completed
 

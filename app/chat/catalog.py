@@ -12,7 +12,7 @@ from app.chat.request import ChatRequest
 from app.chat.simulated import Behaviour, SimulatedProvider
 from app.errors import InvalidRequest, ModelNotFound
 from app.settings import OPENAI_URL, Settings
-from app.telemetry.exceptions import without_texts
+from app.telemetry.redaction import without_texts
 
 _STALL_SECONDS: Final[float] = Settings.model_fields["answer_stall_seconds"].default
 

@@ -18,10 +18,10 @@ from app.chat.provider import Completed, ProviderError, TextDelta
 from app.chat.request import ChatRequest
 from app.chat.supply import Supply
 from app.errors import InternalError, ServiceError, ShuttingDown
-from app.telemetry.exceptions import without_texts
 from app.telemetry.genai import Answer
 from app.telemetry.instrument import Telemetry
 from app.telemetry.model_request import ModelRequest, Usage
+from app.telemetry.redaction import without_texts
 
 # `task.cancel(SHUTDOWN)` says that the server gives a turn up; any other cancel is the client's.
 SHUTDOWN: Final = ShuttingDown().code

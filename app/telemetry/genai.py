@@ -13,11 +13,11 @@ from opentelemetry.util.types import AttributeValue
 from . import names
 from .attributes import known
 from .content import input_messages, output_messages
-from .exceptions import without_texts
 from .guard import guarded
 from .instruments import Instruments
 from .model_request import ModelRequest, Usage
 from .prices import PriceTable
+from .redaction import without_texts
 from .tracing import trace_id_of
 
 _OPERATION = "chat"
