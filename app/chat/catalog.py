@@ -1,17 +1,19 @@
 """Which models there are, and which provider answers for each."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from loguru import logger
 
-from app.chat.blocking import BlockingProvider, unblocked
+from app.chat.blocking import MOST_CALLS, BlockingProvider, unblocked
 from app.chat.provider import Provider
 from app.chat.simulated import Behaviour, SimulatedProvider
 from app.errors import ModelNotFound
 from app.settings import OPENAI_URL, Settings
 
+_CLOSE_SECONDS: Final = 0.5
 _STALL_SECONDS: Final[float] = Settings.model_fields["answer_stall_seconds"].default
 
 
@@ -33,8 +35,10 @@ class Catalog:
         default_model: str,
         *,
         stall_seconds: float = _STALL_SECONDS,
+        most_calls: int = MOST_CALLS,
     ) -> None:
-        self._providers = [unblocked(provider) for provider in providers]
+        """`most_calls` bounds the threads of each provider that blocks."""
+        self._providers = [unblocked(provider, most_calls) for provider in providers]
         self._default_model = default_model
         self._entries: dict[str, Entry] = {}
         for provider in self._providers:
@@ -54,12 +58,18 @@ class Catalog:
         return entry
 
     async def close(self) -> None:
-        """Close all providers, also after one that fails to."""
-        for provider in self._providers:
-            try:
-                await provider.close()
-            except Exception:
-                logger.exception("a provider failed to close")
+        """Close all providers at the same time, also where one fails to, or does not return."""
+        await asyncio.gather(*(_close(provider) for provider in self._providers))
+
+
+async def _close(provider: Provider) -> None:
+    try:
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await provider.close()
+    except TimeoutError:
+        logger.warning("a provider did not close in time", provider=provider.name)
+    except Exception:
+        logger.exception("a provider failed to close")
 
 
 def build_catalog(settings: Settings) -> Catalog:
@@ -77,7 +87,10 @@ def build_catalog(settings: Settings) -> Catalog:
     )
     configured = [_openai_compatible(settings)] if settings.openai_models else []
     return Catalog(
-        [*configured, simulated], settings.model, stall_seconds=settings.answer_stall_seconds
+        [*configured, simulated],
+        settings.model,
+        stall_seconds=settings.answer_stall_seconds,
+        most_calls=settings.max_answers,
     )
 
 

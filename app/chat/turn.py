@@ -17,7 +17,7 @@ from app.chat.catalog import Entry
 from app.chat.provider import Completed, ProviderError, TextDelta
 from app.chat.request import ChatRequest
 from app.chat.supply import Supply
-from app.errors import InternalError, ServiceError, ShuttingDown
+from app.errors import InternalError, Overloaded, ServiceError, ShuttingDown
 from app.telemetry.genai import Answer
 from app.telemetry.instrument import Telemetry
 from app.telemetry.model_request import ModelRequest, Usage
@@ -84,6 +84,8 @@ async def run_turn(telemetry: Telemetry, turn: Turn, outlet: Outlet) -> None:
         answer.close()
         if delivery.answered:
             telemetry.instruments.record_message("assistant")
+        if delivery.limit:
+            telemetry.instruments.record_limit_reached(delivery.limit)
 
 
 class _Delivery:
@@ -95,6 +97,7 @@ class _Delivery:
         self._answer = answer
         self._told = False  # the end of a whole answer went out
         self.answered = False  # whether a message went out, whole or in part
+        self.limit: str | None = None  # the one by which the provider refused the call
 
     async def run(self) -> None:
         try:
@@ -108,6 +111,9 @@ class _Delivery:
             self._answer.cancelled()
         except ProviderError as error:
             await self._fail(error, error.error_type, error)
+        except Overloaded as error:
+            self.limit = error.limit
+            await self._fail(error, error.code, error)
         except Exception as error:
             logger.exception("answering failed")
             await self._fail(InternalError(), "internal_error", error)
