@@ -107,6 +107,9 @@ def test_provider_that_hangs_delays_no_stop_and_costs_no_telemetry(
             SHUTDOWN_GRACE_SECONDS=str(_GRACE_SECONDS),
             OTEL_SDK_DISABLED="false",
             OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
+            # Nothing is sent before the end.
+            OTEL_BSP_SCHEDULE_DELAY="3600000",
+            OTEL_BLRP_SCHEDULE_DELAY="3600000",
             **patched(tmp_path, _HANGING_PROVIDER),
         ) as running,
     ):
@@ -120,6 +123,8 @@ def test_provider_that_hangs_delays_no_stop_and_costs_no_telemetry(
             running.wait(PATIENCE_SECONDS)
             assert time.monotonic() - stopped < _LIMIT_SECONDS
     assert any("a provider did not close in time" in line for line in lines)
+    logged = [log.body for log in receiver.log_records]
+    assert logged.count("a provider did not close in time") == int(workers)
     assert [span.name for span in receiver.spans if span.name == "chat hangs"]
 
 
