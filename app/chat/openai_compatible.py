@@ -73,7 +73,7 @@ class OpenAICompatibleProvider:
             api_key=api_key or "none",
             timeout=httpx2.Timeout(timeout, connect=connect_timeout),
             max_retries=max_retries,
-            http_client=TracedClient(),
+            http_client=TracedClient(base_url),
         )
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[TextDelta | Completed]:

@@ -17,7 +17,7 @@ from app.chat.catalog import Entry
 from app.chat.provider import Completed, ProviderError, TextDelta
 from app.chat.request import ChatRequest
 from app.chat.supply import Supply
-from app.errors import InternalError, ServiceError, ShuttingDown
+from app.errors import InternalError, Overloaded, ServiceError, ShuttingDown
 from app.telemetry.genai import Answer
 from app.telemetry.instrument import Telemetry
 from app.telemetry.model_request import ModelRequest, Usage
@@ -85,6 +85,8 @@ async def run_turn(telemetry: Telemetry, turn: Turn, outlet: Outlet) -> None:
         answer.close()
         if delivery.answered:
             telemetry.instruments.record_message("assistant")
+        if delivery.limit:
+            telemetry.instruments.record_limit_reached(delivery.limit)
 
 
 class _Delivery:
@@ -96,6 +98,7 @@ class _Delivery:
         self._answer = answer
         self._told = False  # the end of a whole answer went out
         self.answered = False  # whether a message went out, whole or in part
+        self.limit: str | None = None  # the one by which the provider refused the call
 
     async def run(self) -> None:
         failure: Exception | None = None
@@ -163,6 +166,10 @@ class _Delivery:
                 provider_status=cause.upstream.status,
                 provider_code=cause.upstream.code,
             )
+        elif isinstance(cause, Overloaded):
+            self.limit = cause.limit
+            error = cause
+            self._answer.failed(cause.code, cause)
         else:
             logger.opt(exception=without_texts(cause)).error("answering failed")
             error = InternalError()

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from . import names
 from .routes import route_template
 from .setup import Providers
+from .stable_http import stable_middleware
 from .tracing import current_trace_id
 
 TRACE_ID_HEADER = "x-trace-id"
@@ -33,7 +34,7 @@ class HttpTelemetry:
 
     def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute], providers: Providers) -> None:
         self._routes = routes
-        self._stock = OpenTelemetryMiddleware(
+        self._stock = stable_middleware(
             _Inner(app),
             default_span_details=self._span_details,
             tracer_provider=providers.tracer_provider,
