@@ -1,5 +1,6 @@
 """What waits on disk: bounded, in order, whole after a kill, shared by processes."""
 
+import os
 import resource
 import sqlite3
 import threading
@@ -81,7 +82,7 @@ def test_at_the_bound_the_oldest_are_dropped_and_counted(spools: _Spools) -> Non
 def test_batch_larger_than_the_bound_is_counted_and_drops_nothing_else(spools: _Spools) -> None:
     spool = spools.open(max_bytes=2 * _PAGE)
     spool.append(b"small", items=1)
-    incompressible = bytes(hash((number, "x")) % 256 for number in range(4 * _PAGE))
+    incompressible = os.urandom(4 * _PAGE)
     assert spool.append(incompressible, items=7) is not None
     assert spools.lost == {SPOOL_FULL: 7}
     assert _bodies(spool) == [b"small"]
@@ -89,7 +90,7 @@ def test_batch_larger_than_the_bound_is_counted_and_drops_nothing_else(spools: _
 
 def test_file_stays_within_its_bound_and_is_given_back(spools: _Spools) -> None:
     spool = spools.open(max_bytes=_LARGE)
-    body = bytes(hash((number, "x")) % 256 for number in range(10_000))
+    body = os.urandom(10_000)
     for _ in range(500):
         spool.append(body, items=1)
     # Whole pages, and those of the index.
@@ -210,7 +211,7 @@ def test_directory_that_cannot_be_made_is_told_once(
 def test_full_disk_keeps_what_is_there(spools: _Spools) -> None:
     spool = spools.open()
     spool.append(b"before", items=1)
-    body = bytes(hash((number, "x")) % 256 for number in range(100_000))
+    body = os.urandom(100_000)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
