@@ -30,7 +30,7 @@ _MOST_SUSPECT_BYTES: Final = 8 * 1024 * 1024
 _KEPT: Final = Result(Outcome.ACCEPTED)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Suspect:
     """A batch that is retried while later ones are sent."""
 
@@ -49,6 +49,7 @@ class PatientExporter:
         self._hurry = threading.Event()
         self._stopped = False
         self._suspects: list[_Suspect] = []
+        self._turn = 0
         self._warnings = Warnings()
 
     def export(self, batch: Sequence[Any]) -> None:
@@ -95,9 +96,12 @@ class PatientExporter:
             if suspect is None:
                 trial = Trial(self._sender.accepted, result.error)
                 suspect = _Suspect(body, items, trial)
-            if tries >= TRIES_BEFORE_OTHERS and self._ledger.queued and not self._unconfirmed():
-                self._put_beside(suspect)
-                return
+            if tries >= TRIES_BEFORE_OTHERS:
+                self._deliver_parts(suspect)
+                body, items = suspect.body, suspect.items
+                if self._ledger.queued and not self._unconfirmed():
+                    self._put_beside(suspect)
+                    return
             if self._hurry.wait(pause):
                 self._ledger.count_exported(items, SHUTDOWN)
                 return
@@ -141,6 +145,19 @@ class PatientExporter:
             elif spool.remove(number):
                 self._ledger.count_accepted(items, result.rejected)
 
+    def _deliver_parts(self, suspect: _Suspect) -> bool:
+        """Send parts of a batch as long as they are accepted, another kind of part each time that
+        one is not; the rest remains. Return whether any was."""
+        any_accepted = False
+        while split := self._sender.split(suspect.body, self._turn):
+            part, rest = split
+            if self._attempt(part.body, part.items).outcome is Outcome.RETRYABLE:
+                self._turn += 1
+                break
+            any_accepted = True
+            suspect.body, suspect.items = rest.body, rest.items
+        return any_accepted
+
     def _unconfirmed(self) -> list[_Suspect]:
         """Return those of which it is not known yet whether there is an outage; one at most."""
         accepted = self._sender.accepted
@@ -180,6 +197,8 @@ class PatientExporter:
         result = self._attempt(suspect.body, suspect.items)
         if result.outcome is Outcome.RETRYABLE:
             trial.refuse(self._sender.accepted, result.error)
+            if self._deliver_parts(suspect):
+                suspect.trial = Trial(self._sender.accepted, result.error)
         else:
             self._suspects.remove(suspect)
 

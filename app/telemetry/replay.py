@@ -67,6 +67,7 @@ class Replay(threading.Thread):
         self._failures = 0
         self._head: tuple[int, Trial] | None = None
         self._witness = 0
+        self._turn = 0
         self._suspects: dict[int, Trial] = {}
 
     def _step(self) -> float:
@@ -122,6 +123,8 @@ class Replay(threading.Thread):
             return 0.0
         if suspect := self._suspects.get(batch.number):
             suspect.refuse(self._sender.accepted, result.error)
+            if self._deliver_parts(batch):
+                self._suspects[batch.number] = Trial(self._sender.accepted, result.error)
             return 0.0
         return self._doubt(batch, result)
 
@@ -136,8 +139,10 @@ class Replay(threading.Thread):
         if self._head is None or self._head[0] != batch.number:
             self._head = batch.number, Trial(self._sender.accepted, result.error)
         trial = self._head[1]
-        if self._failures >= TRIES_BEFORE_OTHERS and (witness := self._next_witness(batch)):
-            self._deliver(witness)
+        if self._failures >= TRIES_BEFORE_OTHERS:
+            self._deliver_parts(batch)
+            if witness := self._next_witness(batch):
+                self._deliver(witness)
         if trial.is_suspect(self._sender.accepted):
             if len(self._suspects) >= _MOST_SET_APART:
                 self._bury(max(self._suspects, key=lambda n: self._suspects[n].refusals))
@@ -164,11 +169,33 @@ class Replay(threading.Thread):
             self._sent.add(batch.number)
         # One that was dropped for a newer meanwhile is counted as that.
         if removed is not False:
-            if result.outcome is Outcome.REFUSED:
-                self._ledger.count_exported(batch.items, REFUSED)
-            else:
-                self._ledger.count_accepted(batch.items, result.rejected)
+            self._count(batch.items, result)
         return result
+
+    def _deliver_parts(self, batch: Batch) -> bool:
+        """Send parts of a batch as long as they are accepted, another kind of part each time that
+        one is not; the rest remains. Return whether any was."""
+        body, any_accepted = batch.body, False
+        while split := self._sender.split(body, self._turn):
+            part, rest = split
+            result = self._send(part.body)
+            if result.outcome is Outcome.RETRYABLE:
+                self._turn += 1
+                break
+            any_accepted = True
+            body = rest.body
+            replaced = self._spool.replace(batch.number, rest.body, rest.items)
+            if replaced is not False:
+                self._count(part.items, result)
+            if not replaced:
+                break
+        return any_accepted
+
+    def _count(self, items: int, result: Result) -> None:
+        if result.outcome is Outcome.REFUSED:
+            self._ledger.count_exported(items, REFUSED)
+        else:
+            self._ledger.count_accepted(items, result.rejected)
 
     def _send(self, body: bytes) -> Result:
         call = self._sender.start(body)

@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from .guard import Warnings
+from .parts import SHAPES, Part
 
 # What a gRPC server accepts unless configured otherwise, with room for the head of the message.
 LARGEST_BODY: Final = 4 * 1024 * 1024 - 1024
@@ -86,6 +87,10 @@ class Sender:
         middle = len(batch) // 2
         yield from self.encode(batch[:middle])
         yield from self.encode(batch[middle:])
+
+    def split(self, body: bytes, turn: int) -> tuple[Part, Part] | None:
+        """Return a part of a request and the rest of it, as `Shape.split`."""
+        return SHAPES[self.what].split(body, turn)
 
     def start(self, body: bytes) -> Any:
         """Start a call; return None after the shutdown."""

@@ -88,8 +88,7 @@ class Spool:
         `release`.
         """
         held_until = time.time() + min(hold_seconds, LONGEST_HOLD_SECONDS) if hold_seconds else 0.0
-        packed = zlib.compress(body, _COMPRESSION)
-        size = (len(packed) // _PAGE + 1) * _PAGE
+        packed, size = _packed(body)
         if size > self._max_bytes:
             self._lost(items, SPOOL_FULL)
             return 0
@@ -141,6 +140,15 @@ class Spool:
     def remove_all(self, numbers: Collection[int]) -> bool:
         """Delete batches; False where the disk fails."""
         return self._write(lambda connection: _delete(connection, numbers) >= 0, False)
+
+    def replace(self, number: int, body: bytes, items: int) -> bool | None:
+        """Put a part of a batch in its place; return as `remove` does."""
+        packed, size = _packed(body)
+        replace = "UPDATE batches SET items = ?, bytes = ?, body = ? WHERE number = ?"
+        values = (items, size, packed, number)
+        return self._write(
+            lambda connection: connection.execute(replace, values).rowcount > 0, None
+        )
 
     def set_aside(self, number: int, error: str) -> int | None:
         """Move a batch to the dead letters, dropping the oldest of those for it.
@@ -313,6 +321,12 @@ class Spool:
     def _items_of_broken(self) -> int:
         """Return them as far as they can be read; one at least, so that the loss is seen."""
         return max(1, spool_file.count_items(self.path))
+
+
+def _packed(body: bytes) -> tuple[bytes, int]:
+    """Return a body compressed, and the disk that it takes."""
+    packed = zlib.compress(body, _COMPRESSION)
+    return packed, (len(packed) // _PAGE + 1) * _PAGE
 
 
 def _waiting(connection: sqlite3.Connection) -> Waiting:
