@@ -141,17 +141,15 @@ class Sender:
         if result.outcome is Outcome.REFUSED:
             message = "the receiver refused %s: %s"
             self._warnings.log("refused", message, self.what, result.error)
-            return
-        with self._lock:
-            failing = result.outcome is Outcome.RETRYABLE
-            if not failing:
+        elif result.outcome is Outcome.RETRYABLE and not self._failing:
+            message = "%s cannot be exported now (%s); they are kept and retried"
+            self._failing = self._warnings.log("failing", message, self.what, result.error)
+        elif result.outcome is Outcome.ACCEPTED:
+            with self._lock:
                 self.accepted += bool(body)
-            if failing and not self._failing:
-                message = "%s cannot be exported now (%s); they are kept and retried"
-                self._failing = self._warnings.log("failing", message, self.what, result.error)
-            elif not failing and self._failing:
-                self._warnings.log("exported", "%s are exported again", self.what)
+            if self._failing:
                 self._failing = False
+                self._warnings.log("exported", "%s are exported again", self.what)
 
 
 def _failure(error: Any, body: bytes) -> Result:

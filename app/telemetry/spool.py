@@ -6,10 +6,12 @@ queues of it (persist-queue, litequeue, diskcache) know no bound in bytes at whi
 and is counted. Its directory is on a local file system, and for one destination only.
 """
 
+import os
 import sqlite3
 import threading
 import time
 import uuid
+import weakref
 import zlib
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -39,9 +41,11 @@ SPOOL_BROKEN: Final = "spool_broken"
 _NOBODY: Final = ""
 _NEVER: Final = float("-inf")
 
+_inherited: list[sqlite3.Connection] = []
+
 T = TypeVar("T")
 _Lease = tuple[str, int]
-_Row = tuple[object, object, object, object]
+_Row = tuple[int, object, object, object]  # nobody knows what is in a file
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ class Spool:
         self._seen_at = _NEVER
         self._warnings = Warnings()
         self._closed = False
+        _leave_to_parent_at_fork(weakref.WeakMethod(self._leave_to_parent))
 
     def append(self, body: bytes, items: int, hold_seconds: float = 0.0) -> int | None:
         """Keep a batch, dropping the oldest for it; return its number, None where the disk fails.
@@ -124,7 +129,7 @@ class Spool:
         while row := self._row(query, after):
             if batch := self._batch(row):
                 return batch
-            after = int(str(row[0]))
+            after = row[0]
         return None
 
     def get(self, number: int) -> Batch | None:
@@ -225,10 +230,22 @@ class Spool:
 
     def close(self) -> None:
         """Close the files; what is on disk stays there."""
+        with self._lock:
+            if self._connection is not None:
+                self._wait_when_busy(self._connection, 0.0)
         self.stop_leading()
         with self._lock:
             self._closed = True
             self._disconnect()
+
+    def _leave_to_parent(self) -> None:
+        """Be closed in a forked process: SQLite's locks do not survive fork, nor do threads."""
+        self._lock = threading.Lock()
+        self._closed = True
+        if self._connection is not None:
+            # To close it would be as bad.
+            _inherited.append(self._connection)
+            self._connection = None
 
     def _row(self, query: str, number: int) -> _Row | None:
         return self._read(lambda connection: connection.execute(query, (number,)).fetchone(), None)
@@ -239,8 +256,8 @@ class Spool:
         with suppress(zlib.error, TypeError, ValueError):
             if isinstance(items, int) and isinstance(packed, bytes):
                 body = zlib.decompress(packed)
-                return Batch(int(str(number)), items, float(str(held_until)), body)
-        if self.remove(int(str(number))):
+                return Batch(number, items, float(str(held_until)), body)
+        if self.remove(number):
             self._lost(items if isinstance(items, int) else 1, SPOOL_BROKEN)
         return None
 
@@ -321,6 +338,14 @@ class Spool:
     def _items_of_broken(self) -> int:
         """Return them as far as they can be read; one at least, so that the loss is seen."""
         return max(1, spool_file.count_items(self.path))
+
+
+def _leave_to_parent_at_fork(leave: weakref.WeakMethod[Callable[[], None]]) -> None:
+    def leave_if_used() -> None:
+        if method := leave():
+            method()
+
+    os.register_at_fork(after_in_child=leave_if_used)
 
 
 def _packed(body: bytes) -> tuple[bytes, int]:

@@ -4,6 +4,7 @@ import os
 import resource
 import sqlite3
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,6 +117,67 @@ def test_one_process_leads_until_it_ends(spools: _Spools) -> None:
     assert first.lead()
     first.close()
     assert second.lead()
+
+
+def test_process_that_shows_no_life_is_replaced(
+    spools: _Spools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the wall clock does: suspended for longer than the lease, or dead."""
+    first, second = spools.open(), spools.open()
+    assert first.lead()
+    assert not second.lead()
+    seconds = [0.0]
+    now = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: now() + seconds[0])
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    for later in (4.0, 8.0, 12.0):
+        seconds[0] = later
+        assert first.lead()
+        assert not second.lead()
+    seconds[0] = 16.0
+    assert not second.lead()
+    seconds[0] = 18.0
+    assert second.lead()
+    assert not first.lead()
+    assert second.lead()
+
+
+def test_forked_process_leaves_the_spool_alone(spools: _Spools) -> None:
+    spool = spools.open()
+    spool.append(b"before", items=1)
+    if (child := os.fork()) == 0:
+        os._exit(spool.is_empty() and spool.append(b"child", items=1) is None)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 1
+    spool.append(b"after", items=1)
+    assert _bodies(spool) == [b"before", b"after"]
+
+
+def test_batch_with_values_of_another_kind_is_counted_and_passed_over(spools: _Spools) -> None:
+    spool = spools.open()
+    for number in range(1, 5):
+        spool.append(b"%d" % number, items=2)
+    with sqlite3.connect(spools.path) as connection:
+        connection.execute("UPDATE batches SET body = 'text' WHERE number = 1")
+        connection.execute("UPDATE batches SET items = 'many' WHERE number = 2")
+        connection.execute("UPDATE batches SET held_until = 'later' WHERE number = 3")
+    connection.close()
+    assert _bodies(spool) == [b"4"]
+    assert spools.lost == {SPOOL_BROKEN: 2 + 1 + 2}
+
+
+def test_dead_letters_are_bounded(spools: _Spools) -> None:
+    spool = spools.open(max_bytes=16 * _PAGE)
+    for _ in range(4):
+        number = spool.append(b"refused", items=3)
+        assert number is not None
+        assert spool.set_aside(number, "UNAVAILABLE") == 3
+        assert spool.set_aside(number, "UNAVAILABLE") == 0
+    assert spool.is_empty()
+    with sqlite3.connect(spools.path) as connection:
+        kept = connection.execute("SELECT number FROM dead_letters").fetchall()
+    connection.close()
+    assert kept == [(3,), (4,)]
 
 
 def test_held_batch_says_until_when(spools: _Spools) -> None:
