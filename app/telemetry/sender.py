@@ -12,7 +12,6 @@ from enum import Enum, auto
 from typing import Any, Final
 
 import grpc
-from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from .guard import Warnings
@@ -125,7 +124,7 @@ class Sender:
         # The responses of all signals have the same fields.
         try:
             partial = ExportTraceServiceResponse.FromString(response).partial_success
-        except DecodeError:
+        except Exception:
             # Whatever sent this has not acknowledged the items.
             return Result(Outcome.RETRYABLE, error="OK: the response is no OTLP response")
         if partial.rejected_spans > 0 or partial.error_message:

@@ -248,7 +248,11 @@ class Spool:
             self._connection = None
 
     def _row(self, query: str, number: int) -> _Row | None:
-        return self._read(lambda connection: connection.execute(query, (number,)).fetchone(), None)
+        def read(connection: sqlite3.Connection) -> _Row | None:
+            row: _Row | None = connection.execute(query, (number,)).fetchone()
+            return row
+
+        return self._read(read, None)
 
     def _batch(self, row: _Row) -> Batch | None:
         """Return the batch of a row; one that cannot be read is removed and counted."""

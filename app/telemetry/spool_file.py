@@ -86,7 +86,8 @@ def count_items(path: Path) -> int:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", 0, uri=True)
         try:
             query = "SELECT CAST(total(items) AS INTEGER) FROM batches"
-            return max(0, connection.execute(query).fetchone()[0])
+            items: int = connection.execute(query).fetchone()[0]
+            return max(0, items)
         finally:
             connection.close()
     return 0

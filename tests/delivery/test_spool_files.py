@@ -47,12 +47,12 @@ def _old_batch(signal: str) -> bytes:
         spans = traces.resource_spans.add().scope_spans.add().spans
         for number in range(3):
             spans.add().name = f"old{number}"
-        return traces.SerializeToString()
+        return bytes(traces.SerializeToString())
     logs = ExportLogsServiceRequest()
     records = logs.resource_logs.add().scope_logs.add().log_records
     for number in range(3):
         records.add().body.string_value = f"old{number}"
-    return logs.SerializeToString()
+    return bytes(logs.SerializeToString())
 
 
 def _first_version(file: Path, signal: str, *more: str) -> None:

@@ -17,7 +17,8 @@ def _logs(*groups: int) -> bytes:
         for _ in range(size):
             scope.log_records.add().body.int_value = number
             number += 1
-    return request.SerializeToString()
+    body: bytes = request.SerializeToString()
+    return body
 
 
 def _numbers(body: bytes) -> list[int]:
