@@ -50,7 +50,7 @@ class Replay(threading.Thread):
             seconds = _LOOK_SECONDS
             with guarded("sending what is on disk", self._warnings):
                 seconds = self._step()
-            self._stopped.wait(seconds)
+            self._pause(seconds)
 
     def stop(self, seconds: float) -> None:
         """End, after the try that is under way."""
@@ -58,6 +58,15 @@ class Replay(threading.Thread):
         if self.is_alive():
             self.join(seconds)
         self._waiting = self._spool.waiting() if self._spool.lead() else Waiting()
+
+    def _pause(self, seconds: float) -> None:
+        """Wait for `stop`, showing others meanwhile that this process is alive if it sends."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > _BEAT_SECONDS:
+            if self._stopped.wait(_BEAT_SECONDS):
+                return
+            self._spool.lead()
+        self._stopped.wait(max(0.0, left))
 
     def _forget(self) -> None:
         """Begin anew: another process may have sent anything meanwhile."""

@@ -34,6 +34,8 @@ LONGEST_HOLD_SECONDS: Final = 300.0
 # wait for that before one takes over.
 _BEAT_SECONDS: Final = 1.0
 _LEASE_SECONDS: Final = 5.0
+# After that, one that only could not write has time to remove what it has sent.
+_GRACE_SECONDS: Final = 1.0
 # Dead letters may take an eighth of what the batches may.
 _DEAD_LETTERS_SHARE: Final = 8
 SPOOL_FULL: Final = "spool_full"
@@ -82,6 +84,7 @@ class Spool:
         self._beaten = _NEVER
         self._seen: _Lease = (_NOBODY, 0)
         self._seen_at = _NEVER
+        self._leads_from = _NEVER
         self._warnings = Warnings()
         self._closed = False
         _leave_to_parent_at_fork(weakref.WeakMethod(self._leave_to_parent))
@@ -204,7 +207,7 @@ class Spool:
         """
         now = time.monotonic()
         if now - self._beaten < _BEAT_SECONDS:
-            return True
+            return now >= self._leads_from
         lease = self._read(_lease, None)
         if lease is not None and lease != self._seen:
             self._seen, self._seen_at = lease, now
@@ -217,9 +220,11 @@ class Spool:
         taken = self._write(lambda connection: _take(connection, (owner, beat), mine), None)
         if taken:
             self._seen, self._seen_at = mine, now
+            if owner not in (_NOBODY, self._owner):
+                self._leads_from = now + _GRACE_SECONDS
         # Where the disk cannot be written nobody else takes over either.
         self._beaten = now if taken or (taken is None and owner == self._owner) else _NEVER
-        return self._beaten == now
+        return self._beaten == now and now >= self._leads_from
 
     def stop_leading(self) -> None:
         """Let another process empty the spool at once."""
