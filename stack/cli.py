@@ -17,6 +17,7 @@ from stack.parts import BINARIES, PARTS
 from stack.progress import Progress
 from stack.recorded import recorded
 from stack.supervisor import SupervisorError
+from stack.terminal import Terminal
 from stack.waiting import WaitError
 
 Facts = Mapping[str, str]
@@ -41,7 +42,7 @@ class NotReadyError(RuntimeError):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the exit code is 0 only when it did what its name says."""
-    console = Console(highlight=False)
+    console = Terminal()
     options = _parser().parse_args(arguments)
     try:
         code: int = options.run(console, facts.load(), options)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import httpx2
 import psutil
-from rich.console import Console
 
 from stack import grafana, logs, supervisor
 from stack.base import TAIL_LINES, Stack
@@ -16,6 +15,7 @@ from stack.facts import ROOT, own_environment
 from stack.parts import BINARIES, PARTS, Part, binary_path
 from stack.recorded import forget, record
 from stack.supervisor import ProcessState
+from stack.terminal import Terminal
 
 # More than the shutdown time-outs in process-compose.yaml, one after another.
 STOP_TIMEOUT_S = 50.0
@@ -124,7 +124,7 @@ class NativeStack(Stack):
 
     def show_logs(self, names: Iterable[str], lines: int, *, follow: bool) -> None:
         """Prints the ends of the log files, or what is being written to them."""
-        console = Console(highlight=False)
+        console = Terminal()
         if follow:
             logs.follow(console, self.log_dir, names)
         else:
