@@ -73,6 +73,9 @@ def up(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
             raise
     seconds = time.monotonic() - started
     screen.show_up(console, _rows(stack), stack.missing, proof, seconds)
+    locked = grafana.locked(stack.facts, facts.own_environment())
+    if locked and "grafana" not in stack.missing:
+        screen.line(console, locked)
     return 0
 
 

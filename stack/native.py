@@ -20,6 +20,8 @@ from stack.terminal import Terminal
 # More than the shutdown time-outs in process-compose.yaml, one after another.
 STOP_TIMEOUT_S = 50.0
 _START_LINE = "==== started "
+# Programs differ in which of them they read.
+_NO_PROXY = ("NO_PROXY", "no_proxy")
 # Who scrapes themselves into Prometheus: the job, and the fact with the port.
 _SCRAPED = {
     "collector": "COLLECTOR_METRICS_PORT",
@@ -86,8 +88,9 @@ class NativeStack(Stack):
             "RUN_DIR": str(self.run_dir),
             "PYTHON_BIN": sys.executable,
         }
+        switches = {"GRAFANA_OFF": "false" if self.facts["GRAFANA_HOME"] else "true"}
         own = own_environment()
-        return {**own, **self.facts, **programs, **places, **grafana.environment(self.facts, own)}
+        return {**own, **self.facts, **programs, **places, **switches, **_direct(self.facts, own)}
 
     def running(self) -> bool:
         """Whether process-compose of this stack lives; its parts may still be starting."""
@@ -157,6 +160,14 @@ class NativeStack(Stack):
         for kind, groups in found.items():
             (directory / kind).mkdir(exist_ok=True)
             (directory / kind / "stack.json").write_text(json.dumps(groups, indent=1))
+
+
+def _direct(facts: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """NO_PROXY with the addresses of this stack: a proxy is for the world outside."""
+    here = ["localhost", "127.0.0.1", facts["STACK_HOST"], facts["PUBLISHED_AT"]]
+    said = [own.get(name, "") for name in _NO_PROXY]
+    hosts = ",".join(dict.fromkeys(filter(None, [*here, *said])))
+    return dict.fromkeys(_NO_PROXY, hosts)
 
 
 def _end(processes: list[psutil.Process]) -> None:
