@@ -135,4 +135,10 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _say("Chatscope cannot be set up: {}: {}".format(error.filename, error.strerror))
+        sys.exit(1)

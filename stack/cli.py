@@ -1,10 +1,12 @@
 """The commands behind the Makefile: up, down, status, logs, chat, demo, build."""
 
 import argparse
+import errno
 import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from rich.console import Console
@@ -34,6 +36,8 @@ _EXPECTED = (
     WaitError,
     way.WayError,
 )
+# Another user's files, such as those of an earlier `sudo make up`, and a read-only checkout.
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class NotReadyError(RuntimeError):
@@ -52,7 +56,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (*_EXPECTED, NotReadyError) as error:
         screen.line(console, str(error))
         return 1
+    except OSError as error:
+        if error.errno not in _UNWRITABLE or not error.filename:
+            raise
+        screen.line(console, _unwritable(error))
+        return 1
     return code
+
+
+def _unwritable(error: OSError) -> str:
+    """What a stack that somebody else started leaves behind, or a checkout on a read-only disk."""
+    path = Path(error.filename)
+    there = next(place for place in (path, *path.parents) if os.path.lexists(place))
+    try:
+        owner = there.owner()
+    except (KeyError, OSError):
+        owner = "somebody else"
+    mend = "set STATE_DIR to a directory that you can write"
+    if error.errno != errno.EROFS and there.lstat().st_uid != os.getuid():
+        mend = f"run it as {owner}, or give it to yourself (sudo chown -R), or {mend}"
+    return f"{error.filename}: {error.strerror} ({there} belongs to {owner}): {mend}"
 
 
 def up(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
