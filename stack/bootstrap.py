@@ -140,5 +140,5 @@ if __name__ == "__main__":
     except OSError as error:
         if error.filename is None:
             raise
-        _say("Chatscope cannot be set up: {}: {}".format(error.filename, error.strerror))
+        _say(f"Chatscope cannot be set up: {error.filename}: {error.strerror}")
         sys.exit(1)
