@@ -10,6 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from dashboards import others
 from stack import facts as stack_facts
 from stack.backends import Backends
 from stack.waiting import poll_until
@@ -148,7 +149,7 @@ def test_delta_that_cannot_be_added_up_is_counted(facts: dict[str, str]) -> None
 
     def counted() -> bool:
         text = httpx2.get(facts["COLLECTOR_METRICS_URL"], trust_env=False).text
-        lines = [line for line in text.splitlines() if "deltatocumulative_datapoints" in line]
+        lines = [line for line in text.splitlines() if others.DELTA_POINTS.prometheus in line]
         assert any('error="' in line and line.endswith(" 1") for line in lines), lines
         return True
 
