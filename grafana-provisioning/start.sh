@@ -16,10 +16,12 @@ case $PUBLISH_HOST in
   *)
     : "${GF_AUTH_ANONYMOUS_ENABLED:=false}"
     export GF_AUTH_ANONYMOUS_ENABLED
-    [ "$GF_AUTH_ANONYMOUS_ENABLED${GRAFANA_ADMIN_PASSWORD:-}" != false ] ||
-      echo "PUBLISH_HOST=$PUBLISH_HOST, so a login is needed, and GRAFANA_ADMIN_PASSWORD is not set:" \
-        "only a user whom an earlier start made can log in." >&2
     ;;
 esac
+
+if [ "${GF_AUTH_ANONYMOUS_ENABLED:-}${GRAFANA_ADMIN_PASSWORD:-}" = false ]; then
+  echo "A login is needed, and GRAFANA_ADMIN_PASSWORD is not set:" \
+    "only a user whom an earlier start made can log in." >&2
+fi
 
 exec "$@"

@@ -73,6 +73,7 @@ def test_password_is_not_among_the_facts_that_are_written_to_disk() -> None:
         ({"PUBLISH_HOST": "localhost"}, {}),
         ({"PUBLISH_HOST": "::1"}, {}),
         ({"PUBLISH_HOST": "127.0.0.1", "GRAFANA_ADMIN_PASSWORD": "a $b"}, {_NO_USER: "false"}),
+        ({"PUBLISH_HOST": "127.0.0.1", _ANONYMOUS: "false"}, {_ANONYMOUS: "false"}),
         ({"PUBLISH_HOST": "0.0.0.0"}, {_ANONYMOUS: "false"}),  # noqa: S104
         ({"PUBLISH_HOST": "203.0.113.7", _ANONYMOUS: ""}, {_ANONYMOUS: "false"}),
         ({"PUBLISH_HOST": "203.0.113.7", _ANONYMOUS: "true"}, {_ANONYMOUS: "true"}),
