@@ -20,8 +20,8 @@ from stack.supervisor import ProcessState
 STOP_TIMEOUT_S = 120.0
 # Since this one, the engine knows start_interval.
 _START_INTERVAL_ENGINE = 25
-# The service that prepares the volumes and looks whether the parts can read the checkout.
-_INIT = "init"
+# The service that looks whether the parts can read their configuration.
+_CHECKOUT = "checkout"
 _ENDED = {"exited": "Completed", "dead": "Error", "restarting": "Restarting"}
 
 
@@ -68,8 +68,8 @@ class DockerStack(Stack):
         if done.returncode != 0:
             self.raise_if_dead()
             said = _last_lines(done.stderr)
-            if f'service "{_INIT}"' in said:
-                said = self.log_tail(_INIT)
+            if f'service "{_CHECKOUT}"' in said:
+                said = self.log_tail(_CHECKOUT)
             raise DockerError(f"docker compose up: {said}")
 
     def running(self) -> bool:

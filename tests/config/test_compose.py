@@ -16,8 +16,9 @@ from stack.facts import ROOT
 from stack.parts import PARTS
 from tests.config.files import COMPOSE, INSIDE_PORTS, PROCESSES, parsed
 
-# Each is run to its end: the one before the parts, the other on demand.
-_ONCE = {"init", "demo"}
+# Each is run to its end: two before the parts, the other on demand.
+_BEFORE = {"init", "checkout"}
+_ONCE = {*_BEFORE, "demo"}
 _FACTS = stack_facts.load({})
 _SERVICES: dict[str, dict[str, Any]] = parsed(COMPOSE)["services"]
 _STARTED = [part.name for part in PARTS if part.name not in ("app", "grafana")]
@@ -217,8 +218,15 @@ def test_no_place_of_the_checkout_is_created_by_docker(name: str) -> None:
     assert not [volume for volume in named if volume.startswith((".", "/", "~", "$"))]
 
 
-def test_init_looks_at_all_that_the_parts_must_read() -> None:
-    looked_at = {volume["source"] for volume in _given("init")}
+def test_checkout_is_read_by_somebody_who_does_not_own_it() -> None:
+    users = {_SERVICES[part.name]["user"] for part in PARTS}
+    assert _SERVICES["checkout"]["user"] in users - {"0:0"}
+    for part in PARTS:
+        assert set(_SERVICES[part.name]["depends_on"]) >= _BEFORE
+
+
+def test_checkout_looks_at_all_that_the_parts_must_read() -> None:
+    looked_at = {volume["source"] for volume in _given("checkout")}
     read = {volume["source"] for name in _SERVICES for volume in _given(name)}
     assert looked_at == read
 
@@ -237,7 +245,7 @@ def test_price_table_is_looked_for_where_the_native_service_does(
     configured: Configured, given: str, source: str
 ) -> None:
     services = configured(PRICES_FILE=given, HOME="/home/me")
-    for name, target in {"app": "/etc/chatscope/prices.json", "init": "/prices.json"}.items():
+    for name, target in {"app": "/etc/chatscope/prices.json", "checkout": "/prices.json"}.items():
         [volume] = [each for each in services[name]["volumes"] if each["target"] == target]
         assert (volume["type"], volume["source"]) == ("bind", source)
 
@@ -249,8 +257,8 @@ def test_parts_reach_each_other_without_a_proxy(configured: Configured) -> None:
         ("a.example", "b.example"): [*here, "a.example", "b.example"],
     }.items():
         services = configured(COMPOSE_PROFILES="demo", **dict(zip(_NO_PROXY, said, strict=False)))
-        del services["init"]
-        for name, service in services.items():
+        for name in set(services) - _BEFORE:
+            service = services[name]
             direct = {service["environment"][spelling] for spelling in _NO_PROXY}
             assert direct == {",".join(hosts)}, name
 

@@ -55,21 +55,21 @@ def compose(engine: Engine, checkout: Path) -> Iterator[Compose]:
 def test_unreadable_checkout_is_named_with_the_command_that_mends_it(
     compose: Compose, checkout: Path
 ) -> None:
-    refused = compose("run", "--rm", "init")
+    refused = compose("run", "--rm", "checkout")
     said = refused.stdout + refused.stderr
     assert refused.returncode == 1, said
     for name in ("otel-collector-config.yaml", "prometheus", "grafana-provisioning", "prices.json"):
         assert name in said
     [mend] = [line.strip() for line in said.splitlines() if line.startswith("chmod ")]
     subprocess.run(["bash", "-euc", mend], cwd=checkout, check=True)
-    mended = compose("run", "--rm", "init")
+    mended = compose("run", "--rm", "checkout")
     assert mended.returncode == 0, mended.stderr
 
 
 def test_price_table_that_is_not_there_is_an_error_and_is_not_created(
     compose: Compose, checkout: Path
 ) -> None:
-    refused = compose("run", "--rm", "init", environ={"PRICES_FILE": "nobody.json"})
+    refused = compose("run", "--rm", "checkout", environ={"PRICES_FILE": "nobody.json"})
     assert refused.returncode != 0
     assert str(checkout / "nobody.json") in refused.stderr
     assert not (checkout / "nobody.json").exists()
@@ -104,6 +104,7 @@ def test_proxies_of_the_docker_client_leave_the_parts_alone(
     behind = replace(engine, variables={**engine.variables, "DOCKER_CONFIG": str(config)})
     command = ("compose", "--file", str(ROOT / "docker-compose.yml"), "run", "--rm", "--no-deps")
     done = behind.run(*command, "app", "env", environ={"COMPOSE_PROJECT_NAME": _PROJECT})
+    assert done.returncode == 0, done.stderr
     seen = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
     assert seen["HTTP_PROXY"] == seen["http_proxy"] == "http://127.0.0.1:9"
     assert seen["NO_PROXY"] == seen["no_proxy"]
