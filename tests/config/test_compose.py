@@ -251,7 +251,14 @@ def test_price_table_is_looked_for_where_the_native_service_does(
 
 
 def test_parts_reach_each_other_without_a_proxy(configured: Configured) -> None:
-    here = ["localhost", "127.0.0.1", *(part.name for part in PARTS), "host.docker.internal"]
+    # Loki and Tempo call themselves where they listen.
+    here = [
+        "localhost",
+        "127.0.0.1",
+        "0.0.0.0",
+        *(part.name for part in PARTS),
+        "host.docker.internal",
+    ]
     for said, hosts in {
         (): here,
         ("a.example", "b.example"): [*here, "a.example", "b.example"],

@@ -13,6 +13,13 @@ from stack.facts import ROOT
 from tests.engine.engine import Engine
 
 _PROJECT = "chatscope-checkout"
+_ENVIRON = {
+    "COMPOSE_PROJECT_NAME": _PROJECT,
+    "COMPOSE_DISABLE_ENV_FILE": "1",
+    "PRICES_FILE": "",
+    "NO_PROXY": "",
+    "no_proxy": "",
+}
 _COPIED = (
     *("docker-compose.yml", "Dockerfile", "requirements.txt", "requirements-demo.txt"),
     *("otel-collector-config.yaml", "prometheus", "loki", "tempo", "alertmanager"),
@@ -44,9 +51,8 @@ def compose(engine: Engine, checkout: Path) -> Iterator[Compose]:
     """`docker compose` on that checkout; nothing of it stays in the engine."""
 
     def run(*words: str, environ: Mapping[str, str] | None = None) -> Done:
-        own = {"COMPOSE_PROJECT_NAME": _PROJECT, "COMPOSE_DISABLE_ENV_FILE": "1", "PRICES_FILE": ""}
         files = ("--file", str(checkout / "docker-compose.yml"))
-        return engine.run("compose", *files, *words, environ={**own, **(environ or {})})
+        return engine.run("compose", *files, *words, environ={**_ENVIRON, **(environ or {})})
 
     yield run
     run("down", "--volumes", "--timeout", "1")
@@ -93,8 +99,9 @@ def test_image_can_be_read_by_its_user_whatever_the_modes_of_its_sources(
 
 
 def test_proxies_of_the_docker_client_leave_the_parts_alone(
-    engine: Engine, checkout: Path, tmp_path: Path
+    engine: Engine, compose: Compose, tmp_path: Path
 ) -> None:
+    """`compose` removes what this leaves."""
     if "DOCKER_CONFIG" not in engine.variables:
         pytest.skip("the engine is somebody else's, and so is the configuration of its client")
     config = tmp_path / "docker"
@@ -102,8 +109,8 @@ def test_proxies_of_the_docker_client_leave_the_parts_alone(
     proxies = {"httpProxy": "http://127.0.0.1:9", "noProxy": "elsewhere"}
     (config / "config.json").write_text(json.dumps({"proxies": {"default": proxies}}))
     behind = replace(engine, variables={**engine.variables, "DOCKER_CONFIG": str(config)})
-    command = ("compose", "--file", str(ROOT / "docker-compose.yml"), "run", "--rm", "--no-deps")
-    done = behind.run(*command, "app", "env", environ={"COMPOSE_PROJECT_NAME": _PROJECT})
+    environ = {**engine.files(), **_ENVIRON}
+    done = behind.run("compose", "run", "--rm", "--no-deps", "app", "env", environ=environ)
     assert done.returncode == 0, done.stderr
     seen = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
     assert seen["HTTP_PROXY"] == seen["http_proxy"] == "http://127.0.0.1:9"
