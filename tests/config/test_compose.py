@@ -251,14 +251,9 @@ def test_price_table_is_looked_for_where_the_native_service_does(
 
 
 def test_parts_reach_each_other_without_a_proxy(configured: Configured) -> None:
-    # Loki and Tempo call themselves where they listen.
-    here = [
-        "localhost",
-        "127.0.0.1",
-        "0.0.0.0",
-        *(part.name for part in PARTS),
-        "host.docker.internal",
-    ]
+    # The third is where Loki and Tempo call themselves.
+    addresses = ["localhost", "127.0.0.1", "0.0.0.0"]  # noqa: S104
+    here = [*addresses, *(part.name for part in PARTS), "host.docker.internal"]
     for said, hosts in {
         (): here,
         ("a.example", "b.example"): [*here, "a.example", "b.example"],

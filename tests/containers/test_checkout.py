@@ -1,16 +1,14 @@
 """What containers see of the checkout and of this machine, before any part starts."""
 
-import json
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stack.facts import ROOT
-from tests.engine.engine import Engine
+from tests.engine.engine import PROXIES, Engine
 
 _PROJECT = "chatscope-checkout"
 _ENVIRON = {
@@ -99,20 +97,15 @@ def test_image_can_be_read_by_its_user_whatever_the_modes_of_its_sources(
 
 
 def test_proxies_of_the_docker_client_leave_the_parts_alone(
-    engine: Engine, compose: Compose, tmp_path: Path
+    engine: Engine, compose: Compose
 ) -> None:
-    """`compose` removes what this leaves."""
+    """The stack of this layer runs with them; `compose` removes what this leaves."""
     if "DOCKER_CONFIG" not in engine.variables:
         pytest.skip("the engine is somebody else's, and so is the configuration of its client")
-    config = tmp_path / "docker"
-    shutil.copytree(engine.variables["DOCKER_CONFIG"], config, symlinks=True)
-    proxies = {"httpProxy": "http://127.0.0.1:9", "noProxy": "elsewhere"}
-    (config / "config.json").write_text(json.dumps({"proxies": {"default": proxies}}))
-    behind = replace(engine, variables={**engine.variables, "DOCKER_CONFIG": str(config)})
     environ = {**engine.files(), **_ENVIRON}
-    done = behind.run("compose", "run", "--rm", "--no-deps", "app", "env", environ=environ)
+    done = engine.run("compose", "run", "--rm", "--no-deps", "app", "env", environ=environ)
     assert done.returncode == 0, done.stderr
     seen = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
-    assert seen["HTTP_PROXY"] == seen["http_proxy"] == "http://127.0.0.1:9"
+    assert seen["HTTP_PROXY"] == seen["http_proxy"] == PROXIES["httpProxy"]
     assert seen["NO_PROXY"] == seen["no_proxy"]
     assert {"collector", "prometheus", "localhost"} <= set(seen["NO_PROXY"].split(","))
