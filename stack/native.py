@@ -11,14 +11,14 @@ import psutil
 
 from stack import grafana, logs, supervisor
 from stack.base import TAIL_LINES, Stack
-from stack.facts import ROOT, own_environment
+from stack.facts import ROOT, app_stop_seconds, own_environment
 from stack.parts import BINARIES, PARTS, Part, binary_path
 from stack.recorded import forget, record
 from stack.supervisor import ProcessState
 from stack.terminal import Terminal
 
-# More than the shutdown time-outs in process-compose.yaml, one after another.
-STOP_TIMEOUT_S = 50.0
+# More than the shutdown timeouts in process-compose.yaml, without the app's, one after another.
+STOP_TIMEOUT_S = 40.0
 _START_LINE = "==== started "
 # Programs differ in which of them they read.
 _NO_PROXY = ("NO_PROXY", "no_proxy")
@@ -87,6 +87,7 @@ class NativeStack(Stack):
             "LOG_DIR": str(self.log_dir),
             "RUN_DIR": str(self.run_dir),
             "PYTHON_BIN": sys.executable,
+            "APP_STOP_SECONDS": str(app_stop_seconds()),
         }
         switches = {"GRAFANA_OFF": "false" if self.facts["GRAFANA_HOME"] else "true"}
         own = own_environment()
@@ -104,13 +105,13 @@ class NativeStack(Stack):
         except httpx2.TransportError:
             return {}
 
-    def stop(self, timeout: float = STOP_TIMEOUT_S) -> bool:
+    def stop(self) -> bool:
         """Stops what this stack started, in order; False when nothing was running."""
         own = supervisor.own_processes(str(self.state_dir))
         for process in filter(supervisor.is_supervisor, own):
             _signal(process.terminate)
         if any(map(supervisor.is_supervisor, own)):
-            psutil.wait_procs(own, timeout=timeout)
+            psutil.wait_procs(own, timeout=STOP_TIMEOUT_S + app_stop_seconds())
         _end(supervisor.own_processes(str(self.state_dir)))
         supervisor.control_socket(str(self.state_dir)).unlink(missing_ok=True)
         forget(self.facts)
