@@ -26,8 +26,10 @@ _ERROR = 17  # the lowest severity number that OTLP calls an error
 class Attack:
     """One attack: the trace that it is sent in, and the records that it must leave."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, seconds: float = RECORD_SECONDS) -> None:
+        """`seconds` is the longest wait for its records."""
         self.service = service
+        self._seconds = seconds
         self.trace_id = uuid.uuid4().hex
         self._logs = len(service.receiver.log_records)
         self._spans = len(service.receiver.spans)
@@ -92,7 +94,7 @@ class Attack:
         healthy(self.service)
         for description, found in self._wanted:
             try:
-                poll_until(found, description, RECORD_SECONDS, interval=0.02)
+                poll_until(found, description, self._seconds, interval=0.02)
             except WaitError as error:
                 raise AssertionError(f"{error}\n{self._seen()}") from None
 
@@ -105,9 +107,9 @@ class Attack:
 
 
 @contextmanager
-def attack(service: Service) -> Iterator[Attack]:
+def attack(service: Service, seconds: float = RECORD_SECONDS) -> Iterator[Attack]:
     """Around an attack: afterwards the service is healthy, and the records it asked for exist."""
-    one = Attack(service)
+    one = Attack(service, seconds)
     yield one
     one.check()
 

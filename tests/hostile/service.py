@@ -148,6 +148,29 @@ def started(
     `inside` is a command that runs it; `stdout` and `stderr` are file descriptors that replace
     the console's file.
     """
+    with launched(
+        directory, receiver=receiver, inside=inside, stdout=stdout, stderr=stderr, **environ
+    ) as service:
+        service.port = poll_until(
+            lambda: _port(service),
+            "the service to be ready",
+            START_SECONDS,
+            giving_up_on=(EarlyEndError,),
+        )
+        yield service
+
+
+@contextmanager
+def launched(
+    directory: Path,
+    *,
+    receiver: Receiver | None = None,
+    inside: Sequence[str] = (),
+    stdout: int | None = None,
+    stderr: int | None = None,
+    **environ: str,
+) -> Iterator[Service]:
+    """The same, but do not wait until it is ready."""
     console = directory / "console"
     with Receiver() as own, console.open("wb") as output:
         chosen = receiver or own
@@ -168,12 +191,6 @@ def started(
         )
         service = Service(process, chosen, environment, console if stderr is None else None)
         try:
-            service.port = poll_until(
-                lambda: _port(service),
-                "the service to be ready",
-                START_SECONDS,
-                giving_up_on=(EarlyEndError,),
-            )
             yield service
         finally:
             service.kill()

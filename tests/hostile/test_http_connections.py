@@ -198,7 +198,8 @@ def test_many_idle_connections_do_not_keep_others_out(service: Service) -> None:
 def test_many_requests_on_one_connection_are_all_served(service: Service) -> None:
     """All sent before any is answered."""
     with attack(service) as it, service.connect() as client:
-        client.sendall((_GET + b"\r\n") * _MANY + _GET + it.header + b"connection: close\r\n\r\n")
+        long = _GET + b"a: " + b"b" * 300 + b"\r\n\r\n"
+        client.sendall(long * _MANY + _GET + it.header + b"connection: close\r\n\r\n")
         assert read_all(client, quiet_seconds=2.0).count(b"HTTP/1.1 200") == _MANY + 1
         it.leaves("a span for each", lambda: len(it.spans) >= _MANY + 1)
 

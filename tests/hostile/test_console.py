@@ -1,0 +1,122 @@
+"""A console that nobody reads, that is full, closed or gone: the service serves on."""
+
+import os
+import pty
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.hostile.outcome import attack, ends
+from tests.hostile.service import Service, read_answer, started
+
+# Far more than a pipe's 64 kB, or any queue in front of it.
+_BATCHES, _BATCH = 20, 100
+_REQUESTS = _BATCHES * _BATCH
+_PATH = "/nothing/" + "x" * 200
+
+
+@dataclass(frozen=True)
+class Console:
+    """Where standard output and error go, and what to close when the service runs."""
+
+    output: int | None = None
+    inside: tuple[str, ...] = ()
+    then_close: tuple[int, ...] = field(default=())
+
+
+@contextmanager
+def _unread_pipe() -> Iterator[Console]:
+    reading, writing = os.pipe()
+    try:
+        yield Console(writing)
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+@contextmanager
+def _broken_pipe() -> Iterator[Console]:
+    reading, writing = os.pipe()
+    try:
+        yield Console(writing, then_close=(reading,))
+    finally:
+        os.close(writing)
+
+
+@contextmanager
+def _hung_up_terminal() -> Iterator[Console]:
+    ours, theirs = pty.openpty()
+    try:
+        yield Console(theirs, then_close=(ours, theirs))
+    finally:
+        for one in (ours, theirs):
+            with suppress(OSError):
+                os.close(one)
+
+
+@contextmanager
+def _unread_terminal() -> Iterator[Console]:
+    ours, theirs = pty.openpty()
+    try:
+        yield Console(theirs)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+@contextmanager
+def _full_device() -> Iterator[Console]:
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        yield Console(full)
+    finally:
+        os.close(full)
+
+
+@contextmanager
+def _closed() -> Iterator[Console]:
+    # What the service opens next gets the numbers 0, 1 and 2.
+    yield Console(subprocess.DEVNULL, ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"))
+
+
+_CONSOLES: Mapping[str, Callable[[], object]] = {
+    "a pipe that nobody reads": _unread_pipe,
+    "a pipe whose reader is gone": _broken_pipe,
+    "a terminal that nobody reads": _unread_terminal,
+    "a terminal that is gone": _hung_up_terminal,
+    "a full device": _full_device,
+    "nothing": _closed,
+}
+
+
+@pytest.mark.parametrize("workers", ["1", "2"], ids=["alone", "workers"])
+@pytest.mark.parametrize("console", _CONSOLES.values(), ids=_CONSOLES)
+def test_service_serves_on_without_its_console(
+    tmp_path: Path, console: Callable[[], object], workers: str
+) -> None:
+    if workers == "2" and console not in (_unread_pipe, _closed):
+        pytest.skip("the supervisor's console is no other than a worker's")
+    with console() as chosen:  # type: ignore[attr-defined]
+        output = chosen.output
+        with started(
+            tmp_path, stdout=output, stderr=output, inside=chosen.inside, WORKERS=workers
+        ) as service:
+            for one in chosen.then_close:
+                os.close(one)
+            _serves(service)
+            ends(service)
+
+
+def _serves(service: Service) -> None:
+    request = f"GET {_PATH} HTTP/1.1\r\nhost: x\r\n\r\n".encode()
+    with attack(service) as it, service.connect() as client:
+        for _ in range(_BATCHES):
+            client.sendall(request * _BATCH)
+            for _ in range(_BATCH):
+                assert read_answer(client).status == 404
+        it.leaves("a span for each", lambda: len(it.spans) == _REQUESTS)
+        it.leaves("a log record for each", lambda: len(it.logs) >= _REQUESTS)
