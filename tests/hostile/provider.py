@@ -46,9 +46,7 @@ DONE = b"data: [DONE]\n\n"
 def stream(*events: bytes) -> Behaviour:
     """A whole stream of these events."""
     body = b"".join(events)
-    return lambda client: client.sendall(
-        _CHUNKED + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
-    )
+    return lambda client: client.sendall(_CHUNKED + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
 
 
 def raw(data: bytes, *, reset: bool = False, hang: bool = False) -> Behaviour:

@@ -130,13 +130,8 @@ _VALID: Mapping[str, Mapping[str, str]] = {
         "COLUMNS": "0",
         "TZ": "Nowhere/Nothing",
     },
-    "proxies in lower case": {
-        name: "http://127.0.0.1:9"
-        for name in ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy")
-    },
-    "proxies in upper case": {
-        name: "http://127.0.0.1:9" for name in ("HTTP_PROXY", "HTTPS_PROXY", "GRPC_PROXY", "ALL_PROXY")
-    },
+    "proxies in lower case": dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy", "all_proxy"), "http://127.0.0.1:9"),
+    "proxies in upper case": dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "GRPC_PROXY", "ALL_PROXY"), "http://127.0.0.1:9"),
     "a debugging shell": {
         "PYTHONDEVMODE": "1",
         "PYTHONASYNCIODEBUG": "1",
@@ -215,9 +210,7 @@ def test_invalid_variable_ends_the_start_and_is_named(
 
 
 @pytest.mark.parametrize("environ", _VALID.values(), ids=_VALID)
-def test_strange_environment_serves_and_records(
-    tmp_path: Path, environ: Mapping[str, str]
-) -> None:
+def test_strange_environment_serves_and_records(tmp_path: Path, environ: Mapping[str, str]) -> None:
     with started(tmp_path, **environ) as service:
         _chat_in_many_scripts(service)
         no_errors(service)

@@ -325,7 +325,9 @@ def test_requests_after_a_large_body_have_traces_of_their_own(service: Service) 
     """A large body pauses the reading, which is resumed in the request's own context."""
     content = json.dumps({"messages": [{"role": "user", "content": "x" * 90_000}] * 5}).encode()
     with attack(service) as first, attack(service) as second, service.connect() as client:
-        client.sendall(_chat(b"content-length: %d\r\n" % len(content), b"").replace(b"@", first.header))
+        client.sendall(
+            _chat(b"content-length: %d\r\n" % len(content), b"").replace(b"@", first.header)
+        )
         client.sendall(content)
         assert read_answer(client).trace_id == first.trace_id
         client.sendall(_get(b"/v1/models").replace(b"@", second.header))
@@ -344,4 +346,3 @@ def test_redirect_survives_any_host(service: Service, host: bytes) -> None:
             it.leaves_span(http__response__status_code=answer.status)
         else:
             it.leaves_log("request refused")
-

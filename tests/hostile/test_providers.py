@@ -29,7 +29,9 @@ from tests.hostile.service import Service, read_answer
 _SILENCE_SECONDS = 0.5
 _BUSY_SECONDS = 2.0
 _LEAVE_SECONDS = 3.0
-_CHUNKED = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+_CHUNKED = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+)
 _DEEP = b"[" * 20_000
 
 _FAILS: dict[str, Behaviour] = {
@@ -136,6 +138,7 @@ _ENDLESS: dict[str, Behaviour] = {
     "endless-line": endless(b"data: " + b"x" * 60_000),
 }
 
+
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[Provider]:
     with provider({**_FAILS, **_ANSWERS, **_ENDLESS}) as one:
@@ -167,9 +170,7 @@ def service(chats: Group) -> Service:
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("model", _FAILS)
-def test_failing_provider_is_reported_in_time(
-    service: Service, model: str, streamed: bool
-) -> None:
+def test_failing_provider_is_reported_in_time(service: Service, model: str, streamed: bool) -> None:
     with attack(service) as it, service.connect() as client:
         begun = time.monotonic()
         client.sendall(_request(model, streamed, it.header))
