@@ -19,6 +19,7 @@ _REFUSED_SECONDS = 10.0
 _OTLP = "OTEL_EXPORTER_OTLP"
 _NOWHERE = "/nowhere/at/all.pem"
 _SECRET = "hunter2"
+_PROXIES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy")
 
 # Each is the only variable that is wrong.
 _INVALID = (
@@ -130,8 +131,8 @@ _VALID: Mapping[str, Mapping[str, str]] = {
         "COLUMNS": "0",
         "TZ": "Nowhere/Nothing",
     },
-    "proxies in lower case": dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy", "all_proxy"), "http://127.0.0.1:9"),
-    "proxies in upper case": dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "GRPC_PROXY", "ALL_PROXY"), "http://127.0.0.1:9"),
+    "proxies in lower case": dict.fromkeys(_PROXIES, "http://127.0.0.1:9"),
+    "proxies in upper case": dict.fromkeys(map(str.upper, _PROXIES), "http://127.0.0.1:9"),
     "a debugging shell": {
         "PYTHONDEVMODE": "1",
         "PYTHONASYNCIODEBUG": "1",
