@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 _SSE = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
-_CHUNKED = _SSE + b"transfer-encoding: chunked\r\n\r\n"
+CHUNKED = _SSE + b"transfer-encoding: chunked\r\n\r\n"
 # As long as a client listens, but no longer than any test.
 _ENDLESS_SECONDS = 20.0
 
@@ -46,7 +46,7 @@ DONE = b"data: [DONE]\n\n"
 def stream(*events: bytes) -> Behaviour:
     """A whole stream of these events."""
     body = b"".join(events)
-    return lambda client: client.sendall(_CHUNKED + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+    return lambda client: client.sendall(CHUNKED + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
 
 
 def raw(data: bytes, *, reset: bool = False, hang: bool = False) -> Behaviour:
@@ -62,9 +62,9 @@ def raw(data: bytes, *, reset: bool = False, hang: bool = False) -> Behaviour:
     return behave
 
 
-def endless(piece: bytes, *, head: bytes = _CHUNKED, pause: float = 0.0) -> Behaviour:
+def endless(piece: bytes, *, head: bytes = CHUNKED, pause: float = 0.0) -> Behaviour:
     """The same again and again, until the other side has had enough."""
-    data = b"%x\r\n%s\r\n" % (len(piece), piece) if head is _CHUNKED else piece
+    data = b"%x\r\n%s\r\n" % (len(piece), piece) if head is CHUNKED else piece
 
     def behave(client: socket.socket) -> None:
         client.sendall(head)

@@ -10,6 +10,7 @@ from stack.waiting import poll_until
 from tests.hostile.outcome import Group, attack, ends, group, nothing_is_active
 from tests.hostile.provider import (
     BOMB,
+    CHUNKED,
     DONE,
     HELLO,
     Behaviour,
@@ -29,9 +30,6 @@ from tests.hostile.service import Service, read_answer
 _SILENCE_SECONDS = 0.5
 _BUSY_SECONDS = 2.0
 _LEAVE_SECONDS = 3.0
-_CHUNKED = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-)
 _DEEP = b"[" * 20_000
 
 _FAILS: dict[str, Behaviour] = {
@@ -46,7 +44,7 @@ _FAILS: dict[str, Behaviour] = {
     "only-continues": endless(b"HTTP/1.1 100 Continue\r\n\r\n", head=b"", pause=0.01),
     "endless-headers": endless(b"a: b\r\n", head=b"HTTP/1.1 200 OK\r\n"),
     "half-a-head": raw(b"HTTP/1.1 200 OK\r\ncontent-type: text/ev", hang=True),
-    "head-only": raw(_CHUNKED, hang=True),
+    "head-only": raw(CHUNKED, hang=True),
     "html-502": body("502 Bad Gateway", "text/html", b"<html><h1>502</h1></html>"),
     "html-200": body("200 OK", "text/html", b"<html><h1>Sign in</h1></html>"),
     "json-200": body("200 OK", "application/json", b'{"choices":[]}'),
@@ -56,12 +54,12 @@ _FAILS: dict[str, Behaviour] = {
     "redirect-308": body("308 Moved", "text/plain", b"", "location: http://[/"),
     "gzip-garbage": raw(zipped(b"\x1f\x8b\xff\xff not gzip")),
     "gzip-bomb": raw(BOMB, hang=True),
-    "bad-chunk": raw(_CHUNKED + b"zz\r\n"),
-    "negative-chunk": raw(_CHUNKED + b"-5\r\nhello\r\n"),
-    "cut-in-a-chunk": raw(_CHUNKED + b"ffff\r\n" + HELLO),
+    "bad-chunk": raw(CHUNKED + b"zz\r\n"),
+    "negative-chunk": raw(CHUNKED + b"-5\r\nhello\r\n"),
+    "cut-in-a-chunk": raw(CHUNKED + b"ffff\r\n" + HELLO),
     "cut-in-an-event": stream(HELLO[:-20]),
-    "reset-in-the-middle": raw(_CHUNKED + b"%x\r\n%s\r\n" % (len(HELLO), HELLO), reset=True),
-    "stalls-in-the-middle": raw(_CHUNKED + b"%x\r\n%s\r\n" % (len(HELLO), HELLO), hang=True),
+    "reset-in-the-middle": raw(CHUNKED + b"%x\r\n%s\r\n" % (len(HELLO), HELLO), reset=True),
+    "stalls-in-the-middle": raw(CHUNKED + b"%x\r\n%s\r\n" % (len(HELLO), HELLO), hang=True),
     "too-short": raw(b"HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n" + HELLO),
     "no-end": stream(HELLO),
     "not-utf-8": stream(b"data: \xff\xfe\n\n"),
@@ -113,7 +111,7 @@ _ANSWERS: dict[str, Behaviour] = {
         DONE,
     ),
     "negative-usage": stream(
-        HELLO, end(), usage({"prompt_tokens": -5, "completion_tokens": -1, "total_tokens": -6}), DONE
+        HELLO, end(), usage({"prompt_tokens": -5, "completion_tokens": -1}), DONE
     ),
     "usage-is-nan": stream(
         HELLO, end(), usage({"prompt_tokens": float("nan"), "completion_tokens": 1e400}), DONE
@@ -124,7 +122,7 @@ _ANSWERS: dict[str, Behaviour] = {
     ),
     "more-after-the-end": stream(HELLO, end(), DONE, HELLO, DONE),
     "everything-in-bytes": lambda client: [  # type: ignore[func-returns-value, dict-item]
-        client.sendall(b"1\r\n%c\r\n" % byte) if number else client.sendall(_CHUNKED)
+        client.sendall(b"1\r\n%c\r\n" % byte) if number else client.sendall(CHUNKED)
         for number, byte in enumerate(b" " + HELLO + end() + DONE)
     ] and client.sendall(b"0\r\n\r\n"),
 }  # fmt: skip

@@ -101,7 +101,7 @@ _HANDSHAKES = {
     ),
     "no version": Case(_handshake(offer=_UPGRADE + _KEY), 400, None, seen=False),
     "a broken extension": Case(
-        _handshake(b"sec-websocket-extensions: permessage-deflate; client_max_window_bits=99;;\r\n"),
+        _handshake(b"sec-websocket-extensions: permessage-deflate; x=99;;\r\n"),
         400,
         None,
         seen=False,
