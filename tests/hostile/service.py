@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import psutil
 
@@ -236,11 +237,35 @@ def read_all(client: socket.socket, quiet_seconds: float = 0.3) -> bytes:
 
 
 def read_answer(client: socket.socket, method: str = "GET") -> Answer:
-    """The next response on a connection."""
+    """The next response on a connection; bytes that came with it are lost."""
+    return next(read_answers(client, method))
+
+
+def read_answers(client: socket.socket, method: str = "GET") -> Iterator[Answer]:
+    """All responses on a connection, one after the other."""
     client.settimeout(ANSWER_SECONDS)
-    with closing(http.client.HTTPResponse(client, method=method)) as response:
-        response.begin()
-        return _answer(response)
+    with client.makefile("rb") as file:
+        while True:
+            shared: Any = _Shared(file)
+            with closing(http.client.HTTPResponse(shared, method=method)) as response:
+                response.begin()
+                yield _answer(response)
+
+
+class _Shared:
+    """What a response reads from, and does not close: the next one has begun in its buffer."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def makefile(self, _: str) -> "_Shared":
+        return self
+
+    def close(self) -> None:
+        """Nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 def _answer(response: http.client.HTTPResponse) -> Answer:

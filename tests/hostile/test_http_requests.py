@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import pytest
 
@@ -16,7 +17,7 @@ from tests.hostile.outcome import (
     no_errors,
     nothing_is_active,
 )
-from tests.hostile.service import Answer, Service, read_answer
+from tests.hostile.service import Answer, Service, read_answer, read_answers
 
 _BODY = b'{"messages":[{"role":"user","content":"hi"}]}'
 _JSON = b"content-type: application/json\r\n"
@@ -73,10 +74,9 @@ _SERVED = {
     "PUT": Case(_get(b"/", method=b"PUT"), 405, "method_not_allowed"),
     "DELETE": Case(_get(b"/v1/models", method=b"DELETE"), 405, "method_not_allowed"),
     "TRACE": Case(_get(b"/", method=b"TRACE"), 405, "method_not_allowed"),
-    "CONNECT with a path": Case(_get(b"/", method=b"CONNECT"), 405, "method_not_allowed"),
     "PROPFIND": Case(_get(b"/", method=b"PROPFIND"), 405, "method_not_allowed"),
     "a GET of completions": Case(_get(b"/v1/chat/completions"), 405, "method_not_allowed"),
-    "OPTIONS": Case(_get(b"/", method=b"OPTIONS"), 405, "method_not_allowed"),
+    "OPTIONS": Case(_get(b"/", method=b"OPTIONS"), (204, 405)),
     "HEAD": Case(_get(b"/", method=b"HEAD"), 200),
     "HEAD of nothing": Case(_get(b"/nothing", method=b"HEAD"), 404),
     "HEAD of completions": Case(_get(b"/v1/chat/completions", method=b"HEAD"), 405),
@@ -124,6 +124,7 @@ _SERVED = {
     "an upgrade to TLS": Case(
         _get(b"/v1/models", b"connection: upgrade\r\nupgrade: TLS/1.2\r\n"), 200
     ),
+    "an upgrade to a WebSocket with a body": Case(_chat(_WEBSOCKET + _LENGTH), (200, 405)),
     "an expectation": Case(_chat(b"expect: 200-ok\r\n" + _LENGTH), 200),
     "a completion without anything": Case(
         _CHAT + b"@\r\n", 415, "unsupported_media_type"
@@ -189,6 +190,7 @@ _SERVED = {
 
 # Bytes that never become a request: their record is a log record without a trace.
 _REFUSED = {
+    "CONNECT with a path": Case(_get(b"/", method=b"CONNECT"), (400, 405)),
     "CONNECT with an authority": Case(_get(b"evil.example:443", method=b"CONNECT"), 400),
     "a method in lower case": Case(_get(b"/", method=b"get"), 400),
     "a method that is garbage": Case(_get(b"/", method=b"G\xffT"), 400),
@@ -205,7 +207,6 @@ _REFUSED = {
     "a header with a blank in its name": Case(_get(b"/", b"a b: v\r\n"), 400),
     "a folded header": Case(_get(b"/", b"a: v\r\n  w\r\n"), 400),
     "a header with a NUL": Case(_get(b"/", b"a: \x00\r\n"), 400),
-    "an upgrade to a WebSocket with a body": Case(_chat(_WEBSOCKET + _LENGTH), 405),
     "no Host": Case(b"GET / HTTP/1.1\r\n@\r\n", 400),
     "two Hosts": Case(_get(b"/", host=b"host: x\r\nhost: y"), 400),
     "a Host with an open bracket": Case(_get(b"/v1/models", host=b"host: ["), 400),
@@ -276,7 +277,7 @@ def test_strange_request_is_answered_and_recorded(service: Service, case: Case) 
 def test_bytes_that_are_no_request_are_refused_and_recorded(service: Service, case: Case) -> None:
     with attack(service) as it:
         answer = _send(service, it, case)
-        assert answer.status == case.status, answer
+        assert answer.status in case.statuses, answer
         error = json.loads(answer.body)["error"]
         assert error["code"] == case.code or case.code is None
         assert error["trace_id"] == answer.trace_id
@@ -312,7 +313,7 @@ def test_each_pipelined_request_has_a_trace_of_its_own(service: Service) -> None
             _get(b"/v1/models").replace(b"@", first.header)
             + _get(b"/nothing").replace(b"@", second.header)
         )
-        answers = [read_answer(client), read_answer(client)]
+        answers = list(islice(read_answers(client), 2))
         assert [answer.status for answer in answers] == [200, 404]
         assert [answer.trace_id for answer in answers] == [first.trace_id, second.trace_id]
         first.leaves_span(http__response__status_code=200)

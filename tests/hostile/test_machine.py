@@ -59,14 +59,8 @@ def test_clock_that_steps_changes_nothing(tmp_path: Path) -> None:
         ends(service)
 
 
-@pytest.mark.parametrize("disk", [_FULL_DISK, _READ_ONLY], ids=["full", "read-only"])
-def test_disk_that_takes_nothing_keeps_no_request(tmp_path: Path, disk: tuple[str, ...]) -> None:
-    spool = tmp_path / "spool"
-    spool.mkdir()
-    inside = (*disk, str(spool))
-    tried = subprocess.run([*inside, "true"], check=False, capture_output=True, text=True)
-    if tried.returncode:
-        pytest.skip(f"no mount of our own: {tried.stderr.strip()}")
+def test_full_disk_keeps_no_request(tmp_path: Path) -> None:
+    spool, inside = _mounted(tmp_path, _FULL_DISK)
     with started(tmp_path, inside=inside, TELEMETRY_SPOOL_DIR=str(spool)) as service:
         with attack(service, seconds=_SECONDS) as it:
             service.receiver.refuse_with(grpc.StatusCode.UNAVAILABLE)
@@ -77,6 +71,24 @@ def test_disk_that_takes_nothing_keeps_no_request(tmp_path: Path, disk: tuple[st
             it.leaves_span(http__response__status_code=404)
             it.leaves_log(trace_id=it.trace_id, http__response__status_code=404)
         ends(service)
+
+
+def test_read_only_disk_ends_the_start(tmp_path: Path) -> None:
+    spool, inside = _mounted(tmp_path, _READ_ONLY)
+    with launched(tmp_path, inside=inside, TELEMETRY_SPOOL_DIR=str(spool)) as service:
+        assert service.process.wait(_SECONDS) == 2
+        assert "TELEMETRY_SPOOL_DIR=" in service.text()
+
+
+def _mounted(directory: Path, disk: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:
+    """The spool's directory, and the command that starts a service that sees `disk` there."""
+    spool = directory / "spool"
+    spool.mkdir()
+    inside = (*disk, str(spool))
+    tried = subprocess.run([*inside, "true"], check=False, capture_output=True, text=True)
+    if tried.returncode:
+        pytest.skip(f"no mount of our own: {tried.stderr.strip()}")
+    return spool, inside
 
 
 def _remove(spool: Path) -> None:
