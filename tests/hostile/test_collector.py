@@ -12,6 +12,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from app.telemetry import names
 from tests.hostile.outcome import Attack, attack, ends, healthy, no_errors
 from tests.hostile.service import ROOT, Service, started
 from tests.hostile.wire import Fault, Wire, wire
@@ -80,12 +81,18 @@ def test_broken_connection_delays_nothing_and_loses_nothing(
         it.leaves_log(trace_id=it.trace_id, http__response__status_code=404)
 
 
-@pytest.mark.parametrize("status", _REFUSALS, ids=[status.name for status in _REFUSALS])
+@pytest.mark.parametrize(
+    ("service", "status"),
+    [
+        # Without a disk the others are final, or the same.
+        *(("memory", status) for status in _REFUSALS[:2]),
+        *(("spool", status) for status in _REFUSALS),
+    ],
+    indirect=["service"],
+)
 def test_refusal_delays_nothing_and_loses_nothing(
     service: Service, receiver: Receiver, status: grpc.StatusCode
 ) -> None:
-    if "TELEMETRY_SPOOL_DIR" not in service.environ and status not in _REFUSALS[:2]:
-        pytest.skip("kept on disk only, or the same in memory")
     with attack(service, seconds=_BACK_SECONDS) as it:
         receiver.refuse_with(status)
         _ask_for_a_while(service, it)
@@ -110,13 +117,17 @@ def test_suspended_collector_delays_nothing_and_loses_nothing(tmp_path: Path) ->
             ends(service)
 
 
-@pytest.mark.parametrize("what", ["nobody", "a web server", "the service itself"])
-def test_endpoint_that_is_no_collector_delays_nothing(tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize("what", ["nobody", "a web server", "the service itself", "no TLS"])
+def test_endpoint_that_is_no_collector_delays_nothing(
+    tmp_path: Path, receiver: Receiver, what: str
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         port = reserved.getsockname()[1]
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}"}
     if what == "the service itself":
         environ["PORT"] = str(port)
+    if what == "no TLS":
+        environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = receiver.endpoint.replace("http:", "https:")
     web_server = what == "a web server" and subprocess.Popen(
         [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"],
         cwd=tmp_path,
@@ -134,6 +145,48 @@ def test_endpoint_that_is_no_collector_delays_nothing(tmp_path: Path, what: str)
         if web_server:
             web_server.kill()
             web_server.wait()
+
+
+def test_full_queue_drops_the_oldest_and_says_so_once(tmp_path: Path) -> None:
+    queues = {"OTEL_BSP_MAX_QUEUE_SIZE": "16", "OTEL_BLRP_MAX_QUEUE_SIZE": "16"}
+    with started(tmp_path, **queues) as service:
+        service.receiver.hang()
+        for _ in range(200):
+            _ask(service, Attack(service))
+        with attack(service, seconds=_BACK_SECONDS) as it:
+            _ask(service, it)
+            service.receiver.accept()
+            it.leaves_span(http__response__status_code=404)
+            it.leaves_log(trace_id=it.trace_id, http__response__status_code=404)
+            for metric in (names.SPANS_DROPPED.name, names.LOGS_DROPPED.name):
+                it.leaves(metric, lambda: sum(service.receiver.last(metric).values()) > 0)  # noqa: B023
+        assert "Traceback" not in service.text()
+        assert "Logging error" not in service.text()
+        assert service.text().count("dropped") < 10
+        ends(service)
+
+
+def test_suspended_neighbour_of_a_shared_spool_keeps_nothing_back(tmp_path: Path) -> None:
+    spool = {"TELEMETRY_SPOOL_DIR": str(tmp_path / "spool")}
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    with (
+        Receiver() as receiver,
+        started(first, receiver=receiver, **spool) as suspended,
+        started(second, receiver=receiver, **spool) as service,
+    ):
+        receiver.refuse_with(grpc.StatusCode.UNAVAILABLE)
+        _ask_for_a_while(suspended, Attack(suspended))
+        suspended.process.send_signal(signal.SIGSTOP)
+        with attack(service, seconds=_BACK_SECONDS) as it:
+            _ask_for_a_while(service, it)
+            receiver.accept()
+            it.leaves_span(http__response__status_code=404)
+            it.leaves_log(trace_id=it.trace_id, http__response__status_code=404)
+        ends(service)
+        suspended.process.send_signal(signal.SIGCONT)
+        ends(suspended)
 
 
 def _ask_for_a_while(service: Service, it: Attack) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from app.telemetry import names
 from stack.waiting import poll_until
 from tests.hostile.outcome import attack, ends, healthy, no_errors
 from tests.hostile.service import START_SECONDS, Service, launched, read_answer, started
@@ -78,7 +79,7 @@ def test_signal_amid_the_start_ends_it(tmp_path: Path, seconds: float, workers: 
 
 def test_killed_worker_is_replaced_and_recorded(tmp_path: Path) -> None:
     with started(tmp_path, WORKERS="2") as service:
-        _wait_until_both_serve(service)
+        _wait_until_serving(service, 2)
         with attack(service) as it:
             victim = service.workers()[0]
             victim.send_signal(signal.SIGKILL)
@@ -88,12 +89,13 @@ def test_killed_worker_is_replaced_and_recorded(tmp_path: Path) -> None:
             assert service.get("/v1/models", {"traceparent": it.traceparent}).status == 200
             it.leaves_span(http__response__status_code=200)
             it.leaves_log("worker ended", exit_code=-signal.SIGKILL)
+        _wait_until_serving(service, 3)  # with the one that is gone
         ends(service)
 
 
 def test_suspended_worker_keeps_neither_requests_nor_the_end(tmp_path: Path) -> None:
     with started(tmp_path, WORKERS="2") as service:
-        _wait_until_both_serve(service)
+        _wait_until_serving(service, 2)
         with attack(service) as it:
             service.workers()[0].send_signal(signal.SIGSTOP)
             for _ in range(20):
@@ -131,12 +133,12 @@ def _replaced(service: Service, victim: psutil.Process) -> bool:
     return len(workers) == 2 and victim not in workers
 
 
-def _wait_until_both_serve(service: Service) -> None:
-    def instances() -> bool:
-        found = service.receiver.last("chatscope.limit.value")
-        return len(found) == 2
-
-    poll_until(instances, "metrics of both workers", _REPLACED_SECONDS)
+def _wait_until_serving(service: Service, workers: int) -> None:
+    poll_until(
+        lambda: len(service.receiver.last(names.LIMIT_VALUE.name)) == workers,
+        f"metrics of {workers} workers",
+        START_SECONDS,
+    )
 
 
 def _chat(header: bytes = b"") -> bytes:
