@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -46,16 +47,34 @@ def line(receiver: Receiver) -> Iterator[Wire]:
         yield one
 
 
-@pytest.fixture(scope="module", params=["memory", "spool"])
-def service(
-    request: pytest.FixtureRequest,
-    receiver: Receiver,
-    line: Wire,
-    tmp_path_factory: pytest.TempPathFactory,
+@pytest.fixture(scope="module")
+def memory(
+    receiver: Receiver, line: Wire, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
-    directory = tmp_path_factory.mktemp("collector")
-    spool = {"TELEMETRY_SPOOL_DIR": str(directory / "spool")} if request.param == "spool" else {}
-    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": line.endpoint, **spool}
+    """A service that keeps in memory what the Collector does not accept."""
+    with _service(tmp_path_factory.mktemp("memory"), receiver, line) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def spool(
+    receiver: Receiver, line: Wire, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """A service that keeps it on disk."""
+    directory = tmp_path_factory.mktemp("spool")
+    with _service(directory, receiver, line, TELEMETRY_SPOOL_DIR=str(directory / "spool")) as one:
+        yield one
+
+
+@pytest.fixture
+def service(request: pytest.FixtureRequest) -> Service:
+    one: Service = request.getfixturevalue(request.param)
+    return one
+
+
+@contextmanager
+def _service(directory: Path, receiver: Receiver, line: Wire, **environ: str) -> Iterator[Service]:
+    environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = line.endpoint
     with started(directory, receiver=receiver, **environ) as one:
         yield one
         no_errors(one)
@@ -69,6 +88,7 @@ def service(
             line.become(Fault.NONE)
 
 
+@pytest.mark.parametrize("service", ["memory", "spool"], indirect=True)
 @pytest.mark.parametrize("fault", [fault for fault in Fault if fault is not Fault.NONE])
 def test_broken_connection_delays_nothing_and_loses_nothing(
     service: Service, line: Wire, fault: Fault
