@@ -49,6 +49,16 @@ def stream(*events: bytes) -> Behaviour:
     return lambda client: client.sendall(CHUNKED + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
 
 
+def byte_by_byte(*events: bytes) -> Behaviour:
+    """A whole stream of these events, each byte a chunk of its own."""
+
+    def behave(client: socket.socket) -> None:
+        chunks = [b"1\r\n%c\r\n" % byte for byte in b"".join(events)]
+        client.sendall(CHUNKED + b"".join(chunks) + b"0\r\n\r\n")
+
+    return behave
+
+
 def raw(data: bytes, *, reset: bool = False, hang: bool = False) -> Behaviour:
     """These bytes; then the end of the connection, a reset, or silence."""
 

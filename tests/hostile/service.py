@@ -134,24 +134,20 @@ class Service:
             self.process.wait()
 
 
-@contextmanager
-def started(
-    directory: Path,
-    *,
-    receiver: Receiver | None = None,
-    inside: Sequence[str] = (),
-    stdout: int | None = None,
-    stderr: int | None = None,
-    **environ: str,
-) -> Iterator[Service]:
-    """Start `python -m app` with these variables, wait until it is ready; kill it at the end.
+@dataclass(frozen=True)
+class How:
+    """How the service is started, besides its variables: with a receiver that exists already,
+    by a command that runs it, with a file descriptor as its standard output and error."""
 
-    `inside` is a command that runs it; `stdout` and `stderr` are file descriptors that replace
-    the console's file.
-    """
-    with launched(
-        directory, receiver=receiver, inside=inside, stdout=stdout, stderr=stderr, **environ
-    ) as service:
+    receiver: Receiver | None = None
+    inside: Sequence[str] = ()
+    console: int | None = None
+
+
+@contextmanager
+def started(directory: Path, how: How | None = None, /, **environ: str) -> Iterator[Service]:
+    """Start `python -m app` with these variables, wait until it is ready; kill it at the end."""
+    with launched(directory, how, **environ) as service:
         service.port = poll_until(
             lambda: _port(service),
             "the service to be ready",
@@ -162,19 +158,13 @@ def started(
 
 
 @contextmanager
-def launched(
-    directory: Path,
-    *,
-    receiver: Receiver | None = None,
-    inside: Sequence[str] = (),
-    stdout: int | None = None,
-    stderr: int | None = None,
-    **environ: str,
-) -> Iterator[Service]:
+def launched(directory: Path, how: How | None = None, /, **environ: str) -> Iterator[Service]:
     """The same, but do not wait until it is ready."""
+    how = how or How()
     console = directory / "console"
     with Receiver() as own, console.open("wb") as output:
-        chosen = receiver or own
+        chosen = how.receiver or own
+        stream = output if how.console is None else how.console
         environment = {
             **{name: os.environ[name] for name in _KEPT if name in os.environ},
             "PORT": "0",
@@ -183,14 +173,16 @@ def launched(
             **environ,
         }
         process = subprocess.Popen(
-            [*inside, sys.executable, "-m", "app"],
+            [*how.inside, sys.executable, "-m", "app"],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=output if stdout is None else stdout,
-            stderr=output if stderr is None else stderr,
+            stdout=stream,
+            stderr=stream,
         )
-        service = Service(process, chosen, environment, console if stderr is None else None)
+        service = Service(
+            process, chosen, environment, None if how.console is not None else console
+        )
         try:
             yield service
         finally:

@@ -15,7 +15,7 @@ import pytest
 
 from app.telemetry import names
 from tests.hostile.outcome import Attack, attack, ends, healthy, no_errors
-from tests.hostile.service import ROOT, Service, started
+from tests.hostile.service import ROOT, How, Service, started
 from tests.hostile.wire import Fault, Wire, wire
 from tests.receiver import Receiver
 
@@ -75,7 +75,7 @@ def service(request: pytest.FixtureRequest) -> Service:
 @contextmanager
 def _service(directory: Path, receiver: Receiver, line: Wire, **environ: str) -> Iterator[Service]:
     environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = line.endpoint
-    with started(directory, receiver=receiver, **environ) as one:
+    with started(directory, How(receiver), **environ) as one:
         yield one
         no_errors(one)
         # It ends with a Collector that takes everything and answers nothing.
@@ -125,7 +125,7 @@ def test_suspended_collector_delays_nothing_and_loses_nothing(tmp_path: Path) ->
     """A process of its own, suspended by SIGSTOP, in front of the receiver."""
     with Receiver() as receiver, _other_process(receiver) as (process, endpoint):
         environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
-        with started(tmp_path, receiver=receiver, **environ) as service:
+        with started(tmp_path, How(receiver), **environ) as service:
             with attack(service, seconds=_BACK_SECONDS) as it:
                 process.send_signal(signal.SIGSTOP)
                 _ask_for_a_while(service, it)
@@ -193,8 +193,8 @@ def test_suspended_neighbour_of_a_shared_spool_keeps_nothing_back(tmp_path: Path
     second.mkdir()
     with (
         Receiver() as receiver,
-        started(first, receiver=receiver, **spool) as suspended,
-        started(second, receiver=receiver, **spool) as service,
+        started(first, How(receiver), **spool) as suspended,
+        started(second, How(receiver), **spool) as service,
     ):
         receiver.refuse_with(grpc.StatusCode.UNAVAILABLE)
         _ask_for_a_while(suspended, Attack(suspended))

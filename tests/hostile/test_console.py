@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.hostile.outcome import attack, ends
-from tests.hostile.service import Service, read_answers, started
+from tests.hostile.service import How, Service, read_answers, started
 
 # Far more than a pipe's 64 kB, or any queue in front of it.
 _BATCHES, _BATCH = 10, 100
@@ -105,15 +105,16 @@ _CONSOLES: Mapping[str, Callable[[], AbstractContextManager[Console]]] = {
 def test_service_serves_on_without_its_console(
     tmp_path: Path, console: Callable[[], AbstractContextManager[Console]], workers: str
 ) -> None:
-    with console() as chosen:
-        output = chosen.output
-        with started(
-            tmp_path, stdout=output, stderr=output, inside=chosen.inside, WORKERS=workers
-        ) as service:
-            for one in chosen.then_close:
-                os.close(one)
-            _serves(service)
-            ends(service)
+    with (
+        console() as chosen,
+        started(
+            tmp_path, How(inside=chosen.inside, console=chosen.output), WORKERS=workers
+        ) as service,
+    ):
+        for one in chosen.then_close:
+            os.close(one)
+        _serves(service)
+        ends(service)
 
 
 def _serves(service: Service) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from stack.waiting import poll_until
 from tests.hostile.outcome import Attack, attack, ends, healthy, no_errors
-from tests.hostile.service import Service, launched, started
+from tests.hostile.service import How, Service, launched, started
 
 _FAKETIME = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
 _STEPS = ("+2h", "-2h", "+3650d", "-3650d", "+0")
@@ -61,7 +61,7 @@ def test_clock_that_steps_changes_nothing(tmp_path: Path) -> None:
 
 def test_full_disk_keeps_no_request(tmp_path: Path) -> None:
     spool, inside = _mounted(tmp_path, _FULL_DISK)
-    with started(tmp_path, inside=inside, TELEMETRY_SPOOL_DIR=str(spool)) as service:
+    with started(tmp_path, How(inside=inside), TELEMETRY_SPOOL_DIR=str(spool)) as service:
         with attack(service, seconds=_SECONDS) as it:
             service.receiver.refuse_with(grpc.StatusCode.UNAVAILABLE)
             for _ in range(5):
@@ -75,7 +75,7 @@ def test_full_disk_keeps_no_request(tmp_path: Path) -> None:
 
 def test_read_only_disk_ends_the_start(tmp_path: Path) -> None:
     spool, inside = _mounted(tmp_path, _READ_ONLY)
-    with launched(tmp_path, inside=inside, TELEMETRY_SPOOL_DIR=str(spool)) as service:
+    with launched(tmp_path, How(inside=inside), TELEMETRY_SPOOL_DIR=str(spool)) as service:
         assert service.process.wait(_SECONDS) == 2
         assert "TELEMETRY_SPOOL_DIR=" in service.text()
 
@@ -153,7 +153,7 @@ def test_spool_that_is_damaged_under_the_service_keeps_no_request(
 def test_umask_decides_nothing_about_the_spool(tmp_path: Path, umask: str) -> None:
     spool = tmp_path / "spool"
     inside = ("sh", "-c", f'umask {umask}; exec "$@"', "sh")
-    with started(tmp_path, inside=inside, TELEMETRY_SPOOL_DIR=str(spool)) as service:
+    with started(tmp_path, How(inside=inside), TELEMETRY_SPOOL_DIR=str(spool)) as service:
         with attack(service, seconds=_SECONDS) as it:
             service.receiver.refuse_with(grpc.StatusCode.UNAVAILABLE)
             _ask(service, it)
@@ -169,7 +169,7 @@ def test_umask_decides_nothing_about_the_spool(tmp_path: Path, umask: str) -> No
 def test_few_open_files_are_given_back(tmp_path: Path) -> None:
     inside = ("sh", "-c", f'ulimit -n {_FEW_FILES}; exec "$@"', "sh")
     spool = tmp_path / "spool"
-    with started(tmp_path, inside=inside, TELEMETRY_SPOOL_DIR=str(spool)) as service:
+    with started(tmp_path, How(inside=inside), TELEMETRY_SPOOL_DIR=str(spool)) as service:
         with attack(service, seconds=_SECONDS) as it:
             clients = []
             for _ in range(2 * _FEW_FILES):
@@ -195,9 +195,8 @@ def test_other_limits_keep_no_request(tmp_path: Path, limit: str) -> None:
     inside = ("sh", "-c", f'ulimit {limit}; exec "$@"', "sh")
     # A file of no length is what a console's file may have, too.
     spool = str(tmp_path / "spool")
-    null = subprocess.DEVNULL
     with started(
-        tmp_path, inside=inside, stdout=null, stderr=null, TELEMETRY_SPOOL_DIR=spool
+        tmp_path, How(inside=inside, console=subprocess.DEVNULL), TELEMETRY_SPOOL_DIR=spool
     ) as service:
         with attack(service, seconds=_SECONDS) as it:
             _ask(service, it)
@@ -208,7 +207,7 @@ def test_other_limits_keep_no_request(tmp_path: Path, limit: str) -> None:
 
 def test_too_few_files_to_start_is_a_failed_start(tmp_path: Path) -> None:
     inside = ("sh", "-c", 'ulimit -n 12; exec "$@"', "sh")
-    with launched(tmp_path, inside=inside) as service:
+    with launched(tmp_path, How(inside=inside)) as service:
         code = service.process.wait(_SECONDS)
     assert code not in (0, None)
 

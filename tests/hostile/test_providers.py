@@ -16,6 +16,7 @@ from tests.hostile.provider import (
     Behaviour,
     Provider,
     body,
+    byte_by_byte,
     chunk,
     end,
     endless,
@@ -121,10 +122,7 @@ _ANSWERS: dict[str, Behaviour] = {
         HELLO, end(), usage({"prompt_tokens": "11", "completion_tokens": "5"}), DONE
     ),
     "more-after-the-end": stream(HELLO, end(), DONE, HELLO, DONE),
-    "everything-in-bytes": lambda client: [  # type: ignore[func-returns-value, dict-item]
-        client.sendall(b"1\r\n%c\r\n" % byte) if number else client.sendall(CHUNKED)
-        for number, byte in enumerate(b" " + HELLO + end() + DONE)
-    ] and client.sendall(b"0\r\n\r\n"),
+    "everything-in-bytes": byte_by_byte(HELLO, end(), DONE),
 }  # fmt: skip
 
 # Without an end: the client leaves.
