@@ -1,6 +1,7 @@
 """Several processes that serve one address: started, watched, replaced and stopped together."""
 
 import os
+import signal
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -77,6 +78,10 @@ class Supervisor:
         self._deadline = deadline
         self._workers: list[_Worker] = []
         self._told, self._tell = os.pipe()
+        # The kernel may hand a signal to another thread, always so right after SIGCONT, which
+        # does not interrupt the main thread's wait: the signal itself has to write to the pipe.
+        os.set_blocking(self._tell, False)
+        signal.set_wakeup_fd(self._tell, warn_on_full_buffer=False)
 
     def run(self) -> int:
         """Until `stop()`, or until a worker cannot even start. 0 when all ended well."""

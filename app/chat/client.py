@@ -35,6 +35,7 @@ class TracedClient(openai.DefaultAsyncHttpxClient):
         """Send one try."""
         # What a client of ours put into its baggage is not for others.
         inject(request.headers, context=baggage.clear())
+        request.headers["accept-encoding"] = "identity"
         _show_retry(request)
         try:
             response = await super().send(request, **options)
@@ -42,6 +43,9 @@ class TracedClient(openai.DefaultAsyncHttpxClient):
             _failure.set({names.ERROR_TYPE: error_type(error)})
             raise
         _failure.set({names.HTTP_RESPONSE_STATUS_CODE: response.status_code})
+        # Never decompress: a few kilobytes may become gigabytes, in one step of the event loop.
+        # A body that is encoded all the same is malformed.
+        response.headers.pop("content-encoding", None)
         return response
 
 

@@ -35,17 +35,19 @@ class Origins:
         answer = self._app
         if scope["type"] in ("http", "websocket"):
             try:
-                self._check(Headers(scope=scope))
+                self._check(Headers(scope=scope), scope.get("http_version", ""))
             except InvalidRequest as error:
                 answer = await answer_error(HTTPConnection(scope), error)
         await answer(scope, receive, send)
 
-    def _check(self, headers: Headers) -> None:
+    def _check(self, headers: Headers, http_version: str) -> None:
         hosts = headers.getlist("host")
-        # An HTTP/1.0 client sends none; an empty one names nothing.
-        if len(hosts) > 1 or any(host and not _HOST.fullmatch(host) for host in hosts):
+        # HTTP/1.0 knows none, HTTP/1.1 demands one (RFC 9112, section 3.2); an empty one names
+        # nothing.
+        missing = not hosts and http_version == "1.1"
+        if missing or len(hosts) > 1 or any(h and not _HOST.fullmatch(h) for h in hosts):
             raise InvalidRequest(
-                f"Invalid Host header (got {_shown(hosts)}): accepted is one host[:port].",
+                f"Invalid Host header ({_shown(hosts) or 'none'}): accepted is one host[:port].",
                 code="invalid_host",
             )
         origins = headers.getlist("origin")
