@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,29 +11,28 @@ from stack.backends import Backends
 from stack.base import Stack as RunningStack
 from stack.docker import DockerStack
 from stack.native import NativeStack
-from stack.parts import missing_binaries
+from tests import builds
 from tests.engine.daemon import EngineError
 from tests.engine.engine import Engine, ready_engine
+from tests.harness import crashes, layers, limits, timing
 from tests.running import Stack
 
-_HERE = Path(__file__).parent
 _RUNNING = os.environ.get("STACK") == "running"
 # Away from a stack that a person may have running on the same machine, and below the ports
 # that the kernel gives to outgoing connections.
 _OFFSET = 12_000
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Each layer that needs more than Python carries its marker."""
-    for item in items:
-        layer = item.path.relative_to(_HERE).parts[0]
-        if layer in ("stack", "chaos", "browser", "containers"):
-            item.add_marker(layer)
+def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Register the plugins of this suite, before anything is configured."""
+    for plugin in (builds, layers, limits, crashes, timing):
+        pluginmanager.register(plugin)
 
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
     """The Docker engine with the stack's images; skips, with the reason, where there is none."""
+    builds.wait_for_build()
     try:
         with ready_engine(os.environ.get("GRAFANA_HOME", "")) as engine:
             yield engine
@@ -81,9 +79,7 @@ def _of_our_own(
         patch.delenv("COMPOSE_PROJECT_NAME", raising=False)
         running = DockerStack(facts, engine.missing)
     else:
-        if missing := missing_binaries():
-            names = ", ".join(binary.name for binary in missing)
-            pytest.skip(f"not built: {names} (make build)")
+        builds.wait_for_binaries()
         running = NativeStack(facts)
     with running, Backends(facts) as backends:
         yield Stack(facts, backends, running)
