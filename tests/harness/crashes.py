@@ -2,9 +2,9 @@
 
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import pytest
 from xdist.scheduler import LoadGroupScheduling
@@ -13,7 +13,7 @@ from xdist.workermanage import WorkerController
 from tests.harness.layers import layer_of
 
 
-class Scheduling(LoadGroupScheduling):
+class Scheduling(LoadGroupScheduling):  # type: ignore[misc]
     """Groups as with `--dist loadgroup`, with two differences.
 
     A test that crashed its worker is not run again. A worker does not get a second slow group
@@ -21,13 +21,22 @@ class Scheduling(LoadGroupScheduling):
     """
 
     def remove_node(self, node: WorkerController) -> str | None:
-        for unit in self.assigned_work[node].values():
-            for nodeid, completed in unit.items():
-                if not completed:
-                    unit[nodeid] = True
-                    super().remove_node(node)
-                    return nodeid
-        return super().remove_node(node)
+        units = self.assigned_work[node]
+        pending = [test for unit in units.values() for test, done in unit.items() if not done]
+        crashed = pending[0] if pending else None
+        for scope, unit in list(units.items()):
+            if crashed in unit:
+                unit[crashed] = True
+            # A worker that is given a unit without a test to run waits for ever.
+            if all(unit.values()):
+                del units[scope]
+        super().remove_node(node)
+        return crashed
+
+    def _reschedule(self, node: WorkerController) -> None:
+        # A replacement that still collects is scheduled when it has collected.
+        if node in self.registered_collections:
+            super()._reschedule(node)
 
     def _assign_work_unit(self, node: WorkerController) -> None:
         assigned = self.assigned_work.get(node, {})
@@ -59,7 +68,7 @@ class Controller:
 
     def pytest_handlecrashitem(self, report: pytest.TestReport) -> None:
         """Show the stacks of a worker that the time limit ended."""
-        if text := self._stacks(report.node).read_text():  # type: ignore[attr-defined]
+        if text := self._stacks(report.node).read_text():
             report.longrepr = f"{report.longrepr}\n\n{text}"
 
     def pytest_unconfigure(self) -> None:
@@ -70,7 +79,7 @@ class Worker:
     """What each process that runs tests does."""
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_call(self) -> Iterator[None]:
+    def pytest_runtest_call(self) -> Generator[None, object, object]:
         # The controller hears a person's Ctrl-C too; one that a test causes is its failure.
         try:
             return (yield)
@@ -78,7 +87,7 @@ class Worker:
             raise RuntimeError("the test was interrupted (SIGINT)") from error
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_report_to_serializable(self) -> Iterator[None]:
+    def pytest_report_to_serializable(self) -> Generator[None, object, object]:
         return encodable((yield))
 
 
@@ -90,7 +99,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
-) -> Iterator[pytest.TestReport]:
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Fall back to Python's own traceback where pytest cannot render one.
 
     After a deep recursion CPython 3.11 may raise `SystemError: AST constructor recursion depth
@@ -108,7 +117,7 @@ def pytest_runtest_makereport(
             keywords=dict.fromkeys(item.keywords, 1),
             outcome="failed",
             longrepr=f"{text}\n{reason}",
-            when=call.when,
+            when=cast(Literal["setup", "call", "teardown"], call.when),
             duration=call.duration,
             start=call.start,
             stop=call.stop,
