@@ -33,6 +33,8 @@ class _Limit:
     def __init__(self) -> None:
         self.seconds = 0.0
         self.dump = 2
+        # Whether an exception raised now is the test's failure; elsewhere it ends the run.
+        self.in_test = False
 
     def start(self, seconds: float) -> None:
         self.seconds = seconds
@@ -56,7 +58,7 @@ class _Limit:
 
     def _expire(self, number: int, frame: FrameType | None) -> None:
         __tracebackhide__ = True
-        if not pytest_timeout.is_debugging():
+        if self.in_test and not pytest_timeout.is_debugging():
             pytest.fail(f"took longer than {self.seconds:g} s\n\n{stacks(frame)}")
 
 
@@ -119,6 +121,19 @@ def pytest_runtest_protocol() -> Generator[None, object, object]:
         return (yield)
     finally:
         _limit.stop()
+
+
+def _in_test() -> Generator[None, object, object]:
+    _limit.in_test = True
+    try:
+        return (yield)
+    finally:
+        _limit.in_test = False
+
+
+pytest_runtest_setup = pytest.hookimpl(wrapper=True, tryfirst=True)(_in_test)
+pytest_runtest_call = pytest.hookimpl(wrapper=True, tryfirst=True)(_in_test)
+pytest_runtest_teardown = pytest.hookimpl(wrapper=True, tryfirst=True)(_in_test)
 
 
 def pytest_timeout_set_timer(item: pytest.Item, settings: pytest_timeout.Settings) -> bool:

@@ -11,12 +11,12 @@ from stack.facts import ROOT
 
 _CONFTEST = """
 from tests import builds
-from tests.harness import crashes, layers, limits, timing
+from tests.harness import distribution, failures, layers, limits, timing
 
-limits.GRACE_SECONDS = 1.5
+limits.GRACE_SECONDS = 3.0
 
 def pytest_addoption(pluginmanager):
-    for plugin in (builds, layers, limits, crashes, timing):
+    for plugin in (builds, distribution, failures, layers, limits, timing):
         pluginmanager.register(plugin)
 """
 # The others cost a second at the start of each process.
@@ -43,23 +43,25 @@ class Outcome:
         return "\n".join(f"{part.get('message')}\n{part.text}" for part in found)
 
 
-def run(
-    directory: Path, source: str, *arguments: str, environ: Mapping[str, str] | None = None
-) -> Outcome:
-    """Run the tests in `source` to their end."""
-    (directory / "conftest.py").write_text(_CONFTEST)
+def run(directory: Path, files: Mapping[str, str], *arguments: str, setup: str = "") -> Outcome:
+    """Run the tests in `files`, whose names may have directories, to their end.
+
+    `setup` is executed before pytest is configured.
+    """
     (directory / "pytest.ini").write_text("[pytest]\n")
-    (directory / "test_nested.py").write_text(source)
+    for name, text in {**files, "conftest.py": _CONFTEST + setup}.items():
+        file = directory / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
     report = directory / "report.xml"
     plugins = [f"-p{name}" for name in (*_PLUGINS, "no:cacheprovider")]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *plugins, "-ra", f"--junitxml={report}", *arguments],
         cwd=directory,
         env={
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if "PYTEST" not in name},
             "PYTHONPATH": str(ROOT),
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-            **(environ or {}),
         },
         capture_output=True,
         text=True,
@@ -67,5 +69,5 @@ def run(
         timeout=50,
         check=False,
     )
-    assert report.exists(), done.stdout + done.stderr
+    assert "INTERNALERROR" not in done.stdout, done.stdout + done.stderr
     return Outcome(done, ET.parse(report).getroot())  # noqa: S314 - we have just written it

@@ -4,7 +4,7 @@ import pytest
 
 from tests.unit.harness import nested
 
-pytestmark = pytest.mark.xdist_group("harness")
+pytestmark = pytest.mark.xdist_group("misbehaviour")
 
 _TESTS = r"""
 import asyncio, ctypes, gc, itertools, os, signal, threading, time
@@ -88,7 +88,7 @@ def test_good(number):
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> nested.Outcome:
     directory = tmp_path_factory.mktemp("misbehaviour")
     options = ("-n2", "--dist=loadgroup", "--timeout=1", "--max-worker-restart=20")
-    return nested.run(directory, _TESTS, *options)
+    return nested.run(directory, {"test_nested.py": _TESTS}, *options)
 
 
 def test_all_others_pass_and_the_run_ends_as_failed(outcome: nested.Outcome) -> None:
