@@ -14,7 +14,7 @@ from stack.native import NativeStack
 from tests import builds
 from tests.engine.daemon import EngineError
 from tests.engine.engine import Engine, ready_engine
-from tests.harness import distribution, failures, layers, limits, timing
+from tests.harness import covering, distribution, failures, layers, limits, timing
 from tests.running import Stack
 
 _RUNNING = os.environ.get("STACK") == "running"
@@ -25,7 +25,7 @@ _OFFSET = 12_000
 
 def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
     """Register the plugins of this suite, before anything is configured."""
-    for plugin in (builds, distribution, failures, layers, limits, timing):
+    for plugin in (builds, covering, distribution, failures, layers, limits, timing):
         pluginmanager.register(plugin)
 
 
