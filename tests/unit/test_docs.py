@@ -4,11 +4,10 @@ import re
 import tomllib
 from pathlib import Path
 
-import pytest
-
 from app.settings import VERSION, Settings
 from app.telemetry.names import METRICS, Metric
 from stack import facts, grafana
+from tests.each import for_each
 
 _ROOT = Path(__file__).parents[2]
 _README = (_ROOT / "README.md").read_text()
@@ -28,7 +27,7 @@ def _row(text: str, first: str) -> list[str]:
     return found[0]
 
 
-@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+@for_each({metric.name: metric for metric in METRICS})
 def test_metric_is_documented_as_it_is(metric: Metric) -> None:
     _, prometheus, kind, attributes, meaning = _row(_TELEMETRY, metric.name)
     assert prometheus == f"`{metric.prometheus}`"
@@ -37,7 +36,7 @@ def test_metric_is_documented_as_it_is(metric: Metric) -> None:
     assert meaning == metric.description
 
 
-@pytest.mark.parametrize("name", Settings.model_fields)
+@for_each({name: name for name in Settings.model_fields})
 def test_setting_is_documented_as_it_is(name: str) -> None:
     field = Settings.model_fields[name]
     _, default, meaning, accepted = _row(_SETTINGS, str(field.validation_alias))
