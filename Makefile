@@ -14,7 +14,8 @@ BOOTSTRAP = @python="$(SYSTEM_PYTHON)"; if [ -z "$$python" ]; then \
 # More processes than cores where many tests wait for other processes.
 CHECK_WORKERS ?= 3
 TEST_WORKERS ?= 4
-PYTEST = $(PY) -m pytest --dist loadgroup --max-worker-restart 100
+# Each worker and each process that a test starts would compile all modules again.
+PYTEST = env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest --dist loadgroup --max-worker-restart 100
 COVERAGE = --cov --cov-report=
 
 help: ## This list

@@ -66,7 +66,7 @@ class Processes:
             return (yield)
 
     def _measure(self, patch: pytest.MonkeyPatch) -> None:
-        start = subprocess.Popen.__init__
+        start: Any = subprocess.Popen.__init__
 
         def start_measured(
             process: Any, *arguments: Any, env: Mapping[str, str] | None = None, **options: Any

@@ -5,13 +5,12 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from app.telemetry import names
 from app.telemetry.names import METRICS
 from dashboards import others
 from dashboards.others import HISTOGRAM_PARTS, SERIES
 from stack.facts import ROOT
+from tests.config.files import parsed
 from tests.each import for_each
 from tests.promql import metrics_of
 from tests.recipes import RUNBOOKS, Recipe, in_blocks
@@ -22,7 +21,7 @@ _RULES: Final[list[dict[str, Any]]] = [
     rule
     for folder in ("prometheus/rules", "loki/rules/fake")
     for path in sorted((ROOT / folder).glob("*.rules.yaml"))
-    for group in yaml.safe_load(path.read_text())["groups"]
+    for group in parsed(path)["groups"]
     for rule in group["rules"]
     if "alert" in rule
 ]
