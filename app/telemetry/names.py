@@ -393,6 +393,12 @@ EVENT_LOOP_TASKS: Final = Metric(
     "{task}",
     "Tasks of the event loop that have not ended.",
 )
+CONSOLE_DROPPED: Final = Metric(
+    "chatscope.console.dropped",
+    Kind.COUNTER,
+    "{line}",
+    "Log lines dropped because standard error could not be written.",
+)
 
 # What became of the telemetry itself, by OpenTelemetry's names for its SDKs.
 SPANS_CREATED: Final = Metric("otel.sdk.span.started", Kind.COUNTER, "{span}", "Spans created.")

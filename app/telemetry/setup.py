@@ -23,13 +23,13 @@ from opentelemetry.sdk._shared_internal import BatchProcessor
 from opentelemetry.sdk.environment_variables import OTEL_TRACES_SAMPLER
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
+from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
 
-from . import encodable
+from . import encodable, sdk_values
 from .exemplars import kept_exemplars
 from .last_sums import LastSums
 from .ledger import (
@@ -47,6 +47,7 @@ from .prices import PriceTable
 from .replay import Replay
 from .sender import CHANNEL_OPTIONS, Sender
 from .spool import Spool, Waiting
+from .tally import TallyingBuckets
 
 SCOPE = "chatscope"
 # Kubernetes kills 30 s after SIGTERM, and answers want most of those.
@@ -167,6 +168,7 @@ class Providers:
 
 def build_providers(settings: TelemetrySettings) -> Providers:
     """Providers that export over OTLP/gRPC, and metrics about what they export."""
+    sdk_values.install()
     resource = build_resource(settings)
     tracer_provider, spans = _traces(settings, resource)
     logger_provider, logs = _logs(settings, resource)
@@ -300,7 +302,7 @@ def _view(metric: Metric) -> View:
     return View(
         instrument_name=metric.name,
         # The stock middleware's own buckets end where a streamed answer only begins.
-        aggregation=ExplicitBucketHistogramAggregation(buckets) if buckets else None,
+        aggregation=TallyingBuckets(buckets) if buckets else None,
         exemplar_reservoir_factory=kept_exemplars,
     )
 

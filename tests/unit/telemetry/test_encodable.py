@@ -10,7 +10,7 @@ from loguru import logger
 from opentelemetry.trace import Status, StatusCode
 
 from app.telemetry import names
-from app.telemetry.encodable import LONGEST_TEXT, text
+from app.telemetry.values import MAX_TEXT_BYTES as LONGEST_TEXT, text
 from app.telemetry.ledger import NOT_ENCODABLE
 from app.telemetry.logs import start_logging
 from app.telemetry.setup import Providers, TelemetrySettings, build_providers
