@@ -17,11 +17,11 @@ from loguru import logger
 from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber
 from opentelemetry.context import Context, get_current
 
-from . import console, names
+from . import console, names, sdk_values
 from .exceptions import attributes_of
 from .guard import guarded
 from .stdlib_logs import handling, intercept_stdlib, is_handling, set_stdlib_level
-from .values import convert, text
+from .values import text
 
 if TYPE_CHECKING:
     from loguru import Message, Record
@@ -94,6 +94,8 @@ def start_logging(provider: LoggerProvider, level: str) -> Callable[[], None]:
     loguru does not know.
     """
     bridge = Bridge(provider)
+    # It converts the values of records in this thread, before they change or are queued.
+    sdk_values.install()
     least = logger.level(level).no
     set_stdlib_level(least)
     _early.release(least, bridge.emit)
@@ -117,8 +119,7 @@ class Bridge:
         number, level = severity(record["level"].no)
         error = record["exception"].value if record["exception"] else None
         extra = {key: value for key, value in record["extra"].items() if value is not None}
-        # In this thread, and before it is queued: the values may change, and may be of any size.
-        attributes = {**_code(record), **convert(extra)}
+        attributes = {**_code(record), **extra}
         if error is not None:
             attributes = {**attributes_of(error), **attributes}
         self._logger(name).emit(

@@ -34,6 +34,8 @@ def install() -> None:
 
 
 def _clean(found: Any, max_text: int | None) -> Any:
+    if type(found) is BoundedAttributes:
+        found = found._dict
     converted = convert(found, max_text)
     if type(converted) is not dict and issubclass(type(found), Mapping):
         # The SDK asks for a mapping where it gives one; the class of this one is unknown.

@@ -66,7 +66,9 @@ def convert(found: object, max_text: int | None = None) -> Any:
     """
     if max_text is None and type(found) is dict and (simple := _copied(found)) is not None:
         return simple
-    return _Conversion(max_text).value(found, 0)
+    # A mapping may be that of all attributes: it is no level of its own.
+    depth = -1 if issubclass(type(found), dict | MappingProxyType) else 0
+    return _Conversion(max_text).value(found, depth)
 
 
 def describe(found: object) -> str:
@@ -194,7 +196,8 @@ class _Conversion:
             if self._items <= 0:
                 values["…"] = "[cut]"
                 break
-            self._items -= 1
+            if depth >= 0:
+                self._items -= 1
             name = self.text(key) if type(key) is str else self.key(key, depth + 1)
             # OTLP has no empty keys.
             if name:
@@ -304,8 +307,9 @@ def _time(found: time) -> str:
 
 
 def _decimal(found: Decimal) -> str:
-    size = Decimal.__sizeof__(found)
-    return Decimal.__str__(found) if size <= _MAX_DECIMAL_BYTES else f"<Decimal of {size} bytes>"
+    if Decimal.__sizeof__(found) <= _MAX_DECIMAL_BYTES:
+        return Decimal.__str__(found)
+    return f"<Decimal near 1E{Decimal.adjusted(found):+}>"
 
 
 def _fraction(found: Fraction) -> str:
