@@ -35,7 +35,7 @@ from uuid import UUID
 # Bytes of one text: where Tempo would cut an attribute (tempo.yaml) and Loki a line (loki.yaml).
 MAX_TEXT_BYTES: Final = 262_144
 # Of all texts of one call; a batch of 64 such items still takes milliseconds to encode.
-MAX_TOTAL_BYTES: Final = 1_048_576
+MAX_TOTAL_BYTES: Final = 2 * MAX_TEXT_BYTES
 # Of one call, at all levels together: an embedding vector fits, a graph with shared nodes ends.
 MAX_ITEMS: Final = 4_096
 # A level is three nested protobuf messages, and receivers refuse more than a hundred.
