@@ -1,7 +1,7 @@
 """Log lines for a person, on standard error, without ever waiting for their reader.
 
 A thread writes them. Where nobody reads standard error (a pipe that is full, a stopped terminal),
-lines wait within a limit; further ones are dropped, counted (`chatscope.console.dropped`) and
+lines are queued within a limit; further ones are dropped, counted (`chatscope.console.dropped`) and
 reported with one line when standard error can be written again.
 """
 
@@ -15,12 +15,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Final
 
 from opentelemetry.metrics import Meter, Observation
 
 from . import names
-from .exceptions import stack_trace_of
+from .exception_texts import stack_trace_of
 from .observing import observe
 from .tracing import current_trace_id
 from .values import describe
@@ -34,35 +35,42 @@ _SHORT_TRACE: Final = 8
 # Longer values are for the log backend.
 _LONGEST_VALUE: Final = 1_000
 _LONGEST_LINE: Final = 65_536
-# More than the thousand lines that wait for the start, and than a burst of tracebacks.
-_CAPACITY_BYTES: Final = 2 * 1024 * 1024
-# What a pipe takes without blocking when it is reported as writable: PIPE_BUF.
-_PIECE_BYTES: Final = select.PIPE_BUF
+# In characters: more than the thousand lines held back until the start, and than a burst of
+# tracebacks.
+_CAPACITY: Final = 2 * 1024 * 1024
+# In characters; encoding a piece takes far less than a millisecond.
+_PIECE: Final = 65_536
+# What a pipe accepts without blocking when it is reported as writable: PIPE_BUF.
+_ATOMIC_BYTES: Final = select.PIPE_BUF
 # How long an idle writer lets lines gather, so that a thread is not woken for each of them.
 _GATHER_SECONDS: Final = 0.01
-_REASON: Final = "standard error could not be written"
 _POLL_MS: Final = 200
-# At exit, for lines that still wait.
-_LAST_SECONDS: Final = 1.0
+# At exit, for lines that are still queued.
+_FLUSH_SECONDS: Final = 0.5
 
 
 class Console:
-    """Writes texts to `stream()` in order, on a thread of its own."""
+    """Writes lines to `stream()` in order, on a thread of its own.
 
-    def __init__(
-        self, stream: Callable[[], IO[str] | None], capacity_bytes: int = _CAPACITY_BYTES
-    ) -> None:
+    `capacity` limits the characters that are queued. Once it is reached, further lines are dropped
+    until all that are queued have been written, so that there is one gap, reported in its place.
+    """
+
+    def __init__(self, stream: Callable[[], IO[str] | None], capacity: int = _CAPACITY) -> None:
         self._stream = stream
-        self._capacity = capacity_bytes
+        self._capacity = capacity
         self._reset()
         os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
         """Begin without lines and without a thread, as a forked process does."""
         self.dropped = 0
-        self._lines: deque[str] = deque()
-        self._bytes = 0
         self._unreported = 0
+        self._lines: deque[str] = deque()
+        # Characters, those that are being written included.
+        self._size = 0
+        self._overflowed = False
+        self._report_due = False
         self._hurry = False
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -73,7 +81,7 @@ class Console:
         try:
             stream = self._stream()
             return stream is not None and stream.isatty()
-        except ValueError:  # it is closed
+        except (ValueError, AttributeError):  # it is closed, or no file
             return False
 
     def write(self, line: str) -> None:
@@ -81,67 +89,86 @@ class Console:
         if len(line) > _LONGEST_LINE:
             line = f"{line[:_LONGEST_LINE]}…\n"
         with self._changed:
-            if self._bytes + len(line) > self._capacity:
+            if self._overflowed or self._size + len(line) > self._capacity:
+                self._overflowed = True
                 self._drop(1)
                 return
             self._lines.append(line)
-            self._bytes += len(line)
+            self._size += len(line)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="Console", daemon=True)
-                self._thread.start()
+                self._start()
             elif len(self._lines) == 1:
                 self._changed.notify_all()
 
     def flush(self, seconds: float) -> bool:
-        """Wait until all lines are written, for `seconds` at most; whether they are."""
+        """Wait until all lines are written or dropped, for `seconds` at most; return whether."""
         with self._changed:
             self._hurry = True
             self._changed.notify_all()
             try:
-                return self._changed.wait_for(lambda: not self._bytes, seconds)
+                return self._changed.wait_for(
+                    lambda: not self._size and not self._report_due, seconds
+                )
             finally:
                 self._hurry = False
 
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._lines)
-                self._changed.wait_for(lambda: self._hurry, _GATHER_SECONDS)
-                lines = list(self._lines)
-                self._lines.clear()
-            written = self._put("".join(lines))
-            with self._changed:
-                # Until now they took room: what is being written waits as well.
-                self._bytes -= sum(map(len, lines))
-                if not written:
-                    self._drop(len(lines))
-                elif self._unreported:
-                    report = f"{self._unreported} lines dropped: {_REASON}\n"
-                    self._unreported = 0
-                    self._lines.appendleft(report)
-                    self._bytes += len(report)
-                self._changed.notify_all()
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name="Console", daemon=True)
+        with suppress(RuntimeError):  # there are no more threads; the next line tries again
+            thread.start()
+            self._thread = thread
 
     def _drop(self, lines: int) -> None:
         self.dropped += lines
         self._unreported += lines
 
+    def _run(self) -> None:
+        while True:
+            lines, missing = self._take()
+            report = [_report(missing)] if missing else []
+            written = self._put("".join([*report, *lines]))
+            with self._changed:
+                self._settle(lines, missing, written)
+
+    def _take(self) -> tuple[list[str], int]:
+        """Wait; return the next lines, and the number of dropped ones to report before them."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._lines or self._report_due)
+            if self._size < _PIECE:
+                self._changed.wait_for(lambda: self._hurry, _GATHER_SECONDS)
+            lines, size = [], 0
+            while self._lines and size < _PIECE:
+                lines.append(self._lines.popleft())
+                size += len(lines[-1])
+            return lines, 0 if self._overflowed else self._unreported
+
+    def _settle(self, lines: list[str], missing: int, written: bool) -> None:
+        self._size -= sum(map(len, lines))
+        self._report_due = False
+        if written:
+            self._unreported -= missing
+        else:
+            self._drop(len(lines))
+        if self._overflowed and not self._lines:
+            self._overflowed = False
+            self._report_due = True
+        self._changed.notify_all()
+
     def _put(self, text: str) -> bool:
-        """Whether it was written; waits for as long as the reader does."""
+        """Return whether it was written; waits for as long as the reader does."""
         try:
             stream = self._stream()
             if stream is None:  # closed before the start
                 return False
             try:
                 descriptor = stream.fileno()
-            except OSError:  # no file, such as that of a test
+            except (OSError, AttributeError):  # no file, such as that of a test
                 stream.write(text)
                 stream.flush()
                 return True
-            data = text.encode(stream.encoding or "utf-8", "backslashreplace")
-            _write(descriptor, data)
-        except (OSError, ValueError):
-            # Its reader has gone, it is closed, or the disk is full.
+            _write(descriptor, text.encode(stream.encoding or "utf-8", "backslashreplace"))
+        except Exception:
+            # Its reader has gone, it is closed, the disk is full, or it is the application's.
             time.sleep(_GATHER_SECONDS)
             return False
         return True
@@ -154,11 +181,27 @@ def _write(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         if poll.poll(_POLL_MS):
-            view = view[os.write(descriptor, view[:_PIECE_BYTES]) :]
+            try:
+                view = view[os.write(descriptor, view[:_ATOMIC_BYTES]) :]
+            except BlockingIOError:  # another process made it non-blocking, and filled it
+                time.sleep(_GATHER_SECONDS)
+
+
+def _report(missing: int) -> str:
+    noun = "line" if missing == 1 else "lines"
+    return _line(
+        "WARNING", f"{missing} log {noun} dropped: standard error was not writable", __name__
+    )
+
+
+def _line(level: str, text: str, name: str) -> str:
+    now = time.time()
+    clock = time.strftime("%H:%M:%S", time.localtime(now))
+    return f"{clock}.{int(now % 1 * 1000):03} {level:<8} {text} ({name})\n"
 
 
 _console: Final = Console(lambda: sys.stderr)
-atexit.register(_console.flush, _LAST_SECONDS)
+atexit.register(_console.flush, _FLUSH_SECONDS)
 
 
 def write(message: Message) -> None:
@@ -168,13 +211,11 @@ def write(message: Message) -> None:
 
 def write_line(level: str, text: str, name: str) -> None:
     """Print a line that does not come from loguru."""
-    now = time.time()
-    clock = time.strftime("%H:%M:%S", time.localtime(now))
-    _console.write(f"{clock}.{int(now % 1 * 1000):03} {level:<8} {text} ({name})\n")
+    _console.write(_line(level, text, name))
 
 
-def flush(seconds: float = _LAST_SECONDS) -> bool:
-    """Wait until all lines are printed, for `seconds` at most; whether they are."""
+def flush(seconds: float = _FLUSH_SECONDS) -> bool:
+    """Wait until all lines are printed or dropped, for `seconds` at most; return whether."""
     return _console.flush(seconds)
 
 

@@ -3,11 +3,9 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
 # By the SDK's logger name: shown on the console, never fed back into the exporters.
-OWN_LOGGER: Final = "opentelemetry.chatscope"
-_log = logging.getLogger(OWN_LOGGER)
+_log = logging.getLogger("opentelemetry.chatscope")
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber
 from opentelemetry.context import Context, get_current
 
 from . import console, names, sdk_values
-from .exceptions import attributes_of
+from .exception_texts import attributes_of
 from .guard import guarded
 from .stdlib_logs import handling, intercept_stdlib, is_handling, set_stdlib_level
 from .values import text

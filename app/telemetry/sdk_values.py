@@ -1,10 +1,10 @@
-"""Let the OpenTelemetry SDK convert attribute values by `values.convert`.
+"""Let the OpenTelemetry SDK convert values by `values.convert`, and exceptions likewise.
 
 The SDK's own conversion has no limits: it recurses without end into an object that refers to
 itself, raises what `str()` of a foreign object raises, and keeps subclasses of int and values that
-protobuf refuses. It has no public place for another one, so this module replaces the two private
-names below, for all providers of the process. The result for values that the OpenTelemetry API
-allows is the same.
+protobuf refuses. It has no public place for another one, so this module replaces the names in
+`install`, for all providers of the process. The result for values that the OpenTelemetry API allows
+is the same.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,11 @@ from opentelemetry import attributes as sdk_attributes
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.metrics._internal import instrument as sdk_instrument
 from opentelemetry.sdk.metrics._internal.measurement import Measurement
+from opentelemetry.sdk.trace import Span
+from opentelemetry.util.types import Attributes
 
+from . import names
+from .exception_texts import attributes_of
 from .tally import TalliedValue
 from .values import MAX_INT, MIN_INT, convert, register
 
@@ -29,6 +33,7 @@ def install() -> None:
     """
     sdk_attributes._clean_attribute_value = _clean
     sdk_instrument.Measurement = _Measurement  # type: ignore[misc]
+    Span.record_exception = _record_exception  # type: ignore[method-assign]
     if dict(BoundedAttributes(attributes=_PROBE)) != _CONVERTED:
         raise RuntimeError("opentelemetry-sdk is not supported in this version: see sdk_values.py")
 
@@ -41,6 +46,18 @@ def _clean(found: Any, max_text: int | None) -> Any:
         # The SDK asks for a mapping where it gives one; the class of this one is unknown.
         return {"object": converted}
     return converted
+
+
+def _record_exception(
+    span: Span,
+    exception: BaseException,
+    attributes: Attributes = None,
+    timestamp: int | None = None,
+    escaped: bool = False,
+) -> None:
+    """Add the event of an exception, with limits, to a span."""
+    shown = {**attributes_of(exception), names.EXCEPTION_ESCAPED: str(bool(escaped))}
+    span.add_event("exception", {**shown, **(attributes or {})}, timestamp)
 
 
 class _Measurement(Measurement):

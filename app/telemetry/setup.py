@@ -197,7 +197,7 @@ def _traces(settings: TelemetrySettings, resource: Resource) -> tuple[TracerProv
         schedule_delay_millis=settings.span_delay_ms,
         max_export_batch_size=settings.span_batch,
     )
-    _report_to(ledger, processor._batch_processor)
+    _report_to(ledger, processor._batch_processor, "spans")
     provider = TracerProvider(choose_sampler(), resource, shutdown_on_exit=False)
     provider.add_span_processor(CreatedSpans(ledger))
     provider.add_span_processor(processor)
@@ -215,7 +215,7 @@ def _logs(settings: TelemetrySettings, resource: Resource) -> tuple[LoggerProvid
         schedule_delay_millis=settings.log_delay_ms,
         max_export_batch_size=settings.log_batch,
     )
-    _report_to(ledger, processor._batch_processor)
+    _report_to(ledger, processor._batch_processor, "log records")
     provider = LoggerProvider(resource, shutdown_on_exit=False)
     provider.add_log_record_processor(CreatedLogs(ledger))
     provider.add_log_record_processor(processor)
@@ -256,12 +256,18 @@ def _disk(settings: TelemetrySettings, what: str, sender: Sender, ledger: Ledger
     return Disk(spool, replay)
 
 
-def _report_to(ledger: Ledger, processor: BatchProcessor[Any]) -> None:
+def _report_to(ledger: Ledger, processor: BatchProcessor[Any], what: str) -> None:
     # The SDK has no public way to count its drops but its own metrics, which cost as much as
     # a span; its versions are pinned, and a test fails when this hook is gone.
     processor._metrics = ledger
-    processor._queue = queue = CountedQueue(ledger)
+    processor._queue = queue = CountedQueue(ledger, what)
     ledger.register_queue_size(lambda: len(queue))
+    logging.getLogger(BatchProcessor.__module__).addFilter(_is_not_reported)
+
+
+def _is_not_reported(record: logging.LogRecord) -> bool:
+    # `CountedQueue` reports a full queue with the number of items dropped.
+    return not str(record.msg).startswith("Queue full")
 
 
 def build_resource(settings: TelemetrySettings) -> Resource:

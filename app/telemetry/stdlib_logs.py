@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from loguru import logger
 
 from . import console, names
-from .exceptions import stack_trace_of
-from .guard import OWN_LOGGER
+from .exception_texts import stack_trace_of
 from .values import describe
 
 if TYPE_CHECKING:
@@ -36,8 +35,9 @@ _ACCESS_ARGUMENTS: Final = 5
 _SERVER_LOGGER: Final = "uvicorn.error"
 _HANDSHAKE: Final = '%s - "WebSocket %s" '
 
-# The SDK's remarks on itself, such as one for each record that a full queue drops.
+# The SDK's messages about itself may repeat with each record; ours are limited where they are made.
 _SDK_LOGGER: Final = "opentelemetry."
+_OWN_LOGGER: Final = "opentelemetry.chatscope"
 _REPEAT_SECONDS: Final = 60.0
 _MAX_REPEATED: Final = 100
 
@@ -77,7 +77,7 @@ class _Repeated:
         self._until: dict[tuple[str, str], float] = {}
 
     def admits(self, record: logging.LogRecord) -> bool:
-        if not record.name.startswith(_SDK_LOGGER) or record.name.startswith(OWN_LOGGER):
+        if not record.name.startswith(_SDK_LOGGER) or record.name.startswith(_OWN_LOGGER):
             return True
         key, now = (record.name, str(record.msg)), time.monotonic()
         if now < self._until.get(key, 0.0):

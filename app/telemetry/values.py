@@ -27,6 +27,7 @@ from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
 from itertools import islice
+from math import prod
 from pathlib import PurePath
 from types import FunctionType, MappingProxyType, MemberDescriptorType, SimpleNamespace
 from typing import Any, Final, TypeVar, cast
@@ -52,7 +53,8 @@ _MAX_INT_BITS: Final = 1_024
 _MAX_DECIMAL_BYTES: Final = 4_096
 _FEW: Final = 128
 _SHORT: Final = 1_024
-_PLAIN: Final = frozenset({bool, float, type(None)})
+# Of a key, also when the values before it have used up all bytes.
+_MIN_KEY_BYTES: Final = 128
 
 T = TypeVar("T")
 _Handler = Callable[["_Conversion", Any, int], Any]
@@ -114,7 +116,7 @@ def _copied(found: dict[Any, Any]) -> dict[str, Any] | None:
         elif kind is int:
             if not MIN_INT <= each <= MAX_INT:
                 return None
-        elif kind not in _PLAIN:
+        elif not (kind is bool or kind is float or each is None):
             return None
     return copy
 
@@ -133,7 +135,7 @@ class _Conversion:
         kind = type(found)
         if kind is str:
             return self.text(found)
-        if kind in _PLAIN:
+        if kind is bool or kind is float or found is None:
             return found
         if kind is int:
             return found if MIN_INT <= found <= MAX_INT else _digits(found)
@@ -154,11 +156,14 @@ class _Conversion:
         length = str.__len__(found)
         if self._max_text is not None and length > self._max_text:
             found = str.__getitem__(found, slice(self._max_text))
-            length = self._max_text
-        if type(found) is str and length <= min(_SURELY_SHORT, self._bytes) and found.isascii():
+        return self._within(found, self._bytes)
+
+    def _within(self, found: str, left: int) -> str:
+        length = str.__len__(found)
+        if type(found) is str and length <= min(_SURELY_SHORT, left) and found.isascii():
             self._bytes -= length
             return found
-        cut = _cut(found, max(0, min(MAX_TEXT_BYTES, self._bytes)))
+        cut = _cut(found, max(0, min(MAX_TEXT_BYTES, left)))
         self._bytes -= len(cut.encode())
         return cut
 
@@ -176,13 +181,15 @@ class _Conversion:
             return CYCLE
         self._path.add(id(found))
         values: list[Any] = []
-        for item in items:
-            if self._items <= 0:
-                values.append(_cut_items(size))
-                break
-            self._items -= 1
-            values.append(self.value(item, depth + 1))
-        self._path.discard(id(found))
+        try:
+            for item in items:
+                if self._items <= 0:
+                    values.append(f"… [cut: {size} items]")
+                    break
+                self._items -= 1
+                values.append(self.value(item, depth + 1))
+        finally:
+            self._path.discard(id(found))
         return tuple(values)
 
     def mapping(self, found: object, items: Iterable[tuple[Any, Any]], depth: int) -> Any:
@@ -192,22 +199,25 @@ class _Conversion:
             return CYCLE
         self._path.add(id(found))
         values: dict[str, Any] = {}
-        for key, item in items:
-            if self._items <= 0:
-                values["…"] = "[cut]"
-                break
-            if depth >= 0:
-                self._items -= 1
-            name = self.text(key) if type(key) is str else self.key(key, depth + 1)
-            # OTLP has no empty keys.
-            if name:
-                values[name] = self.value(item, depth + 1)
-        self._path.discard(id(found))
+        try:
+            for key, item in items:
+                if self._items <= 0:
+                    values["…"] = "[cut]"
+                    break
+                if depth >= 0:
+                    self._items -= 1
+                # OTLP has no empty keys.
+                if name := self.key(key, depth + 1):
+                    values[name] = self.value(item, depth + 1)
+        finally:
+            self._path.discard(id(found))
         return values
 
     def key(self, found: object, depth: int) -> str:
-        converted = self.value(found, depth)
-        return converted if type(converted) is str else self.text(str(converted))
+        if not issubclass(type(found), str):
+            converted = self.value(found, depth)
+            found = converted if type(converted) is str else str(converted)
+        return self._within(cast(str, found), max(_MIN_KEY_BYTES, self._bytes))
 
 
 def _cut(found: str, limit: int) -> str:
@@ -226,17 +236,16 @@ def _cut(found: str, limit: int) -> str:
     return data[: max(0, limit - len(mark.encode()))].decode("utf-8", "ignore") + mark
 
 
-def _cut_items(size: int) -> str:
-    return f"… [cut: {size} items]"
-
-
 def _digits(number: int) -> str:
     bits = int.bit_length(number)
     return int.__repr__(number) if bits < _MAX_INT_BITS else f"<{bits} bits>"
 
 
 def _marker(kind: type, problem: str = "") -> str:
-    module, name = kind.__module__, kind.__qualname__
+    try:
+        module, name = kind.__module__, kind.__qualname__
+    except Exception:  # a metaclass with code of its own
+        module = name = None
     known = type(module) is str and type(name) is str
     path = (name if module == "builtins" else f"{module}.{name}") if known else "unknown"
     return _cut(f"<{path} object{problem and ': '}{problem}>", MAX_TEXT_BYTES)
@@ -270,7 +279,7 @@ def _dict(conversion: _Conversion, found: dict[Any, Any], depth: int) -> Any:
 
 
 def _tuple(conversion: _Conversion, found: tuple[Any, ...], depth: int) -> Any:
-    names = _static(type(found), "_fields")
+    names = static_attribute(type(found), "_fields")
     if type(names) is tuple and len(names) == tuple.__len__(found):
         items = zip(names, tuple.__iter__(found), strict=True)
         return conversion.mapping(found, items, depth)
@@ -339,18 +348,20 @@ def _numpy_scalar(conversion: _Conversion, found: Any, depth: int) -> Any:
 
 def _numpy_array(conversion: _Conversion, found: Any, depth: int) -> Any:
     base = next(base for base in type(found).__mro__ if _named(base) == ("numpy", "ndarray"))
-    if base.size.__get__(found) > MAX_ITEMS:
-        shape, kind = base.shape.__get__(found), base.dtype.__get__(found)
+    shape, kind = base.shape.__get__(found), base.dtype.__get__(found)
+    # An axis of length 0 does not shorten the lists of the others.
+    items = prod(length or 1 for length in shape)
+    if items > MAX_ITEMS or base.nbytes.__get__(found) > MAX_TOTAL_BYTES:
         return conversion.text(f"<numpy.ndarray of shape {shape}, {kind.name}>")
     return conversion.again(base.tolist(found), depth)
 
 
 def _pydantic(conversion: _Conversion, found: Any, depth: int) -> Any:
     kind = type(found)
-    prints = (_static(kind, "__repr__"), _static(kind, "__str__"))
+    prints = (static_attribute(kind, "__repr__"), static_attribute(kind, "__str__"))
     if not all(each.__module__.startswith("pydantic") for each in prints):
         return _marker(kind)
-    fields = _static(kind, "__pydantic_fields__") or {}
+    fields = static_attribute(kind, "__pydantic_fields__") or {}
     shown = [name for name, field in fields.items() if field.repr and not field.exclude]
     return conversion.mapping(found, _stored(found, shown), depth)
 
@@ -376,14 +387,16 @@ def _printed_fields(kind: type) -> list[str] | None:
 
     None where a class prints itself in its own way: it may hide something.
     """
-    printer = _static(kind, "__repr__")
-    if type(printer) is not FunctionType or _static(kind, "__str__") is not object.__str__:
+    printer = static_attribute(kind, "__repr__")
+    if type(printer) is not FunctionType or static_attribute(kind, "__str__") is not object.__str__:
         return None
     if printer.__globals__.get("__name__") in ("dataclasses", "reprlib"):
-        fields = _static(kind, "__dataclass_fields__") or {}
+        fields = static_attribute(kind, "__dataclass_fields__") or {}
         return [name for name, field in fields.items() if field.repr]
     if printer.__code__.co_filename.startswith("<attrs generated"):
-        return [field.name for field in _static(kind, "__attrs_attrs__") or () if field.repr]
+        return [
+            field.name for field in static_attribute(kind, "__attrs_attrs__") or () if field.repr
+        ]
     return None
 
 
@@ -394,14 +407,14 @@ def _stored(found: object, names: Iterable[str]) -> Iterator[tuple[str, Any]]:
     except AttributeError:
         state = {}
     for name in names:
-        slot = _static(type(found), name)
+        slot = static_attribute(type(found), name)
         if type(slot) is MemberDescriptorType:
             yield name, slot.__get__(found)
         elif name in state:
             yield name, state[name]
 
 
-def _static(kind: type, name: str) -> Any:
+def static_attribute(kind: type, name: str) -> Any:
     """A class's attribute as it stands in the class, without running descriptors."""
     for base in kind.__mro__:
         if name in vars(base):
