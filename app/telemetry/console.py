@@ -204,6 +204,19 @@ _console: Final = Console(lambda: sys.stderr)
 atexit.register(_console.flush, _FLUSH_SECONDS)
 
 
+def reserve_descriptors() -> None:
+    """Open the standard descriptors that are closed, before a socket becomes one of them.
+
+    libuv aborts the process where it closes such a socket.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest that is free.
+            os.open(os.devnull, os.O_RDWR)
+
+
 def write(message: Message) -> None:
     """Print one record, in colour where standard error is a terminal."""
     _console.write(render(message.record, colour=_console.is_terminal))

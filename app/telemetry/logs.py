@@ -79,6 +79,7 @@ _early = _Early()
 
 def capture_early() -> None:
     """Buffer all records from now on; the first line of a program's main module."""
+    console.reserve_descriptors()
     _early.capture()
 
 
