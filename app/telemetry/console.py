@@ -58,6 +58,8 @@ class Console:
 
     def __init__(self, stream: Callable[[], IO[str] | None], capacity: int = _CAPACITY) -> None:
         self._stream = stream
+        self._asked: IO[str] | None = None
+        self._is_terminal = False
         self._capacity = capacity
         self._reset()
         os.register_at_fork(after_in_child=self._reset)
@@ -77,12 +79,11 @@ class Console:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the lines go to a terminal."""
-        try:
-            stream = self._stream()
-            return stream is not None and stream.isatty()
-        except (ValueError, AttributeError):  # it is closed, or no file
-            return False
+        """Whether the lines go to a terminal; asked once for each stream, as it is a system call."""
+        stream = self._stream()
+        if stream is not self._asked:
+            self._asked, self._is_terminal = stream, _is_terminal(stream)
+        return self._is_terminal
 
     def write(self, line: str) -> None:
         """Queue a line, or count it as dropped; never blocks."""
@@ -172,6 +173,13 @@ class Console:
             time.sleep(_GATHER_SECONDS)
             return False
         return True
+
+
+def _is_terminal(stream: IO[str] | None) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except (ValueError, AttributeError):  # it is closed, or no file
+        return False
 
 
 def _write(descriptor: int, data: bytes) -> None:
