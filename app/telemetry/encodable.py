@@ -5,7 +5,7 @@ values were converted when they were set (`values.py`, `sdk_values.py`). A text 
 encode, such as half a surrogate pair, makes the SDK's encoder raise, and the whole batch is lost.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from math import inf
@@ -65,6 +65,41 @@ def record(found: ReadableLogRecord) -> ReadableLogRecord:
     if scope is not found.instrumentation_scope:
         found = replace(found, instrumentation_scope=scope)
     return found
+
+
+def text_size(batch: Sequence[Any]) -> int:
+    """Return about how many bytes the texts of spans or log records take, without encoding them."""
+    return sum(_weight(each) for item in batch for each in _texts(item))
+
+
+def _texts(item: Any) -> Iterator[Any]:
+    if isinstance(item, ReadableLogRecord):
+        yield item.log_record.body
+        yield item.log_record.attributes
+    elif isinstance(item, ReadableSpan):
+        yield item._attributes
+        for each in (*item.events, *item.links):
+            yield each.attributes
+
+
+def _weight(found: Any) -> int:
+    kind = type(found)
+    if kind is str or kind is bytes:
+        return len(found)
+    if kind is tuple:
+        return sum(map(_weight, found))
+    inside = found if kind is dict else getattr(found, "_dict", None)
+    if inside is None:
+        return 0
+    weight = 0
+    for name, value in inside.items():
+        kind = type(value)
+        weight += len(name)
+        if kind is str:
+            weight += len(value)
+        elif kind is tuple or kind is dict or kind is bytes:
+            weight += _weight(value)
+    return weight
 
 
 def metrics(found: MetricsData) -> MetricsData:

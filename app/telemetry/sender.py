@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import grpc
 
+from .encodable import text_size
+
 # What the OTLP specification lets a client try again.
 _MAY_PASS: Final = frozenset(
     {
@@ -26,6 +28,8 @@ _MAY_PASS: Final = frozenset(
 )
 # What a gRPC server takes unless it is told otherwise, with air for the head of the message.
 LARGEST_BODY: Final = 4 * 1024 * 1024 - 1024
+# Encoding as much holds the interpreter's lock for some 20 ms; no server accepts it by default.
+_LARGEST_TEXTS: Final = 2 * LARGEST_BODY
 # gRPC itself waits for up to two minutes before it connects again, and half a minute before it
 # asks where a name leads; a Collector that is back, maybe elsewhere, is to be found at once.
 CHANNEL_OPTIONS: Final = (
@@ -63,9 +67,16 @@ class Sender:
 
         None in the place of an item that nothing can encode: its neighbours go without it.
         """
+        size = text_size(batch)
+        if size > _LARGEST_TEXTS and len(batch) == 1:
+            _log.warning("one of the %s is too large: its texts have %d bytes", self._what, size)
+            yield None, 1
+            return
         body: bytes | None = None
         try:
-            body = self._encode(batch).SerializeToString()
+            # A batch that is too large is not even encoded: it would hold the interpreter's lock.
+            if size <= LARGEST_BODY or len(batch) == 1:
+                body = self._encode(batch).SerializeToString()
         except Exception as error:
             if len(batch) == 1:
                 _log.warning("one of the %s cannot be encoded: %s", self._what, error)
