@@ -36,6 +36,7 @@ CODE_LINE_NUMBER: Final = "code.line.number"
 EXCEPTION_TYPE: Final = "exception.type"
 EXCEPTION_MESSAGE: Final = "exception.message"
 EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
+EXCEPTION_ESCAPED: Final = "exception.escaped"
 
 GEN_AI_OPERATION_NAME: Final = "gen_ai.operation.name"
 GEN_AI_PROVIDER_NAME: Final = "gen_ai.provider.name"
@@ -66,6 +67,7 @@ ANSWER_COST: Final = "chatscope.answer.cost"  # USD
 ANSWER_SECONDS: Final = "chatscope.answer.duration"  # s, arrival until the last byte left
 ANSWER_OUTCOME: Final = "chatscope.answer.outcome"  # completed, failed, cancelled
 ANSWER_EMPTY: Final = "chatscope.answer.empty"  # true: it completed without any text
+PROVIDER_ERROR_CODE: Final = "chatscope.provider.error_code"  # the provider's own, if it is a word
 USAGE_PARTIAL: Final = "chatscope.usage.partial"  # true: counted here, the provider gave no total
 # s, where bytes leave us
 TIME_TO_FIRST_TOKEN: Final = "chatscope.answer.time_to_first_token"  # noqa: S105
@@ -392,6 +394,12 @@ EVENT_LOOP_TASKS: Final = Metric(
     Kind.GAUGE,
     "{task}",
     "Tasks of the event loop that have not ended.",
+)
+CONSOLE_DROPPED: Final = Metric(
+    "chatscope.console.dropped",
+    Kind.COUNTER,
+    "{line}",
+    "Log lines dropped because standard error could not be written.",
 )
 
 # What became of the telemetry itself, by OpenTelemetry's names for its SDKs.

@@ -2,6 +2,8 @@
 
 import shutil
 import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -34,8 +36,8 @@ def python() -> str:
 def checkout(tmp_path: Path) -> Path:
     """A checkout in which nothing is set up, on a machine that has one newer Python."""
     (tmp_path / "stack").mkdir()
-    for name in ("__init__.py", "bootstrap.py", "machine.py"):
-        shutil.copy(ROOT / "stack" / name, tmp_path / "stack")
+    for module in (ROOT / "stack").glob("*.py"):
+        shutil.copy(module, tmp_path / "stack")
     shutil.copytree(ROOT / "stack" / "process-compose", tmp_path / "stack" / "process-compose")
     (tmp_path / "requirements-dev.txt").write_text("# nothing\n")
     (tmp_path / "bin").mkdir()
@@ -64,6 +66,15 @@ def _bootstrap(
         text=True,
         check=False,
     )
+
+
+def test_syntax_of_all_that_it_loads_is_checked_for_the_oldest_python() -> None:
+    program = "import stack.bootstrap, sys; print(*[m for m in sys.modules if m[:6] == 'stack.'])"
+    command = [sys.executable, "-c", program]
+    loaded = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    files = {f"{name.replace('.', '/')}.py" for name in loaded.split()} | {"stack/__init__.py"}
+    ruff = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]
+    assert ruff["per-file-target-version"] == dict.fromkeys(files, "py38")
 
 
 def test_environment_is_made_once(python: str, checkout: Path) -> None:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
 
 import grpc
@@ -19,7 +20,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from app.telemetry import last_sums, names
+from app.telemetry import last_sums, names, replay, spool
 from app.telemetry.instrument import instrument
 from app.telemetry.ledger import QUEUE_FULL, REFUSED, Ledger
 from app.telemetry.setup import Providers, TelemetrySettings, build_providers
@@ -223,6 +224,25 @@ def test_another_worker_takes_over(receiver: Receiver, start: Start) -> None:
     poll_until(lambda: _received(receiver) == _in_order(), "all to arrive")
 
 
+def test_worker_that_waits_to_try_again_is_not_taken_for_dead(
+    receiver: Receiver, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "pauses", lambda: repeat(60.0))
+    monkeypatch.setattr(replay, "_BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(spool, "_BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(spool, "_LEASE_SECONDS", 0.8)
+    monkeypatch.setattr(spool, "_GRACE_SECONDS", 0.0)
+    receiver.refuse_with(grpc.StatusCode.UNAVAILABLE)
+    _emit(providers := start(), range(10))
+    poll_until(lambda: _kept(providers) == [10, 10], "it to send what is on disk")
+    other = Spool(tmp_path / "spool" / "spans.db", 1_000_000, lambda items, reason: None)
+    until = time.monotonic() + 2.0
+    while time.monotonic() < until:
+        assert not other.lead()
+        time.sleep(0.1)
+    other.close()
+
+
 def test_at_the_bound_the_oldest_are_dropped_counted_and_shown(
     receiver: Receiver, start: Start
 ) -> None:
@@ -274,22 +294,24 @@ def test_item_too_large_for_any_collector_is_refused_and_blocks_nothing(
 ) -> None:
     """gRPC says of it what it says of a Collector that is full for now."""
     providers = start()
-    logger = providers.logger_provider.get_logger("test")
-    logger.emit(body="before")
-    logger.emit(body="large", attributes={str(n): "x" * 250_000 for n in range(20)})
-    logger.emit(body="after")
-    poll_until(lambda: _received(receiver)[1] == ["before", "after"], "its neighbours")
-    assert _ledgers(providers)[1].exported[REFUSED] == 1
+    tracer = providers.tracer_provider.get_tracer("test")
+    for name in ("before", "large", "after"):
+        span = tracer.start_span(name)
+        for number in range(20 if name == "large" else 0):
+            span.set_attribute(str(number), "x" * 250_000)
+        span.end()
+    poll_until(lambda: _received(receiver)[0] == ["before", "after"], "its neighbours")
+    assert _ledgers(providers)[0].exported[REFUSED] == 1
 
 
 def test_batch_too_large_goes_in_parts(receiver: Receiver, start: Start) -> None:
     providers = start()
     logger = providers.logger_provider.get_logger("test")
-    for number in range(9):
-        large = {str(n): "x" * 250_000 for n in range(4)}
+    for number in range(18):
+        large = {str(n): "x" * 250_000 for n in range(2)}
         logger.emit(body=str(number), attributes=large)
-    poll_until(lambda: len(receiver.log_records) == 9, "all of it")
-    assert [record.body[0] for record in receiver.log_records] == list("012345678")
+    poll_until(lambda: len(receiver.log_records) == 18, "all of it")
+    assert [record.body for record in receiver.log_records] == [str(n) for n in range(18)]
 
 
 def test_hanging_collector_gets_each_batch_once(receiver: Receiver, start: Start) -> None:
