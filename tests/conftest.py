@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -10,30 +9,21 @@ from stack import facts as stack_facts
 from stack import way
 from stack.backends import Backends
 from stack.native import NativeStack
-from stack.parts import missing_binaries
-from tests import groups
+from tests import builds, groups
 from tests.engine.daemon import EngineError
 from tests.engine.engine import Engine, ready_engine
+from tests.harness import crashes, layers, limits, timing
 from tests.running import Stack
 from tests.stack import load as traffic
 from tests.stack.filling import Window
 
-_HERE = Path(__file__).parent
 _RUNNING = "running"
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    # Else pytest-xdist would begin with the groups of the most tests, not with the longest.
-    config.option.loadscopereorder = False
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Each layer that needs more than Python carries its marker, and tests are in their groups."""
-    for item in items:
-        layer = item.path.relative_to(_HERE).parts[0]
-        if layer in ("stack", "chaos", "browser", "containers"):
-            item.add_marker(layer)
-    groups.arrange(items)
+def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Register the plugins of this suite, before anything is configured."""
+    for plugin in (builds, layers, limits, crashes, timing, groups):
+        pluginmanager.register(plugin)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -47,6 +37,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
     """The Docker engine with the stack's images; skips, with the reason, where there is none."""
+    builds.wait_for_build()
     try:
         with ready_engine(os.environ.get("GRAFANA_HOME", "")) as engine:
             yield engine
@@ -62,9 +53,7 @@ def stack(
     if request.param == _RUNNING:
         yield from _as_it_runs()
         return
-    if missing := missing_binaries():
-        names = ", ".join(binary.name for binary in missing)
-        pytest.skip(f"not built: {names} (make build)")
+    builds.wait_for_binaries()
     offset = groups.named(request.param).offset
     with pytest.MonkeyPatch.context() as patch:
         # A person's own settings are theirs.

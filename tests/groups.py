@@ -10,9 +10,9 @@ from typing import Final
 
 import pytest
 
+from tests import builds
+
 TESTS: Final = Path(__file__).parent
-# Of one test: on a busy machine, too.
-_SECONDS: Final = 300.0
 _USUAL: Final = "stack"
 
 
@@ -21,19 +21,16 @@ class Group:
     """Files and folders below tests/, in the order in which they run.
 
     `offset`: of the ports of its stack from the defaults, below those of outgoing connections.
-    `seconds`: the longest that one test may take, with the start of what it needs.
     """
 
     name: str
     offset: int
     paths: tuple[str, ...]
-    seconds: float = _SECONDS
 
 
 # The longest first: a worker that is free takes the next, and then the tests without a group.
 GROUPS: Final = (
-    # Its first test makes the images, which takes minutes without a cache.
-    Group("containers", 17_500, ("containers",), seconds=1_800.0),
+    Group("containers", 17_500, ("containers",)),
     Group(
         "outages",
         14_700,
@@ -46,7 +43,7 @@ GROUPS: Final = (
             "chaos/test_service_killed.py",
         ),
     ),
-    Group("drill", 9_000, ("stack/test_drill.py",), seconds=600.0),
+    Group("drill", 9_000, ("stack/test_drill.py",)),
     # The load comes first: the rules need minutes to sum it up, and boards show that at the end.
     Group(
         "stack",
@@ -78,7 +75,7 @@ GROUPS: Final = (
         ),
     ),
     Group("content", 15_700, ("chaos",)),
-    Group("commands", 15_000, ("stack/test_commands.py",), seconds=600.0),
+    Group("commands", 15_000, ("stack/test_commands.py",)),
 )
 # Of the commands in containers, which run in the group "containers".
 COMMANDS_IN_CONTAINERS: Final = 17_100
@@ -100,15 +97,22 @@ def of_users_of_the_stack(path: Path) -> Group:
     return group_of(path) or named(_USUAL)
 
 
-def arrange(items: list[pytest.Item]) -> None:
-    """Mark the tests of each group, and put the groups first, in their order."""
-    items.sort(key=lambda item: _place(item.path) or (len(GROUPS), 0))
+def pytest_configure(config: pytest.Config) -> None:
+    # Else pytest-xdist would begin with the groups of the most tests, not with the longest.
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of each group, and put the groups first, in their order.
+
+    While native components are still being built, the groups go last instead.
+    """
+    without_group = (-1, 0) if builds.expected() else (len(GROUPS), 0)
+    items.sort(key=lambda item: _place(item.path) or without_group)
     for item in items:
         uses_stack = "stack" in getattr(item, "fixturenames", ())
         if group := of_users_of_the_stack(item.path) if uses_stack else group_of(item.path):
             item.add_marker(pytest.mark.xdist_group(group.name))
-            if not item.get_closest_marker("timeout"):
-                item.add_marker(pytest.mark.timeout(group.seconds))
 
 
 def _place(path: Path) -> tuple[int, int] | None:

@@ -4,16 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from stack.parts import missing_binaries
 from tests import groups
+from tests.builds import wait_for_binaries
 from tests.stack.shell import Shell
 from tests.stack.shell import shell as opened
 
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    if missing_binaries():
-        pytest.skip("the components are not built (make build)")
+    wait_for_binaries()
     # No engine answers there.
     no_engine = {"DOCKER_HOST": "unix:///nowhere"}
     offset = groups.named("commands").offset

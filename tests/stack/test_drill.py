@@ -8,7 +8,7 @@ import pytest
 from drill.cases import CASES, PROMISED, Case, rounds
 from drill.course import Course, run
 from drill.ground import WATCHDOG, Ground, ground
-from stack.parts import missing_binaries
+from tests.builds import wait_for_binaries
 
 # Twice as long as is promised.
 _LATE_MINUTES = 2
@@ -30,9 +30,7 @@ class Drills:
 
 @pytest.fixture(scope="module")
 def drills(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drills]:
-    if missing := missing_binaries():
-        names = ", ".join(binary.name for binary in missing)
-        pytest.skip(f"not built: {names} (make build)")
+    wait_for_binaries()
     with ground(tmp_path_factory.mktemp("drill"), about=PROMISED) as place:
         yield Drills(place)
 

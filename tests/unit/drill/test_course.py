@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import yaml
 
-from alerts import budgets
 from alerts.__main__ import files
 from alerts.objectives import read
 from drill import course as course_module
@@ -18,6 +17,7 @@ from drill.cases import CASES, Case, kind, rounds
 from drill.course import Course
 from drill.ground import Ground
 from stack.facts import ROOT
+from tests.builds import wait_for_binaries
 
 _LABELS = {"service_name": "drill-x"}
 
@@ -136,10 +136,8 @@ def test_cases_that_hurt_what_all_share_run_alone() -> None:
 
 
 def test_cases_speak_of_alerts_that_there_are() -> None:
-    try:
-        texts = files(read())
-    except budgets.SlothError as missing:
-        pytest.skip(str(missing))
+    wait_for_binaries(["sloth"])
+    texts = files(read())
     known = {
         kind({"labels": {"alertname": rule["alert"], **rule["labels"]}})
         for rule in _rules(texts)

@@ -1,0 +1,1 @@
+"""Pytest plugins of this test suite: layers, time limits, crashes, builds and the summary."""
