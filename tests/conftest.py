@@ -2,13 +2,16 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 
+import psutil
 import pytest
 
 from stack import facts as stack_facts
-from stack import way
+from stack import supervisor, way
 from stack.backends import Backends
 from stack.native import NativeStack
+from stack.parts import BINARIES
 from tests import builds, groups
 from tests.engine.daemon import EngineError
 from tests.engine.engine import Engine, ready_engine
@@ -39,7 +42,11 @@ def engine() -> Iterator[Engine]:
     """The Docker engine with the stack's images; skips, with the reason, where there is none."""
     builds.wait_for_build()
     try:
-        with ready_engine(os.environ.get("GRAFANA_HOME", "")) as engine:
+        with ExitStack() as until_the_end:
+            # Without a cache, making the images takes minutes.
+            with limits.paused():
+                made = ready_engine(os.environ.get("GRAFANA_HOME", ""))
+                engine = until_the_end.enter_context(made)
             yield engine
     except EngineError as reason:
         pytest.skip(str(reason))
@@ -53,7 +60,7 @@ def stack(
     if request.param == _RUNNING:
         yield from _as_it_runs()
         return
-    builds.wait_for_binaries()
+    builds.wait_for_binaries([binary.name for binary in BINARIES if not binary.for_tests])
     offset = groups.named(request.param).offset
     with pytest.MonkeyPatch.context() as patch:
         # A person's own settings are theirs.
@@ -62,6 +69,10 @@ def stack(
         facts = stack_facts.load({**os.environ, **stack_facts.shifted(offset), **state})
         with NativeStack(facts) as running, Backends(facts) as backends:
             yield Stack(facts, backends, running)
+            # What follows needs no orderly end, which takes many seconds.
+            for process in supervisor.own_processes(facts["STATE_DIR"]):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
 
 
 @pytest.fixture(scope="session")
