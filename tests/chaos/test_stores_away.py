@@ -16,7 +16,7 @@ _STORES = ("tempo", "loki", "prometheus")
 # store is away but how much waits on disk, which test_queue_full.py and bench.soak look at.
 _RETRIES_SECONDS = 16.0
 _LONGEST_REQUEST_SECONDS = 33.0
-_RATE = 100.0
+_RATE = 50.0
 # Afterwards the Collector works off what waits.
 _PATIENCE_SECONDS = 120.0
 
