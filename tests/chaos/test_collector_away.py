@@ -7,7 +7,7 @@ from stack.waiting import poll_until
 from tests.chaos.outages import away, hanging, stopped
 from tests.chaos.turns import all_found, none_dropped, risen, tokens, turns
 from tests.running import PATIENCE_SECONDS, Stack, settled
-from tests.stack.turns import http_turn
+from tests.stack.turns import MODEL, http_turn
 
 
 def test_answers_go_on_while_the_collector_hangs_and_nothing_is_lost(stack: Stack) -> None:
@@ -32,7 +32,8 @@ def test_span_metrics_keep_their_identity_over_a_restart_of_the_collector(stack:
 
     def series(since: float = 0.0) -> set[frozenset[tuple[str, str]]]:
         """The labels of those that have a sample since then."""
-        query = f'timestamp({SPAN_CALLS.prometheus}{{service_name="chatscope"}})'
+        of_turn = f'service_name="chatscope", span_name="chat {MODEL}"'
+        query = f"timestamp({SPAN_CALLS.prometheus}{{{of_turn}}})"
         found = stack.backends.prometheus(query)
         return {frozenset(each.labels.items()) for each in found if each.value > since}
 

@@ -25,7 +25,7 @@ from tests.stack.turns import MODEL, websocket_url
 _BURST_LINES = 50_000
 _BURST_LINE = "x" * 2_000
 _LARGE = 5_000_000
-_DISTINCT = 1_000_000
+_DISTINCT = 100_000
 # Of the SDK, and of the Collector's span metrics; one more for all the others.
 _MOST_SUMS = 2_000
 _MOST_SPAN_METRICS = 500
@@ -255,16 +255,15 @@ def test_hostile_question_over_the_socket_does_not_end_the_conversation(stack: S
                 pass
             ends.append(message)
     assert [end["type"] for end in ends] == ["error", "done", "done"]
-    # What is no message yet belongs to no trace.
-    assert [bool(end["trace_id"]) for end in ends] == [False, True, True]
-    for end in ends[1:]:
+    assert all(end["trace_id"] for end in ends)
+    for end in ends:
         poll_until(
             lambda: stack.backends.tempo_trace(end["trace_id"]),  # noqa: B023
             "its trace", PATIENCE_SECONDS,
         )  # fmt: skip
 
 
-def test_million_values_of_an_attribute_are_bounded_and_no_count_is_lost(
+def test_very_many_values_of_an_attribute_are_bounded_and_no_count_is_lost(
     stack: Stack, service: str, tmp_path: Path
 ) -> None:
     with answers(stack.facts), _providers(stack, service, tmp_path) as providers:
