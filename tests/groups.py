@@ -1,7 +1,7 @@
 """Groups of slow tests: each has ports of its own, one worker runs it, and groups run side by side.
 
-pytest-xdist (`--dist loadgroup`) keeps the tests of a group in one process, so that they share
-one stack. Without xdist the groups run one after another.
+With `--dist loadgroup` (tests/harness/distribution.py) the tests of a group share one process, and so
+one stack. Without workers the groups run one after another.
 """
 
 from dataclasses import dataclass
@@ -95,11 +95,6 @@ def group_of(path: Path) -> Group | None:
 def of_users_of_the_stack(path: Path) -> Group:
     """The same, and for a file of no group the one whose stack it shares."""
     return group_of(path) or named(_USUAL)
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    # Else pytest-xdist would begin with the groups of the most tests, not with the longest.
-    config.option.loadscopereorder = False
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

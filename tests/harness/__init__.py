@@ -1,1 +1,1 @@
-"""Pytest plugins of this test suite: layers, time limits, crashes, builds and the summary."""
+"""Pytest plugins of this test suite: layers, limits, distribution, failures and timing."""

@@ -12,15 +12,19 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import CoroutineType, FrameType
+from typing import Any
 
 import pytest
 import pytest_timeout
 
-# A test that does not react to its limit (C code that holds the interpreter) ends its worker.
-GRACE_SECONDS = 60.0
+# A test that does not react to its limit (C code that holds the interpreter lock) costs its worker
+# process, this long after the limit.
+GRACE_SECONDS = 90.0
+# Innermost ones of each thread.
+_FRAMES = 15
 
 
 class _Limit:
@@ -28,14 +32,16 @@ class _Limit:
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self.dump = sys.__stderr__
+        self.dump = 2
+        # Whether an exception raised now is the test's failure; elsewhere it ends the run.
+        self.in_test = False
 
     def start(self, seconds: float) -> None:
         self.seconds = seconds
         signal.signal(signal.SIGALRM, self._expire)
-        # Again after each further period: code in between may swallow the exception, and the
-        # teardown may hang too.
-        signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
+        # Again and again: an event loop swallows what its callbacks raise, and the teardown may
+        # hang too.
+        signal.setitimer(signal.ITIMER_REAL, seconds, GRACE_SECONDS / 3)
         self.guard()
 
     def guard(self) -> None:
@@ -52,7 +58,7 @@ class _Limit:
 
     def _expire(self, number: int, frame: FrameType | None) -> None:
         __tracebackhide__ = True
-        if not pytest_timeout.is_debugging():
+        if self.in_test and not pytest_timeout.is_debugging():
             pytest.fail(f"took longer than {self.seconds:g} s\n\n{stacks(frame)}")
 
 
@@ -81,9 +87,13 @@ def stacks(frame: FrameType | None) -> str:
     for ident, current in sys._current_frames().items():
         print(f"Stack of {names.get(ident, 'an unknown thread')} ({ident}):", file=text)
         shown = frame if ident == threading.get_ident() else current
-        traceback.print_stack(shown, file=text)
+        traceback.print_stack(shown, limit=_FRAMES, file=text)
     for task in _tasks():
-        task.print_stack(file=text)
+        print(f"Stack of the task {task.get_name()}:", file=text)
+        awaited: Any = task.get_coro()
+        while isinstance(awaited, CoroutineType) and awaited.cr_frame:
+            traceback.print_stack(awaited.cr_frame, limit=1, file=text)
+            awaited = awaited.cr_await
     return text.getvalue()
 
 
@@ -98,20 +108,32 @@ def pytest_configure(config: pytest.Config) -> None:
     """Choose where a worker that has to be ended leaves its stacks."""
     file = getattr(config, "workerinput", {}).get("stacks")
     # Standard error is captured while a test runs; the duplicate is not.
-    _limit.dump = os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT) if file else os.dup(2), "w")
+    _limit.dump = os.open(file, os.O_WRONLY | os.O_CREAT) if file else os.dup(2)
 
 
 def pytest_unconfigure() -> None:
-    if _limit.dump is not sys.__stderr__:
-        _limit.dump.close()
+    os.close(_limit.dump)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_protocol() -> Generator[None, object, object]:
     try:
         return (yield)
     finally:
         _limit.stop()
+
+
+def _in_test() -> Generator[None, object, object]:
+    _limit.in_test = True
+    try:
+        return (yield)
+    finally:
+        _limit.in_test = False
+
+
+pytest_runtest_setup = pytest.hookimpl(wrapper=True, tryfirst=True)(_in_test)
+pytest_runtest_call = pytest.hookimpl(wrapper=True, tryfirst=True)(_in_test)
+pytest_runtest_teardown = pytest.hookimpl(wrapper=True, tryfirst=True)(_in_test)
 
 
 def pytest_timeout_set_timer(item: pytest.Item, settings: pytest_timeout.Settings) -> bool:

@@ -10,10 +10,17 @@ from xml.etree import ElementTree as ET
 from stack.facts import ROOT
 
 _CONFTEST = """
-from tests.harness import limits
-from tests.conftest import pytest_addoption
-limits.GRACE_SECONDS = 1.0
+from tests import builds
+from tests.harness import distribution, failures, layers, limits, timing
+
+limits.GRACE_SECONDS = 3.0
+
+def pytest_addoption(pluginmanager):
+    for plugin in (builds, distribution, failures, layers, limits, timing):
+        pluginmanager.register(plugin)
 """
+# The others cost a second at the start of each process.
+_PLUGINS = ("xdist", "xdist.looponfail", "pytest_timeout", "anyio.pytest_plugin")
 
 
 class Outcome:
@@ -21,41 +28,46 @@ class Outcome:
 
     def __init__(self, done: "subprocess.CompletedProcess[str]", cases: ET.Element) -> None:
         self.status = done.returncode
-        self.output = done.stdout + done.stderr
-        self._cases = {case.get("name"): case for case in cases.iter("testcase")}
-
-    def __len__(self) -> int:
-        return len(self._cases)
+        self.output = done.stdout
+        self._cases = list(cases.iter("testcase"))
 
     @property
-    def passed(self) -> set[str | None]:
-        return {name for name, case in self._cases.items() if not list(case)}
+    def passed(self) -> set[str]:
+        return {case.get("name", "") for case in self._cases if not list(case)}
 
     def failure(self, test: str) -> str:
-        """The report of a failed test, of all of its phases."""
-        found = [part for part in self._cases[test] if part.tag in ("failure", "error")]
+        """The reports of a failed test: of its call, of its fixtures."""
+        phases = [part for case in self._cases if case.get("name") == test for part in case]
+        found = [part for part in phases if part.tag in ("failure", "error")]
         assert found, f"{test} did not fail"
         return "\n".join(f"{part.get('message')}\n{part.text}" for part in found)
 
 
-def run(
-    directory: Path, source: str, *arguments: str, environ: Mapping[str, str] | None = None
-) -> Outcome:
-    """Run the tests in `source` to their end."""
-    (directory / "conftest.py").write_text(_CONFTEST)
+def run(directory: Path, files: Mapping[str, str], *arguments: str, setup: str = "") -> Outcome:
+    """Run the tests in `files`, whose names may have directories, to their end.
+
+    `setup` is executed before pytest is configured.
+    """
     (directory / "pytest.ini").write_text("[pytest]\n")
-    (directory / "test_nested.py").write_text(source)
+    for name, text in {**files, "conftest.py": _CONFTEST + setup}.items():
+        file = directory / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
     report = directory / "report.xml"
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-ra"]
+    plugins = [f"-p{name}" for name in (*_PLUGINS, "no:cacheprovider")]
     done = subprocess.run(
-        [*command, f"--junitxml={report}", *arguments],
+        [sys.executable, "-m", "pytest", *plugins, "-ra", f"--junitxml={report}", *arguments],
         cwd=directory,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **(environ or {})},
+        env={
+            **{name: value for name, value in os.environ.items() if "PYTEST" not in name},
+            "PYTHONPATH": str(ROOT),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        },
         capture_output=True,
         text=True,
         errors="replace",
         timeout=50,
         check=False,
     )
-    assert report.exists(), done.stdout + done.stderr
+    assert "INTERNALERROR" not in done.stdout, done.stdout + done.stderr
     return Outcome(done, ET.parse(report).getroot())  # noqa: S314 - we have just written it
