@@ -1,7 +1,7 @@
 """Groups of slow tests: each has ports of its own, one worker runs it, and groups run side by side.
 
-With `--dist loadgroup` (tests/harness/distribution.py) the tests of a group share one process, and so
-one stack. Without workers the groups run one after another.
+With `--dist loadgroup` (tests/harness/distribution.py) the tests of a group share one process, and
+so one stack. Without workers the groups run one after another.
 """
 
 from dataclasses import dataclass
