@@ -1,7 +1,7 @@
 """The stack that a group of tests shares, on ports of its own, or the one that runs."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 
 import psutil
@@ -67,12 +67,26 @@ def stack(
         patch.setenv("COMPOSE_DISABLE_ENV_FILE", "1")
         state = {"STATE_DIR": str(tmp_path_factory.mktemp("stack"))}
         facts = stack_facts.load({**os.environ, **stack_facts.shifted(offset), **state})
+        _kill(_left_behind(facts))
         with NativeStack(facts) as running, Backends(facts) as backends:
             yield Stack(facts, backends, running)
             # What follows needs no orderly end, which takes many seconds.
-            for process in supervisor.own_processes(facts["STATE_DIR"]):
-                with suppress(psutil.NoSuchProcess):
-                    process.kill()
+            _kill(supervisor.own_processes(facts["STATE_DIR"]))
+
+
+def _left_behind(facts: dict[str, str]) -> Iterator[psutil.Process]:
+    """The processes of a stack on the same ports, whose worker was killed."""
+    for process in psutil.process_iter():
+        if supervisor.stack_of(process):
+            with suppress(psutil.Error):
+                if process.environ().get("PROMETHEUS_PORT") == facts["PROMETHEUS_PORT"]:
+                    yield process
+
+
+def _kill(processes: Iterable[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 @pytest.fixture(scope="session")
