@@ -15,7 +15,7 @@ BOOTSTRAP = @python="$(SYSTEM_PYTHON)"; if [ -z "$$python" ]; then \
 CHECK_WORKERS ?= 3
 TEST_WORKERS ?= 4
 PYTEST = $(PY) -m pytest --dist loadgroup --max-worker-restart 100
-COVERAGE =
+COVERAGE = --cov --cov-report=
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20

@@ -124,6 +124,7 @@ def pytest_runtest_protocol() -> Generator[None, object, object]:
 
 
 def _in_test() -> Generator[None, object, object]:
+    __tracebackhide__ = True
     _limit.in_test = True
     try:
         return (yield)
