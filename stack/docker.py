@@ -11,13 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from stack.base import TAIL_LINES, Stack
-from stack.facts import DEFAULT_STATE_DIR, ROOT, is_loopback, own_environment
+from stack.facts import (
+    DEFAULT_STATE_DIR,
+    ROOT,
+    app_stop_seconds,
+    is_loopback,
+    own_environment,
+)
 from stack.parts import PARTS, Part
 from stack.recorded import forget, record
 from stack.supervisor import ProcessState
 
-# Longer than all stop_grace_periods, one after another.
-STOP_TIMEOUT_S = 120.0
+# Longer than all stop_grace_periods, without the app's, one after another.
+STOP_TIMEOUT_S = 110.0
 # Since this one, the engine knows start_interval.
 _START_INTERVAL_ENGINE = 25
 _ENDED = {"exited": "Completed", "dead": "Error", "restarting": "Restarting"}
@@ -161,7 +167,7 @@ class DockerStack(Stack):
 
     def _down(self, *more: str) -> None:
         words = ["--profile", "*", "down", "--remove-orphans", *more]
-        done = self.compose(*words, timeout=STOP_TIMEOUT_S)
+        done = self.compose(*words, timeout=STOP_TIMEOUT_S + app_stop_seconds())
         if done.returncode != 0:
             raise DockerError(f"docker compose down: {_last_lines(done.stderr)}")
 

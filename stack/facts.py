@@ -1,6 +1,7 @@
 """Every port, address and size of the stack: stack.env, overruled by .env and the environment."""
 
 import ipaddress
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,10 @@ ENV_FILE = ROOT / "stack" / "stack.env"
 # A person's own values, also for the service; docker compose reads the same file by itself.
 OWN_ENV_FILE = ROOT / ".env"
 DEFAULT_STATE_DIR = ".chatscope"
+# The default of SHUTDOWN_GRACE_SECONDS, and from the end of that grace to SIGKILL; a test compares
+# them with the app's.
+DEFAULT_GRACE_SECONDS = 4
+APP_STOP_AFTER_GRACE_SECONDS = 6
 # Of the parts that listen on PUBLISH_HOST.
 _PUBLISHED_URLS = {"APP_URL", "GRAFANA_URL"}
 
@@ -58,6 +63,16 @@ def own_environment() -> dict[str, str]:
     off = os.environ.get("COMPOSE_DISABLE_ENV_FILE", "").lower() in {"1", "true"}
     said = {} if off else dotenv_values(OWN_ENV_FILE)
     return {**{name: text for name, text in said.items() if text is not None}, **os.environ}
+
+
+def app_stop_seconds() -> int:
+    """Return after how many seconds of a stop the app is killed: one after the limit of its own
+    (app/shutdown.py), which follows SHUTDOWN_GRACE_SECONDS."""
+    grace = own_environment().get("SHUTDOWN_GRACE_SECONDS", "").strip()
+    try:
+        return math.ceil(float(grace or DEFAULT_GRACE_SECONDS)) + APP_STOP_AFTER_GRACE_SECONDS
+    except (ValueError, OverflowError):  # which the app refuses
+        return DEFAULT_GRACE_SECONDS + APP_STOP_AFTER_GRACE_SECONDS
 
 
 def is_loopback(host: str) -> bool:

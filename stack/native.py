@@ -12,13 +12,13 @@ from rich.console import Console
 
 from stack import grafana, logs, supervisor
 from stack.base import TAIL_LINES, Stack
-from stack.facts import ROOT, own_environment
+from stack.facts import ROOT, app_stop_seconds, own_environment
 from stack.parts import BINARIES, PARTS, Part, binary_path
 from stack.recorded import forget, record
 from stack.supervisor import ProcessState
 
-# More than the shutdown time-outs in process-compose.yaml, one after another.
-STOP_TIMEOUT_S = 50.0
+# More than the shutdown timeouts in process-compose.yaml, without the app's, one after another.
+STOP_TIMEOUT_S = 40.0
 _START_LINE = "==== started "
 # Who scrapes themselves into Prometheus: the job, and the fact with the port.
 _SCRAPED = {
@@ -85,6 +85,7 @@ class NativeStack(Stack):
             "LOG_DIR": str(self.log_dir),
             "RUN_DIR": str(self.run_dir),
             "PYTHON_BIN": sys.executable,
+            "APP_STOP_SECONDS": str(app_stop_seconds()),
         }
         own = own_environment()
         return {**own, **self.facts, **programs, **places, **grafana.environment(self.facts, own)}
@@ -101,13 +102,13 @@ class NativeStack(Stack):
         except httpx2.TransportError:
             return {}
 
-    def stop(self, timeout: float = STOP_TIMEOUT_S) -> bool:
+    def stop(self) -> bool:
         """Stops what this stack started, in order; False when nothing was running."""
         own = supervisor.own_processes(str(self.state_dir))
         for process in filter(supervisor.is_supervisor, own):
             _signal(process.terminate)
         if any(map(supervisor.is_supervisor, own)):
-            psutil.wait_procs(own, timeout=timeout)
+            psutil.wait_procs(own, timeout=STOP_TIMEOUT_S + app_stop_seconds())
         _end(supervisor.own_processes(str(self.state_dir)))
         supervisor.control_socket(str(self.state_dir)).unlink(missing_ok=True)
         forget(self.facts)

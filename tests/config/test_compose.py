@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from app.settings import Settings
+from app.shutdown import AFTER_GRACE_SECONDS
 from stack import facts as stack_facts
 from stack.facts import ROOT
 from stack.parts import PARTS
-from tests.config.files import COMPOSE, INSIDE_PORTS, PROCESSES, parsed
+from tests.config.files import COMPOSE, INSIDE_PORTS, PROCESSES, parsed, seconds
 from tests.each import for_each
 
 # Each is run to its end: the one before the parts, the other on demand.
@@ -176,7 +177,42 @@ def _flags_in_container(name: str) -> set[str]:
 @each_part
 def test_part_has_as_long_to_stop_as_natively(part: Any) -> None:
     native = parsed(PROCESSES)["processes"][part.name]["shutdown"]["timeout_seconds"]
-    assert _SERVICES[part.name]["stop_grace_period"] == f"{native}s"
+    if native == "${APP_STOP_SECONDS}":
+        native = stack_facts.DEFAULT_GRACE_SECONDS + stack_facts.APP_STOP_AFTER_GRACE_SECONDS
+    assert _seconds_to_stop(_SERVICES[part.name]["stop_grace_period"]) == native
+
+
+_GRACES = pytest.mark.parametrize("grace", ["", "0", "4", "25", "2.5"])
+
+
+@_GRACES
+def test_app_is_killed_only_after_it_has_ended_itself(
+    grace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMPOSE_DISABLE_ENV_FILE", "1")
+    monkeypatch.setenv("SHUTDOWN_GRACE_SECONDS", grace)
+    limit = float(grace or 4) + AFTER_GRACE_SECONDS
+    assert limit < stack_facts.app_stop_seconds() <= limit + 2
+    period = _SERVICES["app"]["stop_grace_period"]
+    assert _seconds_to_stop(period.replace(":-4", f":-{grace or 4}")) == limit + 1
+
+
+@_GRACES
+def test_grace_of_the_app_reaches_its_container(grace: str, configured: Configured) -> None:
+    app = configured(SHUTDOWN_GRACE_SECONDS=grace)["app"]
+    limit = float(grace or 4) + AFTER_GRACE_SECONDS
+    assert _seconds_to_stop(app["stop_grace_period"]) == limit + 1
+
+
+def test_grace_of_the_stack_is_the_default_of_the_app() -> None:
+    default = Settings.model_fields["shutdown_grace_seconds"].default
+    assert default == stack_facts.DEFAULT_GRACE_SECONDS
+
+
+def _seconds_to_stop(duration: str) -> float:
+    """The seconds of a duration of compose, with the default of its variable."""
+    text = re.sub(r"\$\{\w+:-([^}]+)\}", r"\1", duration)
+    return sum(seconds(part) for part in re.findall(r"[0-9.]+[a-z]+", text))
 
 
 @each_part
