@@ -12,6 +12,8 @@ from tests import groups
 from tests.containers.project import Project
 from tests.engine.engine import Engine
 from tests.running import Stack
+from tests.stack import load as traffic
+from tests.stack.filling import Window
 
 
 @pytest.fixture(scope="package")
@@ -47,3 +49,15 @@ def stack(project: Project) -> Iterator[Stack]:
         for name, value in {**project.engine.variables, **project.environ}.items():
             patch.setenv(name, value)
         yield Stack(project.facts, backends, DockerStack(project.facts, project.engine.missing))
+
+
+@pytest.fixture(scope="package")
+def load(stack: Stack) -> Iterator[traffic.Load]:
+    """As for the native stack, for those that look at Grafana."""
+    with traffic.load(stack.facts) as load:
+        yield load
+
+
+@pytest.fixture(scope="package")
+def window(stack: Stack, load: traffic.Load) -> Window:
+    return traffic.window(stack.facts, load)
