@@ -8,9 +8,6 @@ natively.
 from tests.chaos.test_service_killed import (
     test_service_killed_while_the_collector_hangs_loses_nothing,
 )
-from tests.chaos.test_stores_away import (
-    test_collector_that_is_killed_while_all_stores_are_away_loses_nothing,
-)
 from tests.chaos.test_tempo_killed import test_what_a_kill_left_half_written_is_mended_and_found
 from tests.stack.test_alertmanager import test_it_runs_with_our_configuration_and_no_peers
 from tests.stack.test_grafana import (
@@ -57,7 +54,6 @@ __all__ = [
     "observed",
     "spans",
     "test_alertmanager_answers_it",
-    "test_collector_that_is_killed_while_all_stores_are_away_loses_nothing",
     "test_counts_rise_by_exactly_this_turn",
     "test_each_rule_is_loaded_and_healthy",
     "test_each_store_is_there_under_its_uid",
