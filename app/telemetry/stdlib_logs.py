@@ -33,6 +33,16 @@ _ACCESS_ARGUMENTS: Final = 5
 # Its lines on a WebSocket's handshake: (client, path with query[, status]); else the status, or
 # "[accepted]", is the last word.
 _SERVER_LOGGER: Final = "uvicorn.error"
+# Libraries with many lines about themselves; OPENAI_LOG and others may set their levels lower
+# again. The HTTP client of `openai` logs each URL, which may hold credentials.
+_LEAST_LEVELS: Final = {
+    "asyncio": logging.INFO,
+    "grpc": logging.INFO,
+    "httpcore2": logging.WARNING,
+    "httpx2": logging.WARNING,
+    "openai": logging.INFO,
+    "websockets": logging.WARNING,
+}
 _HANDSHAKE: Final = '%s - "WebSocket %s" '
 
 # The SDK's messages about itself may repeat with each record; ours are limited where they are made.
@@ -101,6 +111,8 @@ class ToLoguru(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Hand one record on; never raises."""
+        if record.levelno < _LEAST_LEVELS.get(record.name.partition(".")[0], logging.NOTSET):
+            return
         if not self._repeated.admits(record):
             return
         if is_handling():
@@ -135,18 +147,9 @@ def intercept_stdlib() -> None:
     """Make loguru the only handler of the standard library's logging and of warnings."""
     logging.basicConfig(handlers=[ToLoguru()], level=logging.NOTSET, force=True)
     logging.captureWarnings(True)
-    # Their debug lines are about themselves, and many.
-    for chatty in (
-        "asyncio",
-        "httpx2",
-        "httpcore2",
-        "openai",
-        "websockets",
-        "grpc",
-        # With each WebSocket frame, text and all.
-        _SERVER_LOGGER,
-    ):
-        logging.getLogger(chatty).setLevel(logging.INFO)
+    # uvicorn's server logs each WebSocket frame, text and all.
+    for name, level in {**_LEAST_LEVELS, _SERVER_LOGGER: logging.INFO}.items():
+        logging.getLogger(name).setLevel(level)
 
 
 def set_stdlib_level(level: int) -> None:
