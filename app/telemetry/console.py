@@ -27,7 +27,7 @@ from .tracing import current_trace_id
 from .values import describe
 
 if TYPE_CHECKING:
-    from loguru import Message, Record
+    from loguru import Record
 
 _COLOURS: Final = ((40, "31"), (30, "33"), (25, "32"), (20, "36"))
 _DIM: Final = "2"
@@ -79,7 +79,7 @@ class Console:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the lines go to a terminal; asked once for each stream, as it is a system call."""
+        """Whether the lines go to a terminal; a system call, made once for each stream."""
         stream = self._stream()
         if stream is not self._asked:
             self._asked, self._is_terminal = stream, _is_terminal(stream)
@@ -225,9 +225,9 @@ def reserve_descriptors() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
-def write(message: Message) -> None:
+def write(record: Record) -> None:
     """Print one record, in colour where standard error is a terminal."""
-    _console.write(render(message.record, colour=_console.is_terminal))
+    _console.write(render(record, colour=_console.is_terminal))
 
 
 def write_line(level: str, text: str, name: str) -> None:

@@ -328,12 +328,19 @@ def _fraction(found: Fraction) -> str:
 def _exception(conversion: _Conversion, found: BaseException, depth: int) -> str:
     name = type(found).__qualname__
     arguments = BaseException.args.__get__(found)  # type: ignore[attr-defined]
-    if issubclass(type(found), OSError) and all(type(each) in _OS_ARGUMENTS for each in arguments):
+    if issubclass(type(found), OSError) and all(
+        type(each) in _OS_ARGUMENTS for each in (*arguments, *file_names(found))
+    ):
         message: Any = OSError.__str__(cast(OSError, found))
     else:
         single = arguments[0] if len(arguments) == 1 else arguments
         message = conversion.again(single, depth) if arguments else ""
     return conversion.text(f"{name}: {message}" if arguments else name)
+
+
+def file_names(found: object) -> tuple[object, object]:
+    """Return the file names of an OSError, which its text repeats; they may be any objects."""
+    return OSError.filename.__get__(found), OSError.filename2.__get__(found)  # type: ignore[attr-defined]
 
 
 def _url(found: object) -> str:

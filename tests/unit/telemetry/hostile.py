@@ -368,6 +368,11 @@ CASES: list[Case] = [
     Case("exception", lambda: ValueError("bad"), "ValueError: bad"),
     Case("exception with values", lambda: KeyError("a", 1), "KeyError: ('a', 1)"),
     Case("OSError", lambda: OSError(2, "No", "f"), "FileNotFoundError: [Errno 2] No: 'f'"),
+    Case(
+        "OSError of a foreign object",
+        lambda: OSError(2, "No", _Blocking()),
+        "FileNotFoundError: (2, 'No')",
+    ),
     Case("own exception", lambda: _OwnError(17), "_OwnError: 17"),
     Case(
         "other keys",
