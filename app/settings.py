@@ -107,6 +107,14 @@ _LARGEST_SPOOL = 2**50
 _HOST_CHARACTERS = frozenset(string.ascii_letters + string.digits + "-._")
 
 
+def _expand_home(value: object) -> object:
+    """Expand `~` as a shell does, which leaves it alone in .env and after `NAME=`."""
+    return os.path.expanduser(value) if isinstance(value, str) else value
+
+
+_Place = Annotated[Path, BeforeValidator(_expand_home)]
+
+
 class Settings(BaseSettings):
     """All settings of the service: default, variable, meaning, and what is accepted.
 
@@ -263,7 +271,7 @@ class Settings(BaseSettings):
         1, "SIMULATED_SEED", "Same seed and same messages: same words.", "a whole number"
     )
 
-    prices_file: Path | None = _setting(
+    prices_file: _Place | None = _setting(
         None, "PRICES_FILE",
         "Price table in place of the shipped one (app/telemetry/prices.json).",
         'a JSON file, {"model": {"prompt": USD, "completion": USD}}, each for a million tokens',
@@ -296,7 +304,7 @@ class Settings(BaseSettings):
         64, "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "The same for log records.",
         _QUEUE, ge=1, le=_LONGEST_QUEUE,
     )  # fmt: skip
-    telemetry_spool_dir: Path | None = _setting(
+    telemetry_spool_dir: _Place | None = _setting(
         None, "TELEMETRY_SPOOL_DIR",
         "Where spans and log records wait for a Collector that is away, on a local file system, "
         "all workers' together; unset: in memory only.",

@@ -139,6 +139,21 @@ def test_a_price_table_that_cannot_be_read_stops_the_start(tmp_path: Path) -> No
     assert "m.prompt" in problem
 
 
+def test_paths_may_begin_with_the_home_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "prices.json").write_text("{}")
+    settings = load_settings({"PRICES_FILE": "~/prices.json", "TELEMETRY_SPOOL_DIR": "~/spool"})
+    assert settings.prices_file == tmp_path / "prices.json"
+    assert settings.telemetry_spool_dir == tmp_path / "spool"
+
+
+def test_a_price_table_that_is_not_there_is_named_as_it_was_given() -> None:
+    (problem,) = _problems(PRICES_FILE="~nobody-at-all/prices.json")
+    assert "~nobody-at-all/prices.json" in problem
+
+
 def test_prices_are_read_from_files_only(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
