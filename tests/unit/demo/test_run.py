@@ -17,7 +17,8 @@ from tests.memory import Memory
 from tests.unit.http.live import live
 from tests.unit.scripted import END, MODEL, Scripted
 
-pytestmark = pytest.mark.anyio
+# One worker: the whole run is made once.
+pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("demo")]
 _ROOT = Path(__file__).parents[3]
 # A loaded machine needs its time to import the load tool.
 _PATIENCE_SECONDS = 120
