@@ -6,9 +6,28 @@ from tests.mutation.workspace import ROOT
 # the module in their own process; what only a child process calls counts as not tested.
 _MORE = {
     "app/chat/client.py": ["chat/test_openai_compatible.py"],
-    "app/chat/parameters.py": ["chat/test_request.py", "chat/test_openai_compatible.py"],
+    "app/chat/parameters.py": ["chat/test_request.py"],
     "app/chat/parsing.py": ["chat/test_request.py"],
-    "app/chat/provider.py": ["chat/test_turn.py", "chat/test_openai_compatible.py"],
+    "app/chat/provider.py": ["chat/test_turn.py", "test_errors.py"],
+    "app/http/body.py": ["http/test_completions.py", "http/test_bad_requests.py"],
+    "app/http/failures.py": ["http/test_completions.py"],
+    "app/http/handshake.py": ["http/test_handshakes.py"],
+    "app/http/models.py": ["http/test_failures.py", "http/test_openai_client.py"],
+    "app/http/origins.py": ["http/test_handshakes.py", "http/test_socket.py"],
+    "app/http/outlets.py": ["http/test_completions.py", "http/test_socket.py"],
+    "app/http/page.py": ["http/test_health.py"],
+    "app/http/parser.py": ["http/test_upgrades.py"],
+    "app/http/protocol.py": ["http/test_upgrades.py", "http/test_headers.py"],
+    "app/http/wire.py": ["http/test_completions.py", "http/test_socket.py"],
+    "app/otel_checks.py": ["test_otel_environment.py"],
+    "app/telemetry/content.py": ["telemetry/test_genai.py"],
+    "app/telemetry/instrument.py": ["telemetry/test_http.py", "telemetry/test_genai.py"],
+    "app/telemetry/instruments.py": ["telemetry/test_names.py", "telemetry/test_genai.py"],
+    "app/telemetry/model_request.py": ["telemetry/test_genai.py"],
+    "app/telemetry/routes.py": ["telemetry/test_http.py"],
+    "app/telemetry/runtime.py": ["telemetry/test_names.py"],
+    "app/telemetry/stable_http.py": ["telemetry/test_http.py"],
+    "app/telemetry/stdlib_logs.py": ["telemetry/test_logs.py"],
 }
 
 

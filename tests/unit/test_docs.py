@@ -16,7 +16,7 @@ _TELEMETRY = (_ROOT / "docs" / "telemetry.md").read_text()
 _MAKEFILE = (_ROOT / "Makefile").read_text()
 _PAGES = [_ROOT / "README.md", *sorted((_ROOT / "docs").rglob("*.md"))]
 # `make` alone shows them; the README leaves them to the pages that speak of them.
-_UNLISTED = {"help", "bench-start"}
+_UNLISTED = {"help", "bench-start", "mutation"}
 _SETTINGS = (_ROOT / "docs" / "settings.md").read_text()
 
 
