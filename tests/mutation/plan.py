@@ -29,6 +29,13 @@ _MORE = {
     "app/telemetry/stable_http.py": ["telemetry/test_http.py"],
     "app/telemetry/stdlib_logs.py": ["telemetry/test_logs.py"],
 }
+# Their functions are called while other modules are imported, so each mutant needs a new process.
+_CALLED_BY_IMPORTS = frozenset({"app/otel_checks.py", "app/settings.py", "app/telemetry/names.py"})
+
+
+def called_by_imports(module: str) -> bool:
+    """Return whether a mutant takes effect only where it is there before any import."""
+    return module in _CALLED_BY_IMPORTS
 
 
 def modules() -> list[str]:
