@@ -21,7 +21,6 @@ _MORE = {
     "app/telemetry/instrument.py": ["telemetry/test_http.py", "telemetry/test_genai.py"],
     "app/telemetry/instruments.py": ["telemetry/test_names.py", "telemetry/test_genai.py"],
     "app/telemetry/model_request.py": ["telemetry/test_genai.py"],
-    "app/telemetry/routes.py": ["telemetry/test_http.py"],
     "app/telemetry/runtime.py": ["telemetry/test_names.py"],
     "app/telemetry/stable_http.py": ["telemetry/test_http.py"],
     "app/telemetry/stdlib_logs.py": ["telemetry/test_logs.py"],
