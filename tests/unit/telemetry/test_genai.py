@@ -116,6 +116,7 @@ def test_every_point_of_an_answer_leads_to_its_trace(telemetry: Telemetry, memor
         "llm_cost",
         "gen_ai.client.operation.duration",
         "gen_ai.client.operation.time_to_first_chunk",
+        "gen_ai.client.operation.time_per_output_chunk",
         "gen_ai.client.token.usage",
         "gen_ai.server.time_to_first_token",
         "gen_ai.server.time_per_output_token",
