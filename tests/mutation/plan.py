@@ -27,7 +27,13 @@ _MORE = {
 }
 # Called while modules are imported or tests collected, which has to be repeated for each mutant.
 _CALLED_BY_IMPORTS = frozenset(
-    {"app/errors.py", "app/otel_checks.py", "app/settings.py", "app/telemetry/names.py"}
+    {
+        "app/errors.py",
+        "app/otel_checks.py",
+        "app/settings.py",
+        "app/telemetry/names.py",
+        "app/telemetry/values.py",
+    }
 )
 # Mainly tested with child processes, in which no mutant is active: startup, shutdown, export.
 _IN_CHILD_PROCESSES = frozenset(
