@@ -17,15 +17,15 @@ from tests.hostile.outcome import ends
 from tests.hostile.provider import CHUNKED, HELLO, Provider, provider, raw
 from tests.hostile.service import Service, started
 
-_IDLE_SECONDS = 1.0
-_GRACE_SECONDS = 1.0
-_RECEIVE_SECONDS = 1.0
+_IDLE_SECONDS = 0.8
+_GRACE_SECONDS = 0.8
+_RECEIVE_SECONDS = 0.8
 _FIRST_TOKEN_SECONDS = 0.5
 _TOKENS_PER_SECOND = 20
 _SIMULATED_STALL_SECONDS = 1.0
-_SILENCE_SECONDS = 0.6
-_STALL_SECONDS = 1.2
-_CONNECT_SECONDS = 0.6
+_SILENCE_SECONDS = 0.5
+_STALL_SECONDS = 1.0
+_CONNECT_SECONDS = 0.5
 # Longer than any test.
 _LONG = "60"
 
