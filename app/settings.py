@@ -231,7 +231,8 @@ class Settings(BaseSettings):
         _ABOVE_ZERO, gt=0, le=_WEEK,
     )  # fmt: skip
     openai_connect_timeout_seconds: float = _setting(
-        5.0, "OPENAI_CONNECT_TIMEOUT_SECONDS", "Longest wait for a connection to it in one try, in seconds.",
+        5.0, "OPENAI_CONNECT_TIMEOUT_SECONDS",
+        "Longest wait for a connection to it in one try, in seconds.",
         _ABOVE_ZERO, gt=0, le=_WEEK,
     )  # fmt: skip
     openai_max_retries: int = _setting(
