@@ -161,8 +161,8 @@ def test_client_that_never_reads_is_cut_off_in_time(service: Service) -> None:
         it.leaves_span(http__route="/v1/chat/completions")
         it.leaves_span(error__type="cancelled")
         it.check()
-        # The record of it follows, hence a larger factor.
-        assert_elapsed(time.monotonic() - begun, _SEND_SECONDS, 3.0)
+        # Buffers have to be filled first, and the record of it follows.
+        assert time.monotonic() - begun <= _SEND_SECONDS * 3.0
         it.leaves_log(trace_id=it.trace_id)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from app.chat.provider import ProviderError
 from stack.waiting import poll_until
-from tests.elapsed import takes
+from tests.elapsed import takes_at_most
 from tests.memory import Memory
 from tests.unit.http.live import live
 from tests.unit.scripted import END, MODEL, Scripted
@@ -139,7 +139,7 @@ async def test_an_answer_where_a_refusal_was_due_is_a_failure(memory: Memory) ->
         assert process.stdout
         await process.stdout.readline()  # it begins
         # The last answers and the end of the process included.
-        with takes(2.0, factor=3.0):
+        with takes_at_most(2.0, factor=3.0):
             demo = await _ended(process)
     assert "failed: HTTP, wrong model: no_model_not_found\n" in demo.output
 
