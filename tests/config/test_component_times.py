@@ -33,7 +33,7 @@ from tests.config.files import (
 from tests.elapsed import assert_elapsed
 
 _WAIT_SECONDS = 1.0
-_INTERVAL_SECONDS = 2.0
+_INTERVAL_SECONDS = 1.0
 _PATIENCE_SECONDS = 15.0
 # Alertmanager's default, which the configuration leaves as it is.
 _RESOLVED_AFTER = "5m"

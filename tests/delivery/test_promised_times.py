@@ -17,7 +17,7 @@ _FIRST_PAUSE_SECONDS = 0.25
 _JITTER = 0.8
 _PAUSES = 3
 _BUSY_FACTOR = 2.0
-_TIMEOUT_SECONDS = 1
+_TIMEOUT_SECONDS = 0.5
 
 
 def test_pauses_between_retries_double(

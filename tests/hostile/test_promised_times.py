@@ -1,4 +1,4 @@
-"""The durations that docs/settings.md and docs/api.md promise, each set to about a second."""
+"""The durations that docs/settings.md and docs/api.md promise, each set to at most a second."""
 
 import json
 import signal
@@ -19,10 +19,10 @@ from tests.hostile.service import Service, started
 
 _IDLE_SECONDS = 0.8
 _GRACE_SECONDS = 0.8
-_RECEIVE_SECONDS = 0.8
-_FIRST_TOKEN_SECONDS = 0.5
+_RECEIVE_SECONDS = 0.6
+_FIRST_TOKEN_SECONDS = 0.3
 _TOKENS_PER_SECOND = 20
-_SIMULATED_STALL_SECONDS = 1.0
+_SIMULATED_STALL_SECONDS = 0.6
 _SILENCE_SECONDS = 0.5
 _STALL_SECONDS = 1.0
 _CONNECT_SECONDS = 0.5

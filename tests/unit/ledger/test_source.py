@@ -8,7 +8,7 @@ from app.telemetry.setup import SHUTDOWN_SECONDS
 from stack.facts import ROOT
 from tests.elapsed import takes_at_most
 
-_LINGER_SECONDS = 1.0
+_LINGER_SECONDS = 0.5
 
 
 def test_load_ends_when_its_last_items_cannot_be_sent_in_time(tmp_path: Path) -> None:
