@@ -17,8 +17,7 @@ from tests.memory import Memory
 from tests.unit.http.live import live
 from tests.unit.scripted import END, MODEL, Scripted
 
-# One worker: the whole run is made once.
-pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("demo")]
+pytestmark = pytest.mark.anyio
 _ROOT = Path(__file__).parents[3]
 # A loaded machine needs its time to import the load tool.
 _PATIENCE_SECONDS = 120

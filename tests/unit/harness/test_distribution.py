@@ -18,6 +18,15 @@ _FAST = """
 def test_fast(number):
     note("fast")
 """
+_SHARED = """
+@pytest.fixture(scope="module")
+def shared():
+    pass
+
+@pytest.mark.parametrize("number", range(6))
+def test_four(shared, number):
+    note("four")
+"""
 _GROUPED = """
 @pytest.mark.xdist_group("{group}")
 @pytest.mark.parametrize("number", range({size}))
@@ -33,7 +42,7 @@ def test_groups_stay_together_and_slow_ones_start_first_on_different_workers(
     files = {
         "tests/stack/test_slow.py": _NOTE + slow,
         "tests/config/test_fast.py": _NOTE + _FAST,
-        "tests/unit/test_group.py": _NOTE + _GROUPED.format(group="four", size=6),
+        "tests/unit/test_group.py": _NOTE + _SHARED,
     }
     outcome = nested.run(tmp_path, files, "-n3", "--dist=loadgroup")
     assert "42 passed" in outcome.output
