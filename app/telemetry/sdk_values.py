@@ -22,7 +22,7 @@ from .exception_texts import attributes_of
 from .tally import TalliedValue
 from .values import MAX_INT, MIN_INT, convert, register
 
-_PROBE = {"a": [{"b": True}], "c": 2**64}
+_PROBE: Any = {"a": [{"b": True}], "c": 2**64}
 _CONVERTED = {"a": ({"b": True},), "c": str(2**64)}
 
 
@@ -31,9 +31,13 @@ def install() -> None:
 
     Raises RuntimeError where the installed SDK converts values elsewhere.
     """
-    sdk_attributes._clean_attribute_value = _clean
-    sdk_instrument.Measurement = _Measurement  # type: ignore[misc]
-    Span.record_exception = _record_exception  # type: ignore[method-assign]
+    places: tuple[tuple[Any, str, Any], ...] = (
+        (sdk_attributes, "_clean_attribute_value", _clean),
+        (sdk_instrument, "Measurement", _Measurement),
+        (Span, "record_exception", _record_exception),
+    )
+    for place, name, ours in places:
+        setattr(place, name, ours)
     if dict(BoundedAttributes(attributes=_PROBE)) != _CONVERTED:
         raise RuntimeError("opentelemetry-sdk is not supported in this version: see sdk_values.py")
 
