@@ -12,8 +12,8 @@ import pytest
 from websockets.sync.client import connect
 
 from app.telemetry import names
-from app.telemetry.values import MAX_TEXT_BYTES
 from app.telemetry.setup import Providers, TelemetrySettings, build_providers
+from app.telemetry.values import MAX_TEXT_BYTES
 from dashboards import others
 from ledger import otlp
 from stack.local_http import local_client

@@ -197,6 +197,16 @@ class _Zone(tzinfo):
     utcoffset = tzname = dst = _blocked
 
 
+class _Meta(type):
+    """Its classes cannot be hashed, nor compared."""
+
+    __eq__ = _blocked  # type: ignore[assignment]
+
+
+class _OfMeta(metaclass=_Meta):
+    pass
+
+
 class _OwnError(Exception):
     __str__ = _blocked
 
@@ -390,6 +400,17 @@ CASES: list[Case] = [
     Case("object", object, "<object object>"),
     Case("blocks", _Blocking, marker(_Blocking)),
     Case("raises", _Raising, marker(_Raising)),
+    Case("class that cannot be hashed", _OfMeta, f"{marker(_OfMeta)[:-1]}: TypeError>"),
+    Case(
+        "numpy axis of length 0",
+        lambda: np.empty((10**9, 0)),
+        "<numpy.ndarray of shape (1000000000, 0), float64>",
+    ),
+    Case(
+        "numpy bytes",
+        lambda: np.zeros(1, "S9000000"),
+        "<numpy.ndarray of shape (1,), bytes72000000>",
+    ),
     Case("ends the process", _Ending, marker(_Ending)),
     Case("a megabyte", _Long, marker(_Long)),
     Case("no text", _NoText, marker(_NoText)),
