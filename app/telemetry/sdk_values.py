@@ -8,6 +8,7 @@ is the same.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from opentelemetry import attributes as sdk_attributes
@@ -46,10 +47,16 @@ def _clean(found: Any, max_text: int | None) -> Any:
     if type(found) is BoundedAttributes:
         found = found._dict
     converted = convert(found, max_text)
-    if type(converted) is not dict and issubclass(type(found), Mapping):
+    if type(converted) is not dict and _is_mapping(type(found)):
         # The SDK asks for a mapping where it gives one; the class of this one is unknown.
         return {"object": converted}
     return converted
+
+
+def _is_mapping(kind: type) -> bool:
+    with suppress(Exception):  # a class that cannot be hashed
+        return issubclass(kind, Mapping)
+    return False
 
 
 def _record_exception(

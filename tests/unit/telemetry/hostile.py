@@ -200,7 +200,8 @@ class _Zone(tzinfo):
 class _Meta(type):
     """Its classes cannot be hashed, nor compared."""
 
-    __eq__ = _blocked  # type: ignore[assignment]
+    __eq__ = _blocked
+    __hash__ = None  # type: ignore[assignment]
 
 
 class _OfMeta(metaclass=_Meta):
