@@ -221,8 +221,8 @@ def reserve_descriptors() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            # The lowest that is free.
-            os.open(os.devnull, os.O_RDWR)
+            # The lowest that is free; workers inherit it.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
 def write(record: Record) -> None:
