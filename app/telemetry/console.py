@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO
 
 from opentelemetry.metrics import Meter, Observation
 
@@ -27,7 +27,7 @@ from .tracing import current_trace_id
 from .values import describe
 
 if TYPE_CHECKING:
-    from loguru import Message, Record
+    from loguru import Record
 
 _COLOURS: Final = ((40, "31"), (30, "33"), (25, "32"), (20, "36"))
 _DIM: Final = "2"
@@ -56,9 +56,9 @@ class Console:
     until all that are queued have been written, so that there is one gap, reported in its place.
     """
 
-    def __init__(self, stream: Callable[[], IO[str] | None], capacity: int = _CAPACITY) -> None:
+    def __init__(self, stream: Callable[[], TextIO | None], capacity: int = _CAPACITY) -> None:
         self._stream = stream
-        self._asked: IO[str] | None = None
+        self._asked: TextIO | None = None
         self._is_terminal = False
         self._capacity = capacity
         self._reset()
@@ -79,7 +79,7 @@ class Console:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the lines go to a terminal; asked once for each stream, as it is a system call."""
+        """Whether the lines go to a terminal; a system call, made once for each stream."""
         stream = self._stream()
         if stream is not self._asked:
             self._asked, self._is_terminal = stream, _is_terminal(stream)
@@ -175,7 +175,7 @@ class Console:
         return True
 
 
-def _is_terminal(stream: IO[str] | None) -> bool:
+def _is_terminal(stream: TextIO | None) -> bool:
     try:
         return stream is not None and stream.isatty()
     except (ValueError, AttributeError):  # it is closed, or no file
@@ -221,13 +221,13 @@ def reserve_descriptors() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            # The lowest that is free.
-            os.open(os.devnull, os.O_RDWR)
+            # The lowest that is free; workers inherit it.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
-def write(message: Message) -> None:
+def write(record: Record) -> None:
     """Print one record, in colour where standard error is a terminal."""
-    _console.write(render(message.record, colour=_console.is_terminal))
+    _console.write(render(record, colour=_console.is_terminal))
 
 
 def write_line(level: str, text: str, name: str) -> None:

@@ -15,7 +15,7 @@ from types import WrapperDescriptorType
 from typing import Final
 
 from . import names
-from .values import describe, static_attribute, text
+from .values import describe, file_names, static_attribute, text
 
 # The innermost ones: the thousand frames of an endless recursion take longer than a request.
 _MAX_FRAMES: Final = 100
@@ -113,7 +113,7 @@ def _is_plain_link(error: BaseException) -> bool:
     kind = type(error)
     arguments = BaseException.args.__get__(error)  # type: ignore[attr-defined]
     if issubclass(kind, OSError):
-        arguments += (OSError.filename.__get__(error), OSError.filename2.__get__(error))  # type: ignore[attr-defined]
+        arguments += file_names(error)
     return (
         type(static_attribute(kind, "__str__")) is WrapperDescriptorType
         # Groups contain others; for suggestions, Python looks at the object of an AttributeError.

@@ -24,7 +24,7 @@ from .stdlib_logs import handling, intercept_stdlib, is_handling, set_stdlib_lev
 from .values import text
 
 if TYPE_CHECKING:
-    from loguru import Message, Record
+    from loguru import Record
 
 # loguru's level number, from above, to the number and the text of OTLP.
 _SEVERITIES: Final = (
@@ -46,7 +46,7 @@ class _Early:
     """Records made before anyone knew where to send them."""
 
     def __init__(self) -> None:
-        self._records: deque[tuple[Message, Context]] = deque(maxlen=_EARLY_RECORDS)
+        self._records: deque[tuple[Record, Context]] = deque(maxlen=_EARLY_RECORDS)
         self._handler: int | None = None
         self._console: int | None = None
 
@@ -56,20 +56,20 @@ class _Early:
             return
         logger.remove()
         intercept_stdlib()
-        self._handler = _add(lambda message: self._records.append((message, get_current())), 0)
+        self._handler = _add(lambda record: self._records.append((record, get_current())), 0)
 
-    def release(self, level: int, emit: Callable[[Message, Context], None] | None) -> None:
+    def release(self, level: int, emit: Callable[[Record, Context], None] | None) -> None:
         """Hand the records on, to the console and to `emit`, and capture no more."""
         self.capture()
         if self._handler is not None:
             logger.remove(self._handler)
             self._handler = None
         while self._records:
-            message, context = self._records.popleft()
-            if message.record["level"].no >= level:
-                console.write(message)
+            record, context = self._records.popleft()
+            if record["level"].no >= level:
+                console.write(record)
                 if emit:
-                    emit(message, context)
+                    emit(record, context)
         if self._console is None:
             self._console = _add(console.write, level)
 
@@ -100,7 +100,7 @@ def start_logging(provider: LoggerProvider, level: str) -> Callable[[], None]:
     least = logger.level(level).no
     set_stdlib_level(least)
     _early.release(least, bridge.emit)
-    handler = _add(lambda message: bridge.emit(message, get_current()), least)
+    handler = _add(lambda record: bridge.emit(record, get_current()), least)
     return lambda: logger.remove(handler)
 
 
@@ -111,9 +111,8 @@ class Bridge:
         self._provider = provider
         self._loggers: dict[str, Logger] = {}
 
-    def emit(self, message: Message, context: Context) -> None:
+    def emit(self, record: Record, context: Context) -> None:
         """Emit one record, but for the exporters' own."""
-        record = message.record
         name = record["name"] or ""
         if name.partition(".")[0] in _OWN_LOGGERS:
             return
@@ -147,29 +146,22 @@ def severity(level_number: int) -> tuple[SeverityNumber, str]:
     return _LOWEST
 
 
-def _add(sink: Callable[[Message], None], level: int) -> int:
-    def contained(message: Message) -> None:
-        # loguru holds a lock meanwhile, and prints what its sinks raise.
-        with handling(), guarded("handling a log record"):
-            sink(message)
+def _add(sink: Callable[[Record], None], level: int) -> int:
+    """Call `sink` with each record of `level` and above.
 
-    def admitted(record: Record) -> bool:
+    As the filter of a handler, because loguru would format the exception first, by calling its
+    `__str__`, and would hold a lock meanwhile, and print a traceback where a sink logs.
+    """
+
+    def handle(record: Record) -> bool:
         if not is_handling():
-            return True
-        if sink is console.write:
+            with handling(), guarded("handling a log record"):
+                sink(record)
+        elif sink is console.write:
             console.write_line(record["level"].name, record["message"], record["name"] or "")
         return False
 
-    # The sinks read the record itself: formatting it into a text as well would be waste.
-    # `diagnose` would print local values, prompts and keys among them, into tracebacks.
-    return logger.add(
-        contained,
-        level=level,
-        filter=admitted,
-        format=lambda _: "",
-        backtrace=False,
-        diagnose=False,
-    )
+    return logger.add(lambda _: None, level=level, filter=handle, format=lambda _: "")
 
 
 def _code(record: Record) -> dict[str, str | int]:

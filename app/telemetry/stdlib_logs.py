@@ -65,7 +65,7 @@ _handling: Final = _Handling()
 def handling() -> Iterator[None]:
     """Mark the thread as handling a log record: records made meanwhile go to the console only.
 
-    loguru is not re-entrant, and prints a traceback for each such record.
+    Such as those of the exporters' queues, which must not be queued again.
     """
     before, _handling.active = _handling.active, True
     try:

@@ -50,9 +50,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         layer = layer_of(item.nodeid)
         if layer.slow:
             item.add_marker(layer.name)
-            # One after another, unless a test says what it may run beside.
-            if not item.get_closest_marker("xdist_group"):
-                item.add_marker(pytest.mark.xdist_group("stack"))
         if not item.get_closest_marker("timeout") and config.getoption("timeout") is None:
             item.add_marker(pytest.mark.timeout(layer.time_limit))
     items.sort(key=_waits_for_build if builds.expected() else _is_fast)

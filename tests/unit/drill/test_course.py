@@ -1,5 +1,6 @@
 """How a case goes: what must come, what must not, and when it is over."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -126,6 +127,22 @@ def test_what_is_wrong_is_a_fault_and_what_may_come_is_none(
     _look(course, alert("ErrorRateHigh"), alert("AnswersSlow"), alert("MemoryHigh"))
     course.judge(_Ground())  # type: ignore[arg-type]
     assert course.faults == ["came, and is wrong: MemoryHigh warning"]
+
+
+@pytest.mark.parametrize(
+    ("load", "faults"),
+    [(0.0, ["came, and is wrong: EventLoopLagHigh warning"]), (1000.0, [])],
+    ids=["idle", "busy"],
+)
+def test_late_event_loops_are_a_fault_unless_the_machine_is_busy(
+    mended: list[str], monkeypatch: pytest.MonkeyPatch, load: float, faults: list[str]
+) -> None:
+    monkeypatch.setattr(messages, "faults", lambda *_: ())
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, load, 0.0))
+    course = _course(mended)
+    _look(course, alert("ErrorRateHigh"), alert("EventLoopLagHigh"))
+    course.judge(_Ground())  # type: ignore[arg-type]
+    assert course.faults == faults
 
 
 def test_cases_that_hurt_what_all_share_run_alone() -> None:
