@@ -13,6 +13,7 @@ import pytest
 
 from app.chat.provider import ProviderError
 from stack.waiting import poll_until
+from tests.elapsed import takes
 from tests.memory import Memory
 from tests.unit.http.live import live
 from tests.unit.scripted import END, MODEL, Scripted
@@ -135,7 +136,11 @@ async def test_an_answer_where_a_refusal_was_due_is_a_failure(memory: Memory) ->
         process = await _start(
             f"http://{server.address}", DEMO_SECONDS="2", DEMO_MODELS="no-such-model"
         )
-        demo = await _ended(process)
+        assert process.stdout
+        await process.stdout.readline()  # it begins
+        # The last answers and the end of the process included.
+        with takes(2.0, factor=3.0):
+            demo = await _ended(process)
     assert "failed: HTTP, wrong model: no_model_not_found\n" in demo.output
 
 
