@@ -1,6 +1,6 @@
 # Chatscope's commands, the same ones here, in CI and in the README.
 .DEFAULT_GOAL := help
-.PHONY: help build up down status logs chat demo ledger drill dashboards rules check test lint bench bench-start bench-soak bench-load clean
+.PHONY: help build up down status logs chat demo ledger drill dashboards rules check test lint mutation bench bench-start bench-soak bench-load clean
 
 PY := .venv/bin/python
 # The first Python that starts makes the environment; a version manager's shim may not.
@@ -78,6 +78,10 @@ lint: ## Style and types
 	$(BOOTSTRAP)
 	@status=0; $(PY) -m ruff check || status=1; $(PY) -m ruff format --check || status=1; \
 	$(PY) -m mypy || status=1; exit $$status
+
+mutation: ## Change the code, see tests fail; MODULE=app/chat/parsing.py for one; see docs/development.md
+	$(BOOTSTRAP)
+	@nice -n 15 $(PY) -m tests.mutation $(MODULE) $(if $(SAMPLE),--sample $(SAMPLE))
 
 bench: bench-start up ## Measure ready-times, then on the running stack the way of each signal
 	@$(PY) -m bench.overhead

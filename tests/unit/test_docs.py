@@ -6,6 +6,8 @@ import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
+
 from app.settings import VERSION, Settings
 from app.telemetry.names import METRICS, Metric
 from stack import facts, grafana
@@ -17,7 +19,7 @@ _TELEMETRY = (_ROOT / "docs" / "telemetry.md").read_text()
 _MAKEFILE = (_ROOT / "Makefile").read_text()
 _PAGES = [_ROOT / "README.md", *sorted((_ROOT / "docs").rglob("*.md"))]
 # `make` alone shows them; the README leaves them to the pages that speak of them.
-_UNLISTED = {"help", "bench-start"}
+_UNLISTED = {"help", "bench-start", "mutation"}
 _DEVELOPMENT = (_ROOT / "docs" / "development.md").read_text()
 _SETTINGS = (_ROOT / "docs" / "settings.md").read_text()
 
