@@ -1,6 +1,6 @@
 # Chatscope's commands, the same ones here, in CI and in the README.
 .DEFAULT_GOAL := help
-.PHONY: help build up down status logs chat demo ledger drill dashboards rules test lint bench bench-start bench-soak bench-load clean
+.PHONY: help build up down status logs chat demo ledger drill dashboards rules check test lint mutation bench bench-start bench-soak bench-load clean
 
 PY := .venv/bin/python
 # The first Python that starts makes the environment; a version manager's shim may not.
@@ -10,6 +10,13 @@ SYSTEM_PYTHON = $$(for python in python3 python3.14 python3.13 python3.12 python
 BOOTSTRAP = @python="$(SYSTEM_PYTHON)"; if [ -z "$$python" ]; then \
 	echo "Python 3.11 or newer is needed, and none was found: install it, on Debian or" \
 	"Ubuntu with apt-get install python3 python3-venv"; exit 1; fi; $$python -m stack.bootstrap
+
+# More processes than cores where many tests wait for other processes.
+CHECK_WORKERS ?= 3
+TEST_WORKERS ?= 4
+# Each worker and each process that a test starts would compile all modules again.
+PYTEST = env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest --dist loadgroup --max-worker-restart 100
+COVERAGE = --cov --cov-report=
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -58,15 +65,23 @@ build:
 	$(BOOTSTRAP) parts
 	@$(PY) -m stack build
 
-test: build ## Set up what is missing and run every layer of tests
+check: lint ## Style, types and the fast tests, in about a minute
+	@$(PYTEST) -n $(CHECK_WORKERS) tests/unit tests/config
+
+test: ## Set up what is missing and run every layer of tests
+	$(BOOTSTRAP) parts
 	@status=0; $(MAKE) --no-print-directory lint || { status=1; \
 	echo "The linters found something (above); the tests run all the same."; }; \
-	$(PY) -m pytest || status=1; exit $$status
+	$(PYTEST) -n $(TEST_WORKERS) --build $(COVERAGE) || status=1; exit $$status
 
 lint: ## Style and types
 	$(BOOTSTRAP)
 	@status=0; $(PY) -m ruff check || status=1; $(PY) -m ruff format --check || status=1; \
 	$(PY) -m mypy || status=1; exit $$status
+
+mutation: ## Change the code, see tests fail; MODULE=app/chat/parsing.py for one; see docs/development.md
+	$(BOOTSTRAP)
+	@nice -n 15 $(PY) -m tests.mutation $(MODULE) $(if $(SAMPLE),--sample $(SAMPLE))
 
 bench: bench-start up ## Measure ready-times, then on the running stack the way of each signal
 	@$(PY) -m bench.overhead

@@ -26,7 +26,7 @@ from alerts.rules import (
     record,
     value,
 )
-from alerts.windows import ASKED, DOWN_FOR, SILENT, SILENT_FOR, Windows
+from alerts.windows import DOWN_FOR, SILENT_FOR, Windows
 from app.telemetry.genai import CANCELLED
 from app.telemetry.names import (
     ANSWER_SECONDS,
@@ -63,7 +63,7 @@ def on_board(uid: str) -> str:
 def groups(wanted: Wanted, windows: Windows) -> list[dict[str, Any]]:
     alerts = [_failing, _slow, _lagging, _memory, _sockets]
     return [
-        group("availability", [_down(), _silent()], windows.fast),
+        group("availability", [_down(), _silent(windows)], windows.fast),
         group("service", [alert(wanted, windows) for alert in alerts], windows.interval),
         group("service-graph-view", [_seen_as(*names) for names in _VIEW.items()], windows.step),
     ]
@@ -87,19 +87,20 @@ def _down() -> Alert:
     )
 
 
-def _silent() -> Alert:
+def _silent(windows: Windows) -> Alert:
     # Without the Collector nobody asks, and it is the Collector that is missed.
-    asked = aggregate("count", f"count_over_time({_READY}[{ASKED}])", BY_SERVICE)
-    heard = aggregate("count", f"count_over_time({select(PROCESS_UPTIME)}[{SILENT}])", BY_SERVICE)
+    asked = aggregate("count", f"count_over_time({_READY}[{windows.asked}])", BY_SERVICE)
+    told = f"count_over_time({select(PROCESS_UPTIME)}[{windows.silent}])"
+    heard = aggregate("count", told, BY_SERVICE)
     return Alert(
         name="ServiceSilent",
         expr=f"{asked} unless {on(BY_SERVICE)} {heard}",
         area="service",
         severity="critical",
         hold=SILENT_FOR,
-        summary=f"{SERVICE_LABEL} has told nothing of itself for {SILENT}: it, or the way of its "
-        "telemetry, is dead.",
-        value=f"no sample in {SILENT}",
+        summary=f"{SERVICE_LABEL} has told nothing of itself for {windows.silent}: it, or the way "
+        "of its telemetry, is dead.",
+        value=f"no sample in {windows.silent}",
         dashboard=on_board(links.SERVICE),
         query=log_lines(),
     )

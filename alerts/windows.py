@@ -37,6 +37,11 @@ class Windows:
     # How long it must hold: a short one for what is certain, and a longer one.
     soon: str
     hold: str
+    # Within this time each service was asked whether it is ready; it is asked each 5 s.
+    asked: str
+    # A service that sent nothing for so long is silent. Longer than `asked`: without the Collector
+    # nobody asks, and no service is to be missed for that.
+    silent: str
     # How long a difference of the ledger must stay: longer than any part is behind the others.
     settled: str
     # For the pace of spending, how often it is in an hour, and how often a day is added up: so many
@@ -63,6 +68,9 @@ NORMAL: Final = Windows(
     interval="15s",
     soon="1m",
     hold="5m",
+    asked="30s",
+    # Longer than the minute that SDKs with default settings wait between two exports.
+    silent="70s",
     settled="10m",
     pace="15m",
     paces_an_hour=4,
@@ -104,6 +112,8 @@ DRILL: Final = Windows(
     interval="5s",
     soon="5s",
     hold="10s",
+    asked="15s",
+    silent="25s",
     # A drill takes what is lost with a service that it kills for what it is.
     settled="10m",
     pace="30s",
@@ -118,8 +128,4 @@ ALL: Final = {windows.name: windows for windows in (NORMAL, DRILL)}
 
 # Without the service for so long it is down: longer than a restart takes.
 DOWN_FOR: Final = "30s"
-# Longer than the minute that SDKs with default settings wait between two exports.
-SILENT: Final = "70s"
 SILENT_FOR: Final = "10s"
-# Within this time each service was asked whether it is ready; it is asked each 5 s.
-ASKED: Final = "30s"

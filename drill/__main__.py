@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
 
 def _drill(console: Console, chosen: str | None) -> int:
     cases = tuple(case for case in CASES if chosen in (None, case.name))
-    minutes = "two or three minutes" if chosen else "about five minutes"
+    minutes = "a minute or two" if chosen else "about three minutes"
     console.print(
         "A fire drill: starts a Chatscope for the purpose, with rules that look at seconds, breaks"
         f" it, and sees who is told what. It takes {minutes}; the Chatscope that you run, and"

@@ -121,8 +121,8 @@ CASES: Final = (
         trouble=troubles.stopped("collector"),
         told=frozenset({"CollectorDown critical"}),
         labels={JOB: "collector"},
-        # No service is heard, and none is to be missed for it: ServiceSilent would take 80 s.
-        stays=90.0,
+        # No service is heard, and none is to be missed for it: ServiceSilent would take 40 s.
+        stays=50.0,
     ),
 )
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from drill import messages
 from drill.cases import CASES, Case, kind
-from drill.ground import Alert, Ground
+from drill.ground import Alert, Ground, is_of_a_busy_machine
 from drill.troubles import Mend
 from stack.waiting import WaitError, poll_until
 
@@ -53,7 +53,8 @@ class Course:
         """One step on, if what was waited for has come; `alerts` are those told in its round."""
         if self.over:
             return
-        for alert in filter(self.case.owns, alerts):
+        own = (each for each in alerts if self.case.owns(each) and not is_of_a_busy_machine(each))
+        for alert in own:
             self.latest[alert["fingerprint"]] = alert
             if alert["status"] == "firing":
                 self.told.setdefault(alert["fingerprint"], alert)
@@ -142,7 +143,11 @@ def _judge_the_rest(ground: Ground, courses: list[Course], since: float) -> None
     faults: list[str] = []
 
     def left() -> set[str]:
-        active = {kind(alert) for alert in ground.in_alertmanager("active")}
+        active = {
+            kind(alert)
+            for alert in ground.in_alertmanager("active")
+            if not is_of_a_busy_machine(alert)
+        }
         return active - lasting - {"Watchdog none"}
 
     try:
@@ -153,6 +158,7 @@ def _judge_the_rest(ground: Ground, courses: list[Course], since: float) -> None
         f"{kind(alert)} {alert['labels']}"
         for alert in _told(ground, since)
         if not any(course.case.owns(alert) for course in courses)
+        and not is_of_a_busy_machine(alert)
     }
     faults += [f"came, and is of no trouble here: {each}" for each in sorted(strange)]
     faults += messages.of_watchdog(ground)

@@ -1,4 +1,4 @@
-"""Waiting for something to become true, with a clear word when it does not."""
+"""Wait until a condition is true, with a clear error when it does not become true in time."""
 
 import time
 from collections.abc import Callable
@@ -8,23 +8,24 @@ T = TypeVar("T")
 
 
 class WaitError(TimeoutError):
-    """What we waited for did not come; the text names it and the last thing seen."""
+    """A condition did not become true in time; the text names it and the last answer or error."""
 
 
 def poll_until(
     check: Callable[[], T | None],
-    what: str,
-    timeout: float = 30.0,
+    description: str,
+    within: float = 30.0,
     interval: float = 0.05,
     *,
     giving_up_on: tuple[type[Exception], ...] = (),
 ) -> T:
-    """The first true value that `check` returns; asks every `interval` seconds.
+    """Return the first true value of `check`, called every `interval` seconds.
 
-    An exception of `check` counts as "not yet", except those of `giving_up_on`, which pass
-    through at once. Raises WaitError after `timeout` seconds.
+    An exception raised by `check` counts as "not yet", except those of `giving_up_on`, which are
+    raised at once. Raises WaitError after `within` seconds, with the description and the last
+    error: a caller never goes on without what it waited for.
     """
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + within
     while True:
         try:
             value = check()
@@ -36,5 +37,5 @@ def poll_until(
         except Exception as error:
             last = f"the last error was {type(error).__name__}: {error}"
         if time.monotonic() >= deadline:
-            raise WaitError(f"waited {timeout:g} s for {what}; {last}")
+            raise WaitError(f"waited {within:g} s for {description}; {last}")
         time.sleep(interval)

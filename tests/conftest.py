@@ -1,89 +1,111 @@
-"""A stack for the tests, in each way: their own on shifted ports, or the one that runs."""
+"""The stack that a group of tests shares, on ports of its own, or the one that runs."""
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
 
+import psutil
 import pytest
 
 from stack import facts as stack_facts
-from stack import way
+from stack import supervisor, way
 from stack.backends import Backends
-from stack.base import Stack as RunningStack
-from stack.docker import DockerStack
 from stack.native import NativeStack
-from stack.parts import missing_binaries
+from stack.parts import BINARIES
+from tests import builds, groups
 from tests.engine.daemon import EngineError
 from tests.engine.engine import Engine, ready_engine
+from tests.harness import covering, distribution, failures, layers, limits, timing
 from tests.running import Stack
+from tests.stack import load as traffic
+from tests.stack.filling import Window
 
-_HERE = Path(__file__).parent
-_RUNNING = os.environ.get("STACK") == "running"
-# Away from a stack that a person may have running on the same machine, and below the ports
-# that the kernel gives to outgoing connections.
-_OFFSET = 12_000
+_RUNNING = "running"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Each layer that needs more than Python carries its marker."""
-    for item in items:
-        layer = item.path.relative_to(_HERE).parts[0]
-        if layer in ("stack", "chaos", "browser", "containers"):
-            item.add_marker(layer)
+def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Register the plugins of this suite, before anything is configured."""
+    plugins = (builds, covering, distribution, failures, groups, layers, limits, timing)
+    for plugin in plugins:
+        pluginmanager.register(plugin)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each group has a stack of its own; that in containers is made in tests/containers."""
+    group = groups.of_users_of_the_stack(metafunc.definition.path)
+    if "stack" in metafunc.fixturenames and group.name != "containers":
+        name = _RUNNING if os.environ.get("STACK") == _RUNNING else group.name
+        metafunc.parametrize("stack", [name], indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
     """The Docker engine with the stack's images; skips, with the reason, where there is none."""
+    builds.wait_for_build()
     try:
-        with ready_engine(os.environ.get("GRAFANA_HOME", "")) as engine:
+        with ExitStack() as until_the_end:
+            # Without a cache, making the images takes minutes.
+            with limits.paused():
+                made = ready_engine(os.environ.get("GRAFANA_HOME", ""))
+                engine = until_the_end.enter_context(made)
             yield engine
     except EngineError as reason:
         pytest.skip(str(reason))
 
 
-@pytest.fixture(scope="session", params=["running"] if _RUNNING else ["native", "docker"])
+@pytest.fixture(scope="session")
 def stack(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    """The stack, in each way that this machine has: first native, then in containers."""
+    """The stack of a group, as native processes; or the one that runs."""
+    if request.param == _RUNNING:
+        yield from _as_it_runs()
+        return
+    builds.wait_for_binaries([binary.name for binary in BINARIES if not binary.for_tests])
+    offset = groups.named(request.param).offset
     with pytest.MonkeyPatch.context() as patch:
         # A person's own settings are theirs.
         patch.setenv("COMPOSE_DISABLE_ENV_FILE", "1")
-        if request.param == "running":
-            yield from _as_it_runs(patch)
-        else:
-            environ = {
-                **os.environ,
-                **stack_facts.shifted(_OFFSET),
-                "STATE_DIR": str(tmp_path_factory.mktemp("stack")),
-            }
-            engine = request.getfixturevalue("engine") if request.param == "docker" else None
-            yield from _of_our_own(stack_facts.load(environ), engine, patch)
+        state = {"STATE_DIR": str(tmp_path_factory.mktemp("stack"))}
+        facts = stack_facts.load({**os.environ, **stack_facts.shifted(offset), **state})
+        _kill(_left_behind(facts))
+        with NativeStack(facts) as running, Backends(facts) as backends:
+            yield Stack(facts, backends, running)
+            # What follows needs no orderly end, which takes many seconds.
+            _kill(supervisor.own_processes(facts["STATE_DIR"]))
 
 
-def _as_it_runs(patch: pytest.MonkeyPatch) -> Iterator[Stack]:
-    patch.delenv("COMPOSE_DISABLE_ENV_FILE")
+def _left_behind(facts: dict[str, str]) -> Iterator[psutil.Process]:
+    """The processes of a stack on the same ports, whose worker was killed."""
+    for process in psutil.process_iter():
+        if supervisor.stack_of(process):
+            with suppress(psutil.Error):
+                if process.environ().get("PROMETHEUS_PORT") == facts["PROMETHEUS_PORT"]:
+                    yield process
+
+
+def _kill(processes: Iterable[psutil.Process]) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+@pytest.fixture(scope="session")
+def load(stack: Stack) -> Iterator[traffic.Load]:
+    """One load for all tests that look at what a load leads to."""
+    with traffic.load(stack.facts) as load:
+        yield load
+
+
+@pytest.fixture(scope="session")
+def window(stack: Stack, load: traffic.Load) -> Window:
+    """The time of that load, when all that it led to is there."""
+    return traffic.window(stack.facts, load)
+
+
+def _as_it_runs() -> Iterator[Stack]:
     found = way.running(stack_facts.load())
     if found is None:
         pytest.fail("STACK=running, and none runs: make up")
     with Backends(found.facts) as backends:
         yield Stack(found.facts, backends, found)
-
-
-def _of_our_own(
-    facts: dict[str, str], engine: Engine | None, patch: pytest.MonkeyPatch
-) -> Iterator[Stack]:
-    running: RunningStack
-    if engine:
-        for name, value in engine.variables.items():
-            patch.setenv(name, value)
-        patch.delenv("COMPOSE_PROJECT_NAME", raising=False)
-        running = DockerStack(facts, engine.missing)
-    else:
-        if missing := missing_binaries():
-            names = ", ".join(binary.name for binary in missing)
-            pytest.skip(f"not built: {names} (make build)")
-        running = NativeStack(facts)
-    with running, Backends(facts) as backends:
-        yield Stack(facts, backends, running)

@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from app.telemetry import names
-from app.telemetry.ledger import Ledger, observe_points, observe_signal, observe_spools
+from app.telemetry.ledger import REFUSED, Ledger, observe_points, observe_signal, observe_spools
 from app.telemetry.setup import (
     VIEWS,
     Providers,
@@ -54,7 +54,9 @@ class Memory:
         self.providers = Providers(tracer_provider, meter_provider, logger_provider)
         observe_signal(meter_provider.get_meter("test"), names.SPAN_METRICS, Ledger())
         observe_signal(meter_provider.get_meter("test"), names.LOG_METRICS, Ledger())
-        observe_points(meter_provider.get_meter("test"), Ledger())
+        points = Ledger()
+        points.count_exported(0, REFUSED)
+        observe_points(meter_provider.get_meter("test"), points)
         observe_spools(meter_provider.get_meter("test"), {"traces": Waiting}, 0)
 
     @property

@@ -56,6 +56,7 @@ class Threaded:
         self.models = provider.models
         self.server = provider.server
         self.in_process = provider.in_process
+        self.media: frozenset[str] = getattr(provider, "media", frozenset())
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Piece]:
         """Yield the same pieces; abandoned, do not wait for a thread that is inside its call.

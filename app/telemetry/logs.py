@@ -10,20 +10,21 @@ their order and with their own time. A failed start prints them.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from traceback import format_exception
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from loguru import logger
 from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber
 from opentelemetry.context import Context, get_current
 
-from . import console, names
-from .encodable import DEEPEST, TOO_DEEP, described, text
-from .stdlib_logs import intercept_stdlib, set_stdlib_level
+from . import console, names, sdk_values
+from .exception_texts import attributes_of
+from .guard import guarded
+from .stdlib_logs import handling, intercept_stdlib, is_handling, set_stdlib_level
+from .values import text
 
 if TYPE_CHECKING:
-    from loguru import Message, Record
+    from loguru import Record
 
 # loguru's level number, from above, to the number and the text of OTLP.
 _SEVERITIES: Final = (
@@ -45,7 +46,7 @@ class _Early:
     """Records made before anyone knew where to send them."""
 
     def __init__(self) -> None:
-        self._records: deque[tuple[Message, Context]] = deque(maxlen=_EARLY_RECORDS)
+        self._records: deque[tuple[Record, Context]] = deque(maxlen=_EARLY_RECORDS)
         self._handler: int | None = None
         self._console: int | None = None
 
@@ -55,20 +56,20 @@ class _Early:
             return
         logger.remove()
         intercept_stdlib()
-        self._handler = _add(lambda message: self._records.append((message, get_current())), 0)
+        self._handler = _add(lambda record: self._records.append((record, get_current())), 0)
 
-    def release(self, level: int, emit: Callable[[Message, Context], None] | None) -> None:
+    def release(self, level: int, emit: Callable[[Record, Context], None] | None) -> None:
         """Hand the records on, to the console and to `emit`, and capture no more."""
         self.capture()
         if self._handler is not None:
             logger.remove(self._handler)
             self._handler = None
         while self._records:
-            message, context = self._records.popleft()
-            if message.record["level"].no >= level:
-                console.write(message)
+            record, context = self._records.popleft()
+            if record["level"].no >= level:
+                console.write(record)
                 if emit:
-                    emit(message, context)
+                    emit(record, context)
         if self._console is None:
             self._console = _add(console.write, level)
 
@@ -78,6 +79,7 @@ _early = _Early()
 
 def capture_early() -> None:
     """Buffer all records from now on; the first line of a program's main module."""
+    console.reserve_descriptors()
     _early.capture()
 
 
@@ -93,10 +95,12 @@ def start_logging(provider: LoggerProvider, level: str) -> Callable[[], None]:
     loguru does not know.
     """
     bridge = Bridge(provider)
+    # It converts the values of records in this thread, before they change or are queued.
+    sdk_values.install()
     least = logger.level(level).no
     set_stdlib_level(least)
     _early.release(least, bridge.emit)
-    handler = _add(lambda message: bridge.emit(message, get_current()), least)
+    handler = _add(lambda record: bridge.emit(record, get_current()), least)
     return lambda: logger.remove(handler)
 
 
@@ -107,18 +111,17 @@ class Bridge:
         self._provider = provider
         self._loggers: dict[str, Logger] = {}
 
-    def emit(self, message: Message, context: Context) -> None:
+    def emit(self, record: Record, context: Context) -> None:
         """Emit one record, but for the exporters' own."""
-        record = message.record
         name = record["name"] or ""
         if name.partition(".")[0] in _OWN_LOGGERS:
             return
         number, level = severity(record["level"].no)
         error = record["exception"].value if record["exception"] else None
-        attributes = {**_code(record), **_plain(record["extra"])}
-        if error is not None and not _has_words(error):
-            attributes |= _wordless(error)
-            error = None
+        extra = {key: value for key, value in record["extra"].items() if value is not None}
+        attributes = {**_code(record), **extra}
+        if error is not None:
+            attributes = {**attributes_of(error), **attributes}
         self._logger(name).emit(
             timestamp=int(record["time"].timestamp() * 1e6) * 1000,
             context=context,
@@ -126,7 +129,6 @@ class Bridge:
             severity_text=level,
             body=text(record["message"]),
             attributes=attributes,
-            exception=error,
         )
 
     def _logger(self, name: str) -> Logger:
@@ -144,16 +146,22 @@ def severity(level_number: int) -> tuple[SeverityNumber, str]:
     return _LOWEST
 
 
-def _add(sink: Callable[[Message], None], level: int) -> int:
-    # The sinks read the record itself: formatting it into a text as well would be waste.
-    # `diagnose` would print local values, prompts and keys among them, into tracebacks.
-    return logger.add(
-        sink,
-        level=level,
-        format=lambda _: "",
-        backtrace=False,
-        diagnose=False,
-    )
+def _add(sink: Callable[[Record], None], level: int) -> int:
+    """Call `sink` with each record of `level` and above.
+
+    As the filter of a handler, because loguru would format the exception first, by calling its
+    `__str__`, and would hold a lock meanwhile, and print a traceback where a sink logs.
+    """
+
+    def handle(record: Record) -> bool:
+        if not is_handling():
+            with handling(), guarded("handling a log record"):
+                sink(record)
+        elif sink is console.write:
+            console.write_line(record["level"].name, record["message"], record["name"] or "")
+        return False
+
+    return logger.add(lambda _: None, level=level, filter=handle, format=lambda _: "")
 
 
 def _code(record: Record) -> dict[str, str | int]:
@@ -162,44 +170,3 @@ def _code(record: Record) -> dict[str, str | int]:
         names.CODE_FUNCTION_NAME: f"{record['name']}.{record['function']}",
         names.CODE_LINE_NUMBER: record["line"],
     }
-
-
-def _has_words(error: BaseException) -> bool:
-    try:
-        str(error)
-    except Exception:
-        return False
-    return True
-
-
-def _wordless(error: BaseException) -> dict[str, str]:
-    """What the SDK would tell of an exception; it asks for its text, which raises here."""
-    return {
-        names.EXCEPTION_TYPE: type(error).__qualname__,
-        names.EXCEPTION_MESSAGE: described(error),
-        names.EXCEPTION_STACKTRACE: "".join(format_exception(error)),
-    }
-
-
-def _plain(extra: Mapping[Any, Any]) -> dict[str, Any]:
-    """Values that OTLP can carry; what it cannot becomes its text."""
-    return {described(key): _value(value, 0) for key, value in extra.items() if value is not None}
-
-
-def _value(value: object, depth: int) -> object:
-    # At once, not when it is sent: what waits in the queue is bounded in number only.
-    if isinstance(value, str):
-        return text(value)
-    if isinstance(value, bool | int | float):
-        return value
-    if depth == DEEPEST:
-        return TOO_DEEP
-    if isinstance(value, Mapping):
-        return {
-            described(key): _value(item, depth + 1)
-            for key, item in value.items()
-            if item is not None
-        }
-    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
-        return [_value(item, depth + 1) for item in value]
-    return described(value)

@@ -13,7 +13,6 @@ from tests.running import Stack
 from tests.stack.boards import Board, Panel, read_boards
 from tests.stack.filling import Window
 from tests.stack.grafana import grafana_url
-from tests.stack.load import load
 
 _BOARDS = read_boards()
 # All panels of a board at once are more than two cores draw in the usual time.
@@ -47,10 +46,10 @@ def url(browser: Browser, stack: Stack) -> str:
 
 
 @pytest.fixture(scope="module")
-def window(url: str, stack: Stack) -> Iterator[Window]:
-    """The time of a load, which is made where somebody can look at it only."""
-    with load(stack.facts) as found:
-        yield found.window
+def window(url: str, request: pytest.FixtureRequest) -> Window:
+    """The time of the load, which is waited for only where there is a Grafana to look at it."""
+    found: Window = request.getfixturevalue("window")
+    return found
 
 
 @pytest.fixture

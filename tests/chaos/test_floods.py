@@ -22,7 +22,7 @@ from tests.chaos.watching import answers
 from tests.running import PATIENCE_SECONDS, Stack
 from tests.stack.turns import MODEL, Turn, http_turn, openai_client, sse_turn, websocket_url
 
-_SOCKETS = 5_000
+_SOCKETS = 2_000
 _MOST = 1_000
 # So many come at the same moment.
 _AT_ONCE = 500

@@ -38,13 +38,13 @@ def test_service_killed_while_the_collector_hangs_loses_nothing(stack: Stack) ->
 
 def test_service_killed_in_the_middle_of_answers_keeps_those_that_it_gave(stack: Stack) -> None:
     before = settled(lambda: tokens(stack))
-    given = turns(stack)
+    given = turns(stack, rounds=1)
     time.sleep(_IN_HAND_SECONDS)
     # Known before they begin: they take less than a second.
     pid = stack.pid("app")
     with _cut_off(stack):
         killed(stack, "app", pid)
-    given += turns(stack)
+    given += turns(stack, rounds=1)
     all_found(stack, given)
     risen(stack, before, given)
 

@@ -8,9 +8,10 @@ from tests.stack.turns import WAYS, Turn
 _LOST = f"sum({names.SPANS_DROPPED.prometheus}) + sum({names.LOGS_DROPPED.prometheus})"
 
 
-def turns(stack: Stack) -> list[Turn]:
-    """Enough of them that an exporter of the SDK alone would give up: some 12 s."""
-    return [way(stack.facts) for _ in range(4) for way in WAYS.values()]
+def turns(stack: Stack, rounds: int = 4) -> list[Turn]:
+    """One by each way, as often: by default for some 12 s, after which the SDK's own exporter
+    would give up."""
+    return [way(stack.facts) for _ in range(rounds) for way in WAYS.values()]
 
 
 def all_found(stack: Stack, given: list[Turn]) -> None:

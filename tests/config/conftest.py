@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from stack.facts import load
-from stack.machine import MachineError
 from stack.parts import binary_path
+from tests.builds import wait_for_binaries
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -24,13 +24,8 @@ def binary() -> Callable[[str], Path]:
     """The built program of that name; the test is skipped where there is none."""
 
     def found(name: str) -> Path:
-        try:
-            path = binary_path(name)
-        except MachineError as lacking:
-            pytest.skip(f"{name} is not built: {lacking}")
-        if not path.is_file():
-            pytest.skip(f"{name} is not built")
-        return path
+        wait_for_binaries([name])
+        return binary_path(name)
 
     return found
 

@@ -9,6 +9,7 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from dashboards.encoding import encode
+from tests.each import for_each
 from tests.stack.boards import (
     WITHOUT_QUERIES,
     Board,
@@ -31,7 +32,7 @@ def test_boards_are_there() -> None:
     assert {path.stem for path in files()} == _UIDS
 
 
-@pytest.mark.parametrize("path", files(), ids=lambda path: path.stem)
+@for_each({path.stem: path for path in files()})
 def test_file_is_a_board_under_its_name(path: Path) -> None:
     board = read_board(path)
     assert board.uid == path.stem
@@ -39,7 +40,7 @@ def test_file_is_a_board_under_its_name(path: Path) -> None:
     assert "chatscope" in board.tags
 
 
-@pytest.mark.parametrize("board", _BOARDS.values(), ids=lambda board: board.uid)
+@for_each(_BOARDS)
 def test_each_panel_asks_datasources_that_are_provisioned(board: Board) -> None:
     asked = {
         (panel.title, uid)
@@ -53,20 +54,20 @@ def test_each_panel_asks_datasources_that_are_provisioned(board: Board) -> None:
     assert {(of, uid) for of, uid in asked if uid not in datasource_uids()} == set()
 
 
-@pytest.mark.parametrize("board", _BOARDS.values(), ids=lambda board: board.uid)
+@for_each(_BOARDS)
 def test_panel_is_found_by_its_title(board: Board) -> None:
     titles = [panel.title for panel in board.panels if panel.kind not in ("row", "text")]
     assert "" not in titles
     assert len(titles) == len(set(titles))
 
 
-@pytest.mark.parametrize("board", _BOARDS.values(), ids=lambda board: board.uid)
+@for_each(_BOARDS)
 def test_each_panel_asks_something(board: Board) -> None:
     silent = [panel.title for panel in board.panels if not panel.queries]
     assert silent == [panel.title for panel in board.panels if panel.kind in WITHOUT_QUERIES]
 
 
-@pytest.mark.parametrize("board", _BOARDS.values(), ids=lambda board: board.uid)
+@for_each(_BOARDS)
 def test_each_link_leads_to_a_board_or_a_query(board: Board) -> None:
     uids = datasource_uids()
     dead = [
@@ -77,12 +78,12 @@ def test_each_link_leads_to_a_board_or_a_query(board: Board) -> None:
     assert dead == []
 
 
-@pytest.mark.parametrize("board", _BOARDS.values(), ids=lambda board: board.uid)
+@for_each(_BOARDS)
 def test_each_board_leads_to_others(board: Board) -> None:
     assert list(board.all_links())
 
 
-@pytest.mark.parametrize("board", _BOARDS.values(), ids=lambda board: board.uid)
+@for_each(_BOARDS)
 def test_grafanas_schema_knows_each_key(board: Board) -> None:
     assert _as_the_schema_reads(board.raw) == board.raw
 

@@ -16,6 +16,7 @@ from stack import facts as stack_facts
 from stack.facts import ROOT
 from stack.parts import PARTS
 from tests.config.files import COMPOSE, INSIDE_PORTS, PROCESSES, parsed, seconds
+from tests.each import for_each
 
 # Each is run to its end: two before the parts, the other on demand.
 _BEFORE = {"init", "checkout"}
@@ -27,7 +28,8 @@ _NO_PROXY = ("NO_PROXY", "no_proxy")
 _OLD_ENGINE = ROOT / "deploy" / "old-engine.compose.yaml"
 
 Configured = Callable[..., dict[str, Any]]
-each_service = pytest.mark.parametrize("name", _SERVICES)
+each_service = for_each({name: name for name in _SERVICES})
+each_part = for_each({part.name: part for part in PARTS})
 
 
 @pytest.fixture
@@ -81,7 +83,7 @@ def test_service_has_bounds_and_no_rights(name: str) -> None:
         assert not service["user"].startswith("0")
 
 
-@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+@each_part
 def test_part_is_started_again_and_asked_where_it_says_it_is_ready(part: Any) -> None:
     service = _SERVICES[part.name]
     assert service["restart"] == "unless-stopped"
@@ -158,7 +160,7 @@ def test_a_setting_reaches_the_service(configured: Configured) -> None:
     assert environment["LOG_LEVEL"] is None
 
 
-@pytest.mark.parametrize("name", _STARTED)
+@for_each({name: name for name in _STARTED})
 def test_part_is_started_with_the_flags_of_the_native_way(name: str) -> None:
     assert _flags_in_container(name) == _native_flags(name)
     assert _flags_in_container(name)
@@ -187,7 +189,7 @@ def _given(name: str) -> list[dict[str, Any]]:
     return [volume for volume in _SERVICES[name].get("volumes", []) if isinstance(volume, dict)]
 
 
-@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+@each_part
 def test_part_has_as_long_to_stop_as_natively(part: Any) -> None:
     native = parsed(PROCESSES)["processes"][part.name]["shutdown"]["timeout_seconds"]
     if native == "${APP_STOP_SECONDS}":
@@ -228,7 +230,7 @@ def _seconds_to_stop(duration: str) -> float:
     return sum(seconds(part) for part in re.findall(r"[0-9.]+[a-z]+", text))
 
 
-@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+@each_part
 def test_volume_belongs_to_the_user_of_its_part(part: Any) -> None:
     init = str(_SERVICES["init"]["command"])
     service = _SERVICES[part.name]

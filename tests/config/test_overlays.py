@@ -121,7 +121,7 @@ def test_forwarded_signals_reach_the_other_endpoint_with_its_key(
         with _collector(binary("otelcol"), environ, _DEPLOY / "forward.collector.yaml"):
             for signal, body in _SENT.items():
                 address = f"{environ['OTLP_HTTP_URL']}/v1/{signal}"
-                httpx2.post(address, json=body, trust_env=False).raise_for_status()
+                httpx2.post(address, json=body, trust_env=False, timeout=30).raise_for_status()
             seen = {arrived.get(timeout=PATIENCE_SECONDS) for _ in _SENT}
     assert seen == {Request(f"/v1/{signal}", "Bearer k") for signal in _SENT}
 
@@ -182,7 +182,9 @@ def _collector(program: Path, environ: Mapping[str, str], overlay: Path) -> Iter
     )
     try:
         poll_until(
-            lambda: httpx2.get(environ["COLLECTOR_HEALTH_URL"], trust_env=False).is_success,
+            lambda: (
+                httpx2.get(environ["COLLECTOR_HEALTH_URL"], trust_env=False, timeout=30).is_success
+            ),
             "the Collector with the overlay to be ready",
             PATIENCE_SECONDS,
         )

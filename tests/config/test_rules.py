@@ -1,19 +1,19 @@
 """The rules of alerts: generated, accepted, and each tested, with a runbook for who is called."""
 
 import re
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from alerts.__main__ import FOLDER, LOKI_FILE, files
-from alerts.budgets import SlothError
 from alerts.objectives import read
 from stack.facts import ROOT
-from stack.machine import MachineError
 from tests.config.conftest import Run
 from tests.config.files import PROCESSES, broken_copy, parsed
+from tests.config.focused import write_focused
+from tests.each import for_each
 
 _FILES = sorted(FOLDER.glob("*.rules.yaml"))
 _TESTS = sorted(FOLDER.glob("*.test.yaml"))
@@ -40,14 +40,13 @@ _CASES = [
     for case in test["alert_rule_test"]
 ]
 each_file = pytest.mark.parametrize("path", _FILES, ids=lambda path: path.name)
-each_alert = pytest.mark.parametrize("rule", _EVERY, ids=lambda rule: rule["alert"])
+# The same alert may come with several severities.
+each_alert = for_each({f"{rule['alert']} {rule['labels']}": rule for rule in _EVERY})
 
 
-def test_rules_are_what_the_generator_writes() -> None:
-    try:
-        made = files(read())
-    except (SlothError, MachineError) as lacking:
-        pytest.skip(str(lacking))
+def test_rules_are_what_the_generator_writes(binary: Callable[[str], Path]) -> None:
+    binary("sloth")
+    made = files(read())
     assert {ROOT / name for name in made} == {*_FILES, LOKI_FILE}
     for name, text in made.items():
         assert (ROOT / name).read_text() == text, f"{name}: make rules"
@@ -60,12 +59,12 @@ def test_prometheus_accepts_them(run: Run, path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", _TESTS, ids=lambda path: path.name)
-def test_each_fires_and_is_quiet_when_it_should(run: Run, path: Path) -> None:
-    judged = run("promtool", "test", "rules", path)
+def test_each_fires_and_is_quiet_when_it_should(run: Run, path: Path, tmp_path: Path) -> None:
+    judged = run("promtool", "test", "rules", *write_focused(path, FOLDER, tmp_path))
     assert judged.returncode == 0, judged.stdout + judged.stderr
 
 
-@pytest.mark.parametrize("path", _TESTS, ids=lambda path: path.name)
+@for_each({path.name: path for path in _TESTS})
 def test_groups_are_looked_at_in_the_order_in_which_they_stand(path: Path) -> None:
     """Left to itself promtool takes another order each time: an alert may be a step late."""
     test = parsed(path)
@@ -75,14 +74,18 @@ def test_groups_are_looked_at_in_the_order_in_which_they_stand(path: Path) -> No
 
 
 def test_promtool_would_tell_of_an_alert_that_is_late(run: Run, tmp_path: Path) -> None:
-    shutil.copy(FOLDER / "service.test.yaml", tmp_path)
     broken_copy(FOLDER / "service.rules.yaml", tmp_path, "for: 30s", "for: 5m")
-    judged = run("promtool", "test", "rules", tmp_path / "service.test.yaml")
+    judged = run(
+        "promtool",
+        "test",
+        "rules",
+        *write_focused(FOLDER / "service.test.yaml", tmp_path, tmp_path),
+    )
     assert judged.returncode != 0
     assert "ServiceDown fires" in judged.stdout + judged.stderr
 
 
-@pytest.mark.parametrize("name", _NAMES)
+@for_each({name: name for name in _NAMES})
 def test_each_has_a_case_of_each_kind(name: str) -> None:
     """promtool passes a quiet case of an alert that does not exist."""
     cases = [(test["name"], case) for test, case in _CASES if case["alertname"] == name]

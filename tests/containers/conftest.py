@@ -7,16 +7,18 @@ import pytest
 
 from stack import facts as stack_facts
 from stack.backends import Backends
+from stack.docker import DockerStack
+from tests import groups
 from tests.containers.project import Project
 from tests.engine.engine import Engine
-
-# Away from a person's stack, and from those of the other tests.
-_OFFSET = 17_500
+from tests.running import Stack
+from tests.stack import load as traffic
+from tests.stack.filling import Window
 
 
 @pytest.fixture(scope="package")
 def project(engine: Engine) -> Iterator[Project]:
-    ports = stack_facts.shifted(_OFFSET, {})
+    ports = stack_facts.shifted(groups.named("containers").offset, {})
     environ = {
         **ports,
         **engine.files(),
@@ -38,3 +40,24 @@ def project(engine: Engine) -> Iterator[Project]:
 def backends(project: Project) -> Iterator[Backends]:
     with Backends(project.facts) as backends:
         yield backends
+
+
+@pytest.fixture(scope="package")
+def stack(project: Project) -> Iterator[Stack]:
+    """The same, as the tests see it that also run natively."""
+    with pytest.MonkeyPatch.context() as patch, Backends(project.facts) as backends:
+        for name, value in {**project.engine.variables, **project.environ}.items():
+            patch.setenv(name, value)
+        yield Stack(project.facts, backends, DockerStack(project.facts, project.engine.missing))
+
+
+@pytest.fixture(scope="package")
+def load(stack: Stack) -> Iterator[traffic.Load]:
+    """As for the native stack, for those that look at Grafana."""
+    with traffic.load(stack.facts) as load:
+        yield load
+
+
+@pytest.fixture(scope="package")
+def window(stack: Stack, load: traffic.Load) -> Window:
+    return traffic.window(stack.facts, load)

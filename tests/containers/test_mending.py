@@ -3,11 +3,14 @@
 import os
 import signal
 
+from ledger.load import steady_load
+from ledger.stores import reconcile
 from stack.backends import Backends
 from stack.waiting import poll_until
 from tests.containers.project import PATIENCE_SECONDS, Project
 from tests.stack.turns import Turn, http_turn
 
+_RATE = 50.0
 _TOKENS = 'last_over_time(llm_token_usage_total{service_name="chatscope"}[1h])'
 
 
@@ -27,18 +30,23 @@ def _processes(project: Project) -> dict[str, int]:
     return pids
 
 
-def test_every_killed_part_comes_back_and_is_healthy(project: Project) -> None:
+def test_every_killed_part_comes_back_and_is_healthy_and_nothing_is_lost(project: Project) -> None:
+    """All of them at the same time, under a load of numbered items."""
     killed = _processes(project)
-    for pid in killed.values():
-        os.kill(pid, signal.SIGKILL)
+    with steady_load(project.facts, rate=_RATE) as load:
+        http_turn(project.facts)
+        for pid in killed.values():
+            os.kill(pid, signal.SIGKILL)
 
-    def all_new() -> bool:
-        now = {name: container.pid for name, container in project.parts().items()}
-        assert all(now[name] not in (0, killed[name]) for name in killed), now
-        return True
+        def all_new() -> bool:
+            now = {name: container.pid for name, container in project.parts().items()}
+            assert all(now[name] not in (0, killed[name]) for name in killed), now
+            return True
 
-    poll_until(all_new, "every part to be started again", PATIENCE_SECONDS)
-    _all(project, "healthy")
+        poll_until(all_new, "every part to be started again", PATIENCE_SECONDS)
+        _all(project, "healthy")
+    account = reconcile(project.facts, load, PATIENCE_SECONDS)
+    assert account.lost == account.corrupted == 0, account
     restarts = {name: c.inspected["RestartCount"] for name, c in project.parts().items()}
     assert all(restarts.values()), restarts
 

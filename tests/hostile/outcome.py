@@ -139,7 +139,7 @@ def ends(service: Service, number: signal.Signals = signal.SIGTERM, exit_code: i
     code = service.process.wait(START_SECONDS)
     seconds = time.monotonic() - begun
     assert seconds <= promised * _BUSY_FACTOR, f"{number.name} took {seconds:.1f} s"
-    assert code == exit_code
+    assert code == exit_code, f"exit code {code} after {seconds:.1f} s"
 
 
 def no_errors(service: Service) -> None:

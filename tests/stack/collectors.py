@@ -15,7 +15,7 @@ from tests.config.files import COLLECTOR, PROCESSES
 from tests.running import PATIENCE_SECONDS, Stack
 
 # Of its ports from those of the stack's.
-_APART = 700
+BESIDE = 700
 # The machine is the stack's own Collector's to tell of.
 _QUIET = "yaml:receivers::host_metrics::initial_delay: 1h"
 
@@ -27,13 +27,14 @@ def collector(
     environ: Mapping[str, str] | None = None,
     *,
     inside: Sequence[str] = (),
+    apart: int = BESIDE,
 ) -> Iterator[dict[str, str]]:
     """It sends to the stack's stores; the facts by which it is reached.
 
     `directory`: where it keeps what waits; `environ`: what it finds changed; `inside`: a command
-    that starts it, given its own command.
+    that starts it, given its own command; `apart`: its ports from those of the stack.
     """
-    facts = {**stack.facts, **shifted(_APART, stack.facts)}
+    facts = {**stack.facts, **shifted(apart, stack.facts)}
     facts["OTLP_URL"] = f"http://{facts['STACK_HOST']}:{facts['OTLP_GRPC_PORT']}"
     facts["COLLECTOR_METRICS_URL"] = (
         f"http://{facts['STACK_HOST']}:{facts['COLLECTOR_METRICS_PORT']}/metrics"

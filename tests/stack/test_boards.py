@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 import pytest
 
@@ -11,23 +12,14 @@ from dashboards.others import TRACE_ID
 from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS, Stack
 from tests.stack.asking import Asker, Line, QueryError
-from tests.stack.boards import Panel, Query, Variable, read_boards
+from tests.stack.boards import Board, Panel, Query, Variable, read_boards
 from tests.stack.filling import Choice, UnknownVariableError, Window, at_first, fill, step, times
-from tests.stack.load import load
 
 _BOARDS = read_boards()
-_PANELS = [panel for board in _BOARDS.values() for panel in board.panels if panel.queries]
 _VARIABLES = [v for board in _BOARDS.values() for v in board.variables if v.kind == "query"]
 _ANNOTATIONS = [(board.uid, query) for board in _BOARDS.values() for query in board.annotations]
 
 Choices = dict[str, Choice]
-
-
-@pytest.fixture(scope="module")
-def window(stack: Stack) -> Iterator[Window]:
-    """The time of a load, and of what it led to."""
-    with load(stack.facts) as found:
-        yield found.window
 
 
 @pytest.fixture(scope="module")
@@ -81,40 +73,63 @@ def _empty(panel: Panel, query: Query, chosen: Choices, asker: Asker, window: Wi
     return f"nothing ({empty}): {text}" if empty and not panel.may_be_empty else ""
 
 
-@pytest.mark.parametrize("panel", _PANELS, ids=lambda panel: f"{panel.board}: {panel.title}")
-def test_panel_shows_the_load(
-    asker: Asker,
-    window: Window,
-    choices: Mapping[str, dict[str, Choices]],
-    panel: Panel,
+class _Asked(NamedTuple):
+    """One query of a panel, with a choice of the variables and its name."""
+
+    panel: Panel
+    query: Query
+    which: str
+    chosen: Choices
+
+
+@pytest.mark.parametrize("board", _BOARDS.values(), ids=lambda board: board.uid)
+def test_every_panel_of_the_board_shows_the_load(
+    asker: Asker, window: Window, choices: Mapping[str, dict[str, Choices]], board: Board
 ) -> None:
+    waiting = [
+        _Asked(panel, query, which, chosen)
+        for panel in board.panels
+        for query in panel.queries
+        if query.datasource != "__expr__"
+        for which, chosen in choices[board.uid].items()
+    ]
+    assert waiting
+
     def nothing_missing() -> bool:
-        missing = [
-            f"board {panel.board!r}, panel {panel.title!r}, query {query.ref} of"
-            f" {query.datasource} with {which}: {why}"
-            for which, chosen in choices[panel.board].items()
-            for query in panel.queries
-            if query.datasource != "__expr__"
-            if (why := _empty(panel, query, chosen, asker, window))
+        problems = [
+            (asked, why)
+            for asked in waiting
+            if (why := _empty(asked.panel, asked.query, asked.chosen, asker, window))
         ]
-        assert not missing, "\n".join(missing)
+        # What has shown its data once is not asked again.
+        waiting[:] = [asked for asked, _ in problems]
+        assert not problems, "\n".join(
+            f"panel {asked.panel.title!r}, query {asked.query.ref} of {asked.query.datasource} with"
+            f" {asked.which}: {why}"
+            for asked, why in problems
+        )
         return True
 
     # Nobody waits twice for what did not come.
     patience = max(0.0, window.end + PATIENCE_SECONDS - time.time())
-    poll_until(nothing_missing, "data", patience, 1.0)
+    poll_until(nothing_missing, f"data in each panel of board {board.uid!r}", patience, 1.0)
 
 
-@pytest.mark.parametrize("variable", _VARIABLES, ids=lambda v: f"{v.board}: ${v.name}")
-def test_variable_offers_values(asker: Asker, window: Window, variable: Variable) -> None:
-    text = _variable_text(variable, window)
-    values = asker.values(variable, text, window)
-    assert values, f"board {variable.board!r}, variable ${variable.name}: nothing: {text}"
+def test_every_variable_offers_values(asker: Asker, window: Window) -> None:
+    texts = [(variable, _variable_text(variable, window)) for variable in _VARIABLES]
+    empty = [
+        f"board {variable.board!r}, variable ${variable.name}: nothing: {text}"
+        for variable, text in texts
+        if not asker.values(variable, text, window)
+    ]
+    assert texts
+    assert not empty, "\n".join(empty)
 
 
 def test_annotations_can_be_asked(
     asker: Asker, window: Window, choices: Mapping[str, dict[str, Choices]]
 ) -> None:
+    assert _ANNOTATIONS
     for board, query in _ANNOTATIONS:
         chosen = {**times(window), **choices[board]["all"]}
         asker.empty(query, fill(query.text, query.datasource, chosen), window, step())

@@ -1,57 +1,20 @@
-"""The commands of the README in each way, as a person runs them, on a stack of their own."""
+"""The commands of the README, as a person runs them, on a stack of their own.
 
-import os
+Those that depend on how the stack runs are repeated in tests/containers.
+"""
+
 import re
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from stack import facts as stack_facts
-from stack.parts import missing_binaries
-from tests.engine.engine import Engine
+from stack.facts import ROOT
+from tests.stack.shell import NARROW, Shell
 
-_ROOT = Path(__file__).parents[2]
-_README = (_ROOT / "README.md").read_text()
-# Away from a person's stack, and from that of the other tests.
-_OFFSET = 15_000
-_NARROW = "60"
-_REMOVE_VOLUMES = """
-from stack import docker, facts
-docker.DockerStack(facts.load()).dispose()
-"""
-
-
-@dataclass(frozen=True)
-class Shell:
-    """A terminal in the checkout, with ports of its own."""
-
-    environment: dict[str, str]
-
-    @property
-    def way(self) -> str:
-        """docker or native."""
-        return self.environment["RUN"]
-
-    def untold(self) -> "Shell":
-        """The same, where nobody has said the way."""
-        return Shell({name: text for name, text in self.environment.items() if name != "RUN"})
-
-    def run(self, command: str) -> subprocess.CompletedProcess[str]:
-        """Run one line of the README, on these ports."""
-        command = command.replace(":3000", f":{self.environment['APP_PORT']}")
-        return subprocess.run(
-            ["bash", "-c", command],
-            cwd=_ROOT,
-            env=self.environment,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            stdin=subprocess.DEVNULL,
-        )
+_README = (ROOT / "README.md").read_text()
 
 
 @dataclass(frozen=True)
@@ -61,38 +24,6 @@ class Second:
     down: int
     status_after_down: int
     up: subprocess.CompletedProcess[str]
-
-
-@pytest.fixture(scope="module", params=["native", "docker"])
-def shell(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Shell]:
-    way = request.param
-    if way == "docker":
-        engine: Engine = request.getfixturevalue("engine")
-        environment = {**engine.variables, **engine.files(to_build=True)}
-    elif missing_binaries():
-        pytest.skip("the parts are not built (make test builds them)")
-    else:
-        # Nobody answers there.
-        environment = {"DOCKER_HOST": "unix:///nowhere"}
-    shell = Shell(
-        {
-            **os.environ,
-            **stack_facts.shifted(_OFFSET, {}),
-            **environment,
-            "RUN": way,
-            "STATE_DIR": str(tmp_path_factory.mktemp("commands")),
-            # A person's own values and stack are theirs.
-            "COMPOSE_DISABLE_ENV_FILE": "1",
-            "COMPOSE_PROJECT_NAME": "",
-            "COLUMNS": _NARROW,
-        }
-    )
-    yield shell
-    shell.run("make down")
-    if way == "docker":
-        shell.run(f".venv/bin/python -c '{_REMOVE_VOLUMES}'")
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +51,7 @@ def test_up_fits_one_screen(up: str) -> None:
     screen = up[up.index("Chatscope is up") :].splitlines()
     assert len(screen) <= 24
     # A query is one line to copy, however long; all else keeps to the terminal's width.
-    assert all(len(line) <= int(_NARROW) for line in screen if "trace" not in line)
+    assert all(len(line) <= int(NARROW) for line in screen if "trace" not in line)
 
 
 def test_up_again_says_that_it_is_up(shell: Shell, up: str) -> None:

@@ -53,9 +53,9 @@ class Run:
 
 def _counts(stack: Stack) -> dict[str, float]:
     def count(metric: Metric, labels: str = "") -> float:
-        return stack.counted(f"{metric.prometheus}_count{labels}")
+        return stack.counted(f'{metric.prometheus}_count{{service_name="chatscope"{labels}}}')
 
-    route = f'{{{names.prometheus_label(names.HTTP_ROUTE)}="/v1/chat/completions"}}'
+    route = f', {names.prometheus_label(names.HTTP_ROUTE)}="/v1/chat/completions"'
     return {
         "requests": count(names.HTTP_REQUEST_DURATION, route),
         "answers": count(names.LLM_RESPONSE_TIME),

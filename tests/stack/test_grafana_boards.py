@@ -14,7 +14,6 @@ from tests.stack.filling import Choice, Window, at_first, fill, times
 from tests.stack.grafana import grafana_url
 
 _BOARDS = read_boards()
-_PANELS = [panel for board in _BOARDS.values() for panel in board.panels if panel.queries]
 _FOLDER = "Chatscope"
 # Of its own making: a number in its database, and how often the file has changed.
 _OWN = {"id", "version"}
@@ -60,22 +59,29 @@ def test_datasource_is_healthy(visitor: httpx2.Client, uid: str) -> None:
     assert answer.json()["status"] == "OK", answer.text
 
 
-@pytest.mark.parametrize("panel", _PANELS, ids=lambda panel: f"{panel.board}: {panel.title}")
-def test_panels_queries_go_through(visitor: httpx2.Client, panel: Panel) -> None:
-    queries = [
-        _query(_BOARDS[panel.board], query, number) for number, query in enumerate(panel.queries)
+@pytest.mark.parametrize("board", _BOARDS.values(), ids=lambda board: board.uid)
+def test_queries_of_every_panel_go_through(visitor: httpx2.Client, board: Board) -> None:
+    problems = [
+        f"panel {panel.title!r}: {problem}"
+        for panel in board.panels
+        if panel.queries
+        for problem in _problems(visitor, board, panel)
     ]
+    assert not problems, "\n".join(problems)
+
+
+def _problems(visitor: httpx2.Client, board: Board, panel: Panel) -> list[str]:
+    queries = [_query(board, query, number) for number, query in enumerate(panel.queries)]
     asked = {"queries": queries, "from": f"now-{_SECONDS}s", "to": "now"}
     answer = visitor.post("/api/ds/query", json=asked)
-    where = f"board {panel.board!r}, panel {panel.title!r}"
     results = answer.json().get("results")
-    assert results, f"{where}: {answer.status_code} {answer.text}: {queries}"
-    errors = [
-        f"{where}, query {query['refId']}: {error}: {query}"
+    if not results:
+        return [f"{answer.status_code} {answer.text}: {queries}"]
+    return [
+        f"query {query['refId']}: {error}: {query}"
         for query in queries
         if (error := results[query["refId"]].get("error"))
     ]
-    assert not errors, "\n".join(errors)
 
 
 def _query(board: Board, query: Query, number: int) -> dict[str, Any]:

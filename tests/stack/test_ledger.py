@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 
 import pytest
 
@@ -23,32 +22,18 @@ _NARROW = 80
 _SUMS_SECONDS = 90.0
 
 
-def _of_a_run(facts: Mapping[str, str]) -> Accounts:
-    with steady_load(facts) as load:
+@pytest.fixture(scope="module")
+def accounts(stack: Stack) -> Accounts:
+    """Of one run."""
+    with steady_load(stack.facts) as load:
         time.sleep(_SECONDS)
-    return reconcile(facts, load, PATIENCE_SECONDS)
+    return reconcile(stack.facts, load, PATIENCE_SECONDS)
 
 
-def test_each_item_is_found_once_and_as_it_was_made(stack: Stack) -> None:
-    accounts = _of_a_run(stack.facts)
+def test_each_item_is_found_once_and_as_it_was_made(accounts: Accounts) -> None:
     assert accounts.difference == 0
     for account in accounts.all.values():
         assert account.found == account.sent >= item.PER_TRACE
-
-
-def test_rules_count_the_items_at_each_hop(stack: Stack) -> None:
-    [rules] = alerts.ledger.groups(interval="1m")
-    steps = [rule for rule in rules["rules"] if "hop" in rule.get("labels", {})]
-    assert {rule["labels"]["hop"] for rule in steps} == {"service", "wire", "collector", "store"}
-    accounts = _of_a_run(stack.facts)
-
-    def counted() -> bool:
-        for rule in steps:
-            [sample] = stack.backends.prometheus(rule["expr"])
-            assert sample.value >= accounts.spans.sent, rule["labels"]
-        return True
-
-    poll_until(counted, "the items in the sums of each hop", _SUMS_SECONDS)
 
 
 def test_items_of_a_process_that_was_killed_are_known_and_the_next_one_goes_on(
@@ -104,3 +89,18 @@ def test_command_shows_the_account_on_a_usual_terminal(stack: Stack) -> None:
     for name in ("spans", "log lines", "increments"):
         assert name in done.stdout
     assert all(len(line) <= _NARROW for line in done.stdout.splitlines())
+
+
+def test_rules_count_the_items_at_each_hop(stack: Stack, accounts: Accounts) -> None:
+    """The last one, as these sums come late."""
+    [rules] = alerts.ledger.groups(interval="1m")
+    steps = [rule for rule in rules["rules"] if "hop" in rule.get("labels", {})]
+    assert {rule["labels"]["hop"] for rule in steps} == {"service", "wire", "collector", "store"}
+
+    def counted() -> bool:
+        for rule in steps:
+            [sample] = stack.backends.prometheus(rule["expr"])
+            assert sample.value >= accounts.spans.sent, rule["labels"]
+        return True
+
+    poll_until(counted, "the items in the sums of each hop", _SUMS_SECONDS)

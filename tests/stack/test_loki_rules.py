@@ -100,6 +100,13 @@ class Ruler:
 
         return poll_until(found, f"{name} of {service} to be told as {status}", PATIENCE_SECONDS)
 
+    def ever_told(self) -> set[tuple[str, str]]:
+        """The name and the service of each alert that the webhook heard of."""
+        return {
+            (alert["labels"]["alertname"], alert["labels"]["service_name"])
+            for alert in self.people.alerts(_HOOK)
+        }
+
     def evaluate(self) -> None:
         """Waits until all rules were evaluated twice from now on."""
         for _ in range(2):
@@ -122,6 +129,8 @@ class Ruler:
         return {rule["lastEvaluation"] for rule in rules} if well else set()
 
 
+_TEXTS = ("ERROR", "CRITICAL", "FATAL")
+_ODD = {"code.function.name": "<lambda>", "exception.type": 'Odd"Error'}
 _PLACE = {"code.function.name": "answer", "code.line.number": "7", "error.type": "timeout"}
 
 
@@ -199,17 +208,30 @@ def test_loki_reads_the_rules_from_our_folder(stack: Stack) -> None:
     assert {rule["alert"] for group in groups for rule in group["rules"]} == _NAMES
 
 
-def test_lines_without_errors_are_quiet(ruler: Ruler) -> None:
+@pytest.fixture(scope="module")
+def pushed(ruler: Ruler) -> Ruler:
+    """It has got the lines of all tests, so that these wait for their alerts at the same time."""
     ruler.push("well", "INFO", times=50)
     ruler.push("well", "WARNING", times=50)
-    ruler.evaluate()
-    assert not [service for _, service in ruler.firing() if service == "well"]
-
-
-def test_a_burst_of_errors_is_told_and_its_end_too(ruler: Ruler) -> None:
     ruler.push("below", "ERROR", times=_MOST_ERRORS)
     ruler.push("above", "CRITICAL", times=_MOST_ERRORS + 1)
-    alert = ruler.told("ErrorLogBurst", "above")
+    ruler.push("shown", "ERROR")
+    ruler.push("changed", "ERROR", _ODD)
+    ruler.push("asked", "ERROR", {"code.line.number": "8", "exception.type": 'Odd"Error'})
+    ruler.push("asked", "ERROR", ago=_BEFORE_SECONDS)
+    for text in _TEXTS:
+        ruler.push(f"known-{text}", "ERROR", ago=_BEFORE_SECONDS)
+        ruler.push(f"known-{text}", text)
+        # The very same place in another service is another error.
+        ruler.push(f"other-{text}", text)
+    for attribute in _PLACE:
+        ruler.push(f"differs-{attribute}", "ERROR", ago=_BEFORE_SECONDS)
+        ruler.push(f"differs-{attribute}", "ERROR", {attribute: "99"})
+    return ruler
+
+
+def test_a_burst_of_errors_is_told_and_its_end_too(pushed: Ruler) -> None:
+    alert = pushed.told("ErrorLogBurst", "above")
     assert alert["labels"] == {
         "alertname": "ErrorLogBurst",
         "severity": "warning",
@@ -223,24 +245,12 @@ def test_a_burst_of_errors_is_told_and_its_end_too(ruler: Ruler) -> None:
         "dashboard": "/d/logs?var-service=above",
         "query": '{service_name="above"} | severity_text=~"ERROR|CRITICAL|FATAL.*"',
     }
-    assert ("ErrorLogBurst", "below") not in ruler.firing()
-    ruler.told("ErrorLogBurst", "above", "resolved")
+    pushed.told("ErrorLogBurst", "above", "resolved")
+    assert ("ErrorLogBurst", "below") not in pushed.ever_told()
 
 
-def test_an_alert_is_seen_where_boards_look_for_all_of_them(stack: Stack, ruler: Ruler) -> None:
-    ruler.push("shown", "ERROR")
-    query = 'ALERTS{service_name="shown", alertstate="firing"}'
-    [alert] = poll_until(
-        lambda: stack.backends.prometheus(query), "the alert in Prometheus", PATIENCE_SECONDS
-    )
-    assert alert.labels["alertname"] == "NewErrorPattern"
-    poll_until(lambda: not stack.backends.prometheus(query), "the end of it", PATIENCE_SECONDS)
-
-
-def test_a_new_error_is_told_and_when_it_is_new_no_more(ruler: Ruler) -> None:
-    place = {"code.function.name": "<lambda>", "exception.type": 'Odd"Error'}
-    ruler.push("changed", "ERROR", place)
-    alert = ruler.told("NewErrorPattern", "changed")
+def test_a_new_error_is_told_and_when_it_is_new_no_more(pushed: Ruler) -> None:
+    alert = pushed.told("NewErrorPattern", "changed")
     assert alert["labels"] == {
         "alertname": "NewErrorPattern",
         "severity": "warning",
@@ -256,38 +266,40 @@ def test_a_new_error_is_told_and_when_it_is_new_no_more(ruler: Ruler) -> None:
         "changed logs an error that was not there in the 5m before, 1 times: app.chat.turn, "
         'line 7 of <lambda>, timeout, Odd"Error.'
     )
-    over = ruler.told("NewErrorPattern", "changed", "resolved")
+    over = pushed.told("NewErrorPattern", "changed", "resolved")
     # For as long as it is new, not only at the first look. By Loki's own clock, that of its looks.
     began, ended = (datetime.fromisoformat(over[end]) for end in ("startsAt", "endsAt"))
     assert (ended - began).total_seconds() > _NEW_SECONDS / 2
 
 
-def test_the_query_of_a_new_error_finds_its_lines_and_no_others(ruler: Ruler) -> None:
-    ruler.push("asked", "ERROR", {"code.line.number": "8", "exception.type": 'Odd"Error'})
-    ruler.push("asked", "ERROR", ago=_BEFORE_SECONDS)
-    query = ruler.told("NewErrorPattern", "asked")["annotations"]["query"]
-    with local_client(ruler.url) as client:
+def test_an_alert_is_seen_where_boards_look_for_all_of_them(stack: Stack, pushed: Ruler) -> None:
+    series = 'ALERTS{service_name="shown", alertstate="firing"}'
+    [alert] = poll_until(
+        lambda: stack.backends.prometheus(f"last_over_time({series}[10m])"),
+        "the alert in Prometheus",
+        PATIENCE_SECONDS,
+    )
+    assert alert.labels["alertname"] == "NewErrorPattern"
+    poll_until(lambda: not stack.backends.prometheus(series), "the end of it", PATIENCE_SECONDS)
+
+
+def test_the_query_of_a_new_error_finds_its_lines_and_no_others(pushed: Ruler) -> None:
+    query = pushed.told("NewErrorPattern", "asked")["annotations"]["query"]
+    with local_client(pushed.url) as client:
         answer = client.get("/loki/api/v1/query_range", params={"query": query}).raise_for_status()
     found = [line for stream in answer.json()["data"]["result"] for line in stream["values"]]
     assert len(found) == 1
 
 
-@pytest.mark.parametrize("text", ["ERROR", "CRITICAL", "FATAL"])
-def test_a_known_error_is_quiet_whatever_its_text(ruler: Ruler, text: str) -> None:
-    ruler.push(f"known-{text}", "ERROR", ago=_BEFORE_SECONDS)
-    ruler.push(f"known-{text}", text)
-    # The very same place in another service is another error.
-    ruler.push(f"other-{text}", text)
-    ruler.told("NewErrorPattern", f"other-{text}")
-    ruler.evaluate()
-    told = {alert["labels"]["service_name"] for alert in ruler.people.alerts(_HOOK)}
-    assert f"known-{text}" not in told
-
-
 @pytest.mark.parametrize("attribute", _PLACE)
-def test_an_error_that_differs_in(ruler: Ruler, attribute: str) -> None:
-    service = f"differs-{attribute}"
-    ruler.push(service, "ERROR", ago=_BEFORE_SECONDS)
-    ruler.push(service, "ERROR", {attribute: "99"})
-    labels = ruler.told("NewErrorPattern", service)["labels"]
+def test_an_error_that_differs_in(pushed: Ruler, attribute: str) -> None:
+    labels = pushed.told("NewErrorPattern", f"differs-{attribute}")["labels"]
     assert labels[attribute.replace(".", "_")] == "99"
+
+
+def test_known_errors_and_lines_without_errors_are_quiet(pushed: Ruler) -> None:
+    for text in _TEXTS:
+        pushed.told("NewErrorPattern", f"other-{text}")
+    pushed.evaluate()
+    told = {service for _, service in pushed.ever_told() | pushed.firing()}
+    assert not told & {"well", *(f"known-{text}" for text in _TEXTS)}

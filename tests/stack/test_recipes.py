@@ -3,6 +3,7 @@
 import re
 import time
 
+import httpx2
 import pytest
 
 from app.telemetry import names
@@ -21,11 +22,7 @@ _OVER_TIME = re.compile(r"\| (rate|\w+_over_time)\(")
 
 
 _RECIPES = list(dict.fromkeys(recipe for page in PAGES for recipe in in_tables(page)))
-_OF_RUNBOOKS = [
-    pytest.param(recipe, id=f"{page.stem}: {recipe.query}")
-    for page in RUNBOOKS
-    for recipe in in_blocks(page)
-]
+_STORES = sorted({recipe.store for recipe in _RECIPES})
 
 
 @pytest.fixture(scope="module")
@@ -45,27 +42,43 @@ def connection_id(stack: Stack, turn: Turn) -> str:
 
 def test_there_are_recipes_for_each_store() -> None:
     assert len(_RECIPES) >= 30
-    assert {recipe.store for recipe in _RECIPES} == {"prometheus", "loki", "tempo"}
+    assert _STORES == ["loki", "prometheus", "tempo"]
 
 
-@pytest.mark.parametrize("recipe", _RECIPES, ids=lambda recipe: recipe.query)
-def test_recipe_answers(stack: Stack, turn: Turn, connection_id: str, recipe: Recipe) -> None:
-    trace_id = turn.trace_id.lstrip("0") if "trace:id" in recipe.query else turn.trace_id
-    ready = recipe.query.replace('"TRACE"', f'"{trace_id}"').replace('"ID"', f'"{connection_id}"')
+@pytest.mark.parametrize("store", _STORES)
+def test_every_recipe_of_a_store_answers(
+    stack: Stack, turn: Turn, connection_id: str, store: str
+) -> None:
+    def ready(query: str) -> str:
+        # Tempo's search leaves out leading zeros.
+        trace_id = turn.trace_id.lstrip("0") if "trace:id" in query else turn.trace_id
+        return query.replace('"TRACE"', f'"{trace_id}"').replace('"ID"', f'"{connection_id}"')
 
-    def answer() -> list[object]:
-        return _answer(stack, Recipe(recipe.store, ready))
+    waiting = [Recipe(store, ready(each.query)) for each in _RECIPES if each.store == store]
 
-    if _EMPTY_IN_HEALTH.search(recipe.query):
-        answer()
-    else:
-        poll_until(answer, f"an answer to {ready}", PATIENCE_SECONDS)
+    def all_answered() -> bool:
+        waiting[:] = [
+            recipe
+            for recipe in waiting
+            if not _answer(stack, recipe) and not _EMPTY_IN_HEALTH.search(recipe.query)
+        ]
+        assert not waiting, "\n".join(recipe.query for recipe in waiting)
+        return True
+
+    poll_until(all_answered, "an answer to each query", PATIENCE_SECONDS)
 
 
-# Most are about what went wrong, so they may find nothing.
-@pytest.mark.parametrize("recipe", _OF_RUNBOOKS)
-def test_query_of_a_runbook_is_understood(stack: Stack, recipe: Recipe) -> None:
-    _answer(stack, recipe)
+def test_every_query_of_a_runbook_is_accepted(stack: Stack) -> None:
+    """Most are about failures, so they may find nothing."""
+    recipes = [(page, recipe) for page in RUNBOOKS for recipe in in_blocks(page)]
+    refused = []
+    for page, recipe in recipes:
+        try:
+            _answer(stack, recipe)
+        except httpx2.HTTPError as error:
+            refused.append(f"{page.stem}: {recipe.query}: {error}")
+    assert len(recipes) >= len(RUNBOOKS)
+    assert not refused, "\n".join(refused)
 
 
 def _answer(stack: Stack, recipe: Recipe) -> list[object]:

@@ -1,36 +1,20 @@
-"""The rules in the running Prometheus: healthy, asking for what is there, and seeing a death."""
+"""The rules in the running Prometheus: loaded, healthy, and about series that exist."""
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from alerts import llm
 from alerts.__main__ import FOLDER
-from app.settings import SIMULATED_MODEL
-from app.telemetry import names
 from dashboards import others
-from demo.asking import Conversation
-from stack.facts import ROOT
 from stack.local_http import local_client
 from stack.waiting import poll_until
 from tests.config.files import parsed
 from tests.running import PATIENCE_SECONDS, Stack
-from tests.stack.collectors import collector
-from tests.stack.load import load
+from tests.stack.filling import Window
 
-# What a person may wait until the death of a service is told.
-_DEATH_SECONDS = 120.0
 # The slowest group is evaluated each minute.
 _EVALUATED_SECONDS = 75.0
-_VICTIM = "victim"
-_SERVICE = names.prometheus_label(others.SERVICE_NAME)
 # Where nothing is found, because no test here leads to it: the metric's name, and why.
 _AFTER_A_FAILURE = {
     **{
@@ -97,7 +81,7 @@ def test_prometheus_tells_alertmanager(stack: Stack) -> None:
     poll_until(told, "the Watchdog in Alertmanager", PATIENCE_SECONDS)
 
 
-def test_each_metric_of_an_expression_is_there(stack: Stack) -> None:
+def test_each_metric_of_an_expression_is_there(stack: Stack, window: Window) -> None:
     """With the labels by which it is chosen."""
     asked = {
         (name, selector)
@@ -117,71 +101,4 @@ def test_each_metric_of_an_expression_is_there(stack: Stack) -> None:
         assert missing == set()
         return True
 
-    with load(stack.facts):
-        poll_until(all_there, "all that the rules ask for", PATIENCE_SECONDS)
-
-
-@contextmanager
-def _service(address: str, otlp: str) -> Iterator[subprocess.Popen[bytes]]:
-    environment = {
-        **os.environ,
-        "PORT": address.rpartition(":")[2],
-        "OTEL_SERVICE_NAME": _VICTIM,
-        "OTEL_EXPORTER_OTLP_ENDPOINT": otlp,
-    }
-    with subprocess.Popen(
-        [sys.executable, "-m", "app"], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def _firing(stack: Stack) -> set[str]:
-    query = f'ALERTS{{{_SERVICE}="{_VICTIM}", alertstate="firing"}}'
-    return {sample.labels["alertname"] for sample in stack.backends.prometheus(query)}
-
-
-def _seen(stack: Stack) -> bool:
-    """It is ready and heard, as Prometheus knows it."""
-    where = f'{_SERVICE}="{_VICTIM}"'
-    ready = stack.backends.prometheus(f"{others.CHECKED.prometheus}{{{where}}} == 1")
-    return bool(ready and stack.backends.prometheus(_sockets(where)))
-
-
-def _sockets(where: str = f'{_SERVICE}="{_VICTIM}"') -> str:
-    return f"{names.SOCKET_CONNECTIONS.prometheus}{{{where}}}"
-
-
-def test_death_of_a_service_is_told_within_two_minutes_and_its_return_too(
-    stack: Stack, tmp_path: Path
-) -> None:
-    host = stack.facts["STACK_HOST"]
-    with socket.create_server((host, 0)) as free:
-        address = f"{host}:{free.getsockname()[1]}"
-    asking = {"APP_URL": f"http://{address}", "OTEL_SERVICE_NAME": _VICTIM}
-    with collector(stack, tmp_path, asking) as beside:
-        with _service(address, beside["OTLP_URL"]) as process:
-            with local_client(f"http://{address}") as client:
-                poll_until(
-                    lambda: client.get("/readyz").is_success, "the service", PATIENCE_SECONDS
-                )
-            # Its socket dies with it.
-            with Conversation(f"http://{address}") as conversation:
-                conversation.ask("Are you there?", SIMULATED_MODEL)
-                poll_until(lambda: _seen(stack), "the service to be seen", PATIENCE_SECONDS)
-                poll_until(lambda: not _firing(stack), "no alert", PATIENCE_SECONDS)
-                os.kill(process.pid, signal.SIGKILL)
-            poll_until(
-                lambda: {"ServiceDown", "ServiceSilent"} <= _firing(stack),
-                "both alerts of a dead service",
-                _DEATH_SECONDS,
-            )
-            poll_until(
-                lambda: not stack.backends.prometheus(_sockets()),
-                "the sockets of the dead process to be gone",
-                PATIENCE_SECONDS,
-            )
-        with _service(address, beside["OTLP_URL"]):
-            poll_until(lambda: not _firing(stack), "the alerts to be resolved", PATIENCE_SECONDS)
+    poll_until(all_there, "all that the rules ask for", PATIENCE_SECONDS)

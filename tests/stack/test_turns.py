@@ -1,18 +1,22 @@
 """One turn, by each way in: one trace, its log lines, its counts, and the links between."""
 
+import json
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import pytest
 
 from app.telemetry import names
 from app.telemetry.names import Metric
 from app.telemetry.prices import PriceTable
+from dashboards.others import SERVICE_NAME
 from stack.backends import LogLine, Span
 from stack.waiting import poll_until
+from tests.chaos.service import service
 from tests.running import PATIENCE_SECONDS, Stack, settled
-from tests.stack.turns import MODEL, WAYS, Turn
+from tests.stack.turns import MODEL, QUESTION, WAYS, Turn
 
 _ROOTS = {
     "http": "POST /v1/chat/completions",
@@ -20,6 +24,12 @@ _ROOTS = {
     "websocket": "message /ws/chat",
 }
 _BY_MODEL = {names.GEN_AI_REQUEST_MODEL: MODEL}
+_WITH_EXEMPLARS = (
+    f"{names.LLM_RESPONSE_TIME.prometheus}_bucket",
+    f"{names.CLIENT_OPERATION_DURATION.prometheus}_bucket",
+    names.LLM_COST.prometheus,
+    names.LLM_TOKEN_USAGE.prometheus,
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,9 @@ def _counts(stack: Stack, way: str) -> dict[str, float]:
 
 def _value(stack: Stack, metric: Metric, attributes: Mapping[str, str]) -> float:
     series = f"{metric.prometheus}_count" if metric.buckets else metric.prometheus
-    labels = ",".join(f'{names.prometheus_label(k)}="{v}"' for k, v in attributes.items())
+    # Others that send to this stack are not counted.
+    wanted = {SERVICE_NAME: "chatscope", **attributes}
+    labels = ",".join(f'{names.prometheus_label(k)}="{v}"' for k, v in wanted.items())
     return stack.counted(f"{series}{{{labels}}}")
 
 
@@ -190,24 +202,55 @@ def test_counts_rise_by_exactly_this_turn(stack: Stack, observed: Observed) -> N
     poll_until(risen, "each counter to rise by this turn", PATIENCE_SECONDS)
 
 
-@pytest.mark.parametrize(
-    "series",
-    [
-        f"{names.LLM_RESPONSE_TIME.prometheus}_bucket",
-        f"{names.CLIENT_OPERATION_DURATION.prometheus}_bucket",
-        names.LLM_COST.prometheus,
-        names.LLM_TOKEN_USAGE.prometheus,
-    ],
-)
-def test_exemplar_leads_back_to_the_trace(stack: Stack, observed: Observed, series: str) -> None:
-    def trace_ids() -> bool:
-        found = stack.backends.exemplars(series, observed.started - 60, time.time() + 60)
-        assert observed.turn.trace_id in {exemplar.labels.get("trace_id") for exemplar in found}
+def test_every_exemplar_leads_back_to_the_trace(stack: Stack, observed: Observed) -> None:
+    def all_lead_there() -> bool:
+        missing = []
+        for series in _WITH_EXEMPLARS:
+            found = stack.backends.exemplars(series, observed.started - 60, time.time() + 60)
+            if observed.turn.trace_id not in {each.labels.get("trace_id") for each in found}:
+                missing.append(series)
+        assert not missing
         return True
 
-    poll_until(trace_ids, f"an exemplar of {series} with this turn's trace", PATIENCE_SECONDS)
+    poll_until(all_lead_there, "an exemplar of each series with this trace", PATIENCE_SECONDS)
 
 
-def test_texts_reach_no_store(stack: Stack, spans: list[Span], lines: list[LogLine]) -> None:
-    for text in (*map(str, spans), *map(str, lines)):
-        assert "What can you see" not in text
+def test_texts_reach_no_store(
+    stack: Stack, observed: Observed, spans: list[Span], lines: list[LogLine]
+) -> None:
+    texts = (QUESTION, observed.turn.text)
+    assert all(texts)
+    assert not [text for text in texts if _is_stored(text, spans, lines)]
+
+
+def test_texts_are_found_where_they_are_captured(stack: Stack, tmp_path: Path) -> None:
+    """Else nothing would be proved by not finding them."""
+    capture = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY"}
+    with service(stack, tmp_path, **capture) as one:
+        turn = WAYS["http"](one.facts)
+
+        def stored() -> bool:
+            spans = stack.backends.tempo_trace(turn.trace_id) or []
+            return all(_is_stored(text, spans, []) for text in (QUESTION, turn.text))
+
+        poll_until(stored, "question and answer in the spans", PATIENCE_SECONDS)
+
+
+def _is_stored(text: str, spans: list[Span], lines: list[LogLine]) -> bool:
+    """Whether the text is anywhere in them, as it is or spelled as in JSON."""
+    spelled = {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+    records = [*map(asdict, spans), *map(asdict, lines)]
+    return any(each in value for record in records for value in _texts(record) for each in spelled)
+
+
+def _texts(value: object) -> Iterator[str]:
+    """All strings in a record, keys too."""
+    match value:
+        case str():
+            yield value
+        case dict():
+            for pair in value.items():
+                yield from _texts(pair)
+        case list() | tuple():
+            for each in value:
+                yield from _texts(each)

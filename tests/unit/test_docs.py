@@ -3,6 +3,7 @@
 import ast
 import re
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,15 @@ import pytest
 from app.settings import VERSION, Settings
 from app.telemetry.names import METRICS, Metric
 from stack import facts, grafana
+from tests.each import for_each
 
 _ROOT = Path(__file__).parents[2]
 _README = (_ROOT / "README.md").read_text()
 _TELEMETRY = (_ROOT / "docs" / "telemetry.md").read_text()
+_MAKEFILE = (_ROOT / "Makefile").read_text()
+_PAGES = [_ROOT / "README.md", *sorted((_ROOT / "docs").rglob("*.md"))]
+# `make` alone shows them; the README leaves them to the pages that speak of them.
+_UNLISTED = {"help", "bench-start", "mutation"}
 _DEVELOPMENT = (_ROOT / "docs" / "development.md").read_text()
 _SETTINGS = (_ROOT / "docs" / "settings.md").read_text()
 
@@ -30,7 +36,7 @@ def _row(text: str, first: str) -> list[str]:
     return found[0]
 
 
-@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+@for_each({metric.name: metric for metric in METRICS})
 def test_metric_is_documented_as_it_is(metric: Metric) -> None:
     _, prometheus, kind, attributes, meaning = _row(_TELEMETRY, metric.name)
     assert prometheus == f"`{metric.prometheus}`"
@@ -39,7 +45,7 @@ def test_metric_is_documented_as_it_is(metric: Metric) -> None:
     assert meaning == metric.description
 
 
-@pytest.mark.parametrize("name", Settings.model_fields)
+@for_each({name: name for name in Settings.model_fields})
 def test_setting_is_documented_as_it_is(name: str) -> None:
     field = Settings.model_fields[name]
     _, default, meaning, accepted = _row(_SETTINGS, str(field.validation_alias))
@@ -73,9 +79,21 @@ def test_grafana_of_the_documents_is_the_one_that_is_taken() -> None:
 
 
 def test_readme_lists_exactly_the_commands_that_there_are() -> None:
-    targets = re.findall(r"^([a-z-]+):.*?## ", (_ROOT / "Makefile").read_text(), re.MULTILINE)
-    shown = {row[0].strip("`").removeprefix("make ") for row in _rows(_README)}
-    assert {name for name in shown if name in targets} == set(targets) - {"help", "bench-start"}
+    documented = re.findall(r"^([a-z-]+):.*?## ", _MAKEFILE, re.MULTILINE)
+    listed = [row[0].strip("`") for row in _rows(_README) if row[0].startswith("`make ")]
+    assert sorted(listed) == sorted(f"make {name}" for name in set(documented) - _UNLISTED)
+
+
+@for_each({str(page.relative_to(_ROOT)): page for page in _PAGES})
+def test_every_command_in_a_page_exists(page: Path) -> None:
+    text = page.read_text()
+    targets = set(re.findall(r"^([a-z-]+):", _MAKEFILE, re.MULTILINE))
+    # In code only: in a sentence, "make" is a verb.
+    code = re.findall(r"`[^`\n]+`", text) + re.findall(r"^```.*?^```", text, re.M | re.DOTALL)
+    for command in code:
+        assert set(re.findall(r"\bmake ([a-z-]+)", command)) <= targets, command
+        for module in re.findall(r"-m ((?:stack|demo|ledger|drill|bench)[\w.]*)", command):
+            assert find_spec(module), command
 
 
 def test_ports_in_the_texts_are_those_of_the_stack() -> None:

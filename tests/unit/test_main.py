@@ -27,7 +27,7 @@ from tests.unit.process import until as _until
 def test_it_answers_and_ends_with_0_when_it_is_told_to(number: signal.Signals) -> None:
     with _process() as process:
         url = _served(process)
-        with httpx2.Client(base_url=url, trust_env=False) as client:
+        with _client(url) as client:
             assert client.get("/readyz").status_code == 200
             messages = [{"role": "user", "content": "hi"}]
             ask = {"messages": messages, "max_tokens": 2}
@@ -42,7 +42,7 @@ def test_an_answer_on_its_way_comes_to_its_end_before_the_process_does() -> None
         url = _served(process)
         ask = {"messages": [{"role": "user", "content": "hi"}], "stream": True, "max_tokens": 3}
         with (
-            httpx2.Client(base_url=url, trust_env=False) as client,
+            _client(url) as client,
             client.stream("POST", "/v1/chat/completions", json=ask) as response,
         ):
             lines = response.iter_lines()
@@ -66,6 +66,10 @@ def _gone_collector() -> str:
         return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
+def _client(url: str) -> httpx2.Client:
+    return httpx2.Client(base_url=url, trust_env=False, timeout=_PATIENCE_SECONDS)
+
+
 def _ask(url: str, **more: Any) -> httpx2.Response:
     ask = {"messages": [{"role": "user", "content": "hi"}], **more}
     return httpx2.post(f"{url}/v1/chat/completions", json=ask, trust_env=False, timeout=30)
@@ -83,7 +87,7 @@ def test_an_answer_that_takes_too_long_is_cut_recorded_and_told() -> None:
         ) as process,
     ):
         url = _served(process)
-        with _told(process) as lines, httpx2.Client(base_url=url, trust_env=False) as client:
+        with _told(process) as lines, _client(url) as client:
             ask = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
             with client.stream("POST", "/v1/chat/completions", json=ask) as response:
                 chunks = response.iter_lines()
@@ -143,7 +147,7 @@ def test_a_second_signal_ends_it_at_once(
     an_hour = {"SHUTDOWN_GRACE_SECONDS": "3600", "SIMULATED_STALL_SECONDS": "3600"}
     with _process(*arguments, SIMULATED_STALL_RATE="1", **an_hour) as process:
         url = _served(process)
-        with _told(process) as lines, httpx2.Client(base_url=url, trust_env=False) as client:
+        with _told(process) as lines, _client(url) as client:
             ask = {"messages": [{"role": "user", "content": "hi"}], "stream": True}
             with client.stream("POST", "/v1/chat/completions", json=ask) as response:
                 chunks = response.iter_lines()

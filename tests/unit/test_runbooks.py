@@ -5,14 +5,13 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, Final
 
-import pytest
-import yaml
-
 from app.telemetry import names
 from app.telemetry.names import METRICS
 from dashboards import others
 from dashboards.others import HISTOGRAM_PARTS, SERIES
 from stack.facts import ROOT
+from tests.config.files import parsed
+from tests.each import for_each
 from tests.promql import metrics_of
 from tests.recipes import RUNBOOKS, Recipe, in_blocks
 
@@ -22,7 +21,7 @@ _RULES: Final[list[dict[str, Any]]] = [
     rule
     for folder in ("prometheus/rules", "loki/rules/fake")
     for path in sorted((ROOT / folder).glob("*.rules.yaml"))
-    for group in yaml.safe_load(path.read_text())["groups"]
+    for group in parsed(path)["groups"]
     for rule in group["rules"]
     if "alert" in rule
 ]
@@ -33,11 +32,10 @@ _ATTRIBUTES: Final = {
     if isinstance(value, str) and name.isupper()
 }
 _LABELS: Final = {names.prometheus_label(name) for name in _ATTRIBUTES}
-_RECIPES: Final = [
-    pytest.param(recipe, id=f"{page.stem}: {recipe.query}")
-    for page in RUNBOOKS
-    for recipe in in_blocks(page)
-]
+_PAGES: Final = {page.stem: page for page in RUNBOOKS}
+_RECIPES: Final = {
+    f"{page.stem}: {recipe.query}": recipe for page in RUNBOOKS for recipe in in_blocks(page)
+}
 
 
 def test_each_alert_has_its_page_and_each_page_its_alert() -> None:
@@ -53,21 +51,21 @@ def test_list_has_each_alert_with_its_severities() -> None:
     assert {name: set(words.split(", ")) for name, words in listed} == severities
 
 
-@pytest.mark.parametrize("page", RUNBOOKS, ids=lambda page: page.stem)
+@for_each(_PAGES)
 def test_page_answers_the_same_questions_as_all(page: Path) -> None:
     text = page.read_text()
     assert text.splitlines()[0] == f"# {page.stem}"
     assert re.findall("^## (.+)$", text, re.MULTILINE) == _SECTIONS
 
 
-@pytest.mark.parametrize("page", RUNBOOKS, ids=lambda page: page.stem)
+@for_each(_PAGES)
 def test_page_has_queries_for_numbers_and_for_their_cause(page: Path) -> None:
     stores = {recipe.store for recipe in in_blocks(page)}
     assert "prometheus" in stores
     assert stores & {"loki", "tempo"}
 
 
-@pytest.mark.parametrize("page", RUNBOOKS, ids=lambda page: page.stem)
+@for_each(_PAGES)
 def test_board_of_the_page_is_that_of_the_alert(page: Path) -> None:
     named = set(re.findall(r"`/d/(\w+)`", page.read_text()))
     boards = {
@@ -78,7 +76,7 @@ def test_board_of_the_page_is_that_of_the_alert(page: Path) -> None:
     assert boards <= named
 
 
-@pytest.mark.parametrize("recipe", _RECIPES)
+@for_each(_RECIPES)
 def test_query_asks_for_what_there_is(recipe: Recipe) -> None:
     query = recipe.query
     bare = re.sub(r'"(\\.|[^"\\])*"', '""', query)

@@ -1,48 +1,108 @@
-"""The walls between the rooms of the application."""
+"""The walls between the parts of the application."""
 
 import ast
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-_APP = Path(__file__).parents[2] / "app"
+from stack.facts import ROOT
+
+_APP = ROOT / "app"
+# What puts the rooms together.
+_COMPOSITION = ("app.main", "app.server", "app.workers", "app.__main__")
+# Imports everything in a package, and prints which of our modules that has loaded.
+_LOAD = """
+import importlib, json, pkgutil, sys
+package = importlib.import_module(sys.argv[1])
+for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+    importlib.import_module(module.name)
+print(json.dumps([name for name in sys.modules if name.partition(".")[0] == "app"]))
+"""
 
 
-def _imports(source: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(source.read_text())):
+def _loaded(package: str) -> set[str]:
+    command = [sys.executable, "-c", _LOAD, package]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout))
+
+
+def _imports(source: Path) -> list[str]:
+    """The full name of everything that is imported anywhere in a module."""
+    return list(_imported(source.read_text(), source.relative_to(ROOT).parent.parts))
+
+
+def _imported(text: str, package: tuple[str, ...]) -> Iterator[str]:
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield "." * node.level + (node.module or "")
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def _is_of(name: str, packages: tuple[str, ...]) -> bool:
+    return any(f"{name}.".startswith(f"{package}.") for package in packages)
 
 
 @pytest.mark.parametrize(
     ("room", "closed_to"),
     [
-        ("chat", ("app.http", "app.main", "starlette")),
-        ("telemetry", ("app.",)),
+        ("app.telemetry", ("app.chat", "app.http", "app.settings", "app.errors", *_COMPOSITION)),
+        ("app.chat", ("app.http", *_COMPOSITION)),
     ],
 )
-def test_room_imports_nothing_from_beyond_its_wall(room: str, closed_to: tuple[str, ...]) -> None:
+def test_room_loads_nothing_from_beyond_its_wall(room: str, closed_to: tuple[str, ...]) -> None:
+    loaded = _loaded(room)
+    assert room in loaded
+    assert {name for name in loaded if _is_of(name, closed_to)} == set()
+
+
+@pytest.mark.parametrize(
+    ("room", "closed_to"),
+    [
+        ("chat", ("app.http", "starlette", "uvicorn", *_COMPOSITION)),
+        ("telemetry", ("app.chat", "app.http", "app.settings", "app.errors", *_COMPOSITION)),
+    ],
+)
+def test_no_function_imports_from_beyond_the_wall(room: str, closed_to: tuple[str, ...]) -> None:
+    """Loading a module does not run the imports inside of its functions."""
     sources = list((_APP / room).rglob("*.py"))
     assert sources
     for source in sources:
-        beyond = [name for name in _imports(source) if f"{name}.".startswith(closed_to)]
+        beyond = [name for name in _imports(source) if _is_of(name, closed_to)]
         assert not beyond, f"{source.relative_to(_APP)} imports {beyond}"
 
 
 def test_only_two_files_build_exporters_and_providers() -> None:
     """What fits into the SDK builds nothing that sends."""
     fitted_in = {
-        f"telemetry/{name}.py" for name in ("encodable", "exemplars", "last_sums", "ledger")
+        f"telemetry/{name}.py"
+        for name in ("encodable", "exemplars", "last_sums", "ledger", "sdk_values", "tally")
     }
+    sdk = ("opentelemetry.sdk", "opentelemetry.exporter")
     using = {
         str(source.relative_to(_APP))
         for source in _APP.rglob("*.py")
-        if any(
-            name.startswith(("opentelemetry.sdk", "opentelemetry.exporter"))
-            for name in _imports(source)
-        )
+        if any(_is_of(name, sdk) for name in _imports(source))
     }
     assert using == {"telemetry/setup.py", *fitted_in}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("from ..http import wire", "app.http.wire"),
+        ("from .. import http", "app.http"),
+        ("from app import http", "app.http"),
+        ("def f():\n    from app.http.wire import x", "app.http.wire.x"),
+        ("import app.http", "app.http"),
+        ("from opentelemetry import sdk", "opentelemetry.sdk"),
+    ],
+)
+def test_every_way_to_import_is_seen(text: str, found: str) -> None:
+    assert list(_imported(text, ("app", "chat"))) == [found]

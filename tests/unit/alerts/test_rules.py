@@ -1,6 +1,7 @@
 """What the rules are made of: kinds of failures, and the windows of a drill."""
 
 import re
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ def test_each_failure_of_a_provider_is_of_one_kind() -> None:
 def test_drill_has_the_same_alerts_that_come_sooner(module: object) -> None:
     wanted = read()
 
-    def alerts(windows: object) -> dict[str, dict[str, object]]:
+    def alerts(windows: object) -> dict[str, dict[str, Any]]:
         groups = module.groups(wanted, windows)  # type: ignore[attr-defined]
         rules = [rule for group in groups for rule in group["rules"] if "alert" in rule]
         return {rule["alert"]: rule for rule in rules}
@@ -41,5 +42,10 @@ def test_drill_has_the_same_alerts_that_come_sooner(module: object) -> None:
     assert set(normal) == set(drill)
     for name, rule in drill.items():
         assert rule["labels"] == normal[name]["labels"]
-        assert rule["annotations"] == normal[name]["annotations"]
+        assert _without_times(rule) == _without_times(normal[name])
         assert ("for" in rule) == ("for" in normal[name])
+
+
+def _without_times(rule: dict[str, Any]) -> dict[str, str]:
+    """Its annotations but for how long it looks back."""
+    return {name: re.sub(r"\b\d+[smhd]\b", "…", text) for name, text in rule["annotations"].items()}

@@ -1,16 +1,22 @@
 """Which provider answers for which model."""
 
+import asyncio
+import threading
 from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.chat.blocking import Threaded
 from app.chat.catalog import Catalog, build_catalog
 from app.chat.provider import Completed, TextDelta
 from app.chat.request import ChatRequest
-from app.errors import ModelNotFound
+from app.chat.simulated import Behaviour
+from app.errors import InvalidRequest, ModelNotFound, Overloaded
 from tests.unit.scripted import END, MODEL, Scripted
 from tests.unit.serving import quick
+
+if TYPE_CHECKING:
+    from loguru import Record
 
 
 def test_without_an_endpoint_there_is_the_simulated_model() -> None:
@@ -63,21 +69,121 @@ def test_the_longest_silence_is_the_settings_for_every_model() -> None:
     assert Catalog([Scripted()], MODEL).find(None).stall_seconds == 120.0
 
 
-def test_a_provider_that_blocks_is_given_a_thread() -> None:
-    class Blocking(Scripted):
-        def stream(self, request: ChatRequest) -> Generator[TextDelta | Completed]:  # type: ignore[override]
-            yield END
+def test_simulated_model_behaves_as_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    behaviours: list[Behaviour] = []
+    build = "app.chat.catalog.SimulatedProvider.__init__"
+    monkeypatch.setattr(build, lambda _, behaviour: behaviours.append(behaviour))
+    configured: dict[str, Any] = {
+        "tokens_per_second": 3.0,
+        "first_token_seconds": 2.0,
+        "answer_tokens": 7,
+        "error_rate": 0.1,
+        "stall_rate": 0.2,
+        "stall_seconds": 9.0,
+        "seed": 5,
+    }
+    build_catalog(quick(**{f"simulated_{name}": value for name, value in configured.items()}))
+    assert behaviours == [Behaviour(**configured)]
 
-    assert isinstance(Catalog([Blocking()], MODEL).find(None).provider, Threaded)
+
+def test_openai_endpoint_is_called_as_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, object] = {}
+
+    def build(**arguments: object) -> Scripted:
+        given.update(arguments)
+        return Scripted()
+
+    monkeypatch.setattr("app.chat.openai_compatible.OpenAICompatibleProvider", build)
+    build_catalog(
+        quick(
+            openai_models=("m",),
+            openai_base_url="http://127.0.0.1:1/v1",
+            openai_api_key="k",
+            openai_timeout_seconds=3,
+            openai_connect_timeout_seconds=2,
+            openai_max_retries=5,
+        )
+    )
+    assert given == {
+        "base_url": "http://127.0.0.1:1/v1",
+        "api_key": "k",
+        "models": ("m",),
+        "timeout": 3.0,
+        "connect_timeout": 2.0,
+        "max_retries": 5,
+    }
+
+
+class _Blocking(Scripted):
+    """Its calls return when they may."""
+
+    media = frozenset({"image_url"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_return = threading.Event()
+
+    def stream(self, request: ChatRequest) -> Generator[TextDelta | Completed]:  # type: ignore[override]
+        self.may_return.wait(10)
+        yield END
+
+
+def _request(*parts: str) -> ChatRequest:
+    content = [{"type": part, part: {}} for part in parts]
+    messages = [{"role": "system", "content": "x"}, {"role": "user", "content": content}]
+    return ChatRequest.model_validate({"messages": messages})
 
 
 @pytest.mark.anyio
-async def test_closing_closes_every_provider_also_after_one_that_fails_to() -> None:
+async def test_calls_of_a_blocking_provider_are_bounded() -> None:
+    provider = _Blocking()
+    streams = Catalog([provider], MODEL, most_calls=1).find(None).provider
+    first = asyncio.ensure_future(anext(streams.stream(_request())))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await anext(streams.stream(_request()))
+    provider.may_return.set()
+    assert await first == END
+
+
+def test_content_parts_that_a_provider_does_not_accept_are_refused() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        Catalog([Scripted()], MODEL).find(None).check(_request("image_url", "file"))
+    assert caught.value.param == "messages[1].content"
+    assert caught.value.message == (
+        "The model 'scripted-1' does not accept content parts of type 'file'; accepted is 'text'."
+    )
+
+
+def test_content_parts_that_a_provider_accepts_are_let_through() -> None:
+    entry = Catalog([_Blocking()], MODEL).find(None)
+    entry.check(_request("image_url"))
+    with pytest.raises(InvalidRequest, match="type 'file'; accepted is 'text' or 'image_url'"):
+        entry.check(_request("image_url", "file"))
+
+
+@pytest.mark.anyio
+async def test_closing_closes_every_provider_also_beside_one_that_fails_or_hangs(
+    logged: list["Record"], monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Broken(Scripted):
         async def close(self) -> None:
             await super().close()
             raise RuntimeError
 
-    providers = [Broken(), Scripted()]
+    class Hanging(Scripted):
+        name = "hanging"
+
+        async def close(self) -> None:
+            await super().close()
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr("app.chat.catalog._CLOSE_SECONDS", 0.05)
+    providers = [Broken(), Hanging(), Scripted()]
     await Catalog(providers, MODEL).close()
     assert all(provider.closed for provider in providers)
+    assert [(record["level"].name, record["message"]) for record in logged] == [
+        ("ERROR", "a provider failed to close"),
+        ("WARNING", "a provider did not close in time"),
+    ]
+    assert logged[1]["extra"] == {"provider": "hanging"}

@@ -52,7 +52,7 @@ def test_without_a_memory_no_limit_is_reached(most: int) -> None:
         ((2, 1000), [("q", "a")], [set()]),
         ((2, 1000), [("q", "a"), ("q", "a")], [set(), {"history_messages"}]),
         ((10, 6), [("qqq", "a"), ("qqq", "a")], [set(), {"request_chars"}]),
-        ((10, 6), [("q", "a"), ("q", "a")], [set(), set()]),
+        ((10, 4), [("q", "a"), ("q", "a")], [set(), set()]),
         ((2, 6), [("q", "a"), ("qqqqqq", "a")], [set(), {"history_messages", "request_chars"}]),
         ((10, 6), [("q", "")], [set()]),
     ],

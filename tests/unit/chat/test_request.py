@@ -149,7 +149,6 @@ def test_an_unknown_parameter_is_refused_in_openais_words(
             "not supported",
         ),
         ({"messages": [{**_USER, "content": [{}]}]}, "messages[0].content", '"type": "text"'),
-        ({"messages": [{"role": "user", "content": "x" * 101}]}, "messages[0]", "up to 100"),
         ({"stream_options": {"include_usage": True}}, None, "'stream': true"),
     ],
 )  # fmt: skip
@@ -157,22 +156,38 @@ def test_a_refusal_says_where_what_and_what_is_accepted(
     parameters: dict[str, object], param: str | None, text: str
 ) -> None:
     refusal = _refusal(**parameters)
-    assert refusal.param == param
+    assert (refusal.code, refusal.param) == ("invalid_request", param)
     assert text in refusal.message
 
 
-def test_many_problems_are_told_up_to_a_limit() -> None:
-    refusal = _refusal(messages=[{"role": "user"}] * 9)
-    assert refusal.message.count("it is required") == 5
-    assert refusal.message.endswith("; and 4 more")
+def test_exceeded_limit_has_a_code_and_a_metric_attribute() -> None:
+    refusal = _refusal(messages=[{"role": "user", "content": "x" * 101}])
+    assert (refusal.code, refusal.limit) == ("too_many_message_chars", "message_chars")
+    assert refusal.param == "messages[0]"
+    assert refusal.message.endswith("the content has 101 characters, accepted are up to 100")
 
 
-def test_a_long_wrong_value_is_not_sent_back() -> None:
-    assert "secret" not in _refusal(temperature="secret " * 20).message
+def test_content_as_long_as_the_limit_is_accepted() -> None:
+    assert _check(messages=[{"role": "user", "content": "x" * 100}]).messages[0].characters == 100
+
+
+@pytest.mark.parametrize("count", [6, 9])
+def test_first_five_problems_are_listed_and_the_rest_counted(count: int) -> None:
+    problems = _refusal(messages=[{"role": "user"}] * count).message.split("; ")
+    assert problems == [
+        *(f"Invalid 'messages[{place}].content': it is required" for place in range(5)),
+        f"and {count - 5} more",
+    ]
+
+
+def test_invalid_value_is_repeated_up_to_40_characters() -> None:
+    short, long = "x" * 38, "x" * 39  # and two quotes
+    assert _refusal(temperature=short).message.endswith(f", not '{short}'")
+    assert _refusal(temperature=long).message.endswith("valid number")
 
 
 def test_what_is_no_object_is_refused() -> None:
-    with pytest.raises(InvalidRequest, match="must be an object"):
+    with pytest.raises(InvalidRequest, match=r"^Invalid 'body': it must be an object$"):
         check(ChatRequest, [])
 
 
@@ -245,6 +260,11 @@ def test_messages_after_the_last_answer_are_new() -> None:
     assert _check(messages=messages[:3]).new_roles() == []
 
 
+@pytest.mark.parametrize("body", ['{"a": [1.5, null]}', b'{"a": [1.5, null]}'])
+def test_json_is_parsed_from_text_and_bytes(body: str | bytes) -> None:
+    assert parse_json(body) == {"a": [1.5, None]}
+
+
 @pytest.mark.parametrize(
     "text", ['{"a":', "", '{"a": NaN}', '{"a": "\\ud800"}', "[" * 9999, b"\xff"]
 )
@@ -252,6 +272,7 @@ def test_what_is_no_json_is_refused(text: str | bytes) -> None:
     with pytest.raises(InvalidRequest) as caught:
         parse_json(text)
     assert caught.value.code == "invalid_json"
+    assert caught.value.message.startswith("The body is not valid JSON: ")
 
 
 def test_a_question_over_websocket_has_the_same_limit() -> None:

@@ -55,10 +55,22 @@ async def test_a_word_is_a_token() -> None:
     assert end.finish_reason == "stop"
 
 
+async def test_response_ids_are_unique_and_the_model_is_the_requested_one() -> None:
+    (_, first), (_, second) = await _ask(_request()), await _ask(_request())
+    assert first.response_id
+    assert first.response_id != second.response_id
+    assert first.response_model == "simulated-1"
+
+
 @pytest.mark.parametrize("text", ["a", "b", "c", "d", "e"])
 async def test_length_is_between_half_and_one_and_a_half_of_what_was_set(text: str) -> None:
     texts, _ = await _ask(_request(text))
     assert 15 <= len(texts) <= 45
+
+
+async def test_lengths_vary_around_what_was_set() -> None:
+    lengths = [len((await _ask(_request(str(number))))[0]) for number in range(20)]
+    assert min(lengths) < 30 < max(lengths)
 
 
 async def test_a_token_limit_ends_the_answer_for_its_length() -> None:
@@ -91,6 +103,7 @@ async def test_at_an_error_rate_of_one_every_answer_fails() -> None:
         with pytest.raises(ProviderError) as caught:
             [event async for event in provider.stream(_request())]
         assert (caught.value.error_type, caught.value.status) == ("simulated_error", 502)
+        assert caught.value.message == "The simulated model failed, as set."
 
 
 async def test_a_question_that_failed_may_be_answered_when_asked_again() -> None:

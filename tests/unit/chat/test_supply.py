@@ -4,12 +4,17 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app.chat import supply as supply_module
 from app.chat.provider import Completed, ProviderError, TextDelta
 from app.chat.supply import Supply
 from tests.unit.scripted import END
+
+if TYPE_CHECKING:
+    from loguru import Record
 
 pytestmark = pytest.mark.anyio
 _Stream = AsyncGenerator[TextDelta | Completed]
@@ -51,13 +56,18 @@ async def test_pieces_before_a_failure_come_before_it() -> None:
             await anext(supply)
 
 
-async def test_a_call_that_cancels_itself_is_a_broken_stream_and_no_cancel() -> None:
+@pytest.mark.parametrize("cancelled", [True, False])
+async def test_stream_that_ends_early_or_cancels_itself_is_broken(cancelled: bool) -> None:
     async def stream() -> _Stream:
         yield _A
-        raise asyncio.CancelledError
+        if cancelled:
+            raise asyncio.CancelledError
 
-    with pytest.raises(ProviderError, match="has no end"):
-        await _pieces(stream())
+    async with asyncio.timeout(5):
+        with pytest.raises(ProviderError) as caught:
+            await _pieces(stream())
+    assert (caught.value.error_type, caught.value.status) == ("broken_stream", 502)
+    assert caught.value.message == "The model's answer has no end."
 
 
 @pytest.mark.parametrize("ahead", [True, False])
@@ -80,6 +90,63 @@ async def test_silence_counts_only_while_somebody_listens(ahead: bool) -> None:
         with pytest.raises(ProviderError) as caught:
             await anext(supply)
     assert (caught.value.error_type, caught.value.status) == ("stalled", 504)
+    assert caught.value.message == "The model was silent for too long."
+
+
+async def test_silence_is_checked_at_least_once_per_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, delays = asyncio.get_running_loop(), list[float]()
+    call_later = loop.call_later
+
+    def record(delay: float, *arguments: Any) -> asyncio.TimerHandle:
+        delays.append(delay)
+        return call_later(delay, *arguments)
+
+    async def stream() -> _Stream:
+        for _ in range(3):
+            await asyncio.sleep(0.02)
+            yield _A
+        await asyncio.Event().wait()
+
+    async with _supply(stream(), stall_seconds=0.03) as supply:
+        monkeypatch.setattr(loop, "call_later", record)
+        with pytest.raises(ProviderError):
+            [piece async for piece in supply]
+        assert delays
+        assert max(delays) <= 0.03
+
+
+async def test_running_streams_are_kept_and_ended_ones_forgotten() -> None:
+    """The event loop itself refers to a waiting task only weakly."""
+
+    async def stream() -> _Stream:
+        yield _A
+        yield END
+
+    before = set(supply_module._tasks)
+    async with _supply(stream()):
+        assert len(supply_module._tasks - before) == 1
+    await asyncio.sleep(0)
+    assert supply_module._tasks <= before
+
+
+async def test_failure_after_the_end_is_logged_without_texts(logged: list["Record"]) -> None:
+    async def stream() -> _Stream:
+        try:
+            yield _A
+            await asyncio.Event().wait()
+        finally:
+            raise ValueError("secret words")
+
+    async with _supply(stream()) as supply:
+        await anext(supply)
+    await asyncio.sleep(0)
+    [record] = logged
+    assert (record["level"].name, record["message"]) == (
+        "WARNING",
+        "the provider failed after its end",
+    )
+    assert record["exception"] is not None
+    assert str(record["exception"].value) == "<text withheld>"
 
 
 async def test_it_is_one_piece_ahead_of_its_reader() -> None:

@@ -24,7 +24,9 @@ async def talk(case: Case, server: str, stage: Stage, stop: Stop) -> str:
     """What the client of `case` sees; `stop` stops the server."""
     if case.way is Way.SOCKET:
         return await _talk_over_socket(case, server, stage, stop)
-    async with httpx2.AsyncClient(base_url=f"http://{server}", trust_env=False) as client:
+    async with httpx2.AsyncClient(
+        base_url=f"http://{server}", trust_env=False, timeout=30
+    ) as client:
         ask = _one_piece if case.way is Way.HTTP else _stream
         asking = asyncio.create_task(ask(client, stage, case.script.pieces))
         if case.client is Client.READS:

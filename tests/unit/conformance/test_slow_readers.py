@@ -58,7 +58,7 @@ class _EndlessBlocking(_Endless):
 async def _unread_stream(server: str) -> AsyncIterator[None]:
     url = f"http://{server}/v1/chat/completions"
     async with (
-        httpx2.AsyncClient(trust_env=False) as client,
+        httpx2.AsyncClient(trust_env=False, timeout=30) as client,
         client.stream("POST", url, json=_ASK) as response,
     ):
         assert response.status_code == 200
@@ -78,7 +78,9 @@ async def _unread_socket(server: str) -> AsyncIterator[None]:
 
 async def _settled(server: str, provider: _Endless) -> None:
     """Until the server, which serves others all the time, asks for no more pieces."""
-    async with httpx2.AsyncClient(base_url=f"http://{server}", trust_env=False) as client:
+    async with httpx2.AsyncClient(
+        base_url=f"http://{server}", trust_env=False, timeout=30
+    ) as client:
         before = -1
         while provider.pulled != before:
             before = provider.pulled

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from dashboards.__main__ import made, uids
@@ -10,6 +11,7 @@ from dashboards.encoding import encode
 Json = dict[str, Any]
 
 
+@cache
 def boards() -> dict[str, Json]:
     return {uid: json.loads(encode(made(uid))) for uid in uids()}
 

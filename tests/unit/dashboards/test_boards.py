@@ -10,16 +10,14 @@ from dashboards import datasources, links
 from dashboards.board import COLUMNS, TAG
 from dashboards.others import HISTOGRAM_PARTS, SERIES
 from dashboards.variables import VARIABLES
+from tests.each import for_each
 from tests.promql import metrics_of
 from tests.unit.dashboards.reading import Json, boards, panels, queries
 
 _BOARDS: Final = boards()
-_ALL: Final = [pytest.param(board, id=uid) for uid, board in _BOARDS.items()]
-_EACH_PANEL: Final = [
-    pytest.param(panel, id=f"{uid}: {panel['title']}")
-    for uid, board in _BOARDS.items()
-    for panel in panels(board)
-]
+_PANELS: Final = {
+    f"{uid}: {panel['title']}": panel for uid, board in _BOARDS.items() for panel in panels(board)
+}
 # What is shown as it is: text, and tables that bring the unit of each column along.
 _WITHOUT_UNIT: Final = {"logs", "text"}
 # What is recorded while a trace is under way.
@@ -35,14 +33,14 @@ def _is_of_tempo(panel: Json) -> bool:
     return bool(panel.get("datasource", {}).get("uid") == datasources.TEMPO.uid)
 
 
-@pytest.mark.parametrize("panel", _EACH_PANEL)
+@for_each(_PANELS)
 def test_panel_asks_a_question_and_says_what_it_shows(panel: Json) -> None:
     assert panel["title"].endswith("?")
     assert len(panel["description"].split()) > 1
     assert panel["description"].endswith(".")
 
 
-@pytest.mark.parametrize("panel", _EACH_PANEL)
+@for_each(_PANELS)
 def test_panel_of_numbers_has_a_unit(panel: Json) -> None:
     if panel["type"] == "heatmap":
         # Its numbers are how many; the unit is that of the axis.
@@ -53,7 +51,7 @@ def test_panel_of_numbers_has_a_unit(panel: Json) -> None:
         assert panel["fieldConfig"]["defaults"]["unit"]
 
 
-@pytest.mark.parametrize("panel", _EACH_PANEL)
+@for_each(_PANELS)
 def test_panel_asks_only_datasources_that_are_provisioned(panel: Json) -> None:
     if panel["type"] == "text":
         assert "targets" not in panel
@@ -63,7 +61,7 @@ def test_panel_asks_only_datasources_that_are_provisioned(panel: Json) -> None:
     assert all(source["type"] == source["uid"] for source in asked)
 
 
-@pytest.mark.parametrize("panel", _EACH_PANEL)
+@for_each(_PANELS)
 def test_durations_lead_to_traces(panel: Json) -> None:
     texts = [target.get("expr", "") for target in panel.get("targets", [])]
     if panel["type"] == "timeseries" and any(
@@ -83,7 +81,7 @@ def test_cost_and_tokens_lead_to_traces(metric: Metric) -> None:
     )
 
 
-@pytest.mark.parametrize("board", _ALL)
+@for_each(_BOARDS)
 def test_first_row_answers_whether_it_is_well(board: Json) -> None:
     rows = [n for n, panel in enumerate(board["panels"]) if panel["type"] == "row"]
     assert rows[0] == 0
@@ -94,7 +92,7 @@ def test_first_row_answers_whether_it_is_well(board: Json) -> None:
     assert judged
 
 
-@pytest.mark.parametrize("board", _ALL)
+@for_each(_BOARDS)
 def test_titles_and_ids_are_unique(board: Json) -> None:
     titles = [panel["title"] for panel in panels(board)]
     ids = [panel["id"] for panel in board["panels"]]
@@ -103,7 +101,7 @@ def test_titles_and_ids_are_unique(board: Json) -> None:
     assert min(ids) > 0
 
 
-@pytest.mark.parametrize("board", _ALL)
+@for_each(_BOARDS)
 def test_panels_fit_and_do_not_overlap(board: Json) -> None:
     taken: set[tuple[int, int]] = set()
     for panel in board["panels"]:
@@ -118,10 +116,13 @@ def test_panels_fit_and_do_not_overlap(board: Json) -> None:
         taken |= cells
 
 
-@pytest.mark.parametrize("uid", list(_BOARDS))
-def test_frame_is_the_same_for_all(uid: str) -> None:
-    board = _BOARDS[uid]
-    assert board["uid"] == uid
+def test_boards_are_stored_under_their_ids() -> None:
+    assert {uid: board["uid"] for uid, board in _BOARDS.items()} == {uid: uid for uid in _BOARDS}
+
+
+@for_each(_BOARDS)
+def test_frame_is_the_same_for_all(board: Json) -> None:
+    uid = board["uid"]
     assert board["title"] == links.TITLES[uid]
     assert board["tags"] == [TAG]
     assert board["editable"] is False
@@ -130,16 +131,17 @@ def test_frame_is_the_same_for_all(uid: str) -> None:
     assert board["time"] == {"from": "now-30m", "to": "now"}
 
 
-@pytest.mark.parametrize("uid", list(_BOARDS))
-def test_links_lead_to_each_other_board_and_keep_what_was_chosen(uid: str) -> None:
-    found = _BOARDS[uid]["links"]
-    assert [link["url"] for link in found] == [links.path(o) for o in links.TITLES if o != uid]
+@for_each(_BOARDS)
+def test_links_lead_to_each_other_board_and_keep_what_was_chosen(board: Json) -> None:
+    found = board["links"]
+    others = [links.path(uid) for uid in links.TITLES if uid != board["uid"]]
+    assert [link["url"] for link in found] == others
     assert all(link["keepTime"] and link["includeVars"] for link in found)
     # Grafana shows only those without one above the panels.
     assert not any("placement" in link for link in found)
 
 
-@pytest.mark.parametrize("board", _ALL)
+@for_each(_BOARDS)
 def test_board_has_the_variables_that_it_uses_and_no_other(board: Json) -> None:
     used: set[str] = set()
     for panel in panels(board):
@@ -152,7 +154,7 @@ def test_board_has_the_variables_that_it_uses_and_no_other(board: Json) -> None:
     assert "service" in given
 
 
-@pytest.mark.parametrize("board", _ALL)
+@for_each(_BOARDS)
 def test_choices_take_several_or_all(board: Json) -> None:
     for variable in board["templating"]["list"]:
         if variable["type"] == "query":
@@ -161,7 +163,7 @@ def test_choices_take_several_or_all(board: Json) -> None:
             assert variable["allValue"] == ".*"
 
 
-@pytest.mark.parametrize("board", _ALL)
+@for_each(_BOARDS)
 def test_metrics_are_those_that_are_registered(board: Json) -> None:
     known = {series.prometheus for series in SERIES} | {m.prometheus for m in METRICS}
     known |= {f"{name}_{part}" for name in known for part in HISTOGRAM_PARTS}
@@ -171,7 +173,7 @@ def test_metrics_are_those_that_are_registered(board: Json) -> None:
             assert metrics_of(text)
 
 
-@pytest.mark.parametrize("board", _ALL)
+@for_each(_BOARDS)
 def test_log_counts_are_sums_since_loki_refuses_many_series(board: Json) -> None:
     for datasource, text in queries(board):
         if datasource == datasources.LOKI.uid and "_over_time" in text:

@@ -2,17 +2,16 @@
 
 from pathlib import Path
 
-import pytest
-
 from dashboards.__main__ import FOLDER, made, uids, write
 from dashboards.encoding import encode
+from tests.each import for_each
 
 
 def test_each_board_has_its_file_and_each_file_its_board() -> None:
     assert sorted(path.stem for path in FOLDER.glob("*.json")) == uids()
 
 
-@pytest.mark.parametrize("uid", uids())
+@for_each({uid: uid for uid in uids()})
 def test_file_is_what_the_generator_makes(uid: str) -> None:
     text = (FOLDER / f"{uid}.json").read_text(encoding="utf-8")
     assert text == encode(made(uid)), "run `make dashboards`"

@@ -7,6 +7,7 @@ import pytest
 
 from demo.environment import LoadSettingsError
 from demo.settings import DemoSettings
+from tests.each import for_each
 
 _PAGE = (Path(__file__).parents[3] / "docs" / "demo.md").read_text()
 
@@ -82,7 +83,7 @@ def test_all_wrong_values_are_told_at_once() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", DemoSettings.model_fields)
+@for_each({name: name for name in DemoSettings.model_fields})
 def test_setting_is_documented_as_it_is(name: str) -> None:
     field = DemoSettings.model_fields[name]
     assert isinstance(field.json_schema_extra, dict)

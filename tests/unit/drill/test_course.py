@@ -1,5 +1,6 @@
 """How a case goes: what must come, what must not, and when it is over."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,6 @@ from typing import Any
 import pytest
 import yaml
 
-from alerts import budgets
 from alerts.__main__ import files
 from alerts.objectives import read
 from drill import course as course_module
@@ -18,6 +18,7 @@ from drill.cases import CASES, Case, kind, rounds
 from drill.course import Course
 from drill.ground import Ground
 from stack.facts import ROOT
+from tests.builds import wait_for_binaries
 
 _LABELS = {"service_name": "drill-x"}
 
@@ -128,6 +129,22 @@ def test_what_is_wrong_is_a_fault_and_what_may_come_is_none(
     assert course.faults == ["came, and is wrong: MemoryHigh warning"]
 
 
+@pytest.mark.parametrize(
+    ("load", "faults"),
+    [(0.0, ["came, and is wrong: EventLoopLagHigh warning"]), (1000.0, [])],
+    ids=["idle", "busy"],
+)
+def test_late_event_loops_are_a_fault_unless_the_machine_is_busy(
+    mended: list[str], monkeypatch: pytest.MonkeyPatch, load: float, faults: list[str]
+) -> None:
+    monkeypatch.setattr(messages, "faults", lambda *_: ())
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, load, 0.0))
+    course = _course(mended)
+    _look(course, alert("ErrorRateHigh"), alert("EventLoopLagHigh"))
+    course.judge(_Ground())  # type: ignore[arg-type]
+    assert course.faults == faults
+
+
 def test_cases_that_hurt_what_all_share_run_alone() -> None:
     sizes = [len(together) for together in rounds()]
     assert sum(sizes) == len(CASES)
@@ -136,10 +153,8 @@ def test_cases_that_hurt_what_all_share_run_alone() -> None:
 
 
 def test_cases_speak_of_alerts_that_there_are() -> None:
-    try:
-        texts = files(read())
-    except budgets.SlothError as missing:
-        pytest.skip(str(missing))
+    wait_for_binaries(["sloth"])
+    texts = files(read())
     known = {
         kind({"labels": {"alertname": rule["alert"], **rule["labels"]}})
         for rule in _rules(texts)

@@ -152,7 +152,10 @@ async def test_a_route_that_reads_no_body_does_not_swallow_one_without_end(
 
 
 async def test_an_http_client_that_sends_too_much_gets_its_answer(memory: Memory) -> None:
-    async with live(memory, **_LIMITS) as server, httpx2.AsyncClient(trust_env=False) as client:
+    async with (
+        live(memory, **_LIMITS) as server,
+        httpx2.AsyncClient(trust_env=False, timeout=30) as client,
+    ):
         url = f"http://{server.address}{URL}"
         json_type = {"content-type": "application/json"}
         response = await client.post(url, content=b"x" * 3_000_000, headers=json_type)

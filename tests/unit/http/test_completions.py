@@ -25,7 +25,7 @@ def _app(memory: Memory, provider: Scripted, **settings: Any) -> Any:
 
 
 def _client(server: str) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(base_url=f"http://{server}", trust_env=False)
+    return httpx2.AsyncClient(base_url=f"http://{server}", trust_env=False, timeout=30)
 
 
 async def _post(memory: Memory, provider: Scripted, **request: Any) -> httpx2.Response:

@@ -7,11 +7,12 @@ import pytest
 
 from demo.environment import LoadSettingsError
 from ledger.settings import LedgerSettings
+from tests.each import for_each
 
 _PAGE = (Path(__file__).parents[3] / "docs" / "ledger.md").read_text()
 
 
-@pytest.mark.parametrize("name", LedgerSettings.model_fields)
+@for_each({name: name for name in LedgerSettings.model_fields})
 def test_setting_is_documented_as_it_is(name: str) -> None:
     field = LedgerSettings.model_fields[name]
     assert isinstance(field.json_schema_extra, dict)

@@ -3,7 +3,9 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -32,6 +34,14 @@ class Stores:
         self.spoilt: set[int] = set()
         self.away: set[str] = set()
 
+    @cached_property
+    def _by_trace(self) -> Mapping[str, list[int]]:
+        """The numbers of spans by trace ID; complete before the first question."""
+        found: dict[str, list[int]] = defaultdict(list)
+        for number in self.spans:
+            found[item.trace_id(_RUN, item.trace_of(number))].append(number)
+        return found
+
     def moment(self, number: int) -> int:
         """Several items share one."""
         return self.began + number // 3 * 1000
@@ -42,7 +52,6 @@ class Stores:
         return self._lines(query) if "/loki/" in path else self._samples()
 
     def _trace(self, identifier: str) -> Any:
-        found = [n for n in self.spans if item.trace_id(_RUN, item.trace_of(n)) == identifier]
         spans = [
             {
                 "traceId": identifier,
@@ -56,7 +65,7 @@ class Stores:
                     {"key": item.PAYLOAD, "value": {"stringValue": self._payload(n)}},
                 ],
             }
-            for n in found
+            for n in self._by_trace[identifier]
         ]
         resource = {"key": "service.name", "value": {"stringValue": item.SERVICE}}
         batch = {"resource": {"attributes": [resource]}, "scopeSpans": [{"spans": spans}]}
@@ -120,7 +129,7 @@ def served() -> Iterator[Served]:
             """Nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
         facts = dict.fromkeys(("PROMETHEUS_URL", "LOKI_URL", "TEMPO_URL"), url)
         yield Served(facts, stores)

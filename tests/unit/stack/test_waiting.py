@@ -23,14 +23,14 @@ def test_error_on_the_way_counts_as_not_yet() -> None:
 
 def test_failure_names_what_was_awaited_and_the_last_value() -> None:
     with pytest.raises(WaitError, match=r"waited 0 s for the trace in Tempo;.* was \[\]$"):
-        poll_until(list, "the trace in Tempo", timeout=0)
+        poll_until(list, "the trace in Tempo", within=0)
 
 
 def test_failure_names_the_last_error() -> None:
     with pytest.raises(WaitError, match="the last error was ZeroDivisionError: division by zero"):
-        poll_until(lambda: 1 / 0, "a number", timeout=0)
+        poll_until(lambda: 1 / 0, "a number", within=0)
 
 
 def test_error_that_cannot_mend_itself_ends_the_wait_at_once() -> None:
     with pytest.raises(ZeroDivisionError):
-        poll_until(lambda: 1 / 0, "a number", timeout=3600, giving_up_on=(ZeroDivisionError,))
+        poll_until(lambda: 1 / 0, "a number", within=3600, giving_up_on=(ZeroDivisionError,))

@@ -193,6 +193,7 @@ def test_texts_are_recorded_nowhere_by_default(telemetry: Telemetry, memory: Mem
     _complete(_answer(telemetry))
     everything = [span.to_json() for span in memory.spans]
     everything += [record.to_json() for record in memory.logs]
+    assert len(everything) == len(memory.spans) + len(memory.logs) > 1
     assert not any(SECRET in text or "two" in text for text in everything)
 
 

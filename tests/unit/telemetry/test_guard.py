@@ -2,13 +2,12 @@
 
 import pytest
 
-from app.telemetry import guard
 from app.telemetry.guard import RateLimit
 
 
 def test_one_event_of_a_kind_is_allowed_each_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr(guard.time, "monotonic", lambda: now)
+    monkeypatch.setattr("app.telemetry.guard.time.monotonic", lambda: now)
     limit = RateLimit()
     assert limit.allows("failing")
     now += 59.9

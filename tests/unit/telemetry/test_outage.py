@@ -1,5 +1,8 @@
 """A Collector that is away, refuses or hangs: what is kept, what is lost, and who is told."""
 
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import grpc
@@ -164,3 +167,48 @@ def test_waiting_exporter_holds_up_nobody(receiver: Receiver) -> None:
     assert _ledgers(providers)[0].created == _ITEMS + 1
     receiver.accept()
     providers.shutdown(1.0)
+
+
+_FULL_QUEUE = """
+import sys
+from loguru import logger
+from app.telemetry import ledger
+from app.telemetry.logs import start_logging
+from app.telemetry.setup import TelemetrySettings, build_providers
+ledger._REPORT_SECONDS = float(sys.argv[2])
+settings = TelemetrySettings(
+    endpoint=sys.argv[1], log_queue=10, log_batch=10, span_queue=10,
+    span_batch=10)
+providers = build_providers(settings)
+start_logging(providers.logger_provider, "INFO")
+tracer = providers.tracer_provider.get_tracer("test")
+for number in range(500):
+    logger.info(f"line {number}")
+    tracer.start_span("span").end()
+print(*(pipeline.ledger.dropped["queue_full"] for pipeline in providers.pipelines))
+providers.shutdown(0.1)
+"""
+
+
+@pytest.mark.parametrize("seconds", [60.0, 0.0])
+def test_full_queue_is_reported_with_the_number_of_drops(
+    receiver: Receiver, seconds: float
+) -> None:
+    """Once a minute; each time, where a minute is no time."""
+    receiver.hang()
+    done = subprocess.run(
+        [sys.executable, "-c", _FULL_QUEUE, receiver.endpoint, str(seconds)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    spans, logs = map(int, done.stdout.split())
+    for what, dropped in (("spans", spans), ("log records", logs)):
+        reported = re.findall(rf"dropped (\d+) {what}: the queue of 10 is full", done.stderr)
+        assert [int(count) for count in reported] == [1] * (dropped if seconds == 0 else 1)
+        assert dropped >= 400
+    lines = done.stderr.splitlines()
+    assert sum(bool(re.search(r" line \d+ ", line)) for line in lines) == 500
+    for unwanted in ("Loguru", "Traceback", "deadlock", "Queue full"):
+        assert unwanted not in done.stderr

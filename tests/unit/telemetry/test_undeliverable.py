@@ -4,7 +4,6 @@ from itertools import islice
 
 import pytest
 
-from app.telemetry import undeliverable
 from app.telemetry.undeliverable import Trial, pauses
 
 
@@ -16,7 +15,7 @@ def test_batch_is_given_up_after_ten_refusals_in_half_a_minute(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(undeliverable.time, "monotonic", lambda: now)
+    monkeypatch.setattr("app.telemetry.undeliverable.time.monotonic", lambda: now)
     accepted = refusals = 0
     trial = Trial(accepted, "UNAVAILABLE")
     while not trial.is_undeliverable(accepted):

@@ -1,0 +1,126 @@
+"""Groups of slow tests: each has ports of its own, one worker runs it, and groups run side by side.
+
+With `--dist loadgroup` (tests/harness/distribution.py) the tests of a group share one process, and
+so one stack. Without workers the groups run one after another.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests import builds
+
+TESTS: Final = Path(__file__).parent
+_USUAL: Final = "stack"
+# Tests of a file share one service there.
+_SHARED_BY_FILE: Final = "hostile"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Files and folders below tests/, in the order in which they run.
+
+    `offset`: of the ports of its stack from the defaults, below those of outgoing connections.
+    """
+
+    name: str
+    offset: int
+    paths: tuple[str, ...]
+
+
+# The longest first: a worker that is free takes the next, and then the tests without a group.
+GROUPS: Final = (
+    Group("containers", 17_500, ("containers",)),
+    Group(
+        "outages",
+        14_700,
+        (
+            "chaos/test_stores_away.py",
+            "chaos/test_queue_full.py",
+            "chaos/test_tempo_killed.py",
+            "chaos/test_loki_killed.py",
+            "chaos/test_collector_away.py",
+            "chaos/test_service_killed.py",
+        ),
+    ),
+    Group("drill", 9_000, ("stack/test_drill.py",)),
+    # The load comes first: the rules need minutes to sum it up, and boards show that at the end.
+    Group(
+        "stack",
+        12_000,
+        (
+            "stack/test_load.py",
+            "stack/test_turns.py",
+            "stack/test_links.py",
+            "stack/test_metrics.py",
+            "stack/test_pipeline.py",
+            "stack/test_recipes.py",
+            "stack/test_demo.py",
+            "browser/test_chat.py",
+            "stack",
+            "stack/test_rules.py",
+            "stack/test_boards.py",
+            "browser/test_boards.py",
+        ),
+    ),
+    Group(
+        "alerts",
+        13_400,
+        (
+            "stack/test_loki_rules.py",
+            "stack/test_death.py",
+            "stack/test_alertmanager.py",
+            "stack/test_ledger.py",
+            "stack/test_workers.py",
+        ),
+    ),
+    Group("content", 15_700, ("chaos",)),
+    Group("commands", 15_000, ("stack/test_commands.py",)),
+)
+# Of the commands in containers, which run in the group "containers".
+COMMANDS_IN_CONTAINERS: Final = 17_100
+
+
+def named(name: str) -> Group:
+    """The group of that name."""
+    return next(group for group in GROUPS if group.name == name)
+
+
+def group_of(path: Path) -> Group | None:
+    """The group of a test file, by the longest path that names it or a folder of it."""
+    found = _place(path)
+    return GROUPS[found[0]] if found else None
+
+
+def of_users_of_the_stack(path: Path) -> Group:
+    """The same, and for a file of no group the one whose stack it shares."""
+    return group_of(path) or named(_USUAL)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of each group, and put the groups first, in their order.
+
+    While native components are still being built, the groups go last instead.
+    """
+    without_group = (-1, 0) if builds.expected() else (len(GROUPS), 0)
+    items.sort(key=lambda item: _place(item.path) or without_group)
+    for item in items:
+        uses_stack = "stack" in getattr(item, "fixturenames", ())
+        if group := of_users_of_the_stack(item.path) if uses_stack else group_of(item.path):
+            item.add_marker(pytest.mark.xdist_group(group.name))
+        elif item.path.is_relative_to(TESTS / _SHARED_BY_FILE):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def _place(path: Path) -> tuple[int, int] | None:
+    """The number of its group, and its place in the group."""
+    if not path.is_relative_to(TESTS):
+        return None
+    named = {
+        TESTS / name: (number, place)
+        for number, group in enumerate(GROUPS)
+        for place, name in enumerate(group.paths)
+    }
+    return next((named[each] for each in (path, *path.parents) if each in named), None)

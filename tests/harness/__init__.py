@@ -1,0 +1,1 @@
+"""Pytest plugins of this test suite: layers, limits, distribution, failures and timing."""

@@ -1,0 +1,99 @@
+"""A service is killed: the rules as they are shipped report it, and its return, in time."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from app.settings import SIMULATED_MODEL
+from app.telemetry import names
+from dashboards import others
+from demo.asking import Conversation
+from stack.facts import ROOT
+from stack.local_http import local_client
+from stack.waiting import poll_until
+from tests.running import PATIENCE_SECONDS, Stack
+from tests.stack.collectors import collector
+
+# The failed check, the rule's `for` and its next evaluation: 5 s, 30 s and 10 s. Twice as much is
+# allowed on a busy machine.
+_DOWN_SECONDS = 2 * 45.0
+_FOR_SECONDS = 30
+# How long Prometheus shows a series after its last sample (--query.lookback-delta), and a little.
+_SHOWN_SECONDS = 95
+_VICTIM = "victim"
+_IS_VICTIM = f'{names.prometheus_label(others.SERVICE_NAME)}="{_VICTIM}"'
+_SOCKETS = f"{names.SOCKET_CONNECTIONS.prometheus}{{{_IS_VICTIM}}}"
+
+
+@contextmanager
+def _service(address: str, otlp: str) -> Iterator["subprocess.Popen[bytes]"]:
+    environment = {
+        **os.environ,
+        "PORT": address.rpartition(":")[2],
+        "OTEL_SERVICE_NAME": _VICTIM,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": otlp,
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", "app"], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            with local_client(f"http://{address}") as client:
+                poll_until(
+                    lambda: client.get("/readyz").is_success, "the service", PATIENCE_SECONDS
+                )
+            yield process
+        finally:
+            process.kill()
+
+
+def _firing(stack: Stack) -> set[str]:
+    query = f'ALERTS{{{_IS_VICTIM}, alertstate="firing"}}'
+    return {sample.labels["alertname"] for sample in stack.backends.prometheus(query)}
+
+
+def _is_seen(stack: Stack) -> bool:
+    """Whether Prometheus knows that it is ready, and its metrics."""
+    ready = stack.backends.prometheus(f"{others.CHECKED.prometheus}{{{_IS_VICTIM}}} == 1")
+    return bool(ready and stack.backends.prometheus(_SOCKETS))
+
+
+def _shown(stack: Stack, after: float) -> bool:
+    """Whether its sockets would be shown so long after now, with what has come until now."""
+    with local_client(stack.facts["PROMETHEUS_URL"]) as client:
+        asked = {"query": _SOCKETS, "time": str(time.time() + after)}
+        answer = client.get("/api/v1/query", params=asked).raise_for_status().json()
+    return bool(answer["data"]["result"])
+
+
+def test_killed_service_is_reported_down_in_time_and_its_return_too(
+    stack: Stack, tmp_path: Path
+) -> None:
+    """That it is silent, which takes longer, is a case of the drill."""
+    host = stack.facts["STACK_HOST"]
+    with socket.create_server((host, 0)) as free:
+        address = f"{host}:{free.getsockname()[1]}"
+    asking = {"APP_URL": f"http://{address}", "OTEL_SERVICE_NAME": _VICTIM}
+    with collector(stack, tmp_path, asking) as beside:
+        with _service(address, beside["OTLP_URL"]) as process:
+            # Its socket dies with it.
+            with Conversation(f"http://{address}") as conversation:
+                conversation.ask("Are you there?", SIMULATED_MODEL)
+                poll_until(lambda: _is_seen(stack), "the service to be seen", PATIENCE_SECONDS)
+                assert "ServiceDown" not in _firing(stack)
+                assert _shown(stack, after=0)
+                os.kill(process.pid, signal.SIGKILL)
+            poll_until(lambda: "ServiceDown" in _firing(stack), "the alert", _DOWN_SECONDS)
+        # Nobody goes on sending its last values: they are older than the alert's `for`.
+        assert not _shown(stack, after=_SHOWN_SECONDS - _FOR_SECONDS)
+        with _service(address, beside["OTLP_URL"]):
+            poll_until(
+                lambda: "ServiceDown" not in _firing(stack),
+                "the alert to be resolved",
+                PATIENCE_SECONDS,
+            )

@@ -1,0 +1,122 @@
+"""Tests that hang, crash or fail in odd ways fail alone; all others of the run still run."""
+
+import pytest
+
+from tests.unit.harness import nested
+
+_TESTS = r"""
+import asyncio, ctypes, gc, itertools, os, signal, threading, time
+import ast
+import pytest
+
+@pytest.fixture(scope="session")
+def anyio_backend():
+    return "asyncio"
+
+@pytest.mark.anyio
+async def test_async_hangs():
+    await asyncio.Event().wait()
+
+@pytest.mark.anyio
+async def test_callback_of_the_loop_hangs():
+    asyncio.get_running_loop().call_soon(time.sleep, 30)
+    await asyncio.Event().wait()
+
+def test_waits_for_a_lock():
+    threading.Thread(target=time.sleep, args=(30,), daemon=True, name="bystander").start()
+    threading.Lock().acquire() and threading.Event().wait()
+
+@pytest.fixture
+def endless():
+    time.sleep(30)
+
+def test_fixture_hangs(endless):
+    pass
+
+@pytest.fixture
+def endless_end():
+    yield
+    time.sleep(30)
+
+def test_teardown_hangs_after_a_failure(endless_end):
+    assert False
+
+def test_holds_the_interpreter():
+    sum(itertools.repeat(0))
+
+def test_exits():
+    os._exit(0)
+
+def test_crashes():
+    ctypes.string_at(0)
+
+def test_interrupts():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(1)
+
+def test_leaves():
+    raise SystemExit(3)
+
+def test_says_what_utf8_cannot_hold():
+    pytest.fail("lone \ud800 surrogate")
+
+def recurse():
+    recurse()
+
+def test_recurses():
+    recurse()
+
+def test_cannot_be_rendered():
+    # The parser of CPython 3.11 raises SystemError when it is entered again at another depth,
+    # as it is here by a callback of the garbage collector.
+    try:
+        recurse()
+    except RecursionError:
+        gc.callbacks.append(lambda phase, info: ast.parse("a"))
+        gc.set_threshold(20)
+        raise
+
+@pytest.mark.parametrize("number", range(30))
+def test_good(number):
+    pass
+"""
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> nested.Outcome:
+    directory = tmp_path_factory.mktemp("misbehaviour")
+    options = ("-n2", "--dist=loadgroup", "--timeout=1", "--max-worker-restart=20")
+    return nested.run(directory, {"test_nested.py": _TESTS}, *options)
+
+
+def test_all_others_pass_and_the_run_ends_as_failed(outcome: nested.Outcome) -> None:
+    assert outcome.passed == {f"test_good[{number}]" for number in range(30)}
+    assert outcome.status == pytest.ExitCode.TESTS_FAILED
+    assert outcome.output.splitlines()[-1].startswith("===")
+    assert "30 passed" in outcome.output.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("test", "shown"),
+    [
+        ("async_hangs", "asyncio.Event().wait()"),
+        # The loop swallows the first exception: a second one, or the end of the worker.
+        ("callback_of_the_loop_hangs", ""),
+        ("waits_for_a_lock", "Stack of bystander"),
+        ("fixture_hangs", "time.sleep(30)"),
+        ("teardown_hangs_after_a_failure", "assert False"),
+        ("teardown_hangs_after_a_failure", "took longer than 1 s"),
+        ("holds_the_interpreter", "in test_holds_the_interpreter"),
+        ("exits", "crashed while running"),
+        ("crashes", "crashed while running"),
+        ("interrupts", "KeyboardInterrupt"),
+        ("leaves", "SystemExit: 3"),
+        ("says_what_utf8_cannot_hold", r"lone \ud800 surrogate"),
+        ("recurses", "RecursionError"),
+        ("cannot_be_rendered", "RecursionError"),
+    ],
+)
+def test_one_that_misbehaves_fails_and_says_why(
+    outcome: nested.Outcome, test: str, shown: str
+) -> None:
+    assert shown in outcome.failure(f"test_{test}")

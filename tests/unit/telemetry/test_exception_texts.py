@@ -1,0 +1,172 @@
+"""Exceptions whose texts block, raise or have no end: described within a limit of time."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from loguru import logger
+
+from app.telemetry import exception_texts
+from app.telemetry.exception_texts import attributes_of
+from app.telemetry.logs import start_logging
+from app.telemetry.setup import TelemetrySettings, build_providers
+from app.telemetry.stdlib_logs import ToLoguru
+from app.telemetry.values import MAX_TEXT_BYTES
+from stack.waiting import poll_until
+from tests.receiver import Receiver
+
+_LIMIT = exception_texts._MAX_SECONDS
+# For the message and the stack trace, in the log record and on the console.
+_MOST_SECONDS = 4 * _LIMIT + 1.0
+
+
+class _Blocked:
+    """Its text comes once `release` is set; not never, as pytest asks for it where a test fails."""
+
+    def __init__(self, release: threading.Event) -> None:
+        self._release = release
+
+    def __str__(self) -> str:
+        self._release.wait(10)
+        return "late"
+
+    __repr__ = __str__
+
+
+class _BlockedError(Exception):
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class _OwnError(Exception):
+    def __str__(self) -> str:
+        return f"own text {self.args[0]}"
+
+
+class _EndingError(Exception):
+    def __str__(self) -> str:
+        raise SystemExit
+
+
+class _LongError(Exception):
+    def __str__(self) -> str:
+        return "x" * 5_000_000
+
+
+@pytest.fixture
+def release() -> Iterator[threading.Event]:
+    """Ends the threads of a test, so that the next one has as many."""
+    release = threading.Event()
+    yield release
+    release.set()
+    poll_until(
+        lambda: not any(each.name == "exception text" for each in threading.enumerate()),
+        "the threads to end",
+    )
+
+
+def _cause(error: Exception) -> Exception:
+    outer = RuntimeError("outer")
+    outer.__cause__ = error
+    return outer
+
+
+def _noted(error: Exception, note: object) -> Exception:
+    error.__notes__ = [note]  # type: ignore[list-item]
+    return error
+
+
+_MADE: list[Callable[[threading.Event], Exception]] = [
+    lambda release: _BlockedError(_Blocked(release)),
+    lambda release: ValueError(_Blocked(release)),
+    lambda release: OSError(2, "No", _Blocked(release)),
+    lambda release: _cause(_BlockedError(_Blocked(release))),
+    lambda release: ExceptionGroup("group", [_BlockedError(_Blocked(release))]),
+    lambda release: _noted(ValueError("noted"), _Blocked(release)),
+]
+
+
+@pytest.mark.parametrize("make", _MADE)
+def test_text_that_blocks_is_waited_for_within_a_limit(
+    make: Callable[[threading.Event], Exception], release: threading.Event
+) -> None:
+    error = make(release)
+    try:
+        raise error
+    except Exception:
+        started = time.perf_counter()
+        found = attributes_of(error)
+    assert time.perf_counter() - started < 2 * _LIMIT + 0.5
+    assert type(error).__name__ in found["exception.stacktrace"]
+    assert "test_text_that_blocks" in found["exception.stacktrace"]
+    assert found["exception.message"]
+    assert "late" not in str(found)
+
+
+def test_texts_that_block_use_few_threads_and_plain_exceptions_none(
+    release: threading.Event,
+) -> None:
+    errors = [_BlockedError(_Blocked(release)) for _ in range(50)]
+    started = time.perf_counter()
+    for error in errors:
+        attributes_of(error)
+    assert time.perf_counter() - started < exception_texts._MAX_STUCK * _LIMIT + 1.0
+    stuck = [each for each in threading.enumerate() if each.name == "exception text"]
+    assert len(stuck) == exception_texts._MAX_STUCK
+    assert attributes_of(ValueError("plain"))["exception.message"] == "plain"
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ValueError("plain"), "plain"),
+        (KeyError("a"), "'a'"),
+        (OSError(2, "No", "f"), "[Errno 2] No: 'f'"),
+        (_OwnError(3), "own text 3"),
+        (_EndingError(), "<_EndingError without a text: SystemExit>"),
+        (_LongError(), f"{'x' * 10}"),
+        (ValueError("half \ud800"), "half \\ud800"),
+    ],
+)
+def test_message_is_the_text_of_the_exception(error: Exception, message: str) -> None:
+    found = attributes_of(error)["exception.message"]
+    assert found.startswith(message)
+    assert len(found.encode()) <= MAX_TEXT_BYTES
+
+
+def test_endless_recursion_has_a_short_stack_trace() -> None:
+    def recurse() -> None:
+        recurse()
+
+    try:
+        recurse()
+    except RecursionError as error:
+        trace = attributes_of(error)["exception.stacktrace"]
+    assert trace.count("\n") < 250
+    assert "RecursionError" in trace
+
+
+def test_exception_that_blocks_is_exported_by_each_route(release: threading.Event) -> None:
+    error = _BlockedError(_Blocked(release))
+    with Receiver() as receiver:
+        providers = build_providers(TelemetrySettings(endpoint=receiver.endpoint))
+        stop = start_logging(providers.logger_provider, "INFO")
+        started = time.perf_counter()
+        logger.opt(exception=error).error("loguru")
+        # Not through its logger: pytest's own handler there asks for the text.
+        made = {"name": "library", "msg": "library", "levelno": 40}
+        found = logging.makeLogRecord({**made, "exc_info": (_BlockedError, error, None)})
+        ToLoguru().handle(found)
+        span = providers.tracer_provider.get_tracer("test").start_span("span")
+        span.record_exception(error)
+        span.end()
+        assert time.perf_counter() - started < _MOST_SECONDS
+        stop()
+        assert providers.shutdown(10)
+    assert [record.body for record in receiver.log_records] == ["loguru", "library"]
+    for record in receiver.log_records:
+        assert "_BlockedError" in record.attributes["exception.message"]
+    [event] = receiver.spans[0].span.events
+    assert event.name == "exception"
