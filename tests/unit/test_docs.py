@@ -121,7 +121,7 @@ def test_links_lead_to_files_and_headings() -> None:
             assert not anchor or anchor in _anchors(file), f"{page.name}: {target}#{anchor}"
 
 
-_, _, _PROMISES = _DEVELOPMENT.partition("## Promises of time and their tests\n")
+_PROMISES = _DEVELOPMENT.partition("## Promises of time and their tests\n")[2].partition("\n## ")[0]
 
 
 def _tests(file: Path) -> set[str]:
