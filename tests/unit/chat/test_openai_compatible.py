@@ -17,11 +17,12 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from app.chat.openai_compatible import OpenAICompatibleProvider
-from app.chat.provider import Completed, ProviderError, TextDelta
+from app.chat.provider import Completed, ProviderError, TextDelta, Upstream
 from app.chat.request import ChatRequest
 from app.main import create_app
 from app.telemetry import names
 from app.telemetry.model_request import Usage
+from app.telemetry.redaction import WITHHELD
 from tests.memory import Memory
 from tests.unit.serving import quick, serving
 
@@ -93,6 +94,7 @@ def _chunk(text: str = "", finish_reason: str | None = None) -> str:
 async def test_our_own_service_is_such_an_endpoint(memory: Memory) -> None:
     async with serving(create_app(quick(), providers=memory.providers)) as server:
         text, end = await _ask(_provider(server), _request(max_tokens=4))
+    assert _provider(server).models == ("simulated-1",)
     assert text == "This answer is simulated:"
     assert (end.finish_reason, end.usage) == ("length", Usage(1, 4))
     assert end.response_model == "simulated-1"
@@ -164,15 +166,30 @@ async def test_a_refusal_has_our_type_and_none_of_their_words(
     async with serving(_Fake(_refusal(status)).app) as server:
         error = await _failure(_provider(server))
     assert (error.error_type, error.status) == (error_type, ours)
-    assert "sk-test" not in error.message
+    assert error.upstream == Upstream(status=status, code="x")
+    assert "their words" not in error.message
 
 
-@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize("status", [400, 413, 422])
 async def test_what_they_refuse_in_the_request_is_the_clients_to_mend(status: int) -> None:
     async with serving(_Fake(_refusal(status)).app) as server:
         error = await _failure(_provider(server))
     assert (error.status, error.type, error.param) == (400, "invalid_request_error", "messages")
-    assert "their words" in error.message
+    assert error.upstream == Upstream(status=status, code="x")
+    assert error.message == "The model's endpoint refused the request: their words, with ***"
+
+
+async def test_refusal_without_a_reason_says_so() -> None:
+    async with serving(_Fake(JSONResponse({"error": {}}, 400)).app) as server:
+        error = await _failure(_provider(server))
+    assert error.message == "The model's endpoint refused the request: it gave no reason"
+
+
+async def test_cause_of_a_malformed_response_is_kept_without_its_text() -> None:
+    async with serving(_Fake(_stream("{not json, but sk-test")).app) as server:
+        error = await _failure(_provider(server))
+    assert type(error.__cause__).__name__ == "JSONDecodeError"
+    assert str(error.__cause__) == WITHHELD
 
 
 @pytest.mark.parametrize(("given", "passed"), [("17", "17"), ("soon", None)])
@@ -219,6 +236,7 @@ async def test_a_stream_that_breaks_off_is_broken() -> None:
         host, port = server.sockets[0].getsockname()
         error = await _failure(_provider(f"{host}:{port}"))
     assert (error.error_type, error.status) == ("broken_stream", 502)
+    assert error.message == "The model's endpoint broke off its answer."
 
 
 async def test_nobody_there_is_a_connection_failure() -> None:
@@ -281,7 +299,8 @@ async def test_an_endpoint_that_takes_no_connection_is_a_connection_failure() ->
                 waiting.setblocking(False)
                 waiting.connect_ex(address)
             provider = _provider(f"127.0.0.1:{address[1]}", connect_timeout=0.05)
-            error = await _failure(provider)
+            async with asyncio.timeout(5):  # half of the time for a silent response
+                error = await _failure(provider)
     assert (error.error_type, error.status) == ("connection", 503)
     assert type(error.__cause__.__cause__).__name__ == "ConnectTimeout"  # type: ignore[union-attr]
 

@@ -1,5 +1,6 @@
 """One answer, one record of it: spans, metrics and logs of `Answer`."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -12,7 +13,9 @@ from app.telemetry.genai import Answer
 from app.telemetry.instrument import Telemetry, instrument
 from app.telemetry.model_request import ModelRequest, Usage
 from app.telemetry.prices import PriceTable
+from app.telemetry.redaction import WITHHELD
 from app.telemetry.setup import TelemetrySettings
+from app.telemetry.tracing import current_trace_id
 from tests.memory import Memory
 
 MODEL = "simulated-1"
@@ -214,14 +217,240 @@ def test_answers_on_their_way_are_counted(telemetry: Telemetry, memory: Memory) 
     assert memory.value("chatscope.answers.active") == 0
 
 
-def test_longest_stall_is_the_longest_pause_between_two_pieces(
-    telemetry: Telemetry, memory: Memory, monkeypatch: pytest.MonkeyPatch
+class _Clock:
+    """The seconds that the code under test reads."""
+
+    now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def time_ns(self) -> int:
+        return int(self.now * 1e9)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
+    clock = _Clock()
+    monkeypatch.setattr("app.telemetry.genai.time", clock)
+    return clock
+
+
+_SENT = ModelRequest(
+    provider="openai",
+    model=MODEL,
+    stream=True,
+    server_address="api.example",
+    server_port=8443,
+    temperature=0.5,
+    top_p=0.9,
+    frequency_penalty=0.1,
+    presence_penalty=0.2,
+    max_tokens=50,
+    seed=7,
+    stop=("x", "y"),
+    conversation_id="c-1",
+    messages=[{"role": "system", "content": "be brief"}, {"role": "user", "content": SECRET}],
+)
+
+
+def _at(clock: _Clock, **moments: float) -> float:
+    """Set the clock to a named moment."""
+    [clock.now] = moments.values()
+    return clock.now
+
+
+def _stream(telemetry: Telemetry, clock: _Clock) -> None:
+    """An answer of two chunks, three tokens, and a last event."""
+    started = _at(clock, arrived=10.0)
+    _at(clock, called=11.0)
+    answer = telemetry.start_answer(_SENT, started=started)
+    for received, sent, text in ((13.0, 13.5, "one"), (14.0, 16.0, "two")):
+        _at(clock, received=received)
+        answer.received(text)
+        _at(clock, sent=sent)
+        answer.sent()
+    _at(clock, completed=17.0)
+    answer.completed(
+        finish_reason="stop", usage=Usage(5, 3), response_id="r-1", response_model="m-2026"
+    )
+    _at(clock, sent=17.5)
+    answer.sent()
+    _at(clock, closed=20.0)
+    answer.close()
+
+
+def test_span_holds_the_request_the_response_and_its_times(
+    telemetry: Telemetry, memory: Memory, clock: _Clock
+) -> None:
+    _stream(telemetry, clock)
+    span = memory.span(f"chat {MODEL}")
+    assert span.end_time == 17_000_000_000
+    assert _attributes(span) == {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": MODEL,
+        "gen_ai.request.stream": True,
+        "server.address": "api.example",
+        "server.port": 8443,
+        "gen_ai.conversation.id": "c-1",
+        "gen_ai.request.temperature": 0.5,
+        "gen_ai.request.top_p": 0.9,
+        "gen_ai.request.max_tokens": 50,
+        "gen_ai.request.seed": 7,
+        "gen_ai.request.stop_sequences": ("x", "y"),
+        "gen_ai.request.frequency_penalty": 0.1,
+        "gen_ai.request.presence_penalty": 0.2,
+        names.ANSWER_OUTCOME: "completed",
+        "gen_ai.response.id": "r-1",
+        "gen_ai.response.model": "m-2026",
+        "gen_ai.response.finish_reasons": ("stop",),
+        "gen_ai.usage.input_tokens": 5,
+        "gen_ai.usage.output_tokens": 3,
+        names.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK: 2.0,
+        names.TIME_TO_FIRST_TOKEN: 3.5,
+        names.ANSWER_COST: PriceTable.load().cost(MODEL, 5, 3),
+    }
+
+
+def test_log_record_holds_the_request_the_response_and_its_times(
+    telemetry: Telemetry, memory: Memory, clock: _Clock
+) -> None:
+    _stream(telemetry, clock)
+    record = memory.log("answer completed").log_record
+    assert record.severity_text == "INFO"
+    found = dict(record.attributes or {})
+    assert {name: value for name, value in found.items() if not name.startswith("code.")} == {
+        "gen_ai.request.model": MODEL,
+        "gen_ai.provider.name": "openai",
+        "gen_ai.conversation.id": "c-1",
+        names.ANSWER_SECONDS: 7.5,
+        names.ANSWER_OUTCOME: "completed",
+        "gen_ai.response.id": "r-1",
+        "gen_ai.response.model": "m-2026",
+        "gen_ai.response.finish_reasons": ("stop",),
+        "gen_ai.usage.input_tokens": 5,
+        "gen_ai.usage.output_tokens": 3,
+        names.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK: 2.0,
+        names.TIME_TO_FIRST_TOKEN: 3.5,
+        names.ANSWER_COST: PriceTable.load().cost(MODEL, 5, 3),
+    }
+
+
+_BY_MODEL = {"gen_ai.request.model": MODEL}
+_BY_CALL = {
+    **_BY_MODEL,
+    "gen_ai.operation.name": "chat",
+    "gen_ai.provider.name": "openai",
+    "gen_ai.response.model": "m-2026",
+}
+_BY_ENDPOINT = {**_BY_CALL, "server.address": "api.example", "server.port": 8443}
+
+
+@pytest.mark.parametrize(
+    ("metric", "attributes", "total"),
+    [
+        (names.LLM_RESPONSE_TIME, _BY_MODEL, 7.5),
+        (names.CLIENT_OPERATION_DURATION, _BY_ENDPOINT, 6.0),
+        (names.CLIENT_TIME_TO_FIRST_CHUNK, _BY_ENDPOINT, 2.0),
+        (names.CLIENT_TIME_PER_OUTPUT_CHUNK, _BY_ENDPOINT, 1.0),
+        (names.CLIENT_TOKEN_USAGE, {**_BY_ENDPOINT, "gen_ai.token.type": "input"}, 5),
+        (names.CLIENT_TOKEN_USAGE, {**_BY_ENDPOINT, "gen_ai.token.type": "output"}, 3),
+        (names.SERVER_TIME_TO_FIRST_TOKEN, _BY_CALL, 3.5),
+        (names.SERVER_TIME_PER_OUTPUT_TOKEN, _BY_CALL, 2.0),
+        (names.ANSWER_STALL, _BY_MODEL, 2.5),
+    ],
+)
+def test_metric_of_a_stream_has_its_value_and_attributes(
+    metric: names.Metric,
+    attributes: dict[str, object],
+    total: float,
+    telemetry: Telemetry,
+    memory: Memory,
+    clock: _Clock,
+) -> None:
+    _stream(telemetry, clock)
+    points = memory.metrics()[metric.name].data.data_points
+    assert [p.sum for p in points if p.attributes == attributes] == [total]  # type: ignore[union-attr]
+
+
+def test_captured_texts_have_the_shape_of_the_conventions(memory: Memory, clock: _Clock) -> None:
+    settings = TelemetrySettings(known_models=frozenset({MODEL}), capture_content=True)
+    for telemetry in _started(memory, settings):
+        _stream(telemetry, clock)
+        telemetry.start_answer(_SENT, started=0.0).close()
+    completed, cancelled = (_attributes(span) for span in memory.spans)
+    for found in (completed, cancelled):
+        assert json.loads(str(found["gen_ai.input.messages"])) == [
+            {"role": "system", "parts": [{"type": "text", "content": "be brief"}]},
+            {"role": "user", "parts": [{"type": "text", "content": SECRET}]},
+        ]
+    part = {"type": "text", "content": "onetwo"}
+    assert json.loads(str(completed["gen_ai.output.messages"])) == [
+        {"role": "assistant", "parts": [part], "finish_reason": "stop"}
+    ]
+    part = {"type": "text", "content": ""}
+    assert json.loads(str(cancelled["gen_ai.output.messages"])) == [
+        {"role": "assistant", "parts": [part], "finish_reason": "error"}
+    ]
+
+
+@pytest.mark.parametrize("captured", [True, False])
+def test_failure_is_recorded_with_the_providers_status_and_code(
+    captured: bool, memory: Memory
+) -> None:
+    settings = TelemetrySettings(known_models=frozenset({MODEL}), capture_content=captured)
+    for telemetry in _started(memory, settings):
+        answer = _answer(telemetry)
+        error = RuntimeError(SECRET)
+        answer.failed("rate_limit", error, provider_status=429, provider_code="quota")
+        answer.close()
+    span = memory.span(f"chat {MODEL}")
+    assert span.status.description == "rate_limit"
+    found = _attributes(span)
+    assert found[names.ANSWER_OUTCOME] == "failed"
+    assert found[names.HTTP_RESPONSE_STATUS_CODE] == 429
+    assert found[names.PROVIDER_ERROR_CODE] == "quota"
+    [event] = span.events
+    text = SECRET if captured else WITHHELD
+    assert (event.attributes or {})["exception.message"] == text
+
+
+def test_cancelled_answer_names_its_reason_and_is_no_error(
+    telemetry: Telemetry, memory: Memory
 ) -> None:
     answer = _answer(telemetry)
-    for moment in (10.0, 10.5, 14.5, 15.0):
-        monkeypatch.setattr("app.telemetry.genai.time.perf_counter", lambda at=moment: at)
-        answer.received("x")
-        answer.sent()
+    answer.cancelled("shutting_down")
     answer.close()
-    [point] = memory.metrics()["chatscope.answer.longest_stall"].data.data_points
-    assert point.sum == 4.0  # type: ignore[union-attr]
+    span = memory.span(f"chat {MODEL}")
+    assert span.status.status_code is StatusCode.UNSET
+    found = _attributes(span)
+    assert (found[names.ANSWER_OUTCOME], found[names.ERROR_TYPE]) == ("cancelled", "shutting_down")
+    assert memory.log("answer cancelled").log_record.severity_text == "INFO"
+
+
+def test_empty_answer_is_a_warning_with_the_prompts_tokens(
+    telemetry: Telemetry, memory: Memory
+) -> None:
+    answer = _answer(telemetry)
+    answer.completed(finish_reason="stop")
+    answer.close()
+    assert _attributes(memory.span(f"chat {MODEL}"))[names.ANSWER_EMPTY] is True
+    assert answer.usage == Usage(-(-len(SECRET) // 4), 0, partial=True)
+    assert memory.log("answer completed").log_record.severity_text == "WARN"
+    assert memory.points("gen_ai.server.time_per_output_token") == []
+
+
+def test_span_is_current_while_it_is_asked_to_be(telemetry: Telemetry, memory: Memory) -> None:
+    answer = _answer(telemetry)
+
+    def fail() -> None:
+        with answer.current():
+            assert current_trace_id() == answer.trace_id
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        fail()
+    assert current_trace_id() == ""
+    answer.close()
+    assert memory.span(f"chat {MODEL}").events == ()
