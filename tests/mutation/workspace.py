@@ -25,8 +25,8 @@ _OPTIONS = {
     "process_isolation": "forkserver",
     "use_git_change_detection": "false",
     "track_dependencies": "false",
-    # A mutant may take ten times as long as its tests, and 20 s for a busy machine.
-    "timeout_constant": "2",
+    # A mutant may take ten times as long as its tests, and 10 s for a busy machine.
+    "timeout_constant": "1",
     "timeout_multiplier": "10",
 }
 _SPINNER = re.compile("[\u2800-\u28ff]")

@@ -5,7 +5,14 @@ import json
 import pytest
 
 from app.chat.provider import ProviderError
-from app.errors import InternalError, InvalidRequest, ModelNotFound, ServiceError
+from app.errors import (
+    InternalError,
+    InvalidRequest,
+    ModelNotFound,
+    Overloaded,
+    ServiceError,
+    ShuttingDown,
+)
 
 _KEYS = {"message", "type", "param", "code", "trace_id"}
 
@@ -49,4 +56,62 @@ def test_when_to_come_again_is_a_header() -> None:
 
 
 def test_an_unknown_model_is_told_which_there_are() -> None:
-    assert "There are: a, b." in ModelNotFound("x", ["a", "b"]).message
+    error = ModelNotFound("x", ["a", "b"])
+    assert error.message == "The model 'x' does not exist here. There are: a, b."
+    assert error.param == "model"
+
+
+def test_long_model_name_is_repeated_in_part() -> None:
+    assert f"'{'x' * 100}' does" in ModelNotFound("x" * 100, ["a"]).message
+    assert f"'{'x' * 100}…' does" in ModelNotFound("x" * 101, ["a"]).message
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message", "headers"),
+    [
+        (
+            Overloaded("answers", 7),
+            "too_many_answers",
+            "There is no place for more answers now, accepted are up to 7 at the same time; "
+            "try again in 2 s.",
+            {"retry-after": "2"},
+        ),
+        (
+            ShuttingDown(),
+            "shutting_down",
+            "The service is shutting down; try again in 2 s.",
+            {"retry-after": "2", "connection": "close"},
+        ),
+    ],
+)
+def test_service_without_room_says_when_to_try_again(
+    error: ServiceError, code: str, message: str, headers: dict[str, str]
+) -> None:
+    response = error.to_response("")
+    told = json.loads(bytes(response.body))["error"]
+    assert (response.status_code, told["code"], told["message"]) == (503, code, message)
+    assert headers.items() <= dict(response.headers).items()
+
+
+def test_reached_limit_is_named() -> None:
+    assert Overloaded("answers", 7).limit == "answers"
+    assert InvalidRequest("bad", limit="message_chars").limit == "message_chars"
+
+
+def test_internal_error_leads_to_its_trace() -> None:
+    assert InternalError().message == (
+        "The service failed on this request. Its trace id leads to the reason."
+    )
+
+
+def test_invalid_request_may_have_a_status_and_headers() -> None:
+    error = InvalidRequest("bad", status=415, headers={"accept": "application/json"})
+    response = error.to_response("")
+    assert response.status_code == 415
+    assert response.headers["accept"] == "application/json"
+
+
+def test_providers_words_follow_the_message_and_stay_out_of_telemetry() -> None:
+    error = ProviderError("invalid_request", 400, "It refused:", detail="its words", param="n")
+    assert (error.message, error.telemetry_text) == ("It refused: its words", "It refused:")
+    assert (error.param, str(error)) == ("n", "It refused: its words")

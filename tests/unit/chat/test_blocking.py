@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Generator
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
@@ -17,9 +18,13 @@ from app.chat.provider import Completed, TextDelta
 from app.chat.request import ChatRequest
 from app.errors import Overloaded
 from app.main import create_app
+from app.telemetry.redaction import WITHHELD
 from tests.memory import Memory
 from tests.unit.scripted import END, MODEL, Scripted
 from tests.unit.serving import quick, serving
+
+if TYPE_CHECKING:
+    from loguru import Record
 
 pytestmark = pytest.mark.anyio
 _REQUEST = ChatRequest.model_validate(
@@ -149,6 +154,57 @@ async def test_given_up_it_is_closed_with_the_piece_that_it_is_about() -> None:
     assert after == []
 
 
+def _provider_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "provider"]
+
+
+async def _abandon(provider: Threaded) -> list[threading.Thread]:
+    """Give a call up while it hangs, and return its thread."""
+    stream = provider.stream(_REQUEST)
+    asking = asyncio.create_task(anext(stream))
+    await asyncio.sleep(0)
+    threads = _provider_threads()
+    asking.cancel()
+    await asyncio.wait({asking})
+    return threads
+
+
+async def test_failure_after_the_end_is_logged_without_texts(logged: list["Record"]) -> None:
+    released = threading.Event()
+
+    def stream() -> _Stream:
+        assert released.wait(10)
+        raise ValueError("secret words")
+        yield END
+
+    [thread] = await _abandon(Threaded(_Blocking(stream)))
+    released.set()
+    await asyncio.to_thread(thread.join, 10)
+    [record] = logged
+    assert (record["level"].name, record["message"]) == (
+        "WARNING",
+        "the provider failed after its end",
+    )
+    assert record["exception"] is not None
+    assert str(record["exception"].value) == WITHHELD
+
+
+def test_call_that_returns_after_the_event_loop_ended_is_no_failure(
+    logged: list["Record"],
+) -> None:
+    released = threading.Event()
+
+    def stream() -> _Stream:
+        assert released.wait(10)
+        yield from ()
+
+    [thread] = asyncio.run(_abandon(Threaded(_Blocking(stream))))
+    assert thread.daemon  # it does not keep the process from its end
+    released.set()
+    thread.join(10)
+    assert logged == []
+
+
 async def test_calls_that_hang_keep_no_more_threads_than_allowed() -> None:
     released = threading.Event()
 
@@ -210,3 +266,15 @@ async def test_only_a_provider_that_blocks_is_put_into_a_thread() -> None:
     scripted = Scripted(END)
     assert unblocked(scripted) is scripted
     assert isinstance(unblocked(_Blocking(lambda: iter(()))), Threaded)  # type: ignore[arg-type,return-value]
+
+
+def test_provider_in_a_thread_is_the_same_for_others() -> None:
+    class Seeing(_Blocking):
+        server = ("api.example", 443)
+        in_process = False
+        media = frozenset({"image_url"})
+
+    threaded = Threaded(Seeing(lambda: iter(())))  # type: ignore[arg-type,return-value]
+    assert (threaded.name, threaded.models) == ("blocking", (MODEL,))
+    assert (threaded.server, threaded.in_process) == (("api.example", 443), False)
+    assert threaded.media == frozenset({"image_url"})

@@ -1,23 +1,28 @@
 """Every way out of a turn: what the client is told, and that it is recorded once."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
+from opentelemetry.trace import SpanKind
 from starlette.applications import Starlette
 
 from app.chat.catalog import Entry
-from app.chat.provider import Completed, ProviderError, TextDelta
+from app.chat.provider import Completed, ProviderError, TextDelta, Upstream
 from app.chat.request import ChatRequest
 from app.chat.turn import SHUTDOWN, ClientGone, Ending, Turn, run_turn
-from app.errors import ServiceError
+from app.errors import Overloaded, ServiceError
 from app.telemetry import names
 from app.telemetry.instrument import Telemetry, instrument
+from app.telemetry.prices import PriceTable
 from app.telemetry.setup import TelemetrySettings
 from tests.memory import Memory
 from tests.unit.scripted import END, MODEL, Scripted, Step
 
 pytestmark = pytest.mark.anyio
+PRICED = "simulated-1"
 
 
 class _Outlet:
@@ -147,6 +152,101 @@ async def test_an_answer_without_an_end_is_a_failure(telemetry: Telemetry, memor
     ((error, _),) = outlet.errors
     assert error.code == "broken_stream"
     _assert_recorded_once(memory, outcome="failed", error_type="broken_stream")
+
+
+async def test_request_and_response_are_recorded_whole(memory: Memory) -> None:
+    class Remote(Scripted):
+        in_process = False
+        server = ("api.example", 8443)
+
+    parameters: dict[str, Any] = {
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "frequency_penalty": 0.1,
+        "presence_penalty": 0.2,
+        "max_tokens": 50,
+        "seed": 7,
+    }
+    messages = [{"role": "user", "content": "hi"}]
+    request = ChatRequest.model_validate(
+        {"messages": messages, "stream": True, "stop": ["x"], **parameters}
+    )
+    settings = TelemetrySettings(known_models=frozenset({PRICED}), capture_content=True)
+    telemetry = instrument(Starlette(), settings, providers=memory.providers)
+    telemetry.start()
+    provider, outlet = Remote("Hel", "lo", END), _Outlet()
+    turn = Turn(
+        entry=Entry(PRICED, provider),
+        request=request,
+        started=time.perf_counter() - 5,
+        conversation_id="c-1",
+    )
+    await run_turn(telemetry, turn, outlet)
+    assert provider.requests == [request]
+    [ending] = outlet.endings
+    assert ending.cost == PriceTable.load().cost(PRICED, 3, 2)
+    assert 5 <= ending.seconds < 60
+    span = memory.span(f"chat {PRICED}")
+    assert span.kind is SpanKind.CLIENT
+    attributes = dict(span.attributes or {})
+    assert (
+        attributes.items()
+        >= {
+            **{f"gen_ai.request.{name}": value for name, value in parameters.items()},
+            "gen_ai.provider.name": "scripted",
+            "gen_ai.request.stream": True,
+            "gen_ai.request.stop_sequences": ("x",),
+            "gen_ai.conversation.id": "c-1",
+            "gen_ai.response.id": "r-1",
+            "gen_ai.response.model": MODEL,
+            "server.address": "api.example",
+            "server.port": 8443,
+        }.items()
+    )
+    assert '"hi"' in str(attributes["gen_ai.input.messages"])
+    assert '"Hello"' in str(attributes["gen_ai.output.messages"])
+
+
+async def test_providers_own_status_and_code_are_recorded_with_its_exception(
+    telemetry: Telemetry, memory: Memory
+) -> None:
+    upstream = Upstream(status=429, code="quota")
+    error = ProviderError("rate_limit_exceeded", 429, "busy", detail="a secret", upstream=upstream)
+    await run_turn(telemetry, _turn(Scripted(error)), _Outlet())
+    span = memory.span(f"chat {MODEL}")
+    attributes = span.attributes or {}
+    assert attributes[names.HTTP_RESPONSE_STATUS_CODE] == 429
+    assert attributes[names.PROVIDER_ERROR_CODE] == "quota"
+    [event] = span.events
+    assert (event.attributes or {})["exception.message"] == "busy"
+
+
+async def test_provider_without_room_is_refused_by_its_limit(
+    telemetry: Telemetry, memory: Memory
+) -> None:
+    outlet, error = _Outlet(), Overloaded("answers", 7)
+    await run_turn(telemetry, _turn(Scripted(error)), outlet)
+    assert [told for told, _ in outlet.errors] == [error]
+    _assert_recorded_once(memory, outcome="failed", error_type="too_many_answers")
+    assert memory.value("chatscope.limit.reached", chatscope__limit="answers") == 1
+    [event] = memory.span(f"chat {MODEL}").events
+    assert str((event.attributes or {})["exception.type"]).endswith("Overloaded")
+
+
+async def test_client_that_cancels_and_leaves_is_no_failure(
+    telemetry: Telemetry, memory: Memory
+) -> None:
+    class Gone(_Outlet):
+        async def cancelled(self, ending: Ending) -> None:
+            raise ClientGone
+
+    outlet = Gone()
+    task = asyncio.create_task(run_turn(telemetry, _turn(Scripted("a", asyncio.Event())), outlet))
+    await outlet.begun.wait()
+    task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled()
+    _assert_recorded_once(memory, outcome="cancelled", error_type="cancelled")
 
 
 @pytest.mark.parametrize(("gone_after", "answers"), [(0, 0), (1, 1)])

@@ -115,7 +115,12 @@ def test_every_point_of_an_answer_leads_to_its_trace(telemetry: Telemetry, memor
         "llm_token_usage",
         "llm_cost",
         "gen_ai.client.operation.duration",
+        "gen_ai.client.operation.time_to_first_chunk",
+        "gen_ai.client.operation.time_per_output_chunk",
+        "gen_ai.client.token.usage",
         "gen_ai.server.time_to_first_token",
+        "gen_ai.server.time_per_output_token",
+        "chatscope.answer.longest_stall",
     ):
         assert exemplars[name] == {answer.trace_id}, name
 
@@ -250,7 +255,7 @@ _SENT = ModelRequest(
     seed=7,
     stop=("x", "y"),
     conversation_id="c-1",
-    messages=[{"role": "system", "content": "be brief"}, {"role": "user", "content": SECRET}],
+    messages=[{"role": "system", "content": "sei kürzer"}, {"role": "user", "content": SECRET}],
 )
 
 
@@ -381,8 +386,9 @@ def test_captured_texts_have_the_shape_of_the_conventions(memory: Memory, clock:
         telemetry.start_answer(_SENT, started=0.0).close()
     completed, cancelled = (_attributes(span) for span in memory.spans)
     for found in (completed, cancelled):
+        assert "kürzer" in str(found["gen_ai.input.messages"])
         assert json.loads(str(found["gen_ai.input.messages"])) == [
-            {"role": "system", "parts": [{"type": "text", "content": "be brief"}]},
+            {"role": "system", "parts": [{"type": "text", "content": "sei kürzer"}]},
             {"role": "user", "parts": [{"type": "text", "content": SECRET}]},
         ]
     part = {"type": "text", "content": "onetwo"}

@@ -90,7 +90,7 @@ def test_metrics_are_recorded_as_the_registry_says(memory: Memory) -> None:
     def check(metric: Metric) -> None:
         recorded = metrics.get(metric.name)
         assert recorded is not None
-        assert recorded.unit == metric.unit
+        assert (recorded.unit, recorded.description) == (metric.unit, metric.description)
         assert _kind(recorded.data) == metric.kind
         assert {name for point in recorded.data.data_points for name in point.attributes or ()} == (
             set(metric.attributes)

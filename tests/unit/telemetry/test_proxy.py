@@ -35,3 +35,11 @@ def test_exceptions_are_reached_directly(name: str, monkeypatch: pytest.MonkeyPa
     assert not bypasses_proxy("http://othercollector:4317")
     monkeypatch.setenv(name, "*")
     assert bypasses_proxy("http://othercollector:4317")
+
+
+def test_exception_may_name_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("no_proxy", "collector:4317")
+    assert bypasses_proxy("http://collector:4317")
+    assert not bypasses_proxy("http://collector:4318")
+    assert not bypasses_proxy("http://collector")

@@ -11,6 +11,9 @@ _SECRET = "my secret words"
 class _Told(Exception):
     telemetry_text = "the request was refused"
 
+    class Inner(Exception):
+        pass
+
 
 def _raised(error: Exception) -> Exception:
     try:
@@ -30,6 +33,11 @@ def test_type_and_traceback_stay_and_the_text_does_not() -> None:
     assert text.endswith(f"KeyError: {WITHHELD}\n")
     assert "raise error" in text
     assert _SECRET not in text
+
+
+def test_nested_class_keeps_its_whole_name() -> None:
+    text = _rendered(without_texts(_raised(_Told.Inner(_SECRET))))
+    assert text.endswith(f".test_redaction._Told.Inner: {WITHHELD}\n")
 
 
 def test_an_exception_may_say_what_telemetry_may_hold() -> None:

@@ -7,7 +7,7 @@ from statistics import mean
 from typing import Any
 
 import pytest
-from opentelemetry import context
+from opentelemetry import context, trace
 from opentelemetry.metrics import Histogram
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader
@@ -86,6 +86,21 @@ def test_no_values_make_no_point() -> None:
     recorded = _Recorded()
     recorded.record_at_once([])
     assert recorded.point() is None
+
+
+def test_each_bucket_has_its_newest_value_as_exemplar() -> None:
+    span = trace.NonRecordingSpan(trace.SpanContext(7, 8, False, trace.TraceFlags(1)))
+    token = context.attach(trace.set_span_in_context(span))
+    values = [_BUCKETS[0] / 2, _BUCKETS[0] / 4, _BUCKETS[2], _BUCKETS[-1] * 2]
+    recorded = _Recorded()
+    try:
+        recorded.record_at_once(values)
+    finally:
+        context.detach(token)
+    point = recorded.point()
+    assert point is not None
+    found = {(exemplar.value, exemplar.trace_id) for exemplar in point.exemplars}
+    assert found == {(value, 7) for value in values[1:]}
 
 
 @pytest.fixture

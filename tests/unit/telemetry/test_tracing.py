@@ -1,10 +1,12 @@
 """Steps of a turn as spans."""
 
+import contextvars
+
 import pytest
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import StatusCode, Tracer
 
 from app.errors import InternalError, InvalidRequest
-from app.telemetry.tracing import step, use_tracer
+from app.telemetry.tracing import current_trace_id, current_tracer, step, use_tracer
 from tests.memory import Memory
 
 
@@ -31,3 +33,34 @@ def test_a_failed_step_is_an_error_unless_the_client_is_at_fault(
     span = memory.span("validate")
     assert (span.status.status_code, span.status.description) == (status, description)
     assert span.events == ()  # the exception is recorded where it is handled
+
+
+def test_step_is_a_span_with_attributes_in_the_current_trace(memory: Memory) -> None:
+    with step("outer"), step("inner", {"n": 1}) as span:
+        assert current_trace_id() == f"{span.get_span_context().trace_id:032x}"
+    inner, outer = memory.span("inner"), memory.span("outer")
+    assert inner.attributes == {"n": 1}
+    assert inner.parent is not None
+    assert outer.context is not None
+    assert inner.parent.span_id == outer.context.span_id
+
+
+def test_outside_of_a_span_there_is_no_trace_id() -> None:
+    assert current_trace_id() == ""
+
+
+def test_outside_of_an_application_steps_go_to_the_global_provider(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    tracer = current_tracer()
+
+    def get_tracer(name: str) -> Tracer:
+        asked.append(name)
+        return tracer
+
+    monkeypatch.setattr("app.telemetry.tracing.trace.get_tracer", get_tracer)
+    assert contextvars.Context().run(current_tracer) is tracer
+    assert asked == ["chatscope"]
+    assert current_tracer() is tracer
+    assert len(asked) == 1
