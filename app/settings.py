@@ -227,11 +227,12 @@ class Settings(BaseSettings):
         "a comma list of model names, together with OPENAI_API_KEY or OPENAI_BASE_URL",
     )  # fmt: skip
     openai_timeout_seconds: float = _setting(
-        60.0, "OPENAI_TIMEOUT_SECONDS", "Longest silence of that endpoint, in seconds.",
+        60.0, "OPENAI_TIMEOUT_SECONDS", "Longest silence of that endpoint in one try, in seconds.",
         _ABOVE_ZERO, gt=0, le=_WEEK,
     )  # fmt: skip
     openai_connect_timeout_seconds: float = _setting(
-        5.0, "OPENAI_CONNECT_TIMEOUT_SECONDS", "Longest wait for a connection to it, in seconds.",
+        5.0, "OPENAI_CONNECT_TIMEOUT_SECONDS",
+        "Longest wait for a connection to it in one try, in seconds.",
         _ABOVE_ZERO, gt=0, le=_WEEK,
     )  # fmt: skip
     openai_max_retries: int = _setting(

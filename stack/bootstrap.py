@@ -68,7 +68,7 @@ def _with_docker() -> bool:
 
 
 def _install(python: str, wanted: str) -> int:
-    _say("Setting up the Python environment in .venv, about a minute ...")
+    _say("Setting up the Python environment in .venv ...")
     pip = [VENV_PYTHON, "-m", "pip", "--disable-pip-version-check"]
     for command in (
         # One that works is brought up to date in place: others may be using it.

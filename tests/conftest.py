@@ -32,8 +32,12 @@ def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each group has a stack of its own; that in containers is made in tests/containers."""
+    layer = layers.layer_of(metafunc.definition.nodeid)
+    # A unit test may have a fixture of that name for itself.
+    if "stack" not in metafunc.fixturenames or layer.name == "unit":
+        return
     group = groups.of_users_of_the_stack(metafunc.definition.path)
-    if "stack" in metafunc.fixturenames and group.name != "containers":
+    if group.name != "containers":
         name = _RUNNING if os.environ.get("STACK") == _RUNNING else group.name
         metafunc.parametrize("stack", [name], indirect=True, scope="session")
 

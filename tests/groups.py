@@ -14,6 +14,8 @@ from tests import builds
 
 TESTS: Final = Path(__file__).parent
 _USUAL: Final = "stack"
+# Tests of a file share one service there.
+_SHARED_BY_FILE: Final = "hostile"
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         uses_stack = "stack" in getattr(item, "fixturenames", ())
         if group := of_users_of_the_stack(item.path) if uses_stack else group_of(item.path):
             item.add_marker(pytest.mark.xdist_group(group.name))
+        elif item.path.is_relative_to(TESTS / _SHARED_BY_FILE):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def _place(path: Path) -> tuple[int, int] | None:

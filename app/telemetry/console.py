@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO
 
 from opentelemetry.metrics import Meter, Observation
 
@@ -56,9 +56,9 @@ class Console:
     until all that are queued have been written, so that there is one gap, reported in its place.
     """
 
-    def __init__(self, stream: Callable[[], IO[str] | None], capacity: int = _CAPACITY) -> None:
+    def __init__(self, stream: Callable[[], TextIO | None], capacity: int = _CAPACITY) -> None:
         self._stream = stream
-        self._asked: IO[str] | None = None
+        self._asked: TextIO | None = None
         self._is_terminal = False
         self._capacity = capacity
         self._reset()
@@ -175,7 +175,7 @@ class Console:
         return True
 
 
-def _is_terminal(stream: IO[str] | None) -> bool:
+def _is_terminal(stream: TextIO | None) -> bool:
     try:
         return stream is not None and stream.isatty()
     except (ValueError, AttributeError):  # it is closed, or no file
@@ -221,8 +221,8 @@ def reserve_descriptors() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            # The lowest that is free.
-            os.open(os.devnull, os.O_RDWR)
+            # The lowest that is free; workers inherit it.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
 def write(record: Record) -> None:

@@ -78,8 +78,8 @@ def _texts(item: Any) -> Iterator[Any]:
         yield item.log_record.attributes
     elif isinstance(item, ReadableSpan):
         yield item._attributes
-        for each in (*item.events, *item.links):
-            yield each.attributes
+        yield from (event.attributes for event in item.events)
+        yield from (link.attributes for link in item.links)
 
 
 def _weight(found: Any) -> int:

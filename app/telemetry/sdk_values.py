@@ -8,6 +8,7 @@ is the same.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from opentelemetry import attributes as sdk_attributes
@@ -22,7 +23,7 @@ from .exception_texts import attributes_of
 from .tally import TalliedValue
 from .values import MAX_INT, MIN_INT, convert, register
 
-_PROBE = {"a": [{"b": True}], "c": 2**64}
+_PROBE: Any = {"a": [{"b": True}], "c": 2**64}
 _CONVERTED = {"a": ({"b": True},), "c": str(2**64)}
 
 
@@ -31,9 +32,13 @@ def install() -> None:
 
     Raises RuntimeError where the installed SDK converts values elsewhere.
     """
-    sdk_attributes._clean_attribute_value = _clean
-    sdk_instrument.Measurement = _Measurement  # type: ignore[misc]
-    Span.record_exception = _record_exception  # type: ignore[method-assign]
+    places: tuple[tuple[Any, str, Any], ...] = (
+        (sdk_attributes, "_clean_attribute_value", _clean),
+        (sdk_instrument, "Measurement", _Measurement),
+        (Span, "record_exception", _record_exception),
+    )
+    for place, name, ours in places:
+        setattr(place, name, ours)
     if dict(BoundedAttributes(attributes=_PROBE)) != _CONVERTED:
         raise RuntimeError("opentelemetry-sdk is not supported in this version: see sdk_values.py")
 
@@ -42,10 +47,16 @@ def _clean(found: Any, max_text: int | None) -> Any:
     if type(found) is BoundedAttributes:
         found = found._dict
     converted = convert(found, max_text)
-    if type(converted) is not dict and issubclass(type(found), Mapping):
+    if type(converted) is not dict and _is_mapping(type(found)):
         # The SDK asks for a mapping where it gives one; the class of this one is unknown.
         return {"object": converted}
     return converted
+
+
+def _is_mapping(kind: type) -> bool:
+    with suppress(Exception):  # a class that cannot be hashed
+        return issubclass(kind, Mapping)
+    return False
 
 
 def _record_exception(

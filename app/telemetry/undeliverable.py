@@ -20,11 +20,13 @@ TRIES_BEFORE_OTHERS: Final = 3
 
 
 def pauses() -> Iterator[float]:
-    """Yield seconds to wait before each retry: doubled each time, with jitter, so that processes
-    do not retry at once."""
+    """Yield the seconds to wait before each retry: doubled each time, up to 5 s.
+
+    Each is shorter by a random part of up to a fifth, so that processes do not retry at once.
+    """
     pause = _FIRST_PAUSE
     while True:
-        yield pause * random.uniform(0.8, 1.2)  # noqa: S311
+        yield pause * random.uniform(0.8, 1.0)  # noqa: S311
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 

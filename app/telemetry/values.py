@@ -22,6 +22,7 @@ import re
 from array import array
 from collections import UserDict, UserList, UserString, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -242,10 +243,10 @@ def _digits(number: int) -> str:
 
 
 def _marker(kind: type, problem: str = "") -> str:
-    try:
+    module: Any = None
+    name: Any = None
+    with suppress(Exception):  # a metaclass may have code of its own
         module, name = kind.__module__, kind.__qualname__
-    except Exception:  # a metaclass with code of its own
-        module = name = None
     known = type(module) is str and type(name) is str
     path = (name if module == "builtins" else f"{module}.{name}") if known else "unknown"
     return _cut(f"<{path} object{problem and ': '}{problem}>", MAX_TEXT_BYTES)
@@ -301,7 +302,7 @@ def _enum(found: Enum) -> str:
 
 
 def _datetime(found: datetime) -> str:
-    zone = datetime.tzinfo.__get__(found)  # type: ignore[attr-defined]
+    zone = datetime.tzinfo.__get__(found)
     if zone is None or type(zone).__module__.partition(".")[0] in _KNOWN_ZONES:
         return datetime.isoformat(found)
     # The offset is computed by the time zone's class.
@@ -310,7 +311,7 @@ def _datetime(found: datetime) -> str:
 
 
 def _time(found: time) -> str:
-    zone = time.tzinfo.__get__(found)  # type: ignore[attr-defined]
+    zone = time.tzinfo.__get__(found)
     known = zone is None or type(zone).__module__.partition(".")[0] in _KNOWN_ZONES
     return time.isoformat(found) if known else _marker(type(found))
 
@@ -340,7 +341,7 @@ def _exception(conversion: _Conversion, found: BaseException, depth: int) -> str
 
 def file_names(found: object) -> tuple[object, object]:
     """Return the file names of an OSError, which its text repeats; they may be any objects."""
-    return OSError.filename.__get__(found), OSError.filename2.__get__(found)  # type: ignore[attr-defined]
+    return OSError.filename.__get__(found), OSError.filename2.__get__(found)
 
 
 def _url(found: object) -> str:
@@ -354,7 +355,7 @@ def _numpy_scalar(conversion: _Conversion, found: Any, depth: int) -> Any:
 
 
 def _numpy_array(conversion: _Conversion, found: Any, depth: int) -> Any:
-    base = next(base for base in type(found).__mro__ if _named(base) == ("numpy", "ndarray"))
+    base: Any = next(base for base in type(found).__mro__ if _named(base) == ("numpy", "ndarray"))
     shape, kind = base.shape.__get__(found), base.dtype.__get__(found)
     # An axis of length 0 does not shorten the lists of the others.
     items = prod(length or 1 for length in shape)
@@ -433,6 +434,16 @@ _KNOWN_ZONES: Final = frozenset({"datetime", "zoneinfo", "pytz", "dateutil", "pe
 _OS_ARGUMENTS: Final = frozenset({str, bytes, int, type(None)})
 _PASSWORD: Final = re.compile(r"(://[^/?#@:]*:)[^/?#@]*@")
 
+_SEQUENCES: Final[tuple[type, ...]] = (
+    list,
+    set,
+    frozenset,
+    deque,
+    array,
+    type({}.keys()),
+    type({}.values()),
+    type({}.items()),
+)
 _HANDLERS: Final[dict[type, _Handler]] = {
     str: lambda conversion, found, depth: conversion.text(found),
     int: _int,
@@ -443,19 +454,7 @@ _HANDLERS: Final[dict[type, _Handler]] = {
     memoryview: _Conversion.binary,
     dict: _dict,
     tuple: _tuple,
-    **{
-        kind: _sequence(kind)
-        for kind in (
-            list,
-            set,
-            frozenset,
-            deque,
-            array,
-            type({}.keys()),
-            type({}.values()),
-            type({}.items()),
-        )
-    },
+    **{kind: _sequence(kind) for kind in _SEQUENCES},
     UserDict: _as(lambda found: vars(found).get("data")),
     UserList: _as(lambda found: vars(found).get("data")),
     UserString: _as(lambda found: vars(found).get("data")),

@@ -12,8 +12,8 @@ import pytest
 from websockets.sync.client import connect
 
 from app.telemetry import names
-from app.telemetry.encodable import LONGEST_TEXT
 from app.telemetry.setup import Providers, TelemetrySettings, build_providers
+from app.telemetry.values import MAX_TEXT_BYTES
 from dashboards import others
 from ledger import otlp
 from stack.local_http import local_client
@@ -117,7 +117,7 @@ def test_texts_of_5_mb_of_the_service_are_cut_and_say_so(
     stack: Stack, service: str, tmp_path: Path
 ) -> None:
     large = {"large": "x" * _LARGE}
-    mark = f"[cut: {_LARGE} bytes]"
+    mark = f"[cut: {_LARGE} characters]"
     with answers(stack.facts), _providers(stack, service, tmp_path) as providers:
         tracer = providers.tracer_provider.get_tracer("hostile")
         spans = [
@@ -131,7 +131,7 @@ def test_texts_of_5_mb_of_the_service_are_cut_and_say_so(
     found = _found(stack, service, 4)
     [cut] = found.keys() - {"a", "b", "c"}
     for text in (cut, found["b"]["large"]):
-        assert len(text.encode()) <= LONGEST_TEXT
+        assert len(text.encode()) <= MAX_TEXT_BYTES
         assert text.endswith(mark)
     kept = [_trace(stack, f"{span.get_span_context().trace_id:032x}") for span in spans]
     assert [each["name"] for each in kept] == ["a", "b", "c"]

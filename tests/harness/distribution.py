@@ -4,6 +4,7 @@ Two things are done here because pytest-xdist 3.8.0 does not do them: with pytes
 the mark `xdist_group`, and a test that ends its worker is run again until no worker is left.
 """
 
+import itertools
 import json
 import tempfile
 from functools import cached_property
@@ -110,14 +111,23 @@ class Worker:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Tell the controller the groups; each worker finds the same ones."""
-        groups = {
-            item.nodeid: str(mark.args[0])
-            for item in items
-            if (mark := item.get_closest_marker("xdist_group"))
-        }
+        groups = {item.nodeid: group for item in items if (group := _group(item))}
         written = self._directory / f"{self._name}-{_GROUPS}"
         written.write_text(json.dumps(groups))
         written.rename(self._directory / _GROUPS)
+
+
+def _group(item: pytest.Item) -> str:
+    """The mark's, or the module's if it shares a fixture: that is then made once."""
+    if mark := item.get_closest_marker("xdist_group"):
+        return str(mark.args[0])
+    module = item.nodeid.partition("::")[0]
+    fixtures = item._fixtureinfo.name2fixturedefs.values() if hasattr(item, "_fixtureinfo") else ()
+    shared = any(
+        fixture.scope == "module" and fixture.baseid == module
+        for fixture in itertools.chain.from_iterable(fixtures)
+    )
+    return module if shared else ""
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -23,6 +23,7 @@ LAYERS = {
     for layer in (
         Layer("unit", 60),
         Layer("config", 60),
+        Layer("delivery", 120),
         Layer("hostile", 120),
         Layer("stack", 300, slow=True),
         Layer("chaos", 600, slow=True),

@@ -14,13 +14,7 @@ from tests.hostile.provider import HELLO, Provider, end, provider, raw, stream
 from tests.hostile.service import Service, read_all, started
 from tests.running import PATIENCE_SECONDS, Stack
 
-pytestmark = [
-    pytest.mark.stack,
-    # How the stack runs is not what is tested here.
-    pytest.mark.parametrize(
-        "stack", ["running" if os.environ.get("STACK") == "running" else "native"], indirect=True
-    ),
-]
+pytestmark = pytest.mark.stack
 
 _CHAT = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
 _UPGRADE = (

@@ -8,14 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.elapsed import assert_elapsed
 from tests.hostile.outcome import Group, attack, ends, group, healthy, no_errors, nothing_is_active
 from tests.hostile.service import Service, read_all, read_answer
 
 _RECEIVE_SECONDS = 1.0
 _SEND_SECONDS = 1.0
 _MOST_ANSWERS = 4
-# How much longer than promised a timeout may take on a busy machine.
-_BUSY_SECONDS = 1.0
 _MANY = 400
 _BODY = b'{"messages":[{"role":"user","content":"hi"}],"stream":true}'
 _HEAD = (
@@ -65,7 +64,7 @@ def test_half_a_request_is_refused_in_time(
         begun = time.monotonic()
         client.sendall(data)
         answer = read_all(client)
-        assert time.monotonic() - begun <= _RECEIVE_SECONDS + _BUSY_SECONDS
+        assert_elapsed(time.monotonic() - begun, _RECEIVE_SECONDS)
         if status is None:
             assert answer == b""
         else:
@@ -79,7 +78,7 @@ def test_half_a_body_is_refused_in_time(service: Service, body: bytes) -> None:
         begun = time.monotonic()
         client.sendall(_HEAD + it.header + b"\r\n" + body)
         answer = read_answer(client)
-        assert time.monotonic() - begun <= _RECEIVE_SECONDS + _BUSY_SECONDS
+        assert_elapsed(time.monotonic() - begun, _RECEIVE_SECONDS)
         assert (answer.status, answer.trace_id) == (408, it.trace_id)
         it.leaves_span(http__response__status_code=408)
 
@@ -90,7 +89,7 @@ def test_slow_headers_do_not_extend_the_time(service: Service) -> None:
         begun = time.monotonic()
         client.sendall(_GET)
         _drip(client, b"a: b\r\n" * 1_000)
-        assert time.monotonic() - begun <= _RECEIVE_SECONDS + _BUSY_SECONDS
+        assert_elapsed(time.monotonic() - begun, _RECEIVE_SECONDS)
         it.leaves_log("request refused", code="request_timeout")
 
 
@@ -99,7 +98,7 @@ def test_slow_body_does_not_extend_the_time(service: Service) -> None:
         begun = time.monotonic()
         client.sendall(_HEAD.replace(b"%d" % len(_BODY), b"10000") + it.header + b"\r\n")
         _drip(client, b" " * 10_000)
-        assert time.monotonic() - begun <= _RECEIVE_SECONDS + _BUSY_SECONDS
+        assert_elapsed(time.monotonic() - begun, _RECEIVE_SECONDS)
         it.leaves_span(http__response__status_code=408)
 
 
@@ -109,7 +108,7 @@ def test_slow_chunk_extensions_do_not_extend_the_time(service: Service) -> None:
         head = _HEAD.replace(b"content-length: %d" % len(_BODY), b"transfer-encoding: chunked")
         client.sendall(head + it.header + b"\r\n1;")
         _drip(client, b"a" * 10_000)
-        assert time.monotonic() - begun <= _RECEIVE_SECONDS + _BUSY_SECONDS
+        assert_elapsed(time.monotonic() - begun, _RECEIVE_SECONDS)
         it.leaves_span(http__response__status_code=408)
 
 
@@ -120,7 +119,7 @@ def test_endless_trailers_are_bounded(service: Service) -> None:
         client.sendall(head + it.header + b"\r\n%x\r\n%s\r\n0\r\n" % (len(_BODY), _BODY))
         begun = time.monotonic()
         _drip(client, b"trailer: x\r\n" * 1_000)
-        assert time.monotonic() - begun <= _RECEIVE_SECONDS + _BUSY_SECONDS
+        assert_elapsed(time.monotonic() - begun, _RECEIVE_SECONDS)
         it.leaves_log(trace_id=it.trace_id)
 
 
@@ -162,7 +161,8 @@ def test_client_that_never_reads_is_cut_off_in_time(service: Service) -> None:
         it.leaves_span(http__route="/v1/chat/completions")
         it.leaves_span(error__type="cancelled")
         it.check()
-        assert time.monotonic() - begun <= _SEND_SECONDS + _BUSY_SECONDS * 2
+        # Buffers have to be filled first, and the record of it follows.
+        assert time.monotonic() - begun <= _SEND_SECONDS * 3.0
         it.leaves_log(trace_id=it.trace_id)
 
 

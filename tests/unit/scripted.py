@@ -18,7 +18,7 @@ class Scripted:
 
     name = "scripted"
     models = (MODEL,)
-    server = None
+    server: tuple[str, int] | None = None
     in_process = True
 
     def __init__(self, *steps: Step) -> None:

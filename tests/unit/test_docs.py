@@ -1,9 +1,12 @@
 """What the documentation says, held against the code."""
 
+import ast
 import re
 import tomllib
 from importlib.util import find_spec
 from pathlib import Path
+
+import pytest
 
 from app.settings import VERSION, Settings
 from app.telemetry.names import METRICS, Metric
@@ -17,6 +20,7 @@ _MAKEFILE = (_ROOT / "Makefile").read_text()
 _PAGES = [_ROOT / "README.md", *sorted((_ROOT / "docs").rglob("*.md"))]
 # `make` alone shows them; the README leaves them to the pages that speak of them.
 _UNLISTED = {"help", "bench-start", "mutation"}
+_DEVELOPMENT = (_ROOT / "docs" / "development.md").read_text()
 _SETTINGS = (_ROOT / "docs" / "settings.md").read_text()
 
 
@@ -115,3 +119,30 @@ def test_links_lead_to_files_and_headings() -> None:
             file = page.parent / target if target else page
             assert file.exists(), f"{page.name}: {target}"
             assert not anchor or anchor in _anchors(file), f"{page.name}: {target}#{anchor}"
+
+
+_PROMISES = _DEVELOPMENT.partition("## Promises of time and their tests\n")[2].partition("\n## ")[0]
+
+
+def _tests(file: Path) -> set[str]:
+    """The names of the test functions of a module."""
+    nodes = ast.parse(file.read_text()).body
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return {node.name for node in nodes if isinstance(node, kinds) and node.name.startswith("test")}
+
+
+@pytest.mark.parametrize("row", _rows(_PROMISES)[1:], ids=lambda row: row[0])
+def test_promise_of_time_names_tests_that_exist(row: list[str]) -> None:
+    named = re.findall(r"`([^`]+)::([^`]+)`", row[-1])
+    assert row[-1] == ", ".join(f"`{file}::{name}`" for file, name in named) != ""
+    for file, name in named:
+        assert name in _tests(_ROOT / file), f"{file}::{name}"
+
+
+def test_every_duration_among_the_settings_is_a_promise_with_a_test() -> None:
+    durations = {
+        str(field.validation_alias)
+        for name, field in Settings.model_fields.items()
+        if name.endswith(("_seconds", "_delay", "_interval"))
+    }
+    assert durations - set(re.findall(r"[A-Z][A-Z_]+", _PROMISES)) == set()

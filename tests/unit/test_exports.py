@@ -18,8 +18,6 @@ from stack.facts import ROOT
 from tests.each import check_each
 from tests.receiver import Receiver
 
-pytestmark = pytest.mark.xdist_group("exports")
-
 _PATIENCE_SECONDS = 30
 
 

@@ -38,7 +38,7 @@ class _Blocking:
 
     name = "blocking"
     models = (MODEL,)
-    server = None
+    server: tuple[str, int] | None = None
     in_process = True
 
     def __init__(self, stream: Callable[[], _Stream]) -> None:

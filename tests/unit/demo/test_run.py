@@ -13,12 +13,12 @@ import pytest
 
 from app.chat.provider import ProviderError
 from stack.waiting import poll_until
+from tests.elapsed import takes_at_most
 from tests.memory import Memory
 from tests.unit.http.live import live
 from tests.unit.scripted import END, MODEL, Scripted
 
-# One worker: the whole run is made once.
-pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("demo")]
+pytestmark = pytest.mark.anyio
 _ROOT = Path(__file__).parents[3]
 # A loaded machine needs its time to import the load tool.
 _PATIENCE_SECONDS = 120
@@ -136,7 +136,11 @@ async def test_an_answer_where_a_refusal_was_due_is_a_failure(memory: Memory) ->
         process = await _start(
             f"http://{server.address}", DEMO_SECONDS="2", DEMO_MODELS="no-such-model"
         )
-        demo = await _ended(process)
+        assert process.stdout
+        await process.stdout.readline()  # it begins
+        # The last answers and the end of the process included.
+        with takes_at_most(2.0, factor=3.0):
+            demo = await _ended(process)
     assert "failed: HTTP, wrong model: no_model_not_found\n" in demo.output
 
 

@@ -4,8 +4,6 @@ import pytest
 
 from tests.unit.harness import nested
 
-pytestmark = pytest.mark.xdist_group("misbehaviour")
-
 _TESTS = r"""
 import asyncio, ctypes, gc, itertools, os, signal, threading, time
 import ast

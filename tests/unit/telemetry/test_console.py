@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import TextIO
 
 import httpx2
 import pytest
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.timeout(120)
 
 
 @contextmanager
-def _pipe() -> Iterator[tuple[int, IO[str]]]:
+def _pipe() -> Iterator[tuple[int, TextIO]]:
     """The reading end, and the writing end as the smallest pipe that there is."""
     reading, writing = os.pipe()
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
@@ -86,25 +86,25 @@ def test_pipe_that_another_process_made_non_blocking_loses_nothing() -> None:
     assert console.dropped == 0
 
 
-def _without_reader() -> IO[str]:
+def _without_reader() -> TextIO:
     reading, writing = os.pipe()
     os.close(reading)
     return open(writing, "w", encoding="utf-8")
 
 
-def _closed() -> IO[str]:
+def _closed() -> TextIO:
     stream = io.StringIO()
     stream.close()
     return stream
 
 
-def _closed_below() -> IO[str]:
+def _closed_below() -> TextIO:
     stream = open(os.dup(2), "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     os.close(stream.fileno())
     return stream
 
 
-def _full_disk() -> IO[str]:
+def _full_disk() -> TextIO:
     return open("/dev/full", "w", encoding="utf-8")
 
 
@@ -112,7 +112,7 @@ def _full_disk() -> IO[str]:
     "make", [lambda: None, _without_reader, _closed, _closed_below, _full_disk]
 )
 def test_lines_that_cannot_be_written_are_counted_and_reported_later(
-    make: Callable[[], IO[str] | None],
+    make: Callable[[], TextIO | None],
 ) -> None:
     stream, later = make(), io.StringIO()
     streams = [stream]
@@ -170,9 +170,7 @@ def _free_port() -> int:
 
 
 @contextmanager
-def _service(
-    stderr: int | IO[str], **environ: str
-) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def _service(stderr: int | TextIO, **environ: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """The process, and its base URL; it is killed where a test ends early."""
     port = environ.setdefault("PORT", str(_free_port()))
     process = subprocess.Popen(

@@ -74,7 +74,7 @@ def _cause(error: Exception) -> Exception:
 
 
 def _noted(error: Exception, note: object) -> Exception:
-    error.__notes__ = [note]
+    error.__notes__ = [note]  # type: ignore[list-item]
     return error
 
 
@@ -187,9 +187,9 @@ def test_exception_that_blocks_is_exported_by_each_route(release: threading.Even
         started = time.perf_counter()
         logger.opt(exception=error).error("loguru")
         # Not through its logger: pytest's own handler there asks for the text.
-        record = {"name": "library", "msg": "library", "levelno": 40}
-        record["exc_info"] = (_BlockedError, error, None)
-        ToLoguru().handle(logging.makeLogRecord(record))
+        made = {"name": "library", "msg": "library", "levelno": 40}
+        found = logging.makeLogRecord({**made, "exc_info": (_BlockedError, error, None)})
+        ToLoguru().handle(found)
         span = providers.tracer_provider.get_tracer("test").start_span("span")
         span.record_exception(error)
         span.end()

@@ -20,8 +20,6 @@ from app.telemetry.setup import TelemetrySettings
 from tests.each import check_each
 from tests.memory import Memory
 
-pytestmark = pytest.mark.xdist_group("names")
-
 _MODEL = "simulated-1"
 
 

@@ -15,7 +15,7 @@ import pytest
 from loguru import logger
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.trace import Link, SpanContext, TraceFlags
 from starlette.datastructures import Headers
 
@@ -213,10 +213,11 @@ def test_mapping_of_an_unknown_class_is_named_and_not_read(route: _Route) -> Non
     span.set_attributes(headers)
     span.set_attribute("x", headers)
     assert convert([headers]) == (marker(Headers),)
+    assert isinstance(span, ReadableSpan)
     assert dict(span.attributes or {}) == {
         "object": marker(Headers),
         "x": {"object": marker(Headers)},
-    }  # type: ignore[attr-defined]
+    }
 
 
 def test_value_that_changes_after_it_was_set_is_exported_as_it_was(route: _Route) -> None:

@@ -1,0 +1,97 @@
+"""What SIGKILL may cost: only telemetry of the last moment, as docs/telemetry.md promises."""
+
+import statistics
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.telemetry import names
+from app.telemetry.spool import Spool
+from tests.hostile.service import Service, started
+
+# The promises, with the default intervals of export.
+_SPANS_AND_LOGS_SECONDS = 0.2
+_METRICS_SECONDS = 1.0
+_HANGING_SECONDS = 0.7
+# How many times longer than promised the lost part may be on a busy machine.
+_BUSY_FACTOR = 2.0
+_PAUSE_SECONDS = 0.02
+_RUN_SECONDS = 2.2
+_HANG_SECONDS = 1.7
+_DEFAULTS = {"OTEL_BSP_SCHEDULE_DELAY": "", "OTEL_BLRP_SCHEDULE_DELAY": ""}
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A request that was answered: its trace, when, and how long it took."""
+
+    trace_id: str
+    ended: float
+    seconds: float
+
+
+def test_kill_costs_only_what_was_not_due_to_be_sent(tmp_path: Path) -> None:
+    with started(tmp_path, **_DEFAULTS) as service:
+        asked = _ask_for(service, _RUN_SECONDS)
+        service.process.kill()
+        killed = time.monotonic()
+        service.process.wait()
+        receiver = service.receiver
+    due = _until(asked, killed - _SPANS_AND_LOGS_SECONDS * _BUSY_FACTOR)
+    assert due - {span.trace_id for span in receiver.spans} == set()
+    assert due - {log.trace_id for log in receiver.log_records} == set()
+    counted = sum(
+        receiver.last(names.HTTP_REQUEST_DURATION.name, http__response__status_code=404).values()
+    )
+    assert counted >= len(_until(asked, killed - _METRICS_SECONDS * _BUSY_FACTOR)) > 0
+
+
+def test_hang_delays_no_request_and_a_kill_amid_it_costs_only_the_last_moment(
+    tmp_path: Path,
+) -> None:
+    """Without the start that sends what is on disk: tests/delivery and tests/chaos have that."""
+    spool = tmp_path / "spool"
+    with started(tmp_path, **_DEFAULTS, TELEMETRY_SPOOL_DIR=str(spool)) as service:
+        healthy = _ask_for(service, 0.3)
+        service.receiver.hang()
+        asked = _ask_for(service, _HANG_SECONDS)
+        service.process.kill()
+        killed = time.monotonic()
+        service.process.wait()
+    due = _until(asked, killed - _HANGING_SECONDS * _BUSY_FACTOR)
+    assert due
+    for file in ("spans.db", "log-records.db"):
+        kept = _batches(spool / file)
+        assert not [trace_id for trace_id in due if bytes.fromhex(trace_id) not in kept], file
+    before, amid = (statistics.median(one.seconds for one in each) for each in (healthy, asked))
+    assert amid <= before * _BUSY_FACTOR + 0.01, (before, amid)
+
+
+def _ask_for(service: Service, seconds: float) -> list[_Asked]:
+    asked = []
+    end = time.monotonic() + seconds
+    while (begun := time.monotonic()) < end:
+        trace_id = uuid.uuid4().hex
+        traceparent = f"00-{trace_id}-00f067aa0ba902b7-01"
+        assert service.get("/nothing", {"traceparent": traceparent}).status == 404
+        ended = time.monotonic()
+        asked.append(_Asked(trace_id, ended, ended - begun))
+        time.sleep(_PAUSE_SECONDS)
+    return asked
+
+
+def _until(asked: list[_Asked], moment: float) -> set[str]:
+    """The traces of requests that had ended at that moment."""
+    return {one.trace_id for one in asked if one.ended <= moment}
+
+
+def _batches(file: Path) -> bytes:
+    """All batches of a spool's file: encoded requests, in which a trace ID is 16 bytes."""
+    spool = Spool(file, 2**30, lambda items, reason: None)
+    bodies, number = [], 0
+    while batch := spool.oldest(number):
+        bodies.append(batch.body)
+        number = batch.number
+    spool.close()
+    return b"".join(bodies)
