@@ -152,7 +152,8 @@ def test_close_code_is_the_standards_default_where_none_is_given(
     instruments = Instruments(memory.providers.meter_provider.get_meter("test"))
     scope = {"type": "websocket", "path": "/ws", "headers": []}
     connection = SocketConnection(scope, "/ws", tracer, instruments)
-    for message in [{"type": "websocket.accept"}, *messages]:
+    connection.saw_sent({"type": "websocket.accept"})
+    for message in messages:
         connection.saw_sent(message)
     connection.finish()
     [point] = memory.points(names.WEBSOCKET_DURATION.name)
