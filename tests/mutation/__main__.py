@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 
 from tests.mutation import scores
-from tests.mutation.plan import called_by_imports, modules, tests_of
+from tests.mutation.plan import collected_anew, modules, tests_of
 from tests.mutation.scores import Score
 from tests.mutation.workspace import STATE, MutmutError, Workspace, sample
 
@@ -43,7 +43,7 @@ def _arguments() -> argparse.Namespace:
 
 def _run(module: str, tests: list[str], size: int, digest: str) -> Score:
     print(module, *tests, sep="\n  ", flush=True)
-    workspace = Workspace(module, tests, import_once=not called_by_imports(module))
+    workspace = Workspace(module, tests, collect_once=not collected_anew(module))
     mutants = workspace.mutants()
     chosen = sample(mutants, size)
     statuses = workspace.run(chosen, _progress(len(chosen)))

@@ -15,7 +15,6 @@ _MORE = {
     "app/http/page.py": ["http/test_health.py"],
     "app/http/parser.py": ["http/test_upgrades.py"],
     "app/http/protocol.py": ["http/test_upgrades.py", "http/test_headers.py"],
-    "app/otel_checks.py": ["test_otel_environment.py"],
     "app/telemetry/content.py": ["telemetry/test_genai.py"],
     "app/telemetry/instrument.py": ["telemetry/test_http.py", "telemetry/test_genai.py"],
     "app/telemetry/instruments.py": ["telemetry/test_names.py"],
@@ -24,16 +23,10 @@ _MORE = {
     "app/telemetry/stable_http.py": ["telemetry/test_http.py"],
     "app/telemetry/stdlib_logs.py": ["telemetry/test_logs.py"],
 }
-# Called while modules are imported or tests collected, which has to be repeated for each mutant.
-_CALLED_BY_IMPORTS = frozenset(
-    {
-        "app/errors.py",
-        "app/otel_checks.py",
-        "app/settings.py",
-        "app/telemetry/names.py",
-        "app/telemetry/values.py",
-    }
-)
+# Some of their tests have other names when they are collected twice in one process.
+_COLLECTED_ANEW = frozenset({"app/telemetry/values.py"})
+# Their functions are called while modules are imported, before a mutant is active.
+_CALLED_BY_IMPORTS = frozenset({"app/otel_checks.py", "app/settings.py", "app/telemetry/names.py"})
 # Mainly tested with child processes, in which no mutant is active: startup, shutdown, export.
 _IN_CHILD_PROCESSES = frozenset(
     {
@@ -49,15 +42,16 @@ _IN_CHILD_PROCESSES = frozenset(
 )
 
 
-def called_by_imports(module: str) -> bool:
-    """Return whether a mutant takes effect only where it is there before any import."""
-    return module in _CALLED_BY_IMPORTS
+def collected_anew(module: str) -> bool:
+    """Return whether the tests have to be collected for each mutant, which takes seconds."""
+    return module in _COLLECTED_ANEW
 
 
 def modules() -> list[str]:
     """Return the paths of the modules that have tests in the process that runs them."""
     paths = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "app").rglob("*.py"))
-    return [path for path in paths if path not in _IN_CHILD_PROCESSES and tests_of(path)]
+    excluded = _IN_CHILD_PROCESSES | _CALLED_BY_IMPORTS
+    return [path for path in paths if path not in excluded and tests_of(path)]
 
 
 def tests_of(module: str) -> list[str]:

@@ -52,14 +52,14 @@ class MutmutError(Exception):
 class Workspace:
     """The copy, prepared for one module. `module` and `tests` are paths from the root.
 
-    With `import_once` the tests are imported once, before any mutant is active; that saves seconds
-    for each mutant.
+    With `collect_once` the tests are collected once, before any mutant is active; that saves
+    seconds for each mutant.
     """
 
-    def __init__(self, module: str, tests: Sequence[str], *, import_once: bool = True) -> None:
+    def __init__(self, module: str, tests: Sequence[str], *, collect_once: bool = True) -> None:
         self._module = module
         self._copy_tree()
-        self._configure(tests, "collect" if import_once else "none")
+        self._configure(tests, "collect" if collect_once else "none")
 
     def mutants(self) -> list[str]:
         """Return the names of all mutants of the module."""

@@ -1,6 +1,7 @@
 """Errors: one shape everywhere."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -18,25 +19,25 @@ _KEYS = {"message", "type", "param", "code", "trace_id"}
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "kind", "code"),
+    ("make", "status", "kind", "code"),
     [
-        (InvalidRequest("bad", param="n"), 400, "invalid_request_error", "invalid_request"),
-        (ModelNotFound("x", ["y"]), 404, "invalid_request_error", "model_not_found"),
-        (InternalError(), 500, "server_error", "internal_error"),
-        (ProviderError("timeout", 504, "late"), 504, "provider_error", "timeout"),
+        (lambda: InvalidRequest("bad", param="n"), 400, "invalid_request_error", "invalid_request"),
+        (lambda: ModelNotFound("x", ["y"]), 404, "invalid_request_error", "model_not_found"),
+        (InternalError, 500, "server_error", "internal_error"),
+        (lambda: ProviderError("timeout", 504, "late"), 504, "provider_error", "timeout"),
         (
-            ProviderError("rate_limit_exceeded", 429, "busy"),
+            lambda: ProviderError("rate_limit_exceeded", 429, "busy"),
             429,
             "rate_limit_error",
             "rate_limit_exceeded",
         ),
-        (ProviderError("no", 400, "no"), 400, "invalid_request_error", "no"),
+        (lambda: ProviderError("no", 400, "no"), 400, "invalid_request_error", "no"),
     ],
 )
 def test_each_error_has_the_one_shape_with_its_status_type_and_code(
-    error: ServiceError, status: int, kind: str, code: str
+    make: Callable[[], ServiceError], status: int, kind: str, code: str
 ) -> None:
-    response = error.to_response("f" * 32)
+    response = make().to_response("f" * 32)
     told = json.loads(bytes(response.body))["error"]
     assert response.status_code == status
     assert told.keys() == _KEYS
@@ -67,17 +68,17 @@ def test_long_model_name_is_repeated_in_part() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "message", "headers"),
+    ("make", "code", "message", "headers"),
     [
         (
-            Overloaded("answers", 7),
+            lambda: Overloaded("answers", 7),
             "too_many_answers",
             "There is no place for more answers now, accepted are up to 7 at the same time; "
             "try again in 2 s.",
             {"retry-after": "2"},
         ),
         (
-            ShuttingDown(),
+            ShuttingDown,
             "shutting_down",
             "The service is shutting down; try again in 2 s.",
             {"retry-after": "2", "connection": "close"},
@@ -85,9 +86,9 @@ def test_long_model_name_is_repeated_in_part() -> None:
     ],
 )
 def test_service_without_room_says_when_to_try_again(
-    error: ServiceError, code: str, message: str, headers: dict[str, str]
+    make: Callable[[], ServiceError], code: str, message: str, headers: dict[str, str]
 ) -> None:
-    response = error.to_response("")
+    response = make().to_response("")
     told = json.loads(bytes(response.body))["error"]
     assert (response.status_code, told["code"], told["message"]) == (503, code, message)
     assert headers.items() <= dict(response.headers).items()
