@@ -98,8 +98,31 @@ def test_what_we_cannot_honour_is_refused_by_name(name: str, value: object) -> N
 @pytest.mark.parametrize(
     ("parameters", "text"),
     [
+        ({"n": 2}, "Invalid 'n': it is not supported here, accepted is only 1"),
+        (
+            {"service_tier": "flex"},
+            """Invalid 'service_tier': it is not supported here, accepted is only "auto" or """
+            '"default"',
+        ),
+        ({"audio": {}}, "Invalid 'audio': it is not supported here"),
+    ],
+)
+def test_unsupported_parameter_is_refused_with_its_accepted_values(
+    parameters: dict[str, object], text: str
+) -> None:
+    assert _refusal(**parameters).message == text
+
+
+@pytest.mark.parametrize(
+    ("parameters", "text"),
+    [
         ({"foo": 1}, "Unrecognized request argument supplied: foo"),
         ({"foo": 1, "bar": 2}, "Unrecognized request arguments supplied: bar, foo"),
+        (dict.fromkeys("edcba", 1), "Unrecognized request arguments supplied: a, b, c, d, e"),
+        (
+            dict.fromkeys("fedcba", 1),
+            "Unrecognized request arguments supplied: b, c, d, e, f and 1 more",
+        ),
     ],
 )
 def test_an_unknown_parameter_is_refused_in_openais_words(

@@ -90,13 +90,11 @@ def test_no_values_make_no_point() -> None:
 
 def test_each_bucket_has_its_newest_value_as_exemplar() -> None:
     span = trace.NonRecordingSpan(trace.SpanContext(7, 8, False, trace.TraceFlags(1)))
-    token = context.attach(trace.set_span_in_context(span))
     values = [_BUCKETS[0] / 2, _BUCKETS[0] / 4, _BUCKETS[2], _BUCKETS[-1] * 2]
-    recorded = _Recorded()
-    try:
-        recorded.record_at_once(values)
-    finally:
-        context.detach(token)
+    recorded, tally = _Recorded(), Tally(_BUCKETS)
+    for value in values:
+        tally.add(value)
+    tally.record(recorded.histogram, {}, trace.set_span_in_context(span))
     point = recorded.point()
     assert point is not None
     found = {(exemplar.value, exemplar.trace_id) for exemplar in point.exemplars}
