@@ -9,10 +9,9 @@ _MORE = {
     "app/chat/parsing.py": ["chat/test_request.py"],
     "app/chat/provider.py": ["chat/test_turn.py", "test_errors.py"],
     "app/http/handshake.py": ["http/test_handshakes.py"],
-    "app/http/models.py": ["http/test_health.py", "http/test_openai_client.py"],
+    "app/http/models.py": ["http/test_health.py"],
     "app/http/origins.py": ["http/test_failures.py"],
     "app/http/outlets.py": ["http/test_completions.py"],
-    "app/http/page.py": ["http/test_health.py"],
     "app/http/parser.py": ["http/test_upgrades.py"],
     "app/http/protocol.py": ["http/test_upgrades.py", "http/test_headers.py"],
     "app/telemetry/content.py": ["telemetry/test_genai.py"],
@@ -26,7 +25,9 @@ _MORE = {
 # Some of their tests have other names when they are collected twice in one process.
 _COLLECTED_ANEW = frozenset({"app/telemetry/values.py"})
 # Their functions are called while modules are imported, before a mutant is active.
-_CALLED_BY_IMPORTS = frozenset({"app/otel_checks.py", "app/settings.py", "app/telemetry/names.py"})
+_CALLED_BY_IMPORTS = frozenset(
+    {"app/http/page.py", "app/otel_checks.py", "app/settings.py", "app/telemetry/names.py"}
+)
 # Mainly tested with child processes, in which no mutant is active: startup, shutdown, export.
 _IN_CHILD_PROCESSES = frozenset(
     {

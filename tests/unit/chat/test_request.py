@@ -140,7 +140,12 @@ def test_an_unknown_parameter_is_refused_in_openais_words(
         ({"max_tokens": 0}, "max_tokens", "greater than or equal to 1, not 0"),
         ({"stop": [""]}, "stop[0]", "at least 1 character"),
         ({"stop": ["a"] * 5}, "stop", "at most 4 items"),
-        ({"messages": []}, "messages", "must not be empty"),
+        ({"messages": []}, "messages", "Invalid 'messages': it must not be empty"),
+        (
+            {"messages": [{"role": "assistant", "content": [{"type": "refusal"}]}]},
+            "messages[0].content",
+            "'refusal' must have a text under 'refusal'",
+        ),
         ({"messages": "hi"}, "messages", "must be a list"),
         ({"messages": [5]}, "messages[0]", "must be an object"),
         ({"messages": [{"role": "king", "content": "x"}]}, "messages[0].role", "'assistant'"),
@@ -192,6 +197,26 @@ def test_exceeded_limit_has_a_code_and_a_metric_attribute() -> None:
 
 def test_content_as_long_as_the_limit_is_accepted() -> None:
     assert _check(messages=[{"role": "user", "content": "x" * 100}]).messages[0].characters == 100
+
+
+@pytest.mark.parametrize(
+    ("limits", "limit", "text"),
+    [
+        ({"max_request_messages": 1}, "request_messages", "there are 2 messages"),
+        (
+            {"max_request_chars": 1},
+            "request_chars",
+            "all contents together have 2 characters",
+        ),
+    ],
+)
+def test_all_messages_together_have_limits(limits: dict[str, int], limit: str, text: str) -> None:
+    two = {"messages": [{"role": "user", "content": "x"}] * 2}
+    with pytest.raises(InvalidRequest) as caught:
+        check(ChatRequest, two, limits)
+    assert (caught.value.code, caught.value.limit) == (f"too_many_{limit}", limit)
+    assert caught.value.message == f"Invalid 'messages': {text}, accepted are up to 1"
+    check(ChatRequest, two, dict.fromkeys(limits, 2))
 
 
 @pytest.mark.parametrize("count", [6, 9])
@@ -257,7 +282,7 @@ _IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="
 def test_history_goes_to_the_provider_as_it_was_sent(message: dict[str, object], text: str) -> None:
     request = _check(messages=[_USER, message, _USER])
     assert request.messages[1].wire() == message
-    assert request.texts()[1]["content"] == text
+    assert request.texts()[1] == {"role": message["role"], "content": text}
 
 
 @pytest.mark.parametrize(
