@@ -160,6 +160,35 @@ def test_long_chain_is_not_searched_on_the_callers_thread(release: threading.Eve
     assert exception_texts._is_plain(error)
 
 
+def test_arguments_and_file_names_of_an_os_error_may_block(release: threading.Event) -> None:
+    blocked = _Blocked(release)
+    assert not exception_texts._is_plain(OSError(blocked))
+    assert not exception_texts._is_plain(OSError(2, "none", blocked))
+    assert exception_texts._is_plain(OSError(2, "none", "file"))
+
+
+@pytest.mark.parametrize("stuck", [False, True])
+def test_stack_trace_has_the_innermost_frames(stuck: bool, release: threading.Event) -> None:
+    def innermost() -> None:
+        raise _BlockedError(_Blocked(release)) if stuck else ValueError("x")
+
+    def middle(depth: int) -> None:
+        if depth:
+            middle(depth - 1)
+        else:
+            innermost()
+
+    def outermost() -> None:
+        middle(exception_texts._MAX_FRAMES)
+
+    try:
+        outermost()
+    except (ValueError, _BlockedError) as error:
+        stack_trace = attributes_of(error)["exception.stacktrace"]
+    assert "in innermost" in stack_trace
+    assert "in outermost" not in stack_trace
+
+
 def test_thread_that_makes_a_text_does_not_keep_the_process(release: threading.Event) -> None:
     attributes_of(_BlockedError(_Blocked(release)))
     threads = [thread for thread in threading.enumerate() if thread.name == "exception text"]
