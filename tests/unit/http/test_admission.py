@@ -12,6 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from app.errors import ShuttingDown
 from app.http.admission import Admission, Admitted
+from app.http.wire import event
 from tests.memory import Memory
 from tests.unit.http.live import PATIENCE_SECONDS, URL, Live, head, live
 from tests.unit.scripted import END, Scripted
@@ -72,7 +73,8 @@ async def test_a_response_that_is_cut_before_it_began_raises_why() -> None:
 async def test_a_response_that_is_cut_amid_its_stream_ends_it_with_why() -> None:
     start = {"type": "http.response.start", "status": 200}
     (last,) = await _cut(start, {"type": "http.response.body", "body": b"x", "more_body": True})
-    assert b'"shutting_down"' in last["body"]
+    assert last["type"] == "http.response.body"
+    assert last["body"] == event(ShuttingDown().body(""))
     assert not last.get("more_body")
 
 
@@ -195,6 +197,10 @@ async def test_an_answer_that_outlasts_the_grace_is_cut_and_told_so(memory: Memo
     spans = [span for span in memory.spans if span.name.startswith("chat ")]
     assert [(span.attributes or {})["error.type"] for span in spans] == ["shutting_down"] * 3
     assert [r for r in memory.logs if r.log_record.severity_text == "ERROR"] == []
+    stopping = memory.log("stopping").log_record.attributes or {}
+    assert (stopping["answers"], stopping["connections"]) == (3, 1)
+    cut = memory.log("answers cut by the shutdown").log_record.attributes or {}
+    assert cut["answers"] == 3
     assert memory.value("llm_response_time") == 3
 
 
