@@ -1,0 +1,122 @@
+"""Sends encoded requests to the receiver, each as one call, and classifies the result.
+
+Retries are not made here: the pipeline has the order of all batches and decides when one is sent
+again. Sources: https://opentelemetry.io/docs/specs/otlp/ (responses, partial success, throttling).
+"""
+
+from concurrent.futures import Future
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final, Protocol
+
+from .settings import EndpointSettings, Signal
+from .settings import Protocol as Transport
+from .wire import LEN, VARINT
+
+UNREACHABLE: Final = "unreachable"
+CANCELLED: Final = "cancelled"
+
+
+class Outcome(Enum):
+    """What a call means for the batch that it carried."""
+
+    ACCEPTED = auto()
+    REFUSED = auto()  # this batch is invalid for the receiver
+    UNAVAILABLE = auto()  # the same batch may be accepted later
+
+
+@dataclass(frozen=True)
+class Result:
+    """The result of one call."""
+
+    outcome: Outcome
+    error_type: str = ""  # the status's name or number; a class of failure without a status
+    message: str = ""
+    rejected: int = 0  # items of an accepted batch that the receiver rejected
+    retry_after: float = 0.0  # s; the receiver asks for it
+
+
+class Client(Protocol):
+    """One signal's connection to the receiver; opened with the first call."""
+
+    def send(self, body: bytes) -> Future[Result]:
+        """Start a call. The future never raises; it can be cancelled by `close`."""
+
+    def close(self) -> None:
+        """Cut calls under way; later ones are UNAVAILABLE."""
+
+
+def connect(settings: EndpointSettings) -> Client:
+    """Return the client for the settings' protocol."""
+    if settings.protocol is Transport.GRPC:
+        from .grpc_client import GrpcClient  # noqa: PLC0415 - each is loaded only where it is used
+
+        return GrpcClient(settings)
+    from .http_client import HttpClient  # noqa: PLC0415
+
+    return HttpClient(settings)
+
+
+def finished(result: Result) -> Future[Result]:
+    """Return a future that is done."""
+    future: Future[Result] = Future()
+    future.set_result(result)
+    return future
+
+
+def accepted(response: bytes) -> Result:
+    """Read an `Export*ServiceResponse`: what of it was rejected, and why.
+
+    A response that cannot be read came with the status of success, so the batch was accepted.
+    """
+    try:
+        partial = _fields(response).get(1, b"")
+        fields = _fields(partial) if isinstance(partial, bytes) else {}
+    except (ValueError, IndexError):
+        return Result(Outcome.ACCEPTED)
+    rejected, message = fields.get(1, 0), fields.get(2, b"")
+    return Result(
+        Outcome.ACCEPTED,
+        rejected=rejected if isinstance(rejected, int) else 0,
+        message=message.decode("utf-8", "replace") if isinstance(message, bytes) else "",
+    )
+
+
+def _fields(data: bytes) -> dict[int, int | bytes]:
+    """Parse the varint and length-delimited fields of a message. Raises ValueError."""
+    fields: dict[int, int | bytes] = {}
+    position = 0
+    while position < len(data):
+        key, position = _read_varint(data, position)
+        number, kind = key >> 3, key & 7
+        if kind == VARINT:
+            fields[number], position = _read_varint(data, position)
+        elif kind == LEN:
+            size, position = _read_varint(data, position)
+            if position + size > len(data):
+                raise ValueError("a field is longer than its message")
+            fields[number] = data[position : position + size]
+            position += size
+        else:
+            raise ValueError(f"unexpected wire type {kind}")
+    return fields
+
+
+def _read_varint(data: bytes, position: int) -> tuple[int, int]:
+    number = shift = 0
+    while True:
+        byte = data[position]
+        position += 1
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, position
+        shift += 7
+        if shift > 63:
+            raise ValueError("a varint is longer than 64 bits")
+
+
+METHODS: Final = {
+    Signal.TRACES: "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+    Signal.METRICS: "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+    Signal.LOGS: "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+}

@@ -1,0 +1,119 @@
+"""OTLP over gRPC."""
+
+import threading
+from concurrent.futures import Future
+from typing import Any, Final
+
+import grpc
+
+from .client import CANCELLED, METHODS, Outcome, Result, accepted, finished
+from .credentials import Credentials
+from .settings import EndpointSettings
+
+# A batch with one of these is invalid however often it is sent. Everything else can pass: also
+# UNAUTHENTICATED, PERMISSION_DENIED and UNIMPLEMENTED, which a proxy answers during a rollout.
+_REFUSED: Final = frozenset(
+    {
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.ALREADY_EXISTS,
+        grpc.StatusCode.FAILED_PRECONDITION,
+    }
+)
+# gRPC itself waits up to two minutes before it connects again, and 30 s before it resolves the
+# name again; a receiver that has come back, maybe with another address, is to be found at once.
+_OPTIONS: Final = (
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
+    # Signals do not share connections: each client has a channel of its own.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+_RETRY_INFO: Final = "google.rpc.retryinfo-bin"
+
+
+class GrpcClient:
+    """Calls one signal's export method with encoded requests."""
+
+    def __init__(self, settings: EndpointSettings) -> None:
+        self._settings = settings
+        self._credentials = Credentials(settings)
+        self._compression = grpc.Compression.Gzip if settings.gzip else None
+        self._lock = threading.Lock()
+        self._channel: grpc.Channel | None = None
+        self._call: Any = None
+        self._closed = False
+
+    def send(self, body: bytes) -> Future[Result]:
+        """Start a call; see `Client`."""
+        try:
+            call = self._connected()(
+                body,
+                timeout=self._settings.timeout,
+                metadata=self._credentials.headers,
+                compression=self._compression,
+            )
+        except ValueError:
+            return finished(Result(Outcome.UNAVAILABLE, CANCELLED, "the client is closed"))
+        future: Future[Result] = Future()
+        call.add_done_callback(lambda ended: future.set_result(_result(ended)))
+        return future
+
+    def close(self) -> None:
+        """Cut calls under way."""
+        with self._lock:
+            self._closed = True
+            if self._channel is not None:
+                self._channel.close()
+
+    def _connected(self) -> Any:
+        with self._lock:
+            if self._closed:
+                raise ValueError("closed")
+            if self._channel is not None and self._credentials.changed():
+                self._channel.close()
+                self._channel = None
+            if self._channel is None:
+                self._channel = self._open()
+                self._call = self._channel.unary_unary(METHODS[self._settings.signal]).future
+            return self._call
+
+    def _open(self) -> grpc.Channel:
+        settings = self._settings
+        options = (*_OPTIONS, ("grpc.enable_http_proxy", 0 if settings.loopback else 1))
+        if not settings.tls:
+            return grpc.insecure_channel(settings.target, options)
+        read = {
+            name: path.read_bytes() if path else None
+            for name, path in (
+                ("root_certificates", settings.certificate),
+                ("private_key", settings.client_key),
+                ("certificate_chain", settings.client_certificate),
+            )
+        }
+        return grpc.secure_channel(settings.target, grpc.ssl_channel_credentials(**read), options)
+
+
+def _result(call: Any) -> Result:
+    if call.cancelled():
+        return Result(Outcome.UNAVAILABLE, CANCELLED, "the call was cancelled")
+    error = call.exception()
+    if error is None:
+        return accepted(call.result())
+    code, message = error.code(), error.details() or ""
+    if code in _REFUSED:
+        return Result(Outcome.REFUSED, code.name, message)
+    return Result(Outcome.UNAVAILABLE, code.name, message, retry_after=_retry_after(error))
+
+
+def _retry_after(error: Any) -> float:
+    """Seconds of the `google.rpc.RetryInfo` in the response, 0 where there is none."""
+    for name, value in error.trailing_metadata() or ():
+        if name == _RETRY_INFO:
+            try:
+                from google.rpc.error_details_pb2 import RetryInfo  # noqa: PLC0415
+
+                delay = RetryInfo.FromString(value).retry_delay
+                return max(0.0, float(delay.seconds) + delay.nanos / 1e9)
+            except Exception:
+                return 0.0
+    return 0.0

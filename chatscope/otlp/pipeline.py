@@ -1,0 +1,407 @@
+"""One signal's way from the queue to the receiver.
+
+The sending thread takes batches from the queue and sends each at once. A batch that is not
+accepted goes to the spool; while the receiver is unavailable, all new ones go there directly. The
+draining thread sends what the spool holds, oldest first, and finds out when the receiver is back.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from random import uniform
+from typing import Final
+
+from .batch import Group, encode_request
+from .client import CANCELLED, Client, Outcome, Result
+from .queue import BoundedQueue
+from .settings import Signal
+from .spool import Backlog, Batch, Spool
+from .statistics import DEAD_LETTER, REJECTED, SHUTDOWN, Statistics, Warnings
+
+# A healthy receiver answers within milliseconds. After this long the batch goes to the spool while
+# its call goes on: if the call were cut, a slow receiver would get each batch twice.
+_PATIENCE: Final = 0.5  # s
+_FIRST_PAUSE: Final = 0.25  # s
+_LONGEST_PAUSE: Final = 5.0  # s
+_LONGEST_RETRY_AFTER: Final = 60.0  # s
+# How long a claim outlasts the call that it is for.
+_CLAIM_MARGIN: Final = 5.0  # s
+# How often an idle spool is looked at, for batches of processes that have ended.
+_IDLE: Final = 0.5  # s
+_REPORT_EVERY: Final = 1.0  # s
+_REPORT_LEASE: Final = 5.0  # s
+# Holds no item: it can be sent again and again to a receiver that hangs, and that will work off
+# all that it was sent once it goes on.
+_PROBE: Final = b""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineLimits:
+    """Bounds of one signal."""
+
+    delay: float = 0.2  # s until an incomplete batch is sent
+    batch_items: int = 512
+    batch_bytes: int = 1024 * 1024
+    # Failed attempts after which a batch is set aside, each while others were accepted.
+    max_attempts: int = 8
+
+
+class Pipeline:
+    """Queue, spool, client and threads of one signal in one process."""
+
+    def __init__(
+        self,
+        signal: Signal,
+        connect: Callable[[], Client],
+        queue: Callable[[], BoundedQueue],
+        spool: Spool,
+        call_timeout: float,
+        limits: PipelineLimits,
+        statistics: Statistics,
+        warnings: Warnings,
+    ) -> None:
+        self.signal = signal
+        self.statistics = statistics
+        self.limits = limits
+        self.spool = spool
+        self.backlog = Backlog()
+        self._connect = connect
+        self._make_queue = queue
+        self._claim_seconds = call_timeout + _CLAIM_MARGIN
+        self._call_timeout = call_timeout
+        self._warnings = warnings
+        self._reset()
+
+    def _reset(self) -> None:
+        self.queue = self._make_queue()
+        self._client = self._connect()
+        self._start_lock = threading.RLock()
+        self._sender: threading.Thread | None = None
+        self._drainer: threading.Thread | None = None
+        self._available = True
+        self._accepted = 0  # batches with items in them
+        self._failed_at: dict[int, int] = {}  # batch number: `_accepted` at its last failure
+        self._pauses = _pauses()
+        self._wake_drain = threading.Event()
+        self._stop_drain = threading.Event()
+        self._deadline: float | None = None  # of the shutdown, once it has begun
+        self._busy = threading.RLock()  # held while the sender has a batch in its hands
+        self._next_report = 0.0
+        self._had_backlog = False
+
+    def after_fork(self) -> None:
+        """Begin anew in a child process: what the parent has queued is the parent's."""
+        _inherited.append(self._client)
+        self.spool.abandon()
+        self.statistics.reset()
+        self._reset()
+
+    def start(self) -> None:
+        """Start the threads; a second call does nothing."""
+        with self._start_lock:
+            if self._sender is not None or self._deadline is not None:
+                return
+            name = f"otlp-{self.signal}"
+            self._sender = threading.Thread(target=self._send_loop, name=name, daemon=True)
+            self._drainer = threading.Thread(
+                target=self._drain_loop, name=f"{name}-spool", daemon=True
+            )
+            self._sender.start()
+            self._drainer.start()
+
+    def put(self, group: Group, data: bytes) -> None:
+        """Queue one encoded item."""
+        if self._sender is None:
+            self.start()
+        self.queue.put((group, data))
+
+    def flush(self, seconds: float) -> bool:
+        """Wait until the queue is empty: all of it delivered or in the spool."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if not len(self.queue) and self._busy.acquire(timeout=max(0, _left(deadline))):
+                self._busy.release()
+                if not len(self.queue):
+                    return True
+            self.queue.wanted.set()
+            time.sleep(0.005)
+        return False
+
+    def shutdown(self, seconds: float) -> int:
+        """Send or keep what is queued, and stop; the number of items lost by it.
+
+        Returns within `seconds`, whatever hangs.
+        """
+        deadline = time.monotonic() + seconds
+        with self._start_lock:
+            if self._deadline is not None:
+                return 0
+            self._deadline = deadline
+        before = self.statistics.lost()
+        self.queue.close()
+        if self._sender is not None:
+            self._sender.join(max(0.0, _left(deadline) * 0.8))
+        if self.spool.path is None:
+            self._drain_until(deadline - 0.1 * seconds)
+        self._stop_drain.set()
+        self._wake_drain.set()
+        # Calls under way end as cancelled, and what they carried is released for the next process.
+        self._client.close()
+        if self._drainer is not None:
+            self._drainer.join(max(0.0, _left(deadline)))
+        waiting = self.spool.backlog() or Backlog()
+        left = len(self.queue) + (waiting.items if self.spool.path is None else 0)
+        if left:
+            self.statistics.count_exported(left, SHUTDOWN)
+        self.backlog = waiting if self.spool.path is not None else Backlog()
+        self.spool.close()
+        return self.statistics.lost() - before
+
+    # -- the sending thread
+
+    def _send_loop(self) -> None:
+        while True:
+            self.queue.wanted.wait(self.limits.delay)
+            closing = self._deadline is not None
+            try:
+                self._send_queued()
+            except Exception as error:
+                self._warnings.warn("bug", f"sending {self.signal} failed: {error!r}")
+                time.sleep(_FIRST_PAUSE)
+            if closing and not len(self.queue):
+                return
+
+    def _send_queued(self) -> None:
+        while True:
+            with self._busy:
+                batch = self.queue.take(self.limits.batch_bytes)
+                if not batch:
+                    return
+                self._deliver(encode_request(batch), len(batch))
+            if len(self.queue) < self.limits.batch_items and self._deadline is None:
+                return
+
+    def _deliver(self, body: bytes, items: int) -> bool:
+        """Send a batch, or keep it in the spool; False when it is lost."""
+        for pause in _pauses():
+            if self._available and self._time_left() > 0:
+                ended = self._send_now(body, items)
+                if ended is not None:
+                    return ended
+            if self._keep(body, items) is not None:
+                return True
+            # The disk fails: the batch stays here, and the queue behind it fills.
+            left = self._time_left()
+            if left <= 0:
+                self.statistics.count_exported(items, SHUTDOWN)
+                return False
+            time.sleep(min(pause, left))
+            self._available = True
+        return False
+
+    def _send_now(self, body: bytes, items: int) -> bool | None:
+        """Send a batch; whether it was accepted, None when it must be kept."""
+        call = self._call(body, items)
+        patience = min(_PATIENCE, self._time_left())
+        try:
+            result = call.result(patience)
+        except TimeoutError:
+            number = self.spool.append(body, items, claim_seconds=self._claim_seconds)
+            if number is not None:
+                self._became_unavailable(f"no response within {_PATIENCE} s")
+                if number:
+                    call.add_done_callback(partial(self._answered_late, number, items))
+                return True
+            result = call.result()  # ends with the client's timeout
+        if result.outcome is Outcome.UNAVAILABLE:
+            self._became_unavailable(f"{result.error_type}: {result.message}")
+            return None
+        self._count(result, items)
+        if result.outcome is Outcome.REFUSED and self.spool.path is not None:
+            self.spool.bury(body, items, _reason(result))
+        return result.outcome is Outcome.ACCEPTED
+
+    def _answered_late(self, number: int, items: int, call: Future[Result]) -> None:
+        """Take the result of a call whose batch is in the spool by now."""
+        result = call.result()
+        if result.outcome is not Outcome.UNAVAILABLE:
+            if self._forget(number, result):
+                self._count(result, items)
+        elif result.error_type != CANCELLED or self._deadline is not None:
+            self.spool.release(number)
+
+    def _keep(self, body: bytes, items: int) -> int | None:
+        number = self.spool.append(body, items)
+        if number is not None:
+            self._wake_drain.set()
+        return number
+
+    # -- the draining thread
+
+    def _drain_loop(self) -> None:
+        while not self._stop_drain.is_set():
+            wait = _LONGEST_PAUSE
+            try:
+                wait = self._drain_step()
+                self._report_backlog()
+            except Exception as error:
+                self._warnings.warn("bug", f"sending spooled {self.signal} failed: {error!r}")
+            if wait:
+                self._stop_drain.wait(wait) if wait > _IDLE else self._wake_drain.wait(wait)
+                self._wake_drain.clear()
+
+    def _drain_step(self) -> float:
+        """Send one batch of the spool; the seconds until the next step."""
+        if not self._available:
+            probe = self._call(_PROBE, 0).result()
+            if probe.outcome is Outcome.UNAVAILABLE:
+                self._became_unavailable(f"{probe.error_type}: {probe.message}")
+                return self._pause(probe)
+        empty = self.spool.is_empty()
+        batch = None if empty else self.spool.claim(self._claim_seconds)
+        if batch is None:
+            self._became_available()
+            if self._had_backlog and empty:
+                self._had_backlog = False
+                self.spool.shrink()
+            return _IDLE
+        self._had_backlog = True
+        return self._send_spooled(batch)
+
+    def _send_spooled(self, batch: Batch) -> float:
+        result = self._call(batch.body, batch.items).result()
+        if result.outcome is not Outcome.UNAVAILABLE:
+            if self._forget(batch.number, result):
+                self._count(result, batch.items)
+            self._failed_at.pop(batch.number, None)
+            self._became_available()
+            return 0.0
+        if result.error_type == CANCELLED:
+            self.spool.release(batch.number)
+            return _IDLE
+        self._failed_again(batch, result)
+        return self._pause(result)
+
+    def _failed_again(self, batch: Batch, result: Result) -> None:
+        """Release a batch for later, or set it aside when only this one is not accepted."""
+        # An attempt counts only when others were accepted since this batch failed the last time.
+        suspect = self._failed_at.get(batch.number, self._accepted) != self._accepted
+        self._failed_at[batch.number] = self._accepted
+        attempts = batch.attempts + suspect
+        if attempts >= self.limits.max_attempts:
+            self._failed_at.pop(batch.number)
+            if self.spool.set_aside(batch.number, _reason(result)):
+                self.statistics.count_exported(batch.items, DEAD_LETTER)
+                self._warnings.warn(
+                    "dead-letter",
+                    f"{batch.items} {self.signal} items were refused {attempts} times while others"
+                    f" were accepted, and are set aside ({_reason(result)})",
+                )
+            return
+        if attempts == 0:
+            self._became_unavailable(_reason(result))
+        delay = _FIRST_PAUSE * 2.0**attempts
+        self.spool.release(batch.number, delay=delay, attempts=int(suspect))
+
+    def _forget(self, number: int, result: Result) -> bool:
+        """Remove a batch whose call has ended; whether this process counts it."""
+        if result.outcome is Outcome.REFUSED and self.spool.path is not None:
+            return self.spool.set_aside(number, _reason(result)) is not False
+        return self.spool.remove(number) is not False
+
+    def _drain_until(self, deadline: float) -> None:
+        """Let the draining thread go on while there is something in memory and time."""
+        self._wake_drain.set()
+        while self._drainer is not None and _left(deadline) > 0 and self._available:
+            if self.spool.is_empty() is not False:
+                return
+            time.sleep(0.01)
+
+    def _pause(self, result: Result) -> float:
+        return max(next(self._pauses), min(result.retry_after, _LONGEST_RETRY_AFTER))
+
+    def _report_backlog(self) -> None:
+        now = time.monotonic()
+        if now < self._next_report:
+            return
+        self._next_report = now + _REPORT_EVERY
+        if self.spool.path is not None and not self._had_backlog and self.spool.is_empty():
+            self.backlog = Backlog()
+        elif self.spool.report(_REPORT_LEASE):
+            self.backlog = self.spool.backlog() or self.backlog
+        else:
+            self.backlog = Backlog()
+
+    # -- both
+
+    def _call(self, body: bytes, items: int) -> Future[Result]:
+        started = time.perf_counter()
+        self.statistics.change_inflight(items)
+        call = self._client.send(body)
+        call.add_done_callback(partial(self._ended, started, items))
+        return call
+
+    def _ended(self, started: float, items: int, call: Future[Result]) -> None:
+        self.statistics.change_inflight(-items)
+        self.statistics.count_call(time.perf_counter() - started, call.result().error_type)
+
+    def _count(self, result: Result, items: int) -> None:
+        """Count a batch whose export has ended."""
+        if result.outcome is Outcome.REFUSED:
+            self.statistics.count_exported(items, result.error_type)
+            self._warnings.warn(
+                "refused", f"the receiver refused {items} {self.signal} items: {_reason(result)}"
+            )
+            return
+        self._accepted += 1
+        rejected = min(result.rejected, items)
+        self.statistics.count_exported(items - rejected)
+        if rejected:
+            self.statistics.count_exported(rejected, REJECTED)
+        if rejected or result.message:
+            self._warnings.warn(
+                "rejected",
+                f"the receiver rejected {rejected} of {items} {self.signal} items:"
+                f" {result.message}",
+            )
+
+    def _became_unavailable(self, reason: str) -> None:
+        self._available = False
+        self._wake_drain.set()
+        self._warnings.warn(
+            "unavailable", f"the receiver does not accept {self.signal} ({reason}); they are kept"
+        )
+
+    def _became_available(self) -> None:
+        self._pauses = _pauses()
+        if not self._available:
+            self._available = True
+            self._warnings.warn("available", f"the receiver accepts {self.signal} again")
+
+    def _time_left(self) -> float:
+        """Seconds that the shutdown leaves; without one, more than any wait."""
+        return _left(self._deadline) * 0.5 if self._deadline is not None else self._call_timeout
+
+
+# Clients that a forked process inherited: never used, and never closed, as they share sockets.
+_inherited: list[Client] = []
+
+
+def _pauses() -> Iterator[float]:
+    """Yield seconds to wait before further attempts: doubled each time, and never quite the same,
+    so that many processes do not come at once."""
+    pause = _FIRST_PAUSE
+    while True:
+        yield pause * uniform(0.8, 1.2)  # noqa: S311
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _left(deadline: float) -> float:
+    return deadline - time.monotonic()
+
+
+def _reason(result: Result) -> str:
+    return f"{result.error_type}: {result.message}"[:500]
