@@ -66,7 +66,7 @@ def attributes(tag: bytes, pairs: Mapping[str, Any] | None) -> list[bytes]:
 def _items(pairs: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
     # The SDK's own mapping takes a lock for each item; its copy is a plain dict.
     copy = getattr(pairs, "copy", None)
-    return copy().items() if copy is not None else pairs.items()  # type: ignore[no-any-return]
+    return copy().items() if copy is not None else pairs.items()
 
 
 def _keep_pair(name: str, value: str) -> bytes:
@@ -97,7 +97,7 @@ def _encode(value: Any) -> bytes:
     """Encode a value that `plain` has converted."""
     kind = type(value)
     if kind is list:
-        parts = []
+        parts: list[bytes] = []
         for item in value:
             data = _encode(item)
             parts += (b"\x0a", varint(len(data)), data)
@@ -110,7 +110,7 @@ def _encode(value: Any) -> bytes:
         body = b"".join(parts)
         return b"\x32" + varint(len(body)) + body
     if kind is bytes:
-        return b"\x3a" + varint(len(value)) + value
+        return bytes(b"\x3a" + varint(len(value)) + value)
     return any_value(value)
 
 

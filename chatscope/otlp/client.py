@@ -4,6 +4,7 @@ Retries are not made here: the pipeline has the order of all batches and decides
 again. Sources: https://opentelemetry.io/docs/specs/otlp/ (responses, partial success, throttling).
 """
 
+import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -11,7 +12,7 @@ from typing import Final, Protocol
 
 from .settings import EndpointSettings, Signal
 from .settings import Protocol as Transport
-from .wire import LEN, VARINT
+from .wire import I32, I64, LEN, VARINT
 
 UNREACHABLE: Final = "unreachable"
 CANCELLED: Final = "cancelled"
@@ -38,6 +39,10 @@ class Result:
 
 class Client(Protocol):
     """One signal's connection to the receiver; opened with the first call."""
+
+    # Held while a connection is opened, which must not be interrupted by a fork.
+    lock: threading.RLock
+    timeout: float  # s; no call takes longer
 
     def send(self, body: bytes) -> Future[Result]:
         """Start a call. The future never raises; it can be cancelled by `close`."""
@@ -70,36 +75,53 @@ def accepted(response: bytes) -> Result:
     A response that cannot be read came with the status of success, so the batch was accepted.
     """
     try:
-        partial = _fields(response).get(1, b"")
-        fields = _fields(partial) if isinstance(partial, bytes) else {}
+        partial = fields(message_field(fields(response), 1))
+        message = message_field(partial, 2).decode("utf-8", "replace")
+        return Result(Outcome.ACCEPTED, rejected=number_field(partial, 1), message=message)
     except (ValueError, IndexError):
         return Result(Outcome.ACCEPTED)
-    rejected, message = fields.get(1, 0), fields.get(2, b"")
-    return Result(
-        Outcome.ACCEPTED,
-        rejected=rejected if isinstance(rejected, int) else 0,
-        message=message.decode("utf-8", "replace") if isinstance(message, bytes) else "",
-    )
 
 
-def _fields(data: bytes) -> dict[int, int | bytes]:
-    """Parse the varint and length-delimited fields of a message. Raises ValueError."""
-    fields: dict[int, int | bytes] = {}
+Fields = dict[int, list[int | bytes]]
+
+
+def fields(data: bytes) -> Fields:
+    """Parse a message's varint and length-delimited fields; the others are skipped.
+
+    Raises ValueError or IndexError for bytes that are no message.
+    """
+    found: Fields = {}
     position = 0
     while position < len(data):
         key, position = _read_varint(data, position)
         number, kind = key >> 3, key & 7
         if kind == VARINT:
-            fields[number], position = _read_varint(data, position)
-        elif kind == LEN:
+            value, position = _read_varint(data, position)
+            found.setdefault(number, []).append(value)
+            continue
+        if kind == LEN:
             size, position = _read_varint(data, position)
-            if position + size > len(data):
-                raise ValueError("a field is longer than its message")
-            fields[number] = data[position : position + size]
-            position += size
+            found.setdefault(number, []).append(data[position : position + size])
+        elif kind in (I32, I64):
+            size = 4 if kind == I32 else 8
         else:
             raise ValueError(f"unexpected wire type {kind}")
-    return fields
+        position += size
+        if position > len(data):
+            raise ValueError("a field is longer than its message")
+    return found
+
+
+def message_field(found: Fields, number: int) -> bytes:
+    """The last length-delimited field of this number; empty where there is none."""
+    value = found.get(number, [b""])[-1]
+    return value if isinstance(value, bytes) else b""
+
+
+def number_field(found: Fields, number: int) -> int:
+    """The last varint field of this number; 0 where there is none."""
+    value = found.get(number, [0])[-1]
+    return value if isinstance(value, int) else 0
 
 
 def _read_varint(data: bytes, position: int) -> tuple[int, int]:

@@ -5,7 +5,7 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -59,7 +59,7 @@ class Delivery:
         endpoints: Mapping[Signal, EndpointSettings] | None = None,
         settings: DeliverySettings | None = None,
     ) -> None:
-        """Prepare delivery to `endpoints`, by default those of the `OTEL_EXPORTER_OTLP_*` variables.
+        """Prepare delivery to `endpoints`, by default as `OTEL_EXPORTER_OTLP_*` says.
 
         Raises OtlpSettingsError for invalid variables and SpoolUnusableError for an old SQLite.
         """
@@ -73,7 +73,12 @@ class Delivery:
         self.pipelines: dict[Signal, Pipeline] = {
             signal: self._pipeline(signal) for signal in Signal
         }
-        os.register_at_fork(after_in_child=partial(_after_fork, weakref.ref(self)))
+        reference = weakref.ref(self)
+        os.register_at_fork(
+            before=partial(_at_fork, reference, Pipeline.before_fork),
+            after_in_parent=partial(_at_fork, reference, Pipeline.after_fork_in_parent),
+            after_in_child=partial(_begin_anew, reference),
+        )
 
     @property
     def sums(self) -> SumsPipeline:
@@ -97,13 +102,13 @@ class Delivery:
     def flush(self, seconds: float = 5.0) -> bool:
         """Wait until all queues are empty; False when that takes longer than `seconds`."""
         deadline = time.monotonic() + seconds
-        return all(
-            [
-                pipeline.flush(max(0.0, deadline - time.monotonic()))
-                for signal, pipeline in self.pipelines.items()
-                if signal is not Signal.METRICS
-            ]
-        )
+        # All of them, also when one takes too long.
+        flushed = [
+            pipeline.flush(max(0.0, deadline - time.monotonic()))
+            for signal, pipeline in self.pipelines.items()
+            if signal is not Signal.METRICS
+        ]
+        return all(flushed)
 
     def shutdown(self, seconds: float = 5.0) -> bool:
         """Deliver or keep what is queued, and stop; False when something was lost by that.
@@ -160,21 +165,28 @@ class Delivery:
                 settings.limits.batch_items,
             ),
             spool,
-            endpoint.timeout,
             settings.limits,
             statistics,
             self.warnings,
         )
 
-    def _begin_anew(self) -> None:
+    def begin_anew(self) -> None:
+        """Begin with empty queues and another instance: this is a forked process."""
         self._instance = str(uuid.uuid4())
         self._groups = {}
         self.warnings = Warnings()
         for pipeline in self.pipelines.values():
-            pipeline.after_fork()
+            pipeline.after_fork_in_child()
 
 
-def _after_fork(reference: "weakref.ref[Delivery]") -> None:
+def _at_fork(reference: "weakref.ref[Delivery]", call: Callable[[Pipeline], None]) -> None:
     delivery = reference()
     if delivery is not None:
-        delivery._begin_anew()
+        for pipeline in delivery.pipelines.values():
+            call(pipeline)
+
+
+def _begin_anew(reference: "weakref.ref[Delivery]") -> None:
+    delivery = reference()
+    if delivery is not None:
+        delivery.begin_anew()

@@ -6,7 +6,17 @@ from typing import Any, Final
 
 import grpc
 
-from .client import CANCELLED, METHODS, Outcome, Result, accepted, finished
+from .client import (
+    CANCELLED,
+    METHODS,
+    Outcome,
+    Result,
+    accepted,
+    fields,
+    finished,
+    message_field,
+    number_field,
+)
 from .credentials import Credentials
 from .settings import EndpointSettings
 
@@ -28,17 +38,20 @@ _OPTIONS: Final = (
     # Signals do not share connections: each client has a channel of its own.
     ("grpc.use_local_subchannel_pool", 1),
 )
-_RETRY_INFO: Final = "google.rpc.retryinfo-bin"
+# A `google.rpc.Status`, and its field `details`.
+_STATUS_DETAILS: Final = "grpc-status-details-bin"
+_DETAILS: Final = 3
 
 
 class GrpcClient:
     """Calls one signal's export method with encoded requests."""
 
     def __init__(self, settings: EndpointSettings) -> None:
+        self.timeout = settings.timeout
         self._settings = settings
         self._credentials = Credentials(settings)
         self._compression = grpc.Compression.Gzip if settings.gzip else None
-        self._lock = threading.Lock()
+        self.lock = threading.RLock()
         self._channel: grpc.Channel | None = None
         self._call: Any = None
         self._closed = False
@@ -60,13 +73,13 @@ class GrpcClient:
 
     def close(self) -> None:
         """Cut calls under way."""
-        with self._lock:
+        with self.lock:
             self._closed = True
             if self._channel is not None:
                 self._channel.close()
 
     def _connected(self) -> Any:
-        with self._lock:
+        with self.lock:
             if self._closed:
                 raise ValueError("closed")
             if self._channel is not None and self._credentials.changed():
@@ -106,14 +119,22 @@ def _result(call: Any) -> Result:
 
 
 def _retry_after(error: Any) -> float:
-    """Seconds of the `google.rpc.RetryInfo` in the response, 0 where there is none."""
+    """Seconds of the `google.rpc.RetryInfo` in the status's details, 0 where there is none."""
     for name, value in error.trailing_metadata() or ():
-        if name == _RETRY_INFO:
+        if name == _STATUS_DETAILS:
             try:
-                from google.rpc.error_details_pb2 import RetryInfo  # noqa: PLC0415
-
-                delay = RetryInfo.FromString(value).retry_delay
-                return max(0.0, float(delay.seconds) + delay.nanos / 1e9)
-            except Exception:
+                return max(map(_retry_delay, fields(value).get(_DETAILS, [])), default=0.0)
+            except (ValueError, IndexError):
                 return 0.0
     return 0.0
+
+
+def _retry_delay(detail: int | bytes) -> float:
+    """Seconds of a `google.protobuf.Any`, where it holds a RetryInfo."""
+    if not isinstance(detail, bytes):
+        return 0.0
+    found = fields(detail)
+    if not message_field(found, 1).endswith(b"/google.rpc.RetryInfo"):
+        return 0.0
+    delay = fields(message_field(fields(message_field(found, 2)), 1))
+    return number_field(delay, 1) + number_field(delay, 2) / 1e9

@@ -27,16 +27,17 @@ class HttpClient:
     """Posts one signal's encoded requests, one at a time, on a thread of its own."""
 
     def __init__(self, settings: EndpointSettings) -> None:
+        self.timeout = settings.timeout
         self._settings = settings
         self._credentials = Credentials(settings)
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
+        self.lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._closed = False
 
     def send(self, body: bytes) -> Future[Result]:
         """Start a call; see `Client`."""
-        with self._lock:
+        with self.lock:
             if self._closed:
                 return finished(_cancelled())
             if self._thread is None:
@@ -50,7 +51,7 @@ class HttpClient:
 
     def close(self) -> None:
         """Start no further call; one under way ends with its timeout, and nobody waits for it."""
-        with self._lock:
+        with self.lock:
             self._closed = True
         self._tasks.put(None)
 

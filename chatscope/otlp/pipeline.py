@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from random import uniform
@@ -31,6 +32,8 @@ _LONGEST_RETRY_AFTER: Final = 60.0  # s
 _CLAIM_MARGIN: Final = 5.0  # s
 # How often an idle spool is looked at, for batches of processes that have ended.
 _IDLE: Final = 0.5  # s
+# How long a fork waits for a thread that is inside SQLite.
+_FORK_WAIT: Final = 1.0  # s
 _REPORT_EVERY: Final = 1.0  # s
 _REPORT_LEASE: Final = 5.0  # s
 # Holds no item: it can be sent again and again to a receiver that hangs, and that will work off
@@ -58,7 +61,6 @@ class Pipeline:
         connect: Callable[[], Client],
         queue: Callable[[], BoundedQueue],
         spool: Spool,
-        call_timeout: float,
         limits: PipelineLimits,
         statistics: Statistics,
         warnings: Warnings,
@@ -70,14 +72,13 @@ class Pipeline:
         self.backlog = Backlog()
         self._connect = connect
         self._make_queue = queue
-        self._claim_seconds = call_timeout + _CLAIM_MARGIN
-        self._call_timeout = call_timeout
         self._warnings = warnings
         self._reset()
 
     def _reset(self) -> None:
         self.queue = self._make_queue()
         self._client = self._connect()
+        self._claim_seconds = self._client.timeout + _CLAIM_MARGIN
         self._start_lock = threading.RLock()
         self._sender: threading.Thread | None = None
         self._drainer: threading.Thread | None = None
@@ -92,7 +93,19 @@ class Pipeline:
         self._next_report = 0.0
         self._had_backlog = False
 
-    def after_fork(self) -> None:
+    def before_fork(self) -> None:
+        """Wait until no thread is inside SQLite or opens a connection."""
+        self.spool.lock.acquire(timeout=_FORK_WAIT)
+        self._client.lock.acquire(timeout=_FORK_WAIT)
+
+    def after_fork_in_parent(self) -> None:
+        """Let the threads go on."""
+        for lock in (self._client.lock, self.spool.lock):
+            # Not acquired in time: the fork happened all the same.
+            with suppress(RuntimeError):
+                lock.release()
+
+    def after_fork_in_child(self) -> None:
         """Begin anew in a child process: what the parent has queued is the parent's."""
         _inherited.append(self._client)
         self.spool.abandon()
@@ -383,7 +396,7 @@ class Pipeline:
 
     def _time_left(self) -> float:
         """Seconds that the shutdown leaves; without one, more than any wait."""
-        return _left(self._deadline) * 0.5 if self._deadline is not None else self._call_timeout
+        return _left(self._deadline) * 0.5 if self._deadline is not None else self._client.timeout
 
 
 # Clients that a forked process inherited: never used, and never closed, as they share sockets.

@@ -62,7 +62,7 @@ class BoundedQueue:
             self.wanted.set()
 
     def take(self, max_bytes: int) -> list[Item]:
-        """Remove and return the oldest items: one batch of at most `max_bytes`, one item at least."""
+        """Remove and return the oldest items, up to one batch or `max_bytes`; one at least."""
         batch: list[Item] = []
         size = 0
         with self._lock:

@@ -139,7 +139,8 @@ class Spool:
         self.max_bytes = max_bytes
         self._lost = lost
         self._warn = warn
-        self._lock = threading.RLock()
+        # Held during each use of SQLite, whose own locks do not survive a fork.
+        self.lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
         self._closed = False
@@ -237,7 +238,7 @@ class Spool:
     def bury(self, body: bytes, items: int, reason: str) -> bool:
         """Put a batch straight among the dead letters; whether it is there."""
         number = self.append(body, items, claim_seconds=LONGEST_CLAIM)
-        return bool(number) and bool(self.set_aside(number, reason))
+        return bool(number and self.set_aside(number, reason))
 
     def is_empty(self) -> bool | None:
         """Whether nothing waits, of any process; None where the disk fails."""
@@ -284,7 +285,7 @@ class Spool:
             )
             connection.execute("DELETE FROM reporter WHERE owner = ?", (self.owner,))
 
-        with self._lock:
+        with self.lock:
             if self._connection is not None:
                 self._write(write)
             self._closed = True
@@ -292,7 +293,7 @@ class Spool:
 
     def abandon(self) -> None:
         """Forget the connection without touching the file: it belongs to the parent process."""
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         # Closing it would release the parent's locks; it must stay open and unused.
         _inherited.append(self._connection)
         self._connection = None
@@ -336,7 +337,7 @@ class Spool:
         return self._read(transaction)
 
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
-        with self._lock:
+        with self.lock:
             if self._closed:
                 return None
             try:

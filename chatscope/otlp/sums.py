@@ -53,7 +53,7 @@ class SumsPipeline(Pipeline):
     @property
     def _patience(self) -> float:
         # Without a disk there is no place to keep the sums: the call may take its time.
-        return 0.5 if self.spool.path is not None else self._call_timeout
+        return 0.5 if self.spool.path is not None else self._client.timeout
 
     def _replace_kept(self, requests: list[tuple[bytes, int]], interval: float) -> None:
         if self.spool.path is None:
