@@ -16,6 +16,8 @@ _SECOND: Final = tag(2, LEN)
 _SCHEMA_URL: Final = tag(3, LEN)
 _RESOURCE_ATTRIBUTE: Final = tag(1, LEN)
 _SCOPE_ATTRIBUTE: Final = tag(3, LEN)
+# Resources and scopes of a process are few; this only bounds the memory.
+_LARGEST_CACHE: Final = 1024
 _INSTANCE_ID: Final = "service.instance.id"
 
 
@@ -27,6 +29,31 @@ class Group:
     resource_end: bytes  # field `schema_url` of the resource
     scope: bytes  # field `scope`
     scope_end: bytes  # field `schema_url` of the scope
+
+
+class Groups:
+    """The groups of a process, encoded once each."""
+
+    def __init__(self, instance: str | None = None) -> None:
+        self._instance = instance
+        # By identity: the hash of a resource costs more than a span. The objects are kept, so
+        # that no others can get their identities.
+        self._known: dict[tuple[int, int], tuple[Any, Any, Group]] = {}
+        self._equal: dict[tuple[bytes, bytes, bytes, bytes], Group] = {}
+
+    def get(self, resource: Any, scope: Any) -> Group:
+        """Return the group of a `Resource` and an `InstrumentationScope` (None: unnamed)."""
+        key = (id(resource), id(scope))
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= _LARGEST_CACHE:
+                self._known.clear()
+                self._equal.clear()
+            group = encode_group(resource, scope, self._instance)
+            parts = (group.resource, group.resource_end, group.scope, group.scope_end)
+            group = self._equal.setdefault(parts, group)
+            found = self._known[key] = (resource, scope, group)
+        return found[2]
 
 
 def encode_group(resource: Any, scope: Any, instance: str | None = None) -> Group:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from .batch import Group, encode_group
+from .batch import Group, Groups
 from .client import connect
 from .pipeline import Pipeline, PipelineLimits
 from .queue import BoundedQueue
@@ -22,7 +22,6 @@ from .statistics import Statistics, Warnings, log
 from .sums import SumsPipeline
 
 _MEBIBYTE: Final = 1024 * 1024
-_GROUPS: Final = 1024
 # File names of the spools.
 _FILES: Final = {
     Signal.TRACES: "spans.db",
@@ -67,8 +66,7 @@ class Delivery:
         self.endpoints = load_endpoints(os.environ) if endpoints is None else endpoints
         self.warnings = Warnings()
         self.fallbacks = 0  # items that only the official encoder could encode
-        self._groups: dict[tuple[int, int], tuple[Any, Any, Group]] = {}
-        self._instance: str | None = None  # of a forked process
+        self._groups = Groups()
         self._shut_down = False
         self.pipelines: dict[Signal, Pipeline] = {
             signal: self._pipeline(signal) for signal in Signal
@@ -88,16 +86,8 @@ class Delivery:
         return pipeline
 
     def group(self, resource: Any, scope: Any) -> Group:
-        """Return the encoded resource and scope, from a cache."""
-        key = (id(resource), id(scope))
-        found = self._groups.get(key)
-        if found is None:
-            if len(self._groups) >= _GROUPS:
-                self._groups.clear()
-            # The objects are kept, so that no other can get their identities.
-            group = encode_group(resource, scope, self._instance)
-            found = self._groups[key] = (resource, scope, group)
-        return found[2]
+        """Return the encoded resource and scope of an item."""
+        return self._groups.get(resource, scope)
 
     def flush(self, seconds: float = 5.0) -> bool:
         """Wait until all queues are empty; False when that takes longer than `seconds`."""
@@ -172,8 +162,7 @@ class Delivery:
 
     def begin_anew(self) -> None:
         """Begin with empty queues and another instance: this is a forked process."""
-        self._instance = str(uuid.uuid4())
-        self._groups = {}
+        self._groups = Groups(str(uuid.uuid4()))
         self.warnings = Warnings()
         for pipeline in self.pipelines.values():
             pipeline.after_fork_in_child()

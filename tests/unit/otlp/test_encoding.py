@@ -47,7 +47,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from chatscope.otlp.batch import Group, encode_group, encode_request
+from chatscope.otlp.batch import Groups, encode_group, encode_request
 from chatscope.otlp.log_records import encode_log_record
 from chatscope.otlp.metrics import encode_points, metric_data, metric_head
 from chatscope.otlp.spans import encode_span
@@ -58,9 +58,7 @@ _INTS = st.integers(-(2**63), 2**63 - 1)
 _PLAIN = st.one_of(_TEXTS, _INTS, st.booleans(), st.floats(allow_nan=False), st.binary(max_size=9))
 _VALUES = st.recursive(
     st.one_of(_PLAIN, st.none()),
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3), st.dictionaries(_KEYS, inner, max_size=3)
-    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(_KEYS, inner, max_size=3)),
     max_leaves=6,
 )
 _ATTRIBUTES: st.SearchStrategy[Mapping[str, Any]] = st.dictionaries(_KEYS, _VALUES, max_size=5)
@@ -146,12 +144,10 @@ def _spans(draw: st.DrawFn) -> ReadableSpan:
 @given(st.lists(_spans(), min_size=1, max_size=4))
 @settings(deadline=None, max_examples=60)
 def test_spans_equal_the_official_encoding(spans: list[ReadableSpan]) -> None:
-    groups: dict[tuple[int, int], Group] = {}
-    items = []
-    for span in spans:
-        key = (id(span.resource), id(span.instrumentation_scope))
-        group = groups.setdefault(key, encode_group(span.resource, span.instrumentation_scope))
-        items.append((group, encode_span(span)))
+    groups = Groups()
+    items = [
+        (groups.get(span.resource, span.instrumentation_scope), encode_span(span)) for span in spans
+    ]
 
     sent = ExportTraceServiceRequest.FromString(encode_request(items))
 
@@ -269,9 +265,7 @@ _EXPONENTIAL_POINTS = st.lists(
     ),
     max_size=3,
 )
-_TEMPORALITIES = st.sampled_from(
-    [AggregationTemporality.CUMULATIVE, AggregationTemporality.DELTA]
-)
+_TEMPORALITIES = st.sampled_from([AggregationTemporality.CUMULATIVE, AggregationTemporality.DELTA])
 _DATA = st.one_of(
     st.builds(Gauge, _GAUGE_POINTS),
     st.builds(Sum, _NUMBER_POINTS, _TEMPORALITIES, st.booleans()),
