@@ -12,6 +12,7 @@ from .delivery import Delivery, DeliverySettings
 from .exporter import OtlpMetricExporter
 from .pipeline import PipelineLimits
 from .processors import OtlpLogRecordProcessor, OtlpSpanProcessor
+from .self_metrics import observe
 from .settings import EndpointSettings, OtlpSettingsError, Protocol, Signal, load_endpoints
 from .spool import Backlog, SpoolUnusableError
 
@@ -29,4 +30,5 @@ __all__ = [
     "Signal",
     "SpoolUnusableError",
     "load_endpoints",
+    "observe",
 ]

@@ -57,7 +57,8 @@ def _show(path: Path, *, retry: bool) -> Iterator[str]:
         letters = "SELECT number, items, size, created, reason FROM dead_letters ORDER BY number"
         for number, items, size, created, reason in connection.execute(letters).fetchall():
             since = datetime.fromtimestamp(created).astimezone().isoformat(timespec="seconds")
-            yield f"  dead letter {number}: {items} items, {size} bytes, {since}, {reason}"
+            what = f"{path.stem}: dead letter {number} with {items} items"
+            yield f"{what} ({size} bytes, since {since}): {reason}"
         if retry:
             connection.executescript(_RETRY)
             yield f"{path.stem}: all dead letters are sent again"

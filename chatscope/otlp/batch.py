@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from .anyvalue import attributes, utf8
-from .wire import LEN, sized, tag, varint
+from .wire import LEN, Fields, fields, message_field, sized, tag, varint
 
 _FIRST: Final = tag(1, LEN)
 _SECOND: Final = tag(2, LEN)
@@ -93,6 +93,34 @@ def encode_request(items: Iterable[tuple[Group, bytes]]) -> bytes:
         data = b"".join(body)
         request += (_FIRST, varint(len(data)), data)
     return b"".join(request)
+
+
+def decode_request(request: bytes) -> list[tuple[Group, bytes]]:
+    """Take an export request apart: the inverse of `encode_request`.
+
+    Raises ValueError or IndexError for bytes that are no request.
+    """
+    items: list[tuple[Group, bytes]] = []
+    for resource in _messages(fields(request), 1):
+        found = fields(resource)
+        head = _FIRST + sized(message_field(found, 1))
+        end = _raw_text(_SCHEMA_URL, found)
+        for scope in _messages(found, 2):
+            inner = fields(scope)
+            group = Group(
+                head, end, _FIRST + sized(message_field(inner, 1)), _raw_text(_SCHEMA_URL, inner)
+            )
+            items += [(group, item) for item in _messages(inner, 2)]
+    return items
+
+
+def _messages(found: Fields, number: int) -> list[bytes]:
+    return [value for value in found.get(number, []) if isinstance(value, bytes)]
+
+
+def _raw_text(tag: bytes, found: Fields) -> bytes:
+    value = message_field(found, 3)
+    return tag + sized(value) if value else b""
 
 
 def _scope(scope: Any) -> bytes:

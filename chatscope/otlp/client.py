@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from .settings import EndpointSettings, Signal
 from .settings import Protocol as Transport
-from .wire import I32, I64, LEN, VARINT
+from .wire import fields, message_field, number_field
 
 UNREACHABLE: Final = "unreachable"
 CANCELLED: Final = "cancelled"
@@ -72,69 +72,14 @@ def finished(result: Result) -> Future[Result]:
 def accepted(response: bytes) -> Result:
     """Read an `Export*ServiceResponse`: what of it was rejected, and why.
 
-    A response that cannot be read came with the status of success, so the batch was accepted.
+    A response that cannot be read acknowledges nothing: it is not from an OTLP receiver.
     """
     try:
         partial = fields(message_field(fields(response), 1))
         message = message_field(partial, 2).decode("utf-8", "replace")
         return Result(Outcome.ACCEPTED, rejected=number_field(partial, 1), message=message)
     except (ValueError, IndexError):
-        return Result(Outcome.ACCEPTED)
-
-
-Fields = dict[int, list[int | bytes]]
-
-
-def fields(data: bytes) -> Fields:
-    """Parse a message's varint and length-delimited fields; the others are skipped.
-
-    Raises ValueError or IndexError for bytes that are no message.
-    """
-    found: Fields = {}
-    position = 0
-    while position < len(data):
-        key, position = _read_varint(data, position)
-        number, kind = key >> 3, key & 7
-        if kind == VARINT:
-            value, position = _read_varint(data, position)
-            found.setdefault(number, []).append(value)
-            continue
-        if kind == LEN:
-            size, position = _read_varint(data, position)
-            found.setdefault(number, []).append(data[position : position + size])
-        elif kind in (I32, I64):
-            size = 4 if kind == I32 else 8
-        else:
-            raise ValueError(f"unexpected wire type {kind}")
-        position += size
-        if position > len(data):
-            raise ValueError("a field is longer than its message")
-    return found
-
-
-def message_field(found: Fields, number: int) -> bytes:
-    """The last length-delimited field of this number; empty where there is none."""
-    value = found.get(number, [b""])[-1]
-    return value if isinstance(value, bytes) else b""
-
-
-def number_field(found: Fields, number: int) -> int:
-    """The last varint field of this number; 0 where there is none."""
-    value = found.get(number, [0])[-1]
-    return value if isinstance(value, int) else 0
-
-
-def _read_varint(data: bytes, position: int) -> tuple[int, int]:
-    number = shift = 0
-    while True:
-        byte = data[position]
-        position += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return number, position
-        shift += 7
-        if shift > 63:
-            raise ValueError("a varint is longer than 64 bits")
+        return Result(Outcome.UNAVAILABLE, "invalid_response", "the response is not OTLP")
 
 
 METHODS: Final = {

@@ -137,13 +137,13 @@ class Delivery:
 
     def _pipeline(self, signal: Signal) -> Pipeline:
         settings, endpoint = self.settings, self.endpoints[signal]
-        statistics = Statistics()
+        statistics, warnings = Statistics(), Warnings()
         directory = settings.spool_dir
         spool = Spool(
             directory / _FILES[signal] if directory else None,
             settings.spool_bytes if directory else settings.memory_spool_bytes,
             statistics.count_exported,
-            self.warnings.warn,
+            warnings.warn,
         )
         kind = SumsPipeline if signal is Signal.METRICS else Pipeline
         return kind(
@@ -157,7 +157,7 @@ class Delivery:
             spool,
             settings.limits,
             statistics,
-            self.warnings,
+            warnings,
         )
 
     def begin_anew(self) -> None:

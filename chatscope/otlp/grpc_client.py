@@ -6,29 +6,14 @@ from typing import Any, Final
 
 import grpc
 
-from .client import (
-    CANCELLED,
-    METHODS,
-    Outcome,
-    Result,
-    accepted,
-    fields,
-    finished,
-    message_field,
-    number_field,
-)
+from .client import CANCELLED, METHODS, Outcome, Result, accepted, finished
 from .credentials import Credentials
 from .settings import EndpointSettings
+from .wire import fields, message_field, number_field
 
-# A batch with one of these is invalid however often it is sent. Everything else can pass: also
+# The receiver cannot read the batch, however often it is sent. Everything else can pass: also
 # UNAUTHENTICATED, PERMISSION_DENIED and UNIMPLEMENTED, which a proxy answers during a rollout.
-_REFUSED: Final = frozenset(
-    {
-        grpc.StatusCode.INVALID_ARGUMENT,
-        grpc.StatusCode.ALREADY_EXISTS,
-        grpc.StatusCode.FAILED_PRECONDITION,
-    }
-)
+_REFUSED: Final = grpc.StatusCode.INVALID_ARGUMENT
 # gRPC itself waits up to two minutes before it connects again, and 30 s before it resolves the
 # name again; a receiver that has come back, maybe with another address, is to be found at once.
 _OPTIONS: Final = (
@@ -113,7 +98,7 @@ def _result(call: Any) -> Result:
     if error is None:
         return accepted(call.result())
     code, message = error.code(), error.details() or ""
-    if code in _REFUSED:
+    if code is _REFUSED:
         return Result(Outcome.REFUSED, code.name, message)
     return Result(Outcome.UNAVAILABLE, code.name, message, retry_after=_retry_after(error))
 

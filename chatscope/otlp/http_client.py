@@ -15,9 +15,9 @@ from .client import CANCELLED, UNREACHABLE, Outcome, Result, accepted, finished
 from .credentials import Credentials
 from .settings import EndpointSettings
 
-# A batch with one of these is invalid however often it is sent. Everything else can pass: also
+# The receiver cannot read the batch, however often it is sent. Everything else can pass: also
 # 401, 403 and 404, which a proxy answers during a rollout, and 413 from a smaller limit.
-_REFUSED: Final = frozenset({400, 422})
+_REFUSED: Final = 400
 _LARGEST_RESPONSE: Final = 64 * 1024
 
 _Task = tuple[bytes, Future[Result]]
@@ -101,7 +101,7 @@ class HttpClient:
         if status == requests.codes.ok:
             return accepted(content)
         message = f"HTTP status {status}"
-        if status in _REFUSED:
+        if status == _REFUSED:
             return Result(Outcome.REFUSED, str(status), message)
         delay = _retry_after(response.headers.get("retry-after", ""))
         return Result(Outcome.UNAVAILABLE, str(status), message, retry_after=delay)

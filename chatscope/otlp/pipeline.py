@@ -15,12 +15,12 @@ from functools import partial
 from random import uniform
 from typing import Final
 
-from .batch import Group, encode_request
+from .batch import Group, decode_request, encode_request
 from .client import CANCELLED, Client, Outcome, Result
-from .queue import BoundedQueue
+from .queue import BoundedQueue, Item
 from .settings import Signal
 from .spool import Backlog, Batch, Spool
-from .statistics import DEAD_LETTER, REJECTED, SHUTDOWN, Statistics, Warnings
+from .statistics import REFUSED, SHUTDOWN, UNDELIVERABLE, Statistics, Warnings
 
 # A healthy receiver answers within milliseconds. After this long the batch goes to the spool while
 # its call goes on: if the call were cut, a slow receiver would get each batch twice.
@@ -36,6 +36,11 @@ _IDLE: Final = 0.5  # s
 _FORK_WAIT: Final = 1.0  # s
 _REPORT_EVERY: Final = 1.0  # s
 _REPORT_LEASE: Final = 5.0  # s
+# How long a shutdown goes on sending what is on disk, where it is safe anyway.
+_LAST_DRAIN: Final = 1.0  # s
+_FAILURES_BEFORE_OTHERS: Final = 3
+# A part of a batch of 512 can be one item.
+_PART_SIZES: Final = 9
 # Holds no item: it can be sent again and again to a receiver that hangs, and that will work off
 # all that it was sent once it goes on.
 _PROBE: Final = b""
@@ -84,9 +89,11 @@ class Pipeline:
         self._drainer: threading.Thread | None = None
         self._available = True
         self._accepted = 0  # batches with items in them
-        self._failed_at: dict[int, int] = {}  # batch number: `_accepted` at its last failure
+        self._failures: dict[int, _Failures] = {}  # by the batch's number
+        self._part = 0  # of a batch that is not accepted: which one is tried next
         self._pauses = _pauses()
         self._wake_drain = threading.Event()
+        self._hurry = threading.Event()  # set by the shutdown: one more try, no more waiting
         self._stop_drain = threading.Event()
         self._deadline: float | None = None  # of the shutdown, once it has begun
         self._busy = threading.RLock()  # held while the sender has a batch in its hands
@@ -157,10 +164,12 @@ class Pipeline:
         self.queue.close()
         if self._sender is not None:
             self._sender.join(max(0.0, _left(deadline) * 0.8))
-        if self.spool.path is None:
-            self._drain_until(deadline - 0.1 * seconds)
-        self._stop_drain.set()
+        self._hurry.set()
         self._wake_drain.set()
+        if self._drainer is not None:
+            patience = _LAST_DRAIN if self.spool.path is not None else seconds
+            self._drainer.join(max(0.0, min(patience, _left(deadline) - 0.1 * seconds)))
+        self._stop_drain.set()
         # Calls under way end as cancelled, and what they carried is released for the next process.
         self._client.close()
         if self._drainer is not None:
@@ -262,9 +271,13 @@ class Pipeline:
                 self._report_backlog()
             except Exception as error:
                 self._warnings.warn("bug", f"sending spooled {self.signal} failed: {error!r}")
-            if wait:
-                self._stop_drain.wait(wait) if wait > _IDLE else self._wake_drain.wait(wait)
+            if wait and self._hurry.is_set():
+                return  # nothing is left, or it is not accepted now
+            if wait == _IDLE:
+                self._wake_drain.wait(wait)
                 self._wake_drain.clear()
+            else:
+                self._hurry.wait(wait)
 
     def _drain_step(self) -> float:
         """Send one batch of the spool; the seconds until the next step."""
@@ -289,49 +302,82 @@ class Pipeline:
         if result.outcome is not Outcome.UNAVAILABLE:
             if self._forget(batch.number, result):
                 self._count(result, batch.items)
-            self._failed_at.pop(batch.number, None)
+            self._failures.pop(batch.number, None)
             self._became_available()
             return 0.0
         if result.error_type == CANCELLED:
             self.spool.release(batch.number)
             return _IDLE
-        self._failed_again(batch, result)
-        return self._pause(result)
+        return self._failed(batch, result)
 
-    def _failed_again(self, batch: Batch, result: Result) -> None:
-        """Release a batch for later, or set it aside when only this one is not accepted."""
-        # An attempt counts only when others were accepted since this batch failed the last time.
-        suspect = self._failed_at.get(batch.number, self._accepted) != self._accepted
-        self._failed_at[batch.number] = self._accepted
+    def _failed(self, batch: Batch, result: Result) -> float:
+        """Release a batch for later, in parts if need be, or set it aside; the seconds to wait.
+
+        In an outage nothing is accepted, so a failure counts as an attempt only when something
+        was accepted since the failure before it.
+        """
+        failures = self._failures.setdefault(batch.number, _Failures(self._accepted))
+        suspect = failures.accepted != self._accepted
+        failures.accepted = self._accepted
+        failures.count += 1
         attempts = batch.attempts + suspect
-        if attempts >= self.limits.max_attempts:
-            self._failed_at.pop(batch.number)
-            if self.spool.set_aside(batch.number, _reason(result)):
-                self.statistics.count_exported(batch.items, DEAD_LETTER)
-                self._warnings.warn(
-                    "dead-letter",
-                    f"{batch.items} {self.signal} items were refused {attempts} times while others"
-                    f" were accepted, and are set aside ({_reason(result)})",
-                )
-            return
         if attempts == 0:
             self._became_unavailable(_reason(result))
-        delay = _FIRST_PAUSE * 2.0**attempts
+        pause = _FIRST_PAUSE if suspect else self._pause(result)
+        # Without a response the receiver may have processed the batch: then only few different
+        # ones are tried.
+        if failures.count >= _FAILURES_BEFORE_OTHERS and not self._send_parts(batch):
+            if attempts >= self.limits.max_attempts:
+                self._set_aside(batch, attempts, result)
+                return 0.0
+            # Another one is due first.
+            delay = 2 * pause + _FIRST_PAUSE * 2.0**attempts
+        else:
+            delay = 0.0
         self.spool.release(batch.number, delay=delay, attempts=int(suspect))
+        return pause
+
+    def _send_parts(self, batch: Batch) -> bool:
+        """Send parts of a batch as long as they are accepted; whether any was.
+
+        The receiver's limit may be smaller than the batch, or one item may be what it refuses.
+        After a part that is not accepted, the next attempt begins with another one.
+        """
+        try:
+            items = decode_request(batch.body)
+        except (ValueError, IndexError):
+            return False
+        accepted = False
+        while len(items) > 1:
+            part, rest = _split(items, self._part)
+            result = self._call(encode_request(part), len(part)).result()
+            if result.outcome is Outcome.UNAVAILABLE:
+                self._part += 1
+                break
+            accepted = True
+            items = rest
+            replaced = self.spool.replace(batch.number, encode_request(rest), len(rest))
+            if replaced is not False:
+                self._count(result, len(part))
+            if not replaced:
+                break
+        return accepted
+
+    def _set_aside(self, batch: Batch, attempts: int, result: Result) -> None:
+        del self._failures[batch.number]
+        if self.spool.set_aside(batch.number, _reason(result)):
+            self.statistics.count_exported(batch.items, UNDELIVERABLE)
+            self._warnings.warn(
+                "undeliverable",
+                f"{batch.items} {self.signal} items were not accepted {attempts} times while others"
+                f" were, and are set aside ({_reason(result)})",
+            )
 
     def _forget(self, number: int, result: Result) -> bool:
         """Remove a batch whose call has ended; whether this process counts it."""
         if result.outcome is Outcome.REFUSED and self.spool.path is not None:
             return self.spool.set_aside(number, _reason(result)) is not False
         return self.spool.remove(number) is not False
-
-    def _drain_until(self, deadline: float) -> None:
-        """Let the draining thread go on while there is something in memory and time."""
-        self._wake_drain.set()
-        while self._drainer is not None and _left(deadline) > 0 and self._available:
-            if self.spool.is_empty() is not False:
-                return
-            time.sleep(0.01)
 
     def _pause(self, result: Result) -> float:
         return max(next(self._pauses), min(result.retry_after, _LONGEST_RETRY_AFTER))
@@ -364,7 +410,7 @@ class Pipeline:
     def _count(self, result: Result, items: int) -> None:
         """Count a batch whose export has ended."""
         if result.outcome is Outcome.REFUSED:
-            self.statistics.count_exported(items, result.error_type)
+            self.statistics.count_exported(items, REFUSED)
             self._warnings.warn(
                 "refused", f"the receiver refused {items} {self.signal} items: {_reason(result)}"
             )
@@ -373,7 +419,7 @@ class Pipeline:
         rejected = min(result.rejected, items)
         self.statistics.count_exported(items - rejected)
         if rejected:
-            self.statistics.count_exported(rejected, REJECTED)
+            self.statistics.count_exported(rejected, REFUSED)
         if rejected or result.message:
             self._warnings.warn(
                 "rejected",
@@ -397,6 +443,22 @@ class Pipeline:
     def _time_left(self) -> float:
         """Seconds that the shutdown leaves; without one, more than any wait."""
         return _left(self._deadline) * 0.5 if self._deadline is not None else self._client.timeout
+
+
+@dataclass
+class _Failures:
+    """The failures of one spooled batch in this process."""
+
+    accepted: int  # the pipeline's count at the last failure
+    count: int = 0
+
+
+def _split(items: list[Item], turn: int) -> tuple[list[Item], list[Item]]:
+    """Return a part and the rest: with growing `turn` the first and the last half, the first and
+    the last quarter, and so on."""
+    size, last = divmod(turn, 2)
+    size = max(1, len(items) >> 1 + size % _PART_SIZES)
+    return (items[-size:], items[:-size]) if last else (items[:size], items[size:])
 
 
 # Clients that a forked process inherited: never used, and never closed, as they share sockets.

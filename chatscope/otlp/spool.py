@@ -30,7 +30,8 @@ LONGEST_CLAIM: Final = 300.0  # s
 SCHEMA_VERSION: Final = 2
 # The oldest with which the tests pass; older ones lack what the schema needs.
 _OLDEST_SQLITE: Final = (3, 31, 0)
-_BUSY_SECONDS: Final = 5.0
+# A write takes milliseconds; only a suspended process holds the lock for longer.
+_BUSY_SECONDS: Final = 2.0
 # Ten times smaller for 4 us a span, without the interpreter's lock; more takes longer.
 _COMPRESSION: Final = 1
 # Share of the bytes that dead letters may take.
@@ -215,6 +216,20 @@ class Spool:
 
         return self._write(write)
 
+    def replace(self, number: int, body: bytes, items: int) -> bool | None:
+        """Keep `body` in the place of a batch; False when that is gone, None where it fails."""
+        packed = zlib.compress(body, _COMPRESSION)
+        size = (len(packed) // _PAGE + 1) * _PAGE
+
+        def write(connection: sqlite3.Connection) -> bool:
+            changed = connection.execute(
+                "UPDATE batches SET body = ?, items = ?, size = ? WHERE number = ?",
+                (packed, items, size, number),
+            )
+            return changed.rowcount > 0
+
+        return self._write(write)
+
     def set_aside(self, number: int, reason: str) -> bool | None:
         """Move a batch to the dead letters, dropping the oldest of those for it."""
 
@@ -355,7 +370,7 @@ class Spool:
             return self._connection
         # Another process may have set the file aside, or somebody has deleted it.
         self._disconnect()
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_directory(self.path.parent)
         with self._alone(self.path):
             _make_private(self.path)
             self._connection = self._open(str(self.path))
@@ -374,7 +389,7 @@ class Spool:
             if unversioned:
                 connection.executescript(_MIGRATION)
             elif version not in (0, SCHEMA_VERSION) or (version == 0 and names):
-                raise _ForeignFileError(f"schema version {version} is not {SCHEMA_VERSION}")
+                raise _ForeignFileError(version, _count_items(connection))
             connection.executescript(_TABLES)
             if unversioned:
                 connection.executescript(_MOVE_UNVERSIONED)
@@ -405,7 +420,10 @@ class Spool:
 
     def _replace(self, path: Path, error: Exception) -> None:
         """Begin a new file; the last unreadable one is kept for inspection."""
-        items = self._items_of_unreadable()
+        if isinstance(error, _ForeignFileError):
+            items = error.items
+        else:
+            items = _count_items(self._connection) if self._connection is not None else 1
         self._disconnect()
         with self._alone(path):
             if self._inode and _inode(path) != self._inode:
@@ -416,14 +434,6 @@ class Spool:
             self._inode = 0
         self._lost(items, SPOOL_BROKEN)
         self._warn("spool-broken", f"{path} cannot be read ({error}) and is set aside as .broken")
-
-    def _items_of_unreadable(self) -> int:
-        """As many as can be counted; one at least, so that the loss is seen."""
-        with suppress(sqlite3.Error, TypeError):
-            if self._connection is not None:
-                query = "SELECT sum(items) FROM batches"
-                return max(1, int(self._connection.execute(query).fetchone()[0]))
-        return 1
 
     @contextmanager
     def _alone(self, path: Path) -> Iterator[None]:
@@ -437,11 +447,31 @@ class Spool:
 
 
 class _ForeignFileError(sqlite3.Error):
-    """A database, but not one of ours."""
+    """A database that this version does not know, and the items in it."""
+
+    def __init__(self, version: int, items: int) -> None:
+        super().__init__(f"schema version {version} is not {SCHEMA_VERSION}")
+        self.items = items
+
+
+def _count_items(connection: sqlite3.Connection) -> int:
+    """As many as can be counted; one at least, so that the loss is seen."""
+    with suppress(sqlite3.Error, TypeError):
+        return max(1, int(connection.execute("SELECT sum(items) FROM batches").fetchone()[0]))
+    return 1
 
 
 # Connections that a forked process inherited: never used, never closed.
 _inherited: list[sqlite3.Connection | None] = []
+
+
+def _make_directory(path: Path) -> None:
+    """Make a directory and its parents, for the owner only, whatever the umask is."""
+    if not path.exists():
+        _make_directory(path.parent)
+        with suppress(FileExistsError):
+            path.mkdir()
+            path.chmod(0o700)
 
 
 def _make_private(path: Path) -> None:

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-DEAD_LETTER: Final = "dead_letter"
-REJECTED: Final = "rejected"
+UNDELIVERABLE: Final = "undeliverable"  # set aside among the dead letters
+REFUSED: Final = "refused"
 SHUTDOWN: Final = "shutdown"
 NOT_ENCODABLE: Final = "not_encodable"
 
