@@ -21,7 +21,7 @@ RUN pip install --no-cache-dir --disable-pip-version-check --root-user-action=ig
 FROM base AS demo
 COPY --from=demo-packages /packages /packages
 COPY demo demo
-RUN python -m compileall -q demo
+RUN chmod -R a+rX demo && python -m compileall -q demo
 USER 10001:10001
 CMD ["python", "-m", "demo"]
 
@@ -29,8 +29,9 @@ CMD ["python", "-m", "demo"]
 FROM base AS app
 COPY --from=packages /packages /packages
 COPY app app
-# The file system is read-only at run time: without this each start would compile anew.
-RUN python -m compileall -q app
+# The checkout may be its owner's alone to read. And the file system is read-only at run time:
+# without compiling here each start would compile anew.
+RUN chmod -R a+rX app && python -m compileall -q app
 # Nobody in particular, and not root.
 USER 10001:10001
 # In a container loopback is reached by nobody else.

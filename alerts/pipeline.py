@@ -145,8 +145,11 @@ def _dropped(windows: Windows) -> Alert:
 
 
 def _rejecting(windows: Windows) -> Alert:
+    """By a store, or by the Collector, which cannot add up every delta."""
     by = (JOB, REASON)
     risen = [rise(series, over=windows.scraped, by=by) for series in _REFUSED_BY_STORES]
+    deltas = differs(others.DELTA_ERROR)
+    risen.append(rise(others.DELTA_POINTS, deltas, over=windows.scraped, by=by))
     return Alert(
         name="StoreRejects",
         expr=f"{together(risen, by)} > 0",

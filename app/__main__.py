@@ -1,34 +1,39 @@
-"""`python -m app`: the service until SIGTERM or SIGINT; exit code 2 for settings that are wrong."""
+"""`python -m app`: run the service until SIGTERM or SIGINT.
 
-# ruff: noqa: E402
-# What the imports below log shall come out the same way as everything else.
-from app.telemetry.logs import capture_early, print_early
-
-capture_early()
+The exit code is 0 after an orderly stop, 2 for invalid settings, 1 for any other failure.
+"""
 
 import argparse
 import sys
 
-from loguru import logger
+from app.settings import Settings, SettingsError, load_settings, normalize_environment
 
-from app.settings import SettingsError, load_settings
-
-_WRONG_SETTINGS = 2
+_INVALID_SETTINGS = 2
 
 
 def main() -> int:
-    """Run; the process's exit code."""
+    """Run; return the process's exit code."""
     parser = argparse.ArgumentParser(prog="python -m app", description="The chat service.")
-    parser.add_argument("--workers", help="processes that serve, in place of WORKERS")
+    parser.add_argument("--workers", help="number of worker processes; overrides WORKERS")
     given = parser.parse_args().workers
     try:
         settings = load_settings(overrides={} if given is None else {"WORKERS": given})
     except SettingsError as error:
         for problem in error.problems:
-            logger.error(problem)
-        print_early()
-        return _WRONG_SETTINGS
-    # What serves takes a second to import: wrong settings are told before.
+            sys.stderr.write(f"ERROR    {problem}\n")
+        return _INVALID_SETTINGS
+    normalize_environment()
+    return _run(settings)
+
+
+def _run(settings: Settings) -> int:
+    # What serves takes a second to import: invalid settings are reported before.
+    from app.startup import run_reported  # noqa: PLC0415
+
+    return run_reported(lambda: _serve(settings))
+
+
+def _serve(settings: Settings) -> int:
     if settings.workers > 1:
         from app.workers import run_workers  # noqa: PLC0415
 

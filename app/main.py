@@ -6,16 +6,17 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from app.chat.catalog import Catalog, build_catalog
 from app.errors import ServiceError
 from app.http.admission import Admission
 from app.http.completions import Completions
-from app.http.failures import CatchAll, answer_error
+from app.http.failures import CatchAll, UnknownPath, answer_error
+from app.http.handshake import refuse_handshake
 from app.http.health import Health
 from app.http.models import Models
+from app.http.origins import Cors, Origins
 from app.http.page import page
 from app.http.socket import ChatSocket
 from app.settings import Settings
@@ -60,20 +61,14 @@ def create_app(
     completions = Completions(settings, catalog, telemetry, admission)
     socket = ChatSocket(settings, catalog, telemetry, admission)
     app.router.routes.extend(_routes(completions, socket, Models(catalog), health))
+    app.router.default = UnknownPath(app.router.routes)
     return app
 
 
 def _middleware(settings: Settings) -> list[Middleware]:
     return [
-        Middleware(
-            CORSMiddleware,
-            allow_origins=settings.frontend_url,
-            allow_methods=("GET", "POST"),
-            # The exact origins are the gate; clients bring headers of their own.
-            allow_headers=("*",),
-            allow_credentials=True,
-            expose_headers=("x-trace-id", "retry-after"),
-        ),
+        Middleware(Origins, settings.frontend_url),
+        Middleware(Cors, settings.frontend_url),
         Middleware(CatchAll),
     ]
 
@@ -86,8 +81,10 @@ def _routes(
         Route("/healthz", health.healthz),
         Route("/readyz", health.readyz),
         Route("/v1/models", models.list),
+        Route("/v1/models/", models.list, include_in_schema=False),
         # Names of models may have slashes in them.
         Route("/v1/models/{model:path}", models.retrieve),
         Route("/v1/chat/completions", completions.create, methods=["POST"]),
         WebSocketRoute("/ws/chat", socket.serve),
+        Route("/ws/chat", refuse_handshake, include_in_schema=False),
     ]

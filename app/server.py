@@ -1,5 +1,6 @@
-"""The server: uvicorn, bounded, that lets answers come to their end before it stops."""
+"""The server: uvicorn with limits, which lets responses finish before it stops."""
 
+import asyncio
 import os
 import resource
 import signal
@@ -17,11 +18,14 @@ from app.http.admission import Admission
 from app.http.protocol import BoundedHttp, BoundedWebSocket, Bounds
 from app.main import create_app
 from app.settings import Settings
-from app.telemetry.logs import print_early
+from app.shutdown import AFTER_GRACE_SECONDS, CLOSING_SECONDS, TELEMETRY_ENDS_BEFORE, Deadline
+from app.telemetry.instrument import Telemetry
 
 _KEEP_ALIVE_SECONDS = 30
-# After the answers' own grace, for what is no answer.
-_LAST_SECONDS = 1
+# After the grace of the responses: clients that do not read are cut off, and then uvicorn cancels
+# what is left, and logs an exception for each.
+_UNREAD_SECONDS = 0.3
+_LAST_SECONDS = 0.7
 # More than any sensible MAX_CONNECTIONS, and less than any kernel refuses.
 _OPEN_FILES = 65_536
 # What the kernel adds to a signal's number for a shell.
@@ -37,25 +41,36 @@ def serve(
     ready: Callable[[], None] = lambda: None,
     stoppable: Callable[[Stop], None] = lambda stop: None,
 ) -> int:
-    """Build the service and serve it until it is told to stop; the process's exit code.
+    """Build the service and serve it until it is told to stop; return the process's exit code.
 
-    `ready` is called when it serves, `stoppable` before, with a second way to stop it.
+    `ready` is called when it serves, `stoppable` before, with a second way to stop it. From the
+    first stop on the process ends within the grace of the responses and AFTER_GRACE_SECONDS.
     """
     allow_open_files()
+    app = create_app(settings, shutdown_with_app=False)
+    telemetry: Telemetry = app.state.telemetry
+    deadline = Deadline(settings.shutdown_grace_seconds)
     try:
-        app = create_app(settings, shutdown_with_app=False)
-        server = Server(app, settings, ready=ready)
-    except Exception:
-        logger.exception("the service cannot start")
-        print_early()
-        return 1
-    with exit_on_signals(server.stop):
-        stoppable(server.stop)
-        try:
+        # Not with the first event of the server, which would answer every request with 500.
+        app.middleware_stack = app.build_middleware_stack()
+        server = Server(app, settings, deadline, ready=ready)
+
+        def stop() -> None:
+            server.stop()
+            deadline.enforce()
+
+        with exit_on_signals(stop):
+            stoppable(stop)
             server.run(sockets)
-        finally:
-            app.state.telemetry.shutdown()
-    return 0
+        return 0
+    except SystemExit:  # of uvicorn, which has logged why it cannot start
+        return 1
+    except Exception:
+        logger.exception("the service failed")
+        return 1
+    finally:
+        deadline.start()
+        telemetry.shutdown(deadline.left(TELEMETRY_ENDS_BEFORE))
 
 
 def allow_open_files() -> None:
@@ -75,15 +90,22 @@ class Server(uvicorn.Server):
     """Serves one application until `stop()`."""
 
     def __init__(
-        self, app: Starlette, settings: Settings, *, ready: Callable[[], None] = lambda: None
+        self,
+        app: Starlette,
+        settings: Settings,
+        deadline: Deadline | None = None,
+        *,
+        ready: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(_config(app, settings))
         self._ready = ready
         self._admission: Admission = app.state.admission
-        self._grace_seconds = settings.shutdown_grace_seconds
+        self._telemetry: Telemetry = app.state.telemetry
+        self._deadline = deadline or Deadline(settings.shutdown_grace_seconds)
 
     def stop(self) -> None:
         """Begin to stop, if it has not begun yet; safe in a signal handler."""
+        self._deadline.start()
         self.should_exit = True
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
@@ -92,11 +114,28 @@ class Server(uvicorn.Server):
         self._ready()
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
-        """Take no new connection, wait for the answers, then end as uvicorn does."""
+        """Accept no new connection, wait for the responses, close, and send the telemetry.
+
+        The last here, not after the event loop has ended: that waits for its threads.
+        """
+        self._deadline.start()
         for listener in self.servers:
             listener.close()
-        await self._admission.close(self._grace_seconds)
-        await super().shutdown(sockets)
+        await self._admission.close(self._deadline.grace_seconds)
+        asyncio.get_running_loop().call_later(_UNREAD_SECONDS, self._cut_unread)
+        try:
+            async with asyncio.timeout(self._deadline.left(AFTER_GRACE_SECONDS - CLOSING_SECONDS)):
+                await super().shutdown(sockets)
+        except TimeoutError:
+            logger.warning("the application did not close in time")
+        self._telemetry.shutdown(self._deadline.left(TELEMETRY_ENDS_BEFORE))
+
+    def _cut_unread(self) -> None:
+        """Cut the connections of clients that do not read."""
+        for connection in list(self.server_state.connections):
+            transport: asyncio.WriteTransport = connection.transport
+            if transport.get_write_buffer_size():
+                transport.abort()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -142,7 +181,10 @@ def _config(app: Starlette, settings: Settings) -> uvicorn.Config:
         ws=partial(BoundedWebSocket, bounds=bounds),  # type: ignore[arg-type]
         log_config=None,
         server_header=False,
+        lifespan="on",
         ws_max_size=settings.max_body_bytes,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=_LAST_SECONDS,
+        timeout_graceful_shutdown=_LAST_SECONDS,  # type: ignore[arg-type]
+        # A pipelined request would otherwise join the trace of the request before it.
+        reset_contextvars=True,
     )

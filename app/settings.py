@@ -1,8 +1,15 @@
-"""The environment, read once into one frozen settings object; no other module reads it."""
+"""The environment, read once into one frozen settings object; no other module reads it.
+
+Nothing here imports the OpenTelemetry SDK, which raises for some invalid variables while it is
+imported (see `app.otel_environment`).
+"""
 
 import os
-from collections.abc import Mapping
+import string
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -10,15 +17,20 @@ from pydantic import (
     BeforeValidator,
     Field,
     SecretStr,
+    Strict,
     ValidationError,
     ValidationInfo,
     field_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from app import otel_environment
+from app.problems import explain, is_utf8
 from app.telemetry.prices import PriceTable
-from app.telemetry.setup import TelemetrySettings
+from app.telemetry.proxy import is_loopback
+from app.telemetry.settings import TelemetrySettings
 
 VERSION = "0.1.0"
 SIMULATED_MODEL = "simulated-1"
@@ -26,7 +38,7 @@ OPENAI_URL = "https://api.openai.com/v1"
 
 
 class SettingsError(ValueError):
-    """What is wrong with the environment; `problems` has a line for each variable."""
+    """The environment has invalid values; `problems` has a line for each variable."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -60,10 +72,18 @@ def _split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
+def _true_or_false(value: object) -> object:
+    """Accept what the SDK, which reads the same variable, understands: it takes `1` for false."""
+    if not isinstance(value, str):
+        return value
+    return {"true": True, "false": False}.get(value.lower(), value)
+
+
 def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
 
+StrictBoolean = Annotated[bool, BeforeValidator(_true_or_false), Strict()]
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_split)]
 LogLevel = Annotated[
     Literal["TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL"],
@@ -73,11 +93,26 @@ ContentCapture = Annotated[
     Literal["NO_CONTENT", "SPAN_ONLY", "EVENT_ONLY", "SPAN_AND_EVENT", "TRUE", "FALSE"],
     BeforeValidator(_upper),
 ]
-_SECONDS = "a number of seconds, 0 or more"
+# Timers of the event loop and of threads overflow, each at another number, far above a week.
+_WEEK = 604_800
+_SECONDS = f"a number of seconds from 0 to {_WEEK}"
 _RATE = "a number from 0 (never) to 1 (always)"
-_ABOVE_ZERO = "a number of seconds above 0"
+_ABOVE_ZERO = f"a number of seconds above 0, up to {_WEEK}"
 _ONE_OR_MORE = "a whole number, 1 or more"
-_MILLISECONDS = "a whole number of milliseconds, 1 or more"
+_HOUR_MS = 3_600_000
+_MILLISECONDS = f"a whole number of milliseconds from 1 to {_HOUR_MS}"
+_LONGEST_QUEUE = 10_000_000
+_QUEUE = f"a whole number from 1 to {_LONGEST_QUEUE}"
+_LARGEST_SPOOL = 2**50
+_HOST_CHARACTERS = frozenset(string.ascii_letters + string.digits + "-._")
+
+
+def _expand_home(value: object) -> object:
+    """Expand `~` as a shell does, which leaves it alone in .env and after `NAME=`."""
+    return os.path.expanduser(value) if isinstance(value, str) else value
+
+
+_Place = Annotated[Path, BeforeValidator(_expand_home)]
 
 
 class Settings(BaseSettings):
@@ -137,25 +172,25 @@ class Settings(BaseSettings):
     receive_timeout_seconds: float = _setting(
         30.0, "RECEIVE_TIMEOUT_SECONDS",
         "Longest wait for the whole head of a request, and again for its whole body, in seconds.",
-        _ABOVE_ZERO, gt=0,
+        _ABOVE_ZERO, gt=0, le=_WEEK,
     )  # fmt: skip
     send_timeout_seconds: float = _setting(
         30.0, "SEND_TIMEOUT_SECONDS",
         "Longest wait for a client that does not read, before its connection is cut, in seconds.",
-        _ABOVE_ZERO, gt=0,
+        _ABOVE_ZERO, gt=0, le=_WEEK,
     )  # fmt: skip
     socket_idle_seconds: float = _setting(
         3600.0, "SOCKET_IDLE_SECONDS",
         "A WebSocket connection on which both sides are silent for this long is closed.",
-        _ABOVE_ZERO, gt=0,
+        _ABOVE_ZERO, gt=0, le=_WEEK,
     )  # fmt: skip
-    # With the five seconds of the telemetry's own end this stays below the ten after which
+    # With the rest of a shutdown (app/shutdown.py) this stays below the ten seconds after which
     # `docker stop` kills.
     shutdown_grace_seconds: float = _setting(
         4.0, "SHUTDOWN_GRACE_SECONDS",
-        "How long answers on their way may go on when the service is told to stop. Telemetry "
-        "takes up to 5 s more.",
-        _SECONDS, ge=0,
+        "How long responses may go on after SIGTERM. The process has ended 5 s after that, "
+        "whatever hangs.",
+        _SECONDS, ge=0, le=_WEEK,
     )  # fmt: skip
     workers: int = _setting(
         1, "WORKERS", "Processes that serve; `--workers` wins.",
@@ -171,7 +206,7 @@ class Settings(BaseSettings):
         120.0, "ANSWER_STALL_SECONDS",
         "Longest silence of any model, before its first piece of an answer and between two, "
         "in seconds; past it the answer fails.",
-        _ABOVE_ZERO, gt=0,
+        _ABOVE_ZERO, gt=0, le=_WEEK,
     )  # fmt: skip
 
     openai_base_url: str | None = _setting(
@@ -193,11 +228,11 @@ class Settings(BaseSettings):
     )  # fmt: skip
     openai_timeout_seconds: float = _setting(
         60.0, "OPENAI_TIMEOUT_SECONDS", "Longest silence of that endpoint, in seconds.",
-        _ABOVE_ZERO, gt=0,
+        _ABOVE_ZERO, gt=0, le=_WEEK,
     )  # fmt: skip
     openai_connect_timeout_seconds: float = _setting(
         5.0, "OPENAI_CONNECT_TIMEOUT_SECONDS", "Longest wait for a connection to it, in seconds.",
-        _ABOVE_ZERO, gt=0,
+        _ABOVE_ZERO, gt=0, le=_WEEK,
     )  # fmt: skip
     openai_max_retries: int = _setting(
         2, "OPENAI_MAX_RETRIES", "Further tries of a call that failed before its first token.",
@@ -215,8 +250,9 @@ class Settings(BaseSettings):
         "a number, 0 or more", ge=0,
     )  # fmt: skip
     simulated_first_token_seconds: float = _setting(
-        0.2, "SIMULATED_FIRST_TOKEN_SECONDS", "Wait before its first token.", _SECONDS, ge=0
-    )
+        0.2, "SIMULATED_FIRST_TOKEN_SECONDS", "Wait before its first token.",
+        _SECONDS, ge=0, le=_WEEK,
+    )  # fmt: skip
     simulated_answer_tokens: int = _setting(
         60, "SIMULATED_ANSWER_TOKENS",
         "Length of its answers in tokens (words); each has between half and one and a half of it.",
@@ -229,13 +265,13 @@ class Settings(BaseSettings):
         0.0, "SIMULATED_STALL_RATE", "Share of its answers that stall once.", _RATE, ge=0, le=1
     )
     simulated_stall_seconds: float = _setting(
-        5.0, "SIMULATED_STALL_SECONDS", "Length of such a stall.", _SECONDS, ge=0
+        5.0, "SIMULATED_STALL_SECONDS", "Length of such a stall.", _SECONDS, ge=0, le=_WEEK
     )
     simulated_seed: int = _setting(
         1, "SIMULATED_SEED", "Same seed and same messages: same words.", "a whole number"
     )
 
-    prices_file: Path | None = _setting(
+    prices_file: _Place | None = _setting(
         None, "PRICES_FILE",
         "Price table in place of the shipped one (app/telemetry/prices.json).",
         'a JSON file, {"model": {"prompt": USD, "completion": USD}}, each for a million tokens',
@@ -244,29 +280,31 @@ class Settings(BaseSettings):
         "chatscope", "OTEL_SERVICE_NAME", "Name of the service on all telemetry.", "a name"
     )
     otel_bsp_schedule_delay: int = _setting(
-        200, "OTEL_BSP_SCHEDULE_DELAY", "Spans leave this often, in ms.", _MILLISECONDS, ge=1
-    )
+        200, "OTEL_BSP_SCHEDULE_DELAY", "Spans leave this often, in ms.",
+        _MILLISECONDS, ge=1, le=_HOUR_MS,
+    )  # fmt: skip
     otel_blrp_schedule_delay: int = _setting(
-        200, "OTEL_BLRP_SCHEDULE_DELAY", "Logs leave this often, in ms.", _MILLISECONDS, ge=1
-    )
+        200, "OTEL_BLRP_SCHEDULE_DELAY", "Logs leave this often, in ms.",
+        _MILLISECONDS, ge=1, le=_HOUR_MS,
+    )  # fmt: skip
     otel_bsp_max_queue_size: int = _setting(
         16_384, "OTEL_BSP_MAX_QUEUE_SIZE",
         "Spans that wait in memory, where no disk takes them; then the oldest is dropped,"
         " and counted.",
-        _ONE_OR_MORE, ge=1,
+        _QUEUE, ge=1, le=_LONGEST_QUEUE,
     )  # fmt: skip
     otel_bsp_max_export_batch_size: int = _setting(
         64, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "Most spans in one export, no more than can wait.",
-        _ONE_OR_MORE, ge=1,
+        _QUEUE, ge=1, le=_LONGEST_QUEUE,
     )  # fmt: skip
     otel_blrp_max_queue_size: int = _setting(
-        8_192, "OTEL_BLRP_MAX_QUEUE_SIZE", "Log records that wait.", _ONE_OR_MORE, ge=1
+        8_192, "OTEL_BLRP_MAX_QUEUE_SIZE", "Log records that wait.", _QUEUE, ge=1, le=_LONGEST_QUEUE
     )
     otel_blrp_max_export_batch_size: int = _setting(
         64, "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "The same for log records.",
-        _ONE_OR_MORE, ge=1,
+        _QUEUE, ge=1, le=_LONGEST_QUEUE,
     )  # fmt: skip
-    telemetry_spool_dir: Path | None = _setting(
+    telemetry_spool_dir: _Place | None = _setting(
         None, "TELEMETRY_SPOOL_DIR",
         "Where spans and log records wait for a Collector that is away, on a local file system, "
         "all workers' together; unset: in memory only.",
@@ -275,13 +313,13 @@ class Settings(BaseSettings):
     telemetry_spool_bytes: int = _setting(
         268_435_456, "TELEMETRY_SPOOL_BYTES",
         "Most disk that they take, half for each; then the oldest are dropped, and counted.",
-        "a whole number, 1048576 or more", ge=1_048_576,
+        f"a whole number from 1048576 to {_LARGEST_SPOOL}", ge=1_048_576, le=_LARGEST_SPOOL,
     )  # fmt: skip
     otel_metric_export_interval: int = _setting(
         1000, "OTEL_METRIC_EXPORT_INTERVAL", "Metrics leave this often, in ms.",
-        _MILLISECONDS, ge=1,
+        _MILLISECONDS, ge=1, le=_HOUR_MS,
     )  # fmt: skip
-    otel_sdk_disabled: bool = _setting(
+    otel_sdk_disabled: StrictBoolean = _setting(
         False, "OTEL_SDK_DISABLED", "Switches telemetry off, in the SDK itself.", "true or false"
     )
     content_capture: ContentCapture = _setting(
@@ -302,6 +340,18 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only what is handed in: a test's settings never depend on its machine."""
         return (init_settings,)
+
+    @field_validator("host")
+    @classmethod
+    def _address_or_name(cls, host: str) -> str:
+        try:
+            if ":" in host:
+                ip_address(host.partition("%")[0])
+            elif not set(host.encode("idna").decode()) <= _HOST_CHARACTERS:
+                raise ValueError
+        except ValueError:
+            raise ValueError("neither an address, IPv6 without brackets, nor a host name") from None
+        return host
 
     @field_validator("frontend_url")
     @classmethod
@@ -348,7 +398,25 @@ class Settings(BaseSettings):
     @field_validator("prices_file")
     @classmethod
     def _readable(cls, path: Path | None) -> Path | None:
+        # Reading a pipe or a device may have no end.
+        if path is not None and os.path.exists(path) and not os.path.isfile(path):
+            raise ValueError(f"{path} is no file")
         PriceTable.load(path)
+        return path
+
+    @field_validator("telemetry_spool_dir")
+    @classmethod
+    def _writable(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            try:
+                nearest = next(
+                    place for place in (path, *path.absolute().parents) if place.exists()
+                )
+                # Asking for permissions says yes to root, also where nothing can be written.
+                with TemporaryFile(dir=nearest):
+                    pass
+            except OSError as error:
+                raise ValueError(error.strerror) from error
         return path
 
     @property
@@ -400,14 +468,30 @@ class Settings(BaseSettings):
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Self:
-        """Settings from a mapping; unset and empty mean the same. Raises SettingsError."""
+        """Settings from a mapping; unset and empty mean the same. Raises SettingsError.
+
+        The variables that the OpenTelemetry SDK reads itself are checked as well.
+        """
         variables = [str(field.validation_alias) for field in cls.model_fields.values()]
-        set_ones = {name: value for name in variables if (value := environ.get(name, "").strip())}
+        given = {name: value for name in variables if (value := environ.get(name, "").strip())}
+        readable = {name: value for name, value in given.items() if is_utf8(value)}
+        problems = [
+            explain(name, value, "text in UTF-8", secret=_is_secret(_field(cls, name)))
+            for name, value in given.items()
+            if name not in readable
+        ]
+        found = None
         try:
-            return cls.model_validate(set_ones)
+            found = cls.model_validate(readable)
         except ValidationError as error:
-            problems = [_explain(cls, set_ones, problem) for problem in error.errors()]
-            raise SettingsError(problems) from None
+            problems += [_explain(cls, readable, problem) for problem in error.errors()]
+        others = {name: value for name, value in environ.items() if name not in variables}
+        problems += otel_environment.problems(others)
+        if found and found.openai_models:
+            problems += _proxy_problems(environ, found.openai_base_url or OPENAI_URL)
+        if problems or found is None:
+            raise SettingsError(problems)
+        return found
 
 
 def load_settings(
@@ -418,6 +502,14 @@ def load_settings(
     `overrides` win over both: what the command line says.
     """
     return Settings.read({**(os.environ if environ is None else environ), **(overrides or {})})
+
+
+def normalize_environment() -> None:
+    """Let the OpenTelemetry SDK read this process's variables as `load_settings` does.
+
+    To be called by a program, before the SDK is imported.
+    """
+    otel_environment.normalize(os.environ)
 
 
 def _is_origin(text: str) -> bool:
@@ -432,13 +524,33 @@ def _is_origin(text: str) -> bool:
     return exact and parts.port != default_port and "*" not in text
 
 
+def _proxy_problems(environ: Mapping[str, str], base_url: str) -> Iterator[str]:
+    """Proxies for which the client of the models' endpoint cannot be built."""
+    if is_loopback(urlsplit(base_url).hostname or ""):
+        return
+    for name, value in environ.items():
+        if name.lower() in ("http_proxy", "https_proxy", "all_proxy") and value:
+            scheme = urlsplit(value).scheme if "://" in value else "http"
+            if scheme not in ("http", "https"):
+                yield explain(name, value, "an http or https URL")
+
+
+def _field(settings: type[Settings], variable: str) -> FieldInfo:
+    return next(f for f in settings.model_fields.values() if f.validation_alias == variable)
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    return field.annotation == SecretStr | None
+
+
 def _explain(settings: type[Settings], environ: Mapping[str, str], problem: ErrorDetails) -> str:
-    """One line: the variable, the value given, why not, and what is accepted."""
     variable = str(problem["loc"][0])
-    field = next(f for f in settings.model_fields.values() if f.validation_alias == variable)
+    field = _field(settings, variable)
     extra = field.json_schema_extra
-    accepts = extra["accepts"] if isinstance(extra, dict) else ""
-    secret = field.annotation == SecretStr | None
-    value = "***" if secret else environ[variable]
-    reason = f" ({problem['ctx']['error']})" if problem["type"] == "value_error" else ""
-    return f"{variable}={value} is not accepted{reason}: give {accepts}"
+    return explain(
+        variable,
+        environ[variable],
+        str(extra["accepts"]) if isinstance(extra, dict) else "",
+        reason=str(problem["ctx"]["error"]) if problem["type"] == "value_error" else "",
+        secret=_is_secret(field),
+    )

@@ -2,75 +2,90 @@
 
 import os
 import signal
-import sys
-import threading
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from socket import socket
+from socket import AF_INET, AF_INET6, create_server, socket
 
-import uvicorn
 from loguru import logger
 
-from app.server import Stop, exit_on_signals, serve
+from app.server import exit_on_signals
 from app.settings import Settings
+from app.shutdown import PARENT_KILLS_BEFORE, TELEMETRY_ENDS_BEFORE, Deadline
 from app.telemetry.instrument import Telemetry
+from app.worker import READY, work
 
 _BACKLOG = 2048
 # A worker that dies as soon as it is ready shall not keep a processor busy.
 _PAUSE_SECONDS = 0.5
-# What a worker takes to stop, besides its answers' grace: telemetry's end, and some air.
-_STOP_SECONDS = 10.0
-_READY = "ready"
 # Not fork: exporters have threads and channels, which do not survive it.
 _processes = get_context("spawn")
 
 
 def run_workers(settings: Settings) -> int:
-    """Serve until SIGTERM or SIGINT; the process's exit code."""
+    """Serve until SIGTERM or SIGINT; return the process's exit code."""
     telemetry = Telemetry(settings.telemetry(), None)
     telemetry.start()
+    deadline = Deadline(settings.shutdown_grace_seconds)
     try:
-        with _listen(settings) as listener:
-            supervisor = Supervisor(settings, listener, telemetry)
-            with exit_on_signals(supervisor.stop, supervisor.kill):
-                return supervisor.run()
+        return _supervise(settings, telemetry, deadline)
     finally:
-        telemetry.shutdown()
+        deadline.start()
+        telemetry.shutdown(deadline.left(TELEMETRY_ENDS_BEFORE))
 
 
-@dataclass(frozen=True)
+def _supervise(settings: Settings, telemetry: Telemetry, deadline: Deadline) -> int:
+    try:
+        listener = _listen(settings)
+    except OSError as error:
+        logger.error(str(error))
+        return 1
+    with listener:
+        supervisor = Supervisor(settings, listener, telemetry, deadline)
+        with exit_on_signals(supervisor.stop, supervisor.kill):
+            return supervisor.run()
+
+
+@dataclass
 class _Worker:
     """One process; it stops when our end of the connection is closed, however we end."""
 
     number: int
     process: SpawnProcess
     connection: Connection
+    _ready: bool = False
 
     def was_ready(self) -> bool:
-        try:
-            return self.connection.poll() and self.connection.recv() == _READY
-        except (EOFError, OSError):
-            return False
+        """Whether it has served."""
+        with suppress(EOFError, OSError):
+            self._ready = self._ready or (
+                self.connection.poll() and self.connection.recv() == READY
+            )
+        return self._ready
 
 
 class Supervisor:
     """Keeps as many workers as there should be."""
 
-    def __init__(self, settings: Settings, listener: socket, telemetry: Telemetry) -> None:
+    def __init__(
+        self, settings: Settings, listener: socket, telemetry: Telemetry, deadline: Deadline
+    ) -> None:
         self._settings = settings
         self._listener = listener
         self._telemetry = telemetry
+        self._deadline = deadline
         self._workers: list[_Worker] = []
         self._told, self._tell = os.pipe()
+        # The kernel may hand a signal to another thread, always so right after SIGCONT, which
+        # does not interrupt the main thread's wait: the signal itself has to write to the pipe.
+        os.set_blocking(self._tell, False)
+        signal.set_wakeup_fd(self._tell, warn_on_full_buffer=False)
 
     def run(self) -> int:
         """Until `stop()`, or until a worker cannot even start. 0 when all ended well."""
-        self._workers = [self._start(number) for number in range(self._settings.workers)]
-        logger.info("workers started", workers=len(self._workers))
+        self._start_all()
         well = True
         while well and not self._told_to_stop():
             well = all(self._replace(worker) for worker in self._ended())
@@ -78,6 +93,8 @@ class Supervisor:
 
     def stop(self) -> None:
         """Begin to stop; safe in a signal handler."""
+        self._deadline.start()
+        self._deadline.enforce(before=0.0)
         os.write(self._tell, b"x")
 
     def kill(self) -> None:
@@ -86,10 +103,20 @@ class Supervisor:
             with suppress(OSError):
                 worker.process.kill()
 
+    def _start_all(self) -> None:
+        """The first worker alone: where it cannot start, none could, and one says why."""
+        first = self._start(0)
+        self._workers = [first]
+        wait([self._told, first.process.sentinel, first.connection])
+        if not self._told_to_stop() and first.was_ready():
+            others = range(1, self._settings.workers)
+            self._workers += [self._start(number) for number in others]
+            logger.info("workers started", workers=len(self._workers))
+
     def _start(self, number: int) -> _Worker:
         ours, theirs = _processes.Pipe()
         process = _processes.Process(
-            target=_work, args=(self._settings, self._listener, theirs), name=f"worker-{number}"
+            target=work, args=(self._settings, self._listener, theirs), name=f"worker-{number}"
         )
         process.start()
         theirs.close()
@@ -125,12 +152,12 @@ class Supervisor:
         logger.info("stopping workers", workers=len(self._workers))
         for worker in self._workers:
             worker.connection.close()
-        deadline = time.monotonic() + self._settings.shutdown_grace_seconds + _STOP_SECONDS
+        self._deadline.start()
         # While they end theirs: one after the other would take twice as long where the
-        # Collector hangs. What is said after this is said on the console only.
-        self._telemetry.shutdown()
+        # Collector hangs. What is logged after this is printed only.
+        self._telemetry.shutdown(self._deadline.left(TELEMETRY_ENDS_BEFORE))
         for worker in self._workers:
-            worker.process.join(max(0.0, deadline - time.monotonic()))
+            worker.process.join(self._deadline.left(PARENT_KILLS_BEFORE))
             if worker.process.exitcode is None:
                 logger.error("worker does not stop, and is killed", worker=worker.process.name)
                 worker.process.kill()
@@ -138,31 +165,14 @@ class Supervisor:
         return all(worker.process.exitcode == 0 for worker in self._workers)
 
 
-def _work(settings: Settings, listener: socket, parent: Connection) -> None:
-    """A worker's whole life, in its own process."""
-    # A terminal interrupts us together with our parent, who then stops us.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def stop_with_parent(stop: Stop) -> None:
-        with suppress(EOFError, OSError):
-            parent.recv()
-        stop()
-
-    def watch_parent(stop: Stop) -> None:
-        threading.Thread(target=stop_with_parent, args=(stop,), daemon=True).start()
-
-    def tell_parent() -> None:
-        with suppress(OSError):  # it is gone, which the other thread hears as well
-            parent.send(_READY)
-
-    sys.exit(serve(settings, sockets=[listener], ready=tell_parent, stoppable=watch_parent))
-
-
 def _listen(settings: Settings) -> socket:
-    """The address, bound once for all. Exits with 1 when it is taken, as uvicorn does."""
-    listener = uvicorn.Config(
-        "none:none", host=settings.host, port=settings.port, log_config=None
-    ).bind_socket()
-    # Before any worker is there: who comes early waits, and is not turned away.
-    listener.listen(_BACKLOG)
+    """Bind the address, once for all, and listen before any worker is there: early clients wait.
+
+    Raises OSError.
+    """
+    family = AF_INET6 if ":" in settings.host else AF_INET
+    listener = create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+    host = f"[{settings.host}]" if family is AF_INET6 else settings.host
+    # As uvicorn has it where there are no workers.
+    logger.info(f"Uvicorn running on http://{host}:{listener.getsockname()[1]}")
     return listener

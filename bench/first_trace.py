@@ -21,6 +21,7 @@ from stack.docker import DockerStack
 from stack.native import NativeStack
 from stack.progress import Progress
 from stack.screen import MIB
+from stack.terminal import Terminal
 
 # Away from a running stack and from those of the tests.
 _OFFSET = 24_000
@@ -43,7 +44,7 @@ class Run:
 
 def main(rounds: int = 3) -> None:
     """Measures each way that can be gone here, and prints medians."""
-    console = Console()
+    console = Terminal()
     for name in _WAYS:
         choice = _choice(name, console)
         if choice:

@@ -24,6 +24,7 @@ from app.telemetry import names
 from stack import facts as stack_facts
 from stack.backends import Backends
 from stack.firstchat import queries, send
+from stack.terminal import Terminal
 from stack.waiting import poll_until
 
 # The specification's defaults, which the SDK has: in milliseconds.
@@ -46,11 +47,12 @@ class Service:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print a table; 1 when the stack does not answer."""
+    console = Terminal()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--turns", type=int, default=40, help="answers of our service")
     parser.add_argument("--sdk-turns", type=int, default=6, help="answers with the SDK's defaults")
     options = parser.parse_args(arguments)
-    console, facts = Console(), stack_facts.load()
+    facts = stack_facts.load()
     ours = Service("chatscope", facts)
     with _with_sdk_defaults(facts) as theirs, ThreadPoolExecutor(1) as aside:
         slow = aside.submit(_measure, theirs, options.sdk_turns, console)

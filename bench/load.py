@@ -38,6 +38,7 @@ from stack.backends import Backends
 from stack.native import NativeStack
 from stack.progress import Progress
 from stack.screen import MIB
+from stack.terminal import Terminal
 
 _DIRECTORY: Final = stack_facts.ROOT / ".chatscope" / "load"
 # Items in a request, and how many requests are under way at most.
@@ -71,12 +72,12 @@ _TRIED_AGAIN: Final = "Exporting failed. Will retry"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, and print what came of it."""
+    console = Terminal()
     parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__)
     parser.add_argument("--rate", type=float, default=2000, help="of each a second (default 2000)")
     parser.add_argument("--series", type=int, default=20_000, help="(default 20000)")
     parser.add_argument("--seconds", type=float, default=60, help="how long (default 60)")
     options = parser.parse_args(arguments)
-    console = Console(highlight=False)
     # As by Ctrl-C: nothing is left running.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -17,7 +17,6 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from rich.console import Console
 from rich.table import Table
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -28,6 +27,7 @@ from starlette.types import ASGIApp, Message, Scope
 from app.telemetry.instrument import instrument
 from app.telemetry.ledger import CreatedSpans, Ledger
 from app.telemetry.setup import VIEWS, Providers, TelemetrySettings
+from stack.terminal import Terminal
 from tests.memory import Memory
 
 _CHUNKS = 200
@@ -88,13 +88,14 @@ _VARIANTS: Mapping[str, Callable[[], ASGIApp]] = {"bare": _bare, "ours": _ours, 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print a table."""
+    console = Terminal()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--requests", type=int, default=400)
     options = parser.parse_args(arguments)
     os.environ.update(_STOCK_AT_ITS_BEST)
     found = asyncio.run(_measure(options.rounds, options.requests))
-    Console().print(_table(found))
+    console.print(_table(found))
     return 0
 
 

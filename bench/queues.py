@@ -15,13 +15,13 @@ from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.trace import ReadableSpan
-from rich.console import Console
 from rich.table import Table
 from starlette.applications import Starlette
 
 from app.telemetry.instrument import Telemetry, instrument
 from app.telemetry.model_request import ModelRequest, Usage
 from app.telemetry.setup import TelemetrySettings
+from stack.terminal import Terminal
 from tests.memory import Memory
 
 _MODEL = "simulated-1"
@@ -32,7 +32,7 @@ _ROUNDS = 15
 
 def main() -> int:
     """Measure and print two tables."""
-    console = Console()
+    console = Terminal()
     (spans, logs), by_item = _turns()
     console.print(f"Memory of one queued item (a span with its share of log): {by_item:.0f} bytes")
     table = Table(title="Encoding a batch holds the interpreter's lock")

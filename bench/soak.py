@@ -34,6 +34,7 @@ from stack.backends import Backends
 from stack.native import NativeStack
 from stack.progress import Progress, elapsed
 from stack.screen import MIB
+from stack.terminal import Terminal
 
 _DIRECTORY: Final = stack_facts.ROOT / ".chatscope" / "soak"
 _SAMPLES: Final = _DIRECTORY / "samples.csv"
@@ -68,11 +69,11 @@ class SoakError(RuntimeError):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, and print what came of it."""
+    console = Terminal()
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0, help="how long (default 10)")
     parser.add_argument("--rate", type=float, default=100.0, help="items a second (default 100)")
     options = parser.parse_args(arguments)
-    console = Console(highlight=False)
     # As by Ctrl-C: nothing is left running.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

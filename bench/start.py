@@ -23,13 +23,13 @@ from string import Template
 from urllib.parse import urlsplit
 
 import yaml
-from rich.console import Console
 from rich.table import Table
 
 from bench import first_trace
 from stack import facts as stack_facts
 from stack.native import NativeStack
 from stack.parts import PARTS, Part
+from stack.terminal import Terminal
 
 # Away from a running stack and from those of the tests.
 _OFFSET = 24_000
@@ -93,15 +93,16 @@ class Way:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and prints a table of medians, in seconds."""
+    console = Terminal()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args(arguments).rounds
     theirs, ours = [], []
     for number in range(1, rounds + 1):
-        print(f"round {number} of {rounds}", flush=True)
+        console.print(f"round {number} of {rounds}")
         theirs.append(_round(_own_defaults))
         ours.append(_round(_our_configuration))
-    Console().print(_table(theirs, ours))
+    console.print(_table(theirs, ours))
     first_trace.main(rounds)
     return 0
 

@@ -162,6 +162,9 @@ HOPS: Final = (SPANS_THROUGH, LOGS_THROUGH, POINTS_THROUGH)
 PROCESSOR: Final = "processor"
 POINTS_PROCESSED: Final = Series("otelcol_processor_outgoing_items", (PROCESSOR,))
 LAST_OF_POINTS: Final = "transform/(service_name|spans)"
+# Delta points that were added up; with an error, those that could not be and were dropped.
+DELTA_ERROR: Final = "error"
+DELTA_POINTS: Final = Series("otelcol_deltatocumulative_datapoints", (DELTA_ERROR,))
 
 EXPORT_QUEUE_SIZE: Final = Series("otelcol_exporter_queue_size", (EXPORTER,))
 EXPORT_QUEUE_CAPACITY: Final = Series("otelcol_exporter_queue_capacity", (EXPORTER,))

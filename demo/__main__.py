@@ -6,6 +6,7 @@ from gevent import monkey
 
 monkey.patch_all()
 
+import io
 import sys
 
 from demo.environment import LoadSettingsError
@@ -16,6 +17,10 @@ _WRONG_SETTINGS = 2
 
 def main() -> int:
     """Run; the process's exit code."""
+    # Failures have the service's words in them, which the terminal may not be able to show.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         settings = DemoSettings.read()
     except LoadSettingsError as error:

@@ -1,6 +1,8 @@
 """One run of the demo: people come, chat until a bound is reached or somebody stops it, and go."""
 
+import os
 import signal
+import sys
 import time
 from typing import Any
 
@@ -82,4 +84,9 @@ def _show_failure(request_type: str, name: str, exception: AskError | None, **_:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Nobody reads any more: end as if told to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        signal.raise_signal(signal.SIGTERM)

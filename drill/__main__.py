@@ -18,6 +18,7 @@ from stack.base import PartDiedError
 from stack.facts import ROOT
 from stack.progress import Progress
 from stack.supervisor import SupervisorError
+from stack.terminal import Terminal
 from stack.waiting import WaitError
 
 _DIRECTORY: Final = ROOT / ".chatscope" / "drill"
@@ -32,11 +33,11 @@ _EXPECTED: Final = (
 
 
 def main(arguments: list[str]) -> int:
+    console = Terminal()
     parser = argparse.ArgumentParser(prog="python -m drill", description=__doc__)
     names = [case.name for case in CASES]
     parser.add_argument("case", nargs="?", choices=names, help="one case; default all")
     chosen = parser.parse_args(arguments).case
-    console = Console(highlight=False)
     # As by Ctrl-C: nothing is left running.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

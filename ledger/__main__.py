@@ -8,22 +8,26 @@ from rich.console import Console
 from rich.table import Table
 
 from demo.environment import LoadSettingsError
-from ledger.account import Accounts
+from ledger.account import Account, Accounts
 from ledger.item import SERVICE, trace_id, trace_of
 from ledger.load import Load, LoadError, steady_load
 from ledger.settings import LedgerSettings
 from ledger.stores import reconcile
 from stack import facts, way
 from stack.progress import Progress
+from stack.terminal import Terminal
 
 _WRONG_SETTINGS = 2
 _TICK_SECONDS = 0.5
 _NUMBERS_SHOWN = 5
+_COLUMNS = ("sent", "found", "lost", "twice", "corrupted", "late", "latest")
+# Columns of a terminal in which a whole row fits.
+_WIDTH = 75
 
 
 def main() -> int:
     """Run; the process's exit code."""
-    console = Console(highlight=False)
+    console = Terminal()
     try:
         settings = LedgerSettings.read(facts.own_environment())
     except LoadSettingsError as error:
@@ -71,18 +75,19 @@ def _until(progress: Progress, load: Load, seconds: float) -> None:
 
 
 def show(console: Console, accounts: Accounts) -> None:
-    """A row for each signal, then what else there is to say."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("run " + accounts.run, no_wrap=True)
-    for name in ("sent", "found", "lost", "twice", "corrupted", "late", "latest"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name, account in accounts.all.items():
-        style = "red" if account.difference else "green"
-        counts = (account.sent, account.found, account.lost, account.twice, account.corrupted)
-        is_known = account.latest is not None
-        late = str(account.late) if is_known else ""
-        latest = f"{account.latest:.1f} s" if is_known else ""
-        table.add_row(f"[{style}]{name}[/]", *map(str, counts), late, latest)
+    """A row for each signal, a column in a narrow terminal; then what else there is to say."""
+    lines = [_row(name, account) for name, account in accounts.all.items()]
+    titles = ("run " + accounts.run, *_COLUMNS)
+    narrow = console.width < _WIDTH
+    if narrow:
+        titles, *lines = zip(titles, *lines, strict=True)
+    table = Table(
+        box=None, pad_edge=False, padding=(0, 1 if narrow else 2, 0, 0), header_style="dim"
+    )
+    for number, title in enumerate(titles):
+        table.add_column(title, justify="right" if number else "left", no_wrap=True)
+    for line in lines:
+        table.add_row(*line)
     console.print(table)
     console.print(f"The longest time without a sample of the counter: {accounts.gap:.1f} s")
     for name, account in accounts.all.items():
@@ -92,6 +97,15 @@ def show(console: Console, accounts: Accounts) -> None:
                 for number in account.lost_numbers[:_NUMBERS_SHOWN]
             ]
             console.print(f"Lost {name}:", ", ".join(shown), soft_wrap=True)
+
+
+def _row(name: str, account: Account) -> tuple[str, ...]:
+    style = "red" if account.difference else "green"
+    counts = (account.sent, account.found, account.lost, account.twice, account.corrupted)
+    is_known = account.latest is not None
+    late = str(account.late) if is_known else ""
+    latest = f"{account.latest:.1f} s" if is_known else ""
+    return (f"[{style}]{name}[/]", *map(str, counts), late, latest)
 
 
 if __name__ == "__main__":

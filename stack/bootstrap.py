@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 
-from stack import machine
+from stack import machine, stdio
 
 ROOT = os.path.dirname(machine.STACK_DIR)
 VENV = os.path.join(ROOT, ".venv")
@@ -28,6 +28,7 @@ PLAIN_LINE_EVERY_S = 15.0
 
 def main() -> int:
     """Exit code 0 when the environment is as requirements-dev.txt says."""
+    stdio.replace_unencodable()
     wanted = _fingerprint()
     if _installed() == wanted:
         return 0
@@ -127,8 +128,17 @@ def _last_lines(path: str, count: int) -> list[str]:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        stdio.discard_output()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _say(f"Chatscope cannot be set up: {error.filename}: {error.strerror}")
+        sys.exit(1)

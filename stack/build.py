@@ -101,7 +101,9 @@ def _copied_sources(binary: Binary, directory: Path) -> Path:
 
 def _run(command: list[str], cwd: Path, log: Path, binary: Binary, progress: Progress) -> None:
     # The module files decide alone: no cgo, no workspace of the person who builds.
-    environ = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
+    # Go asks for HOME where nothing else names its caches, and a service manager may set none.
+    home = {"HOME": str(Path.home())}
+    environ = {**home, **os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
     with log.open("w") as output:
         process = subprocess.Popen(
             command,

@@ -103,7 +103,7 @@ def run(facts: Mapping[str, str], console: Console, text: str | None = None) -> 
 
 def _converse(console: Console, chat: TerminalChat) -> int:
     console.print("[dim]Ctrl-C cancels an answer, Ctrl-D leaves.[/]")
-    while True:
+    while not console.quiet:
         try:
             text = console.input("[bold]you>[/] ").strip()
         except (EOFError, KeyboardInterrupt):
@@ -111,6 +111,7 @@ def _converse(console: Console, chat: TerminalChat) -> int:
             return 0
         if text:
             chat.ask(text)
+    return 0
 
 
 def summary(done: Mapping[str, Any], seconds: float) -> str:

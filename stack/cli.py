@@ -1,10 +1,12 @@
 """The commands behind the Makefile: up, down, status, logs, chat, demo, build."""
 
 import argparse
+import errno
 import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from rich.console import Console
@@ -17,6 +19,7 @@ from stack.parts import BINARIES, PARTS
 from stack.progress import Progress
 from stack.recorded import recorded
 from stack.supervisor import SupervisorError
+from stack.terminal import Terminal
 from stack.waiting import WaitError
 
 Facts = Mapping[str, str]
@@ -33,6 +36,8 @@ _EXPECTED = (
     WaitError,
     way.WayError,
 )
+# Another user's files, such as those of an earlier `sudo make up`, and a read-only checkout.
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class NotReadyError(RuntimeError):
@@ -41,7 +46,7 @@ class NotReadyError(RuntimeError):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the exit code is 0 only when it did what its name says."""
-    console = Console(highlight=False)
+    console = Terminal()
     options = _parser().parse_args(arguments)
     try:
         code: int = options.run(console, facts.load(), options)
@@ -51,7 +56,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (*_EXPECTED, NotReadyError) as error:
         screen.line(console, str(error))
         return 1
+    except OSError as error:
+        if error.errno not in _UNWRITABLE or not error.filename:
+            raise
+        screen.line(console, _unwritable(error))
+        return 1
     return code
+
+
+def _unwritable(error: OSError) -> str:
+    """What a stack that somebody else started leaves behind, or a checkout on a read-only disk."""
+    path = Path(error.filename)
+    there = next(place for place in (path, *path.parents) if os.path.lexists(place))
+    try:
+        owner = there.owner()
+    except (KeyError, OSError):
+        owner = "somebody else"
+    mend = "set STATE_DIR to a directory that you can write"
+    if error.errno != errno.EROFS and there.lstat().st_uid != os.getuid():
+        mend = f"run it as {owner}, or give it to yourself (sudo chown -R), or {mend}"
+    return f"{error.filename}: {error.strerror} ({there} belongs to {owner}): {mend}"
 
 
 def up(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
@@ -72,6 +96,9 @@ def up(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
             raise
     seconds = time.monotonic() - started
     screen.show_up(console, _rows(stack), stack.missing, proof, seconds)
+    locked = grafana.locked(stack.facts, facts.own_environment())
+    if locked and "grafana" not in stack.missing:
+        screen.line(console, locked)
     return 0
 
 

@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from stack.base import TAIL_LINES, Stack
-from stack.facts import DEFAULT_STATE_DIR, ROOT, is_loopback, own_environment
+from stack.facts import DEFAULT_STATE_DIR, ROOT, app_stop_seconds, own_environment
 from stack.parts import PARTS, Part
 from stack.recorded import forget, record
 from stack.supervisor import ProcessState
 
-# Longer than all stop_grace_periods, one after another.
-STOP_TIMEOUT_S = 120.0
+# Longer than all stop_grace_periods, without the app's, one after another.
+STOP_TIMEOUT_S = 110.0
 # Since this one, the engine knows start_interval.
 _START_INTERVAL_ENGINE = 25
+# The service that looks whether the parts can read their configuration.
+_CHECKOUT = "checkout"
 _ENDED = {"exited": "Completed", "dead": "Error", "restarting": "Restarting"}
 
 
@@ -65,7 +67,10 @@ class DockerStack(Stack):
         done = self.compose("up", "--detach", "--no-build", "--remove-orphans", *services)
         if done.returncode != 0:
             self.raise_if_dead()
-            raise DockerError(f"docker compose up: {_last_lines(done.stderr)}")
+            said = _last_lines(done.stderr)
+            if f'service "{_CHECKOUT}"' in said:
+                said = self.log_tail(_CHECKOUT)
+            raise DockerError(f"docker compose up: {said}")
 
     def running(self) -> bool:
         """Whether there are containers of this stack that run, or are being started again."""
@@ -125,7 +130,8 @@ class DockerStack(Stack):
             stdin=subprocess.DEVNULL,
             stdout=None if shown else subprocess.PIPE,
             stderr=None if shown else subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             check=False,
             timeout=timeout,
         )
@@ -135,9 +141,9 @@ class DockerStack(Stack):
         """What docker compose finds in its environment: the facts, the project, the files."""
         said = own_environment()
         environ = {**os.environ, **self.facts}
-        # Unset means loopback to docker-compose.yml, anything else "show nothing without a login".
-        if is_loopback(self.facts["PUBLISH_HOST"]):
-            environ["PUBLISH_HOST"] = ""
+        if self.facts["PUBLISH_HOST"] == "localhost":
+            # Docker publishes on addresses only.
+            environ["PUBLISH_HOST"] = "127.0.0.1"
         environ["COMPOSE_PROJECT_NAME"] = said.get("COMPOSE_PROJECT_NAME") or self._project()
         environ["COMPOSE_FILE"] = said.get("COMPOSE_FILE") or os.pathsep.join(_files())
         return environ
@@ -161,7 +167,7 @@ class DockerStack(Stack):
 
     def _down(self, *more: str) -> None:
         words = ["--profile", "*", "down", "--remove-orphans", *more]
-        done = self.compose(*words, timeout=STOP_TIMEOUT_S)
+        done = self.compose(*words, timeout=STOP_TIMEOUT_S + app_stop_seconds())
         if done.returncode != 0:
             raise DockerError(f"docker compose down: {_last_lines(done.stderr)}")
 
@@ -179,7 +185,8 @@ def docker(*words: str, timeout: float = 30.0) -> str:
             ["docker", *words],
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             check=False,
             timeout=timeout,
         )

@@ -1,6 +1,7 @@
 """Every port, address and size of the stack: stack.env, overruled by .env and the environment."""
 
 import ipaddress
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,10 @@ ENV_FILE = ROOT / "stack" / "stack.env"
 # A person's own values, also for the service; docker compose reads the same file by itself.
 OWN_ENV_FILE = ROOT / ".env"
 DEFAULT_STATE_DIR = ".chatscope"
+# The default of SHUTDOWN_GRACE_SECONDS, and from the end of that grace to SIGKILL; a test compares
+# them with the app's.
+DEFAULT_GRACE_SECONDS = 4
+APP_STOP_AFTER_GRACE_SECONDS = 6
 # Of the parts that listen on PUBLISH_HOST.
 _PUBLISHED_URLS = {"APP_URL", "GRAFANA_URL"}
 
@@ -37,15 +42,14 @@ def load(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """
     environ = own_environment() if environ is None else environ
     facts = _merged(environ)
-    state_dir = ROOT / (environ.get("STATE_DIR") or DEFAULT_STATE_DIR)
-    facts["STATE_DIR"] = str(state_dir.resolve())
-    facts["DATA_DIR"] = str(state_dir.resolve() / "data")
-    facts["RULES_DIR"] = str((ROOT / (environ.get("RULES_DIR") or ".")).resolve())
+    state_dir = _place(environ.get("STATE_DIR") or DEFAULT_STATE_DIR).resolve()
+    facts["STATE_DIR"] = str(state_dir)
+    facts["DATA_DIR"] = str(state_dir / "data")
+    facts["RULES_DIR"] = str(_place(environ.get("RULES_DIR") or ".").resolve())
     facts["STACK_LISTEN"] = facts["STACK_HOST"]
     facts["PUBLISHED_AT"] = _published_at(facts)
     grafana_home = environ.get("GRAFANA_HOME") or ""
-    # From .env, a ~ comes as it stands there.
-    facts["GRAFANA_HOME"] = grafana_home and str(ROOT / Path(grafana_home).expanduser())
+    facts["GRAFANA_HOME"] = grafana_home and str(_place(grafana_home))
     problems = [*_bad_values(facts), *_shared_ports(facts)]
     if problems:
         raise FactsError(problems)
@@ -58,6 +62,16 @@ def own_environment() -> dict[str, str]:
     off = os.environ.get("COMPOSE_DISABLE_ENV_FILE", "").lower() in {"1", "true"}
     said = {} if off else dotenv_values(OWN_ENV_FILE)
     return {**{name: text for name, text in said.items() if text is not None}, **os.environ}
+
+
+def app_stop_seconds() -> int:
+    """Return after how many seconds of a stop the app is killed: one after the limit of its own
+    (app/shutdown.py), which follows SHUTDOWN_GRACE_SECONDS."""
+    grace = own_environment().get("SHUTDOWN_GRACE_SECONDS", "").strip()
+    try:
+        return math.ceil(float(grace or DEFAULT_GRACE_SECONDS)) + APP_STOP_AFTER_GRACE_SECONDS
+    except (ValueError, OverflowError):  # which the app refuses
+        return DEFAULT_GRACE_SECONDS + APP_STOP_AFTER_GRACE_SECONDS
 
 
 def is_loopback(host: str) -> bool:
@@ -79,6 +93,11 @@ def ports(facts: Mapping[str, str]) -> list[str]:
     return [name for name in facts if name.endswith("_PORT")]
 
 
+def _place(text: str) -> Path:
+    """A path as Compose reads it too: relative to the checkout, `~` for the home directory."""
+    return ROOT / os.path.expanduser(text)
+
+
 def _merged(environ: Mapping[str, str]) -> dict[str, str]:
     # Not python-dotenv's own interpolation: there a line of the file would see the
     # file's value of a name, not the one that won.
@@ -94,8 +113,9 @@ def _merged(environ: Mapping[str, str]) -> dict[str, str]:
 def _published_at(facts: Mapping[str, str]) -> str:
     """Where this machine itself reaches what listens on PUBLISH_HOST."""
     host = facts["PUBLISH_HOST"]
-    # What listens on one other address does not answer on loopback.
-    return facts["STACK_HOST"] if host == "0.0.0.0" else host  # noqa: S104
+    # What listens on one other address does not answer on loopback. An address that is not
+    # accepted is reported once, not with each URL in which it would stand.
+    return facts["STACK_HOST"] if host == "0.0.0.0" or not _is_address(host) else host  # noqa: S104
 
 
 def _is_port(value: str) -> bool:
@@ -119,6 +139,14 @@ def _is_host(value: str) -> bool:
     return bool(re.fullmatch(r"[A-Za-z0-9.:-]+", value))
 
 
+def _is_address(value: str) -> bool:
+    try:
+        ipaddress.IPv4Address(value)
+    except ValueError:
+        return value == "localhost"
+    return True
+
+
 def _is_hours(value: str) -> bool:
     return bool(re.fullmatch(r"[1-9][0-9]*h", value))
 
@@ -127,11 +155,12 @@ def _is_size(value: str) -> bool:
     return bool(re.fullmatch(r"0|[1-9][0-9]*(MB|GB|TB)", value))
 
 
-# Suffix of a name, what its value must be, and the same in words.
+# Suffix of a name, what its value must be, and the same in words; the first that fits counts.
 _KINDS: list[tuple[str, Callable[[str], bool], str]] = [
     ("_PORT", _is_port, "a port, 1 to 65535"),
     ("_URL", _is_url, "a URL such as http://127.0.0.1:3000"),
     ("_ENDPOINT", _is_endpoint, "host:port"),
+    ("PUBLISH_HOST", _is_address, "an IPv4 address of this machine, or 0.0.0.0 for all of them"),
     ("_HOST", _is_host, "a host name or an address"),
     ("RETENTION", _is_hours, "whole hours such as 360h"),
     ("_SIZE", _is_size, "a size such as 5GB (MB, GB or TB), or 0"),
@@ -140,9 +169,9 @@ _KINDS: list[tuple[str, Callable[[str], bool], str]] = [
 
 def _bad_values(facts: Mapping[str, str]) -> Iterator[str]:
     for name, value in facts.items():
-        for suffix, accepts, in_words in _KINDS:
-            if name.endswith(suffix) and not accepts(value):
-                yield f"{name}={value!r} is not accepted: it must be {in_words}"
+        kind = next((kind for kind in _KINDS if name.endswith(kind[0])), None)
+        if kind and not kind[1](value):
+            yield f"{name}={value!r} is not accepted: it must be {kind[2]}"
 
 
 def _shared_ports(facts: Mapping[str, str]) -> Iterator[str]:

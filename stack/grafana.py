@@ -22,14 +22,14 @@ def problems(facts: Mapping[str, str]) -> list[str]:
     return [f"GRAFANA_HOME={home} has {there}: unpack Grafana {VERSION}, or unset it"]
 
 
-def environment(facts: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
-    """What Grafana and process-compose.yaml need beside the facts; see grafana.ini."""
-    changed = {"GRAFANA_OFF": "false" if facts["GRAFANA_HOME"] else "true"}
-    if environ.get("GRAFANA_ADMIN_PASSWORD"):
-        changed["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] = "false"
-    if not is_loopback(facts["PUBLISH_HOST"]):
-        changed["GF_AUTH_ANONYMOUS_ENABLED"] = "false"
-    return changed
+def locked(facts: Mapping[str, str], environ: Mapping[str, str]) -> str:
+    """A warning where a login is needed and no start has made a user; else empty. See start.sh."""
+    if is_loopback(facts["PUBLISH_HOST"]) or environ.get("GRAFANA_ADMIN_PASSWORD"):
+        return ""
+    return (
+        f"Grafana is published at {facts['PUBLISH_HOST']}, so it asks for a login: unless an"
+        " earlier start made the user admin, set GRAFANA_ADMIN_PASSWORD and start again."
+    )
 
 
 def _version(home: Path) -> str:

@@ -22,10 +22,10 @@ def show(console: Console, directory: Path, names: Iterable[str], count: int) ->
 
 
 def follow(console: Console, directory: Path, names: Iterable[str]) -> None:
-    """Prints new lines of each part as they come, until interrupted."""
+    """Print new lines of each part as they come, until interrupted or nobody reads them."""
     tails = [_Tail(name, directory / f"{name}.log") for name in names]
     width = max(len(tail.name) for tail in tails)
-    while True:
+    while not console.quiet:
         for tail in tails:
             for text in tail.new_lines():
                 line(console, f"{tail.name:<{width}}  {text}")

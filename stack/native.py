@@ -8,18 +8,20 @@ from pathlib import Path
 
 import httpx2
 import psutil
-from rich.console import Console
 
 from stack import grafana, logs, supervisor
 from stack.base import TAIL_LINES, Stack
-from stack.facts import ROOT, own_environment
+from stack.facts import ROOT, app_stop_seconds, own_environment
 from stack.parts import BINARIES, PARTS, Part, binary_path
 from stack.recorded import forget, record
 from stack.supervisor import ProcessState
+from stack.terminal import Terminal
 
-# More than the shutdown time-outs in process-compose.yaml, one after another.
-STOP_TIMEOUT_S = 50.0
+# More than the shutdown timeouts in process-compose.yaml, without the app's, one after another.
+STOP_TIMEOUT_S = 40.0
 _START_LINE = "==== started "
+# Programs differ in which of them they read.
+_NO_PROXY = ("NO_PROXY", "no_proxy")
 # Who scrapes themselves into Prometheus: the job, and the fact with the port.
 _SCRAPED = {
     "collector": "COLLECTOR_METRICS_PORT",
@@ -85,9 +87,11 @@ class NativeStack(Stack):
             "LOG_DIR": str(self.log_dir),
             "RUN_DIR": str(self.run_dir),
             "PYTHON_BIN": sys.executable,
+            "APP_STOP_SECONDS": str(app_stop_seconds()),
         }
+        switches = {"GRAFANA_OFF": "false" if self.facts["GRAFANA_HOME"] else "true"}
         own = own_environment()
-        return {**own, **self.facts, **programs, **places, **grafana.environment(self.facts, own)}
+        return {**own, **self.facts, **programs, **places, **switches, **_direct(self.facts, own)}
 
     def running(self) -> bool:
         """Whether process-compose of this stack lives; its parts may still be starting."""
@@ -101,13 +105,13 @@ class NativeStack(Stack):
         except httpx2.TransportError:
             return {}
 
-    def stop(self, timeout: float = STOP_TIMEOUT_S) -> bool:
+    def stop(self) -> bool:
         """Stops what this stack started, in order; False when nothing was running."""
         own = supervisor.own_processes(str(self.state_dir))
         for process in filter(supervisor.is_supervisor, own):
             _signal(process.terminate)
         if any(map(supervisor.is_supervisor, own)):
-            psutil.wait_procs(own, timeout=timeout)
+            psutil.wait_procs(own, timeout=STOP_TIMEOUT_S + app_stop_seconds())
         _end(supervisor.own_processes(str(self.state_dir)))
         supervisor.control_socket(str(self.state_dir)).unlink(missing_ok=True)
         forget(self.facts)
@@ -124,7 +128,7 @@ class NativeStack(Stack):
 
     def show_logs(self, names: Iterable[str], lines: int, *, follow: bool) -> None:
         """Prints the ends of the log files, or what is being written to them."""
-        console = Console(highlight=False)
+        console = Terminal()
         if follow:
             logs.follow(console, self.log_dir, names)
         else:
@@ -157,6 +161,14 @@ class NativeStack(Stack):
         for kind, groups in found.items():
             (directory / kind).mkdir(exist_ok=True)
             (directory / kind / "stack.json").write_text(json.dumps(groups, indent=1))
+
+
+def _direct(facts: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """NO_PROXY with the addresses of this stack: a proxy is for the world outside."""
+    here = ["localhost", "127.0.0.1", facts["STACK_HOST"], facts["PUBLISHED_AT"]]
+    said = [own.get(name, "") for name in _NO_PROXY]
+    hosts = ",".join(dict.fromkeys(filter(None, [*here, *said])))
+    return dict.fromkeys(_NO_PROXY, hosts)
 
 
 def _end(processes: list[psutil.Process]) -> None:

@@ -47,7 +47,7 @@ class Progress:
         if not self._console.is_terminal:
             self.say(self._what)
             return nullcontext()
-        spinner = Spinner("dots")
+        spinner = Spinner("dots" if self._console.encoding.startswith("utf") else "line")
 
         def line() -> Spinner:
             spinner.update(text=f"{self._what} · {elapsed(self.since())}")

@@ -14,6 +14,8 @@ from stack.supervisor import ProcessState
 MIB = 1024 * 1024
 READY = "ready"
 _MISSING = "missing"
+# Columns in which a whole line of `status` fits.
+_WIDTH_OF_ALL = 66
 _STYLES = {READY: "green", "not ready": "yellow", "stopped": "dim", _MISSING: "yellow"}
 
 
@@ -47,23 +49,28 @@ def show_parts(
 ) -> None:
     """The table of all parts, and below it why some are missing and how to get them."""
     absent = [Row(name, "", _MISSING) for name in missing]
-    console.print(parts_table([*rows, *absent], usage))
+    console.print(parts_table([*rows, *absent], console.width, usage))
     for name, reason in missing.items():
         console.print(f"{name}: {reason}", highlight=False, markup=False)
 
 
-def parts_table(rows: Iterable[Row], usage: bool = False) -> Table:
-    """Name, address and state of each part; with `usage` its memory and uptime too."""
+def parts_table(rows: Iterable[Row], width: int, usage: bool = False) -> Table:
+    """Name, address and state of each part; with `usage` its memory and uptime too.
+
+    A narrow terminal shows the usage instead of the addresses, which `up` has shown.
+    """
+    addresses = not usage or width >= _WIDTH_OF_ALL
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("part", no_wrap=True)
-    table.add_column("address", overflow="fold")
+    if addresses:
+        table.add_column("address", overflow="fold")
     table.add_column("state", overflow="fold")
     if usage:
         table.add_column("memory", justify="right", overflow="fold")
         table.add_column("up for", justify="right", overflow="fold")
     for row in rows:
         style = _STYLES.get(row.state, "red")
-        cells = [row.name, row.address, f"[{style}]{row.state}[/]"]
+        cells = [row.name, *([row.address] if addresses else []), f"[{style}]{row.state}[/]"]
         table.add_row(*cells, *([row.memory, row.uptime] if usage else []))
     return table
 

@@ -20,7 +20,7 @@ from stack.local_http import local_client
 from stack.parts import binary_path
 from tests.running import PATIENCE_SECONDS
 
-GRAFANA = "https://grafana.example.com"
+GRAFANA = "https://example.com/grafana"
 # All that would make a test wait.
 _AT_ONCE = {"ALERT_GROUP_WAIT": "1s", "ALERT_GROUP_INTERVAL": "1s"}
 

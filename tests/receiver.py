@@ -77,6 +77,7 @@ class Receiver:
         self._spans: list[ReceivedSpan] = []
         self._logs: list[ReceivedLog] = []
         self._points: list[ReceivedPoint] = []
+        self._exports: list[bytes] = []
         self._attempts = 0
         self._status: grpc.StatusCode | None = None
         self._free = threading.Event()
@@ -123,6 +124,12 @@ class Receiver:
         """All so far: cumulative ones come again with each export."""
         with self._lock:
             return list(self._points)
+
+    @property
+    def exports(self) -> list[bytes]:
+        """All accepted exports, of any signal, as bytes."""
+        with self._lock:
+            return list(self._exports)
 
     @property
     def attempts(self) -> int:
@@ -187,6 +194,7 @@ class _Traces(trace_service_pb2_grpc.TraceServiceServicer):
         ]
         with self._receiver._lock:
             self._receiver._spans += found
+            self._receiver._exports.append(request.SerializeToString())
         return trace_service_pb2.ExportTraceServiceResponse()
 
 
@@ -204,6 +212,7 @@ class _Logs(logs_service_pb2_grpc.LogsServiceServicer):
         ]
         with self._receiver._lock:
             self._receiver._logs += found
+            self._receiver._exports.append(request.SerializeToString())
         return logs_service_pb2.ExportLogsServiceResponse()
 
 
@@ -222,6 +231,7 @@ class _Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
         ]
         with self._receiver._lock:
             self._receiver._points += found
+            self._receiver._exports.append(request.SerializeToString())
         return metrics_service_pb2.ExportMetricsServiceResponse()
 
 

@@ -1,17 +1,21 @@
 """Which models there are, and which provider answers for each."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from loguru import logger
 
-from app.chat.blocking import BlockingProvider, unblocked
+from app.chat.blocking import MOST_CALLS, BlockingProvider, unblocked
 from app.chat.provider import Provider
+from app.chat.request import ChatRequest
 from app.chat.simulated import Behaviour, SimulatedProvider
-from app.errors import ModelNotFound
+from app.errors import InvalidRequest, ModelNotFound
 from app.settings import OPENAI_URL, Settings
+from app.telemetry.redaction import without_texts
 
+_CLOSE_SECONDS: Final = 0.5
 _STALL_SECONDS: Final[float] = Settings.model_fields["answer_stall_seconds"].default
 
 
@@ -23,6 +27,21 @@ class Entry:
     provider: Provider
     stall_seconds: float = _STALL_SECONDS
 
+    def check(self, request: ChatRequest) -> None:
+        """Raise InvalidRequest for content that the provider does not accept.
+
+        A provider lists the part types that it accepts besides text in `media`, if there are any.
+        """
+        accepted: frozenset[str] = getattr(self.provider, "media", frozenset())
+        for position, message in enumerate(request.messages):
+            if refused := sorted(message.media - accepted):
+                kinds = " or ".join(f"'{kind}'" for kind in ["text", *sorted(accepted)])
+                raise InvalidRequest(
+                    f"The model '{self.model}' does not accept content parts of type "
+                    f"'{refused[0]}'; accepted is {kinds}.",
+                    param=f"messages[{position}].content",
+                )
+
 
 class Catalog:
     """All models by name; the first provider that has a name keeps it."""
@@ -33,8 +52,10 @@ class Catalog:
         default_model: str,
         *,
         stall_seconds: float = _STALL_SECONDS,
+        most_calls: int = MOST_CALLS,
     ) -> None:
-        self._providers = [unblocked(provider) for provider in providers]
+        """`most_calls` bounds the threads of each provider that blocks."""
+        self._providers = [unblocked(provider, most_calls) for provider in providers]
         self._default_model = default_model
         self._entries: dict[str, Entry] = {}
         for provider in self._providers:
@@ -54,12 +75,18 @@ class Catalog:
         return entry
 
     async def close(self) -> None:
-        """Close all providers, also after one that fails to."""
-        for provider in self._providers:
-            try:
-                await provider.close()
-            except Exception:
-                logger.exception("a provider failed to close")
+        """Close all providers at the same time, also where one fails to, or does not return."""
+        await asyncio.gather(*(_close(provider) for provider in self._providers))
+
+
+async def _close(provider: Provider) -> None:
+    try:
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await provider.close()
+    except TimeoutError:
+        logger.warning("a provider did not close in time", provider=provider.name)
+    except Exception as error:
+        logger.opt(exception=without_texts(error)).error("a provider failed to close")
 
 
 def build_catalog(settings: Settings) -> Catalog:
@@ -77,7 +104,10 @@ def build_catalog(settings: Settings) -> Catalog:
     )
     configured = [_openai_compatible(settings)] if settings.openai_models else []
     return Catalog(
-        [*configured, simulated], settings.model, stall_seconds=settings.answer_stall_seconds
+        [*configured, simulated],
+        settings.model,
+        stall_seconds=settings.answer_stall_seconds,
+        most_calls=settings.max_answers,
     )
 
 

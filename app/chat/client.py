@@ -1,7 +1,8 @@
-"""The HTTP client under the provider's: joins its calls to the trace, and shows its retries."""
+"""The HTTP client of a provider: joins its calls to the trace, and records its retries."""
 
 from contextvars import ContextVar
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import openai
@@ -10,6 +11,7 @@ from opentelemetry.propagate import inject
 from opentelemetry.util.types import AttributeValue
 
 from app.telemetry import names
+from app.telemetry.proxy import is_loopback
 
 # How often the `openai` client has asked before, as it tells the endpoint itself.
 _RETRY_COUNT = "x-stainless-retry-count"
@@ -20,10 +22,20 @@ _failure: ContextVar[dict[str, AttributeValue] | None] = ContextVar("failure", d
 class TracedClient(openai.DefaultAsyncHttpxClient):
     """One span holds all tries of a call: each after the first is an event on the current one."""
 
+    def __init__(self, base_url: str) -> None:
+        """Use the proxies of the environment, but never for an endpoint on this machine."""
+        options: dict[str, Any] = {}
+        if is_loopback(urlsplit(base_url).hostname or ""):
+            # A transport of one's own is the client's way to read no proxies.
+            limits = openai.DEFAULT_CONNECTION_LIMITS
+            options["transport"] = httpx2.AsyncHTTPTransport(limits=limits)
+        super().__init__(**options)
+
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         """Send one try."""
         # What a client of ours put into its baggage is not for others.
         inject(request.headers, context=baggage.clear())
+        request.headers["accept-encoding"] = "identity"
         _show_retry(request)
         try:
             response = await super().send(request, **options)
@@ -31,6 +43,9 @@ class TracedClient(openai.DefaultAsyncHttpxClient):
             _failure.set({names.ERROR_TYPE: error_type(error)})
             raise
         _failure.set({names.HTTP_RESPONSE_STATUS_CODE: response.status_code})
+        # Never decompress: a few kilobytes may become gigabytes, in one step of the event loop.
+        # A body that is encoded all the same is malformed.
+        response.headers.pop("content-encoding", None)
         return response
 
 

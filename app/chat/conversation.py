@@ -20,24 +20,27 @@ class Conversation:
         remembered = [message for turn in self._turns for message in turn]
         return [*remembered, Message(role="user", content=text)]
 
-    def remember(self, question: str, answer: str) -> int:
-        """Keep a turn; one that nothing was answered to is as if never asked.
+    def remember(self, question: str, answer: str) -> set[str]:
+        """Keep a turn, unless it has no answer or nothing is to be remembered.
 
-        Returns how many turns had to be forgotten for it, itself among them if it is too long.
+        Returns the names of the limits because of which turns were forgotten, this one among
+        them if it is too long.
         """
-        if not answer:
-            return 0
+        if not answer or not self._most_turns:
+            return set()
         asked = Message(role="user", content=question)
         self._turns.append((asked, Message(role="assistant", content=answer)))
         self._chars += len(question) + len(answer)
         return self._forget()
 
-    def _forget(self) -> int:
-        forgotten = 0
-        while self._turns and self._too_much():
-            self._chars -= sum(len(message.content) for message in self._turns.popleft())
-            forgotten += 1
-        return forgotten
+    def _forget(self) -> set[str]:
+        reached = set()
+        while limit := self._exceeded():
+            reached.add(limit)
+            self._chars -= sum(len(message.text) for message in self._turns.popleft())
+        return reached
 
-    def _too_much(self) -> bool:
-        return len(self._turns) > self._most_turns or self._chars > self._most_chars
+    def _exceeded(self) -> str | None:
+        if len(self._turns) > self._most_turns:
+            return "history_messages"
+        return "request_chars" if self._chars > self._most_chars else None

@@ -1,5 +1,6 @@
 """Any OpenAI-compatible endpoint, through the official `openai` client."""
 
+import re
 from codecs import getincrementaldecoder
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
@@ -10,9 +11,11 @@ import openai
 from openai.types.chat import ChatCompletionChunk
 
 from app.chat.client import TracedClient, error_type
-from app.chat.provider import Completed, ProviderError, TextDelta
-from app.chat.request import ChatRequest
+from app.chat.provider import Completed, ProviderError, TextDelta, Upstream
+from app.chat.request import MEDIA, ChatRequest
+from app.chat.secrets import Redactor, redactor
 from app.telemetry.model_request import Usage
+from app.telemetry.redaction import without_texts
 
 _PASSED_ON = (
     "temperature",
@@ -26,6 +29,7 @@ _PASSED_ON = (
 )
 _THEIRS = "The model's endpoint"
 _LONGEST_WORDS = 500
+_WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 # Of one call: a thousand times what any model takes.
 _MOST_TOKENS = 1_000_000_000
 # How an answer that is none shows itself in the client, which checks no shapes.
@@ -47,6 +51,7 @@ class OpenAICompatibleProvider:
 
     name = "openai"
     in_process = False
+    media = MEDIA
 
     def __init__(
         self,
@@ -61,29 +66,33 @@ class OpenAICompatibleProvider:
         """Timeouts in seconds: `timeout` is the longest silence, not the whole answer."""
         self.models = tuple(models)
         self.server = _server(base_url)
+        self._redact = redactor(api_key, base_url)
         self._client = openai.AsyncOpenAI(
             base_url=base_url,
             # Local endpoints want no key, but the client does not start without one.
             api_key=api_key or "none",
             timeout=httpx2.Timeout(timeout, connect=connect_timeout),
             max_retries=max_retries,
-            http_client=TracedClient(),
+            http_client=TracedClient(base_url),
         )
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[TextDelta | Completed]:
         """Text as it comes; the usage that the endpoint tells at the end."""
         end = _End()
+        failure: ProviderError | None = None
         try:
             async with await self._client.chat.completions.create(**_arguments(request)) as chunks:
                 async for chunk in chunks:
                     if text := end.take(chunk):
                         yield TextDelta(text)
         except (openai.OpenAIError, httpx2.HTTPError) as error:
-            raise _translated(error, started=end.started) from error
+            failure = _translated(error, self._redact, started=end.started)
+            failure.__cause__ = without_texts(error)
         except _MALFORMED as error:
-            raise ProviderError(
-                "bad_response", 502, f"{_THEIRS} sent what is no answer."
-            ) from error
+            failure = ProviderError("bad_response", 502, f"{_THEIRS} sent what is no answer.")
+            failure.__cause__ = without_texts(error)
+        if failure:  # raised here: the original, with its texts, is no context of it
+            raise failure
         yield end.completed()
 
     async def close(self) -> None:
@@ -148,7 +157,7 @@ def _arguments(request: ChatRequest) -> dict[str, Any]:
     given = {name: getattr(request, name) for name in _PASSED_ON}
     return {
         "model": request.model,
-        "messages": [message.model_dump(exclude_none=True) for message in request.messages],
+        "messages": [message.wire() for message in request.messages],
         "stream": True,
         "stream_options": {"include_usage": True},
         **{name: value for name, value in given.items() if value is not None},
@@ -161,10 +170,10 @@ def _server(base_url: str) -> tuple[str, int]:
     return parts.hostname or "", parts.port or {"http": 80}.get(parts.scheme, 443)
 
 
-def _translated(error: Exception, *, started: bool) -> ProviderError:
+def _translated(error: Exception, redact: Redactor, *, started: bool) -> ProviderError:
     """Of the endpoint's own words only those about the request: others may tell of our key."""
     if isinstance(error, openai.APIStatusError):
-        return _of_status(error)
+        return _of_status(error, redact)
     # What the client wraps is its cause.
     cause = error.__cause__ if isinstance(error, openai.APIConnectionError) else error
     if isinstance(cause, httpx2.TimeoutException) and error_type(cause) == "timeout":
@@ -173,26 +182,53 @@ def _translated(error: Exception, *, started: bool) -> ProviderError:
         if started:
             return ProviderError("broken_stream", 502, f"{_THEIRS} broke off its answer.")
         return ProviderError("connection", 503, f"{_THEIRS} cannot be reached.")
-    return ProviderError("server_error", 502, f"{_THEIRS} failed while it answered.")
+    said = Upstream(code=_code(error, redact))
+    message = f"{_THEIRS} failed while it answered."
+    return ProviderError("server_error", 502, message, upstream=said)
 
 
-def _of_status(error: openai.APIStatusError) -> ProviderError:
+def _of_status(error: openai.APIStatusError, redact: Redactor) -> ProviderError:
     upstream = error.status_code
+    said = Upstream(status=upstream, code=_code(error, redact))
     if upstream in (400, 413, 422):
-        return ProviderError("invalid_request", 400, _their_words(error), param=error.param)
+        return ProviderError(
+            "invalid_request",
+            400,
+            f"{_THEIRS} refused the request:",
+            detail=_their_words(error, redact),
+            param=_param(error, redact),
+            upstream=said,
+        )
     known = _STATUSES.get(upstream)
     if known is None and upstream >= 500:
         known = ("server_error", 502, "failed")
     error_type, status, what = known or ("bad_response", 502, f"answered with status {upstream}")
     return ProviderError(
-        error_type, status, f"{_THEIRS} {what}.", retry_after=_retry_after(error.response)
+        error_type,
+        status,
+        f"{_THEIRS} {what}.",
+        retry_after=_retry_after(error.response),
+        upstream=said,
     )
 
 
-def _their_words(error: openai.APIStatusError) -> str:
+def _their_words(error: openai.APIStatusError, redact: Redactor) -> str:
     body = error.body
     words = body.get("message") if isinstance(body, dict) else None
-    return f"{_THEIRS} refused the request: {str(words or 'it gave no reason')[:_LONGEST_WORDS]}"
+    return redact(str(words or "it gave no reason"))[:_LONGEST_WORDS]
+
+
+def _param(error: openai.APIStatusError, redact: Redactor) -> str | None:
+    param: object = error.param
+    return redact(param)[:_LONGEST_WORDS] if isinstance(param, str) else None
+
+
+def _code(error: Exception, redact: Redactor) -> str | None:
+    """The endpoint's code, if it is a word: telemetry records it."""
+    code = getattr(error, "code", None)
+    return (
+        code if isinstance(code, str) and _WORD.fullmatch(code) and redact(code) == code else None
+    )
 
 
 def _retry_after(response: httpx2.Response) -> str | None:

@@ -59,11 +59,23 @@ class Provider(Source, Protocol):
         """
 
 
+@dataclass(frozen=True, kw_only=True)
+class Upstream:
+    """How a provider named its own failure: an HTTP status, and a code that is a single word."""
+
+    status: int | None = None
+    code: str | None = None
+
+
 _WIRE_TYPES = {400: "invalid_request_error", 429: "rate_limit_error"}
 
 
 class ProviderError(ServiceError):
-    """A provider failed; `error_type` is one of a short closed list, `status` what we answer."""
+    """A provider failed; `error_type` is one of a short closed list, `status` what we answer.
+
+    `detail` holds the provider's own words: the client gets them behind `message`, telemetry
+    only while content is captured.
+    """
 
     def __init__(
         self,
@@ -71,11 +83,16 @@ class ProviderError(ServiceError):
         status: int,
         message: str,
         *,
+        detail: str | None = None,
         retry_after: str | None = None,
         param: str | None = None,
+        upstream: Upstream = Upstream(),
     ) -> None:
         headers = {"retry-after": retry_after} if retry_after else None
-        super().__init__(message, code=error_type, status=status, headers=headers, param=param)
+        whole = f"{message} {detail}" if detail else message
+        super().__init__(whole, code=error_type, status=status, headers=headers, param=param)
         self.type = _WIRE_TYPES.get(status, "provider_error")
         self.error_type = error_type
         self.retry_after = retry_after
+        self.telemetry_text = message
+        self.upstream = upstream

@@ -1,6 +1,7 @@
 """A chat request in the OpenAI wire format: what we honour, and a clear no to the rest."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -11,36 +12,65 @@ from pydantic import (
     ValidationInfo,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, to_json
 
 from app.chat.parameters import refuse_unknown, without_meaningless
 from app.errors import shorten
 
 _MOST_STOPS = 4
 _TOO_LONG = "the content has {count} characters"
-# An answer that is sent back as history brings these along.
-_ANSWER_LEFTOVERS = frozenset({"annotations", "refusal"})
+# Parts of an answer that history may repeat, but that say nothing to a model.
+_ANSWER_LEFTOVERS = frozenset({"annotations", "parsed"})
+# Content parts by role, each with its payload: under its own name in the part.
+_TEXT_PARTS: Final = {"text": str}
+_PARTS: Final[Mapping[str, Mapping[str, type]]] = {
+    "user": {**_TEXT_PARTS, "image_url": dict, "input_audio": dict, "file": dict},
+    "assistant": {**_TEXT_PARTS, "refusal": str},
+}
+# Part types that not every provider accepts.
+MEDIA: Final = frozenset({"image_url", "input_audio", "file"})
+# A client may send the answers of other services as history.
+_ONLY_OF_ASSISTANTS: Final = (
+    "tool_calls",
+    "function_call",
+    "refusal",
+    "reasoning_content",
+    "reasoning",
+)
+
+Content = str | list[dict[str, Any]] | None
 
 
-def _text(content: object) -> object:
-    """The parts of a content joined, if all of them are text."""
-    if not isinstance(content, list):
+def _content(content: object, info: ValidationInfo) -> object:
+    """Join the parts of a content if all of them are text; check the others."""
+    if content is None or isinstance(content, str):
         return content
-    texts = [_part_text(part) for part in content]
-    return "".join(texts)
+    if not isinstance(content, list):
+        raise PydanticCustomError("content_type", "it must be a text or a list of parts")
+    accepted = _PARTS.get(info.data.get("role", ""), _TEXT_PARTS)
+    for part in content:
+        _check_part(part, accepted)
+    if all(part["type"] == "text" for part in content):
+        return "".join(part["text"] for part in content)
+    return content
 
 
-def _part_text(part: object) -> str:
-    if isinstance(part, dict):
-        match part:
-            case {"type": "text", "text": str(text)}:
-                return text
-            case {"type": str(kind)} if kind != "text":
-                raise PydanticCustomError(
-                    "content_part",
-                    "content parts of type '{kind}' are not supported; accepted is 'text'",
-                    {"kind": shorten(kind)},
-                )
+def _check_part(part: object, accepted: Mapping[str, type]) -> None:
+    match part:
+        case {"type": str(kind)} if kind not in accepted:
+            raise PydanticCustomError(
+                "content_part",
+                "content parts of type '{kind}' are not supported; accepted is {accepted}",
+                {"kind": shorten(kind), "accepted": " or ".join(f"'{name}'" for name in accepted)},
+            )
+        case {"type": str(kind)} if isinstance(part, dict):
+            if isinstance(part.get(kind), accepted[kind]):
+                return
+            raise PydanticCustomError(
+                "content_part",
+                "a content part of type '{kind}' must have {payload} under '{kind}'",
+                {"kind": kind, "payload": "a text" if accepted[kind] is str else "an object"},
+            )
     raise PydanticCustomError(
         "content_part", 'a content part must be {"type": "text", "text": "..."}'
     )
@@ -65,7 +95,7 @@ def _few_messages(messages: object, info: ValidationInfo) -> object:
 
 
 def _few_characters(messages: list["Message"], info: ValidationInfo) -> list["Message"]:
-    count = sum(len(message.content) for message in messages)
+    count = sum(message.characters for message in messages)
     check_limit("request_chars", count, "all contents together have {count} characters", info)
     return messages
 
@@ -87,12 +117,17 @@ class _Strict(BaseModel):
 
 
 class Message(_Strict):
-    """One message; its content as one text."""
+    """One message; a content of text parts only is one text."""
 
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Annotated[str, BeforeValidator(_text)]
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: Annotated[Content, BeforeValidator(_content)] = None
     name: str | None = None
     tool_call_id: str | None = None
+    refusal: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    function_call: dict[str, Any] | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -104,14 +139,50 @@ class Message(_Strict):
         for name in ("tool_calls", "function_call", "audio"):
             if kept.get(name) == []:
                 del kept[name]
-            elif name in kept:
+        refused = ("audio",) if kept.get("role") == "assistant" else ("audio", *_ONLY_OF_ASSISTANTS)
+        for name in refused:
+            if name in kept:
                 raise PydanticCustomError("unsupported", "it is not supported here", {"name": name})
         return kept
 
     @model_validator(mode="after")
-    def _not_too_long(self, info: ValidationInfo) -> Self:
-        check_limit("message_chars", len(self.content), _TOO_LONG, info)
+    def _content_is_there(self) -> Self:
+        # An assistant's message may consist of a refusal or of tool calls.
+        if self.content is None and self.role not in ("assistant", "function"):
+            raise PydanticCustomError("missing", "it is required", {"name": "content"})
         return self
+
+    @model_validator(mode="after")
+    def _not_too_long(self, info: ValidationInfo) -> Self:
+        check_limit("message_chars", self.characters, _TOO_LONG, info)
+        return self
+
+    @property
+    def text(self) -> str:
+        """The words of the message: those of its content, then its refusal."""
+        if isinstance(self.content, list):
+            words = [part.get("text") or part.get("refusal") or "" for part in self.content]
+        else:
+            words = [self.content or ""]
+        return "".join([*words, self.refusal or ""])
+
+    @property
+    def characters(self) -> int:
+        """The length of all that a model reads, but for media."""
+        reasoning = len(self.reasoning_content or "") + len(self.reasoning or "")
+        calls = [call for call in (self.tool_calls, self.function_call) if call]
+        return len(self.text) + reasoning + sum(len(to_json(call)) for call in calls)
+
+    @property
+    def media(self) -> set[str]:
+        """Types of its parts that not every provider accepts."""
+        parts = self.content if isinstance(self.content, list) else []
+        return {part["type"] for part in parts} & MEDIA
+
+    def wire(self) -> dict[str, Any]:
+        """Return the message as it was sent, without nulls other than its content's."""
+        sent = self.model_dump(exclude_none=True)
+        return {**sent, "content": self.content} if "content" in self.model_fields_set else sent
 
 
 class StreamOptions(_Strict):
@@ -165,7 +236,7 @@ class ChatRequest(_Strict):
 
     def texts(self) -> list[dict[str, str]]:
         """The messages as telemetry takes them."""
-        return [{"role": m.role, "content": m.content} for m in self.messages]
+        return [{"role": m.role, "content": m.text} for m in self.messages]
 
     def new_roles(self) -> list[str]:
         """Roles of the messages after the last answer: those that are no history."""
@@ -186,8 +257,8 @@ def check_limit(name: str, count: int, text: str, info: ValidationInfo) -> None:
 
 
 def recorded_role(role: str) -> str:
-    """`developer` is what newer models call `system`."""
-    return "system" if role == "developer" else role
+    """`developer` is what newer models call `system`; `function` is an older `tool`."""
+    return {"developer": "system", "function": "tool"}.get(role, role)
 
 
 class SocketQuestion(_Strict):

@@ -104,7 +104,7 @@ def compose(request: ChatRequest, behaviour: Behaviour) -> tuple[list[str], str]
 
 def count_words(request: ChatRequest) -> int:
     """Prompt tokens: the words of all messages."""
-    return sum(len(message.content.split()) for message in request.messages)
+    return sum(len(message.text.split()) for message in request.messages)
 
 
 def _sentences(random: Random, length: int) -> str:

@@ -11,6 +11,7 @@ from typing import Final, Self
 from loguru import logger
 
 from app.chat.provider import Completed, ProviderError, TextDelta
+from app.telemetry.redaction import without_texts
 
 Piece = TextDelta | Completed
 
@@ -112,4 +113,4 @@ def _endless() -> ProviderError:
 def _forget(task: asyncio.Task[None]) -> None:
     _tasks.discard(task)
     if not task.cancelled() and (error := task.exception()):
-        logger.opt(exception=error).warning("the provider failed after its end")
+        logger.opt(exception=without_texts(error)).warning("the provider failed after its end")

@@ -17,10 +17,11 @@ from app.chat.catalog import Entry
 from app.chat.provider import Completed, ProviderError, TextDelta
 from app.chat.request import ChatRequest
 from app.chat.supply import Supply
-from app.errors import InternalError, ServiceError, ShuttingDown
+from app.errors import InternalError, Overloaded, ServiceError, ShuttingDown
 from app.telemetry.genai import Answer
 from app.telemetry.instrument import Telemetry
 from app.telemetry.model_request import ModelRequest, Usage
+from app.telemetry.redaction import without_texts
 
 # `task.cancel(SHUTDOWN)` says that the server gives a turn up; any other cancel is the client's.
 SHUTDOWN: Final = ShuttingDown().code
@@ -84,6 +85,8 @@ async def run_turn(telemetry: Telemetry, turn: Turn, outlet: Outlet) -> None:
         answer.close()
         if delivery.answered:
             telemetry.instruments.record_message("assistant")
+        if delivery.limit:
+            telemetry.instruments.record_limit_reached(delivery.limit)
 
 
 class _Delivery:
@@ -95,8 +98,10 @@ class _Delivery:
         self._answer = answer
         self._told = False  # the end of a whole answer went out
         self.answered = False  # whether a message went out, whole or in part
+        self.limit: str | None = None  # the one by which the provider refused the call
 
     async def run(self) -> None:
+        failure: Exception | None = None
         try:
             await self._pass_on()
         except asyncio.CancelledError as cancelled:
@@ -106,11 +111,10 @@ class _Delivery:
             raise
         except ClientGone:
             self._answer.cancelled()
-        except ProviderError as error:
-            await self._fail(error, error.error_type, error)
         except Exception as error:
-            logger.exception("answering failed")
-            await self._fail(InternalError(), "internal_error", error)
+            failure = error
+        if failure:  # here: what fails now has no provider's exception as its context
+            await self._fail(failure)
 
     async def _pass_on(self) -> None:
         turn, answer = self._turn, self._answer
@@ -153,8 +157,23 @@ class _Delivery:
                 self._answer.cancelled()
                 await self._outlet.cancelled(self._ending("cancelled"))
 
-    async def _fail(self, error: ServiceError, error_type: str, cause: Exception) -> None:
-        self._answer.failed(error_type, cause)
+    async def _fail(self, cause: Exception) -> None:
+        if isinstance(cause, ProviderError):
+            error: ServiceError = cause
+            self._answer.failed(
+                cause.error_type,
+                cause,
+                provider_status=cause.upstream.status,
+                provider_code=cause.upstream.code,
+            )
+        elif isinstance(cause, Overloaded):
+            self.limit = cause.limit
+            error = cause
+            self._answer.failed(cause.code, cause)
+        else:
+            logger.opt(exception=without_texts(cause)).error("answering failed")
+            error = InternalError()
+            self._answer.failed("internal_error", cause)
         with suppress(ClientGone):
             await self._outlet.failed(error, self._answer.trace_id)
 

@@ -15,7 +15,7 @@ from app.settings import Settings
 from app.telemetry.tracing import current_trace_id
 
 # Telling a client that its answer was cut takes no longer, unless that client does not read.
-_LAST_WORDS_SECONDS = 1.0
+_LAST_WORDS_SECONDS = 0.5
 
 _T = TypeVar("_T")
 Leave = Callable[[], Coroutine[Any, Any, None]]

@@ -38,6 +38,7 @@ class Completions:
         with step("validate"):
             chat = check(ChatRequest, parse_json(body), settings.request_limits)
             entry = self._catalog.find(chat.model)
+            entry.check(chat)
         with step("history"):
             new_roles = chat.new_roles()
         chat = chat.model_copy(update={"model": entry.model})

@@ -3,6 +3,7 @@ a request, on clients that send slowly or do not read, and on what comes after a
 
 import asyncio
 import json
+import logging
 import socket
 import struct
 from asyncio import TimerHandle
@@ -17,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from app.errors import InvalidRequest
+from app.http.parser import RequestParser
 from app.settings import Settings
 
 _ABNORMAL: Final = 1006
@@ -54,8 +56,10 @@ class BoundedHttp(HttpToolsProtocol):
     def __init__(self, *, bounds: Bounds, **server: Any) -> None:
         super().__init__(**server)
         self._bounds = bounds
+        self.parser = RequestParser(self)  # type: ignore[assignment]
         self._head_open = False  # between the first byte of a request and its last header
-        self._head_bytes = 0
+        self._loose_bytes = 0  # received since the parser last completed a head or a piece of body
+        self._progressed = False
         self._too_long = False
         self._late: TimerHandle | None = None
         self._unread: TimerHandle | None = None
@@ -71,25 +75,37 @@ class BoundedHttp(HttpToolsProtocol):
         _cancel(self._unread)
         super().connection_lost(exc)
 
+    @property
+    def may_switch(self) -> bool:
+        """Whether no earlier request of the connection is still being answered."""
+        return self.cycle is None or self.cycle.response_complete
+
     def data_received(self, data: bytes) -> None:
-        """Parse; a head that goes on and on is refused before it is complete."""
-        was_open = self._head_open
+        """Parse; refuse headers, trailers and chunk extensions without end."""
+        self._progressed = False
         super().data_received(data)
-        if was_open and self._head_open and not self.transport.is_closing():
-            self._head_bytes += len(data)
-            if self._head_bytes > self._bounds.header_bytes:
+        if not self._progressed and not self.transport.is_closing():
+            self._loose_bytes += len(data)
+            if self._loose_bytes > self._bounds.header_bytes:
                 self._refuse_head()
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
-        self._head_open, self._head_bytes = True, 0
+        self._head_open = True
+        self._progress()
         if self._late is None:
             self._expect_head()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Collect a header; drop a trailer, which must not change the request (RFC 9110, 6.5.1)."""
+        if self._head_open:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is there; one that came in one piece is measured now."""
         self._head_open = False
+        self._progress()
         _cancel(self._late)
         self._late = None
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
@@ -97,6 +113,11 @@ class BoundedHttp(HttpToolsProtocol):
             self._too_long = True
             raise ValueError("the head is too long")  # uvicorn then asks for a 400
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        self._progress()
+        super().on_body(body)
 
     def on_response_complete(self) -> None:
         """An answer that did not want the rest of its body: nor do we, it may have no end."""
@@ -121,6 +142,13 @@ class BoundedHttp(HttpToolsProtocol):
         """It read."""
         _cancel(self._unread)
         super().resume_writing()
+
+    def _should_upgrade(self) -> bool:
+        # The parser reports no other upgrades; uvicorn reads only one of several headers.
+        return True
+
+    def _progress(self) -> None:
+        self._progressed, self._loose_bytes = True, 0
 
     def _expect_head(self) -> None:
         self._late = self.loop.call_later(self._bounds.receive_seconds, self._head_is_late)
@@ -149,10 +177,17 @@ class BoundedHttp(HttpToolsProtocol):
     def _refuse(self, status: HTTPStatus, code: str, message: str) -> None:
         error = InvalidRequest(message, code=code, status=status)
         logger.info("request refused", code=error.code)
-        # Amid an answer to an earlier request of the same connection there is no place for it.
-        if self.cycle is None or self.cycle.response_complete:
+        if self._may_answer:
             self.transport.write(_response(error))
         self.transport.close()
+
+    @property
+    def _may_answer(self) -> bool:
+        """Whether the next bytes to the client are the beginning of a response."""
+        if self.may_switch:
+            return True
+        # The body of the current request is malformed, and the application still reads it.
+        return self.cycle.more_body and not self.cycle.response_started and not self.pipeline
 
     def _cut(self) -> None:
         self._bounds.reached("send_seconds")
@@ -164,6 +199,8 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
 
     def __init__(self, *, bounds: Bounds, **server: Any) -> None:
         super().__init__(**server)
+        # Its lines on each handshake and close repeat ours; as uvicorn's own they would be shown.
+        self.conn.logger = logging.getLogger("websockets.server")
         self._bounds = bounds
         self._unread: TimerHandle | None = None
 
@@ -183,6 +220,12 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
             self.handle_parser_exception()
             return
         super().send_receive_event_to_app()
+
+    async def send(self, message: Any) -> None:
+        """Send; a response that refuses the handshake completes it, which uvicorn forgets."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
+            self.handshake_complete = True
 
     def handle_parser_exception(self) -> None:
         """A frame that breaks the protocol, or a message that is too long."""

@@ -28,7 +28,6 @@ from app.chat.turn import ClientGone, Ending, Turn, run_turn
 from app.errors import InternalError, InvalidRequest, ServiceError, ShuttingDown
 from app.http.admission import Admission
 from app.http.failures import record_refusal
-from app.http.origins import check_origin
 from app.http.wire import usage_object
 from app.settings import Settings
 from app.telemetry import names
@@ -50,7 +49,6 @@ class ChatSocket:
 
     async def serve(self, websocket: WebSocket) -> None:
         """Talk until either side closes."""
-        check_origin(websocket, self._settings.frontend_url)
         session = _Session(
             websocket, self._settings, self._catalog, self._telemetry, self._admission
         )
@@ -242,8 +240,8 @@ class _Session:
                 self._remember(question.content, outlet.text)
 
     def _remember(self, question: str, answer: str) -> None:
-        if self._conversation.remember(question, answer):
-            self._telemetry.instruments.record_limit_reached("history_messages")
+        for limit in self._conversation.remember(question, answer):
+            self._telemetry.instruments.record_limit_reached(limit)
 
 
 class SocketOutlet:

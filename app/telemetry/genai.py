@@ -17,6 +17,7 @@ from .guard import guarded
 from .instruments import Instruments
 from .model_request import ModelRequest, Usage
 from .prices import PriceTable
+from .redaction import without_texts
 from .tracing import trace_id_of
 
 _OPERATION = "chat"
@@ -57,6 +58,8 @@ class Answer:
         self._ended_ns: int | None = None
         self._outcome = CANCELLED
         self._error_type: str | None = CANCELLED
+        self._provider_status: int | None = None
+        self._provider_code: str | None = None
         self._finish_reason: str | None = None
         self._response_id: str | None = None
         self._response_model: str | None = None
@@ -134,13 +137,26 @@ class Answer:
         self._response_id = response_id
         self._response_model = response_model
 
-    def failed(self, error_type: str, exception: BaseException | None = None) -> None:
-        """The provider, or our own code, failed; `error_type` is from a closed list."""
+    def failed(
+        self,
+        error_type: str,
+        exception: BaseException | None = None,
+        *,
+        provider_status: int | None = None,
+        provider_code: str | None = None,
+    ) -> None:
+        """The provider, or our own code, failed; `error_type` is from a closed list.
+
+        The exception's text is recorded only while content is captured.
+        """
         self._end("failed", error_type)
+        self._provider_status = provider_status
+        self._provider_code = provider_code
         if exception is not None:
             # It asks for the exception's text, which may raise.
             with guarded("recording an exception"):
-                self._span.record_exception(exception)
+                shown = exception if self._capture_content else without_texts(exception)
+                self._span.record_exception(shown)
 
     def cancelled(self, error_type: str = CANCELLED) -> None:
         """It was given up, by the client unless `error_type` tells of another."""
@@ -186,6 +202,8 @@ class Answer:
             names.ANSWER_OUTCOME: self._outcome,
             names.ANSWER_EMPTY: self._is_empty or None,
             names.ERROR_TYPE: self._error_type,
+            names.HTTP_RESPONSE_STATUS_CODE: self._provider_status,
+            names.PROVIDER_ERROR_CODE: self._provider_code,
             names.GEN_AI_RESPONSE_ID: self._response_id,
             names.GEN_AI_RESPONSE_MODEL: self._response_model,
             names.GEN_AI_RESPONSE_FINISH_REASONS: (

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from . import names
 from .routes import route_template
 from .setup import Providers
+from .stable_http import stable_middleware
 from .tracing import current_trace_id
 
 TRACE_ID_HEADER = "x-trace-id"
@@ -33,7 +34,7 @@ class HttpTelemetry:
 
     def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute], providers: Providers) -> None:
         self._routes = routes
-        self._stock = OpenTelemetryMiddleware(
+        self._stock = stable_middleware(
             _Inner(app),
             default_span_details=self._span_details,
             tracer_provider=providers.tracer_provider,
@@ -47,7 +48,12 @@ class HttpTelemetry:
         request = _Request(scope, middleware)
         middleware.duration_histogram_new = request
         # The query may hold secrets, and the stock middleware would record it.
-        seen = {**scope, "query_string": b"", _REQUEST: request}
+        seen = {
+            **scope,
+            "query_string": b"",
+            "headers": [(name, _utf8(value)) for name, value in scope["headers"]],
+            _REQUEST: request,
+        }
         await middleware(seen, receive, send)
 
     def _span_details(self, scope: Scope) -> tuple[str, dict[str, str | int]]:
@@ -63,6 +69,15 @@ class HttpTelemetry:
         if route is None:
             return name, attributes
         return f"{name} {route}", {**attributes, names.HTTP_ROUTE: route}
+
+
+def _utf8(value: bytes) -> bytes:
+    """A header's value; the stock middleware raises on some that are not UTF-8."""
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1").encode()
+    return value
 
 
 class _Request:

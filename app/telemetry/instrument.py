@@ -1,7 +1,6 @@
 """One call instruments a Starlette application: traces, metrics, logs, runtime."""
 
 import asyncio
-import os
 from collections.abc import Callable
 
 from opentelemetry import metrics, trace
@@ -17,13 +16,11 @@ from .instruments import Instruments
 from .logs import start_logging
 from .model_request import ModelRequest
 from .runtime import observe_process, watch_event_loop
-from .setup import SCOPE, Providers, TelemetrySettings, build_providers
+from .settings import TelemetrySettings
+from .setup import SCOPE, SHUTDOWN_SECONDS, Providers, build_providers
 from .stdlib_logs import hide_access_lines
 from .tracing import use_tracer
 from .websocket import WebSocketTelemetry
-
-# Read once by the stock middleware, at its first use: without it, it speaks the old names.
-_STABLE_HTTP = ("OTEL_SEMCONV_STABILITY_OPT_IN", "http")
 
 
 def instrument(
@@ -71,7 +68,6 @@ class Telemetry:
         if self._stop_logging is not None:
             return
         settings = self.settings
-        os.environ.setdefault(*_STABLE_HTTP)
         self.providers = self._given or _global(build_providers(settings))
         version = settings.service_version
         self.tracer = self.providers.tracer_provider.get_tracer(SCOPE, version)
@@ -92,13 +88,13 @@ class Telemetry:
             capture_content=self.settings.capture_content,
         )
 
-    def shutdown(self) -> bool:
-        """Send what is queued and stop; False when not all of it went in time."""
+    def shutdown(self, seconds: float = SHUTDOWN_SECONDS) -> bool:
+        """Send what is queued and stop, within `seconds`; False when not all of it was sent."""
         if self._stop_logging is None:
             return True
         self._stop_logging()
         self._stop_logging = None
-        return self.providers.shutdown()
+        return self.providers.shutdown(min(seconds, SHUTDOWN_SECONDS))
 
 
 class _Outermost:

@@ -13,7 +13,7 @@ from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult,
 
 from . import encodable
 from .ledger import REFUSED, Ledger
-from .sender import Outcome, Sender
+from .sender import Outcome, Result, Sender
 from .spool import Spool
 
 # A Collector that does not answer at once is left alone with its call, and the sums are kept.
@@ -48,13 +48,13 @@ class LastSums(MetricExporter):
     ) -> MetricExportResult:
         """One try; the reader comes again."""
         body: bytes = encode_metrics(encodable.metrics(metrics_data)).SerializeToString()
-        outcome = self._outcome(body)
+        result = self._result(body)
         points = self._count(metrics_data)
-        if outcome is Outcome.ARRIVED:
+        if result.outcome is Outcome.ACCEPTED:
             self._forget()
-            self._ledger.count_exported(points)
+            self._ledger.count_accepted(points, result.rejected)
             return MetricExportResult.SUCCESS
-        if outcome is not Outcome.REFUSED:
+        if result.outcome is not Outcome.REFUSED:
             self._keep(body, points)
         self._ledger.count_exported(points, REFUSED)
         return MetricExportResult.FAILURE
@@ -69,11 +69,11 @@ class LastSums(MetricExporter):
         if self._spool and self._kept is not None:
             self._spool.release(self._kept)
 
-    def _outcome(self, body: bytes) -> Outcome:
+    def _result(self, body: bytes) -> Result:
         if self._call is not None and not self._call.done():
-            return Outcome.PENDING
+            return Result(Outcome.PENDING)
         self._call = self._sender.start(body)
-        return self._sender.outcome(self._call, body, _PATIENCE_SECONDS if self._spool else None)
+        return self._sender.result(self._call, body, _PATIENCE_SECONDS if self._spool else None)
 
     def _keep(self, body: bytes, points: int) -> None:
         if self._spool:

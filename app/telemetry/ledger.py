@@ -24,7 +24,12 @@ QUEUE_FULL: Final = "queue_full"
 SHUTDOWN: Final = "shutdown"
 REFUSED: Final = "refused"
 NOT_ENCODABLE: Final = "not_encodable"
-_NONE_DROPPED: Final = {QUEUE_FULL: 0, SPOOL_FULL: 0, SPOOL_BROKEN: 0, NOT_ENCODABLE: 0}
+UNDELIVERABLE: Final = "undeliverable"
+INTERNAL_ERROR: Final = "internal_error"
+_NONE_DROPPED: Final = dict.fromkeys(
+    (QUEUE_FULL, SPOOL_FULL, SPOOL_BROKEN, NOT_ENCODABLE, INTERNAL_ERROR), 0
+)
+_NONE_EXPORTED: Final = dict.fromkeys(("", REFUSED, UNDELIVERABLE), 0)
 
 
 class Ledger:
@@ -56,6 +61,13 @@ class Ledger:
         """The end of an export: what arrived, or was given up with `error_type`."""
         with self._lock:
             self.exported[error_type] += items
+
+    def count_accepted(self, items: int, rejected: int) -> None:
+        """Count an accepted request, of which the receiver rejected some items for good."""
+        rejected = min(rejected, items)
+        self.count_exported(items - rejected)
+        if rejected:
+            self.count_exported(rejected, REFUSED)
 
     def count_dropped(self, items: int, error_type: str) -> None:
         """Items that will not even be tried."""
@@ -136,7 +148,7 @@ def observe_signal(meter: Meter, metrics: SignalMetrics, ledger: Ledger) -> None
     observe(meter, metrics.created, lambda: [Observation(ledger.created)])
     # From zero on: a counter that is born with its first loss shows no increase.
     observe(meter, metrics.dropped, lambda: _by_error({**_NONE_DROPPED, **ledger.dropped}))
-    observe(meter, metrics.exported, lambda: _by_error({"": 0, REFUSED: 0, **ledger.exported}))
+    observe(meter, metrics.exported, lambda: _by_error({**_NONE_EXPORTED, **ledger.exported}))
     observe(meter, metrics.queue_size, lambda: [Observation(ledger.queued)])
     observe(meter, metrics.queue_capacity, lambda: [Observation(ledger.capacity)])
 

@@ -66,6 +66,7 @@ ANSWER_COST: Final = "chatscope.answer.cost"  # USD
 ANSWER_SECONDS: Final = "chatscope.answer.duration"  # s, arrival until the last byte left
 ANSWER_OUTCOME: Final = "chatscope.answer.outcome"  # completed, failed, cancelled
 ANSWER_EMPTY: Final = "chatscope.answer.empty"  # true: it completed without any text
+PROVIDER_ERROR_CODE: Final = "chatscope.provider.error_code"  # the provider's own, if it is a word
 USAGE_PARTIAL: Final = "chatscope.usage.partial"  # true: counted here, the provider gave no total
 # s, where bytes leave us
 TIME_TO_FIRST_TOKEN: Final = "chatscope.answer.time_to_first_token"  # noqa: S105

@@ -6,9 +6,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
@@ -20,7 +19,7 @@ from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter
 from opentelemetry.sdk._shared_internal import BatchProcessor
-from opentelemetry.sdk.environment_variables import OTEL_TRACES_SAMPLER
+from opentelemetry.sdk.environment_variables import OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_SAMPLER
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
@@ -43,55 +42,24 @@ from .ledger import (
 )
 from .names import LOG_METRICS, METRICS, SPAN_METRICS, Metric
 from .patience import PatientExporter
-from .prices import PriceTable
+from .proxy import bypasses_proxy
 from .replay import Replay
 from .sender import CHANNEL_OPTIONS, Sender
+from .settings import TelemetrySettings as TelemetrySettings  # noqa: PLC0414
 from .spool import Spool, Waiting
 
 SCOPE = "chatscope"
-# Kubernetes kills 30 s after SIGTERM, and answers want most of those.
-_SHUTDOWN_SECONDS = 5.0
+# Kubernetes kills 30 s after SIGTERM, and responses need most of those.
+SHUTDOWN_SECONDS = 5.0
 _INSTANCE_ID = "service.instance.id"
 _SHARE_OF_SPANS_AND_LOGS = 0.7
 # The channel is closed by then, and with it the call that Replay waits for.
 _REPLAY_ENDS_SECONDS = 0.3
 _SERVICE = "/opentelemetry.proto.collector.{}Service/Export"
-# The SDK's annotation knows only strings, gRPC takes numbers.
-_CHANNEL_OPTIONS = cast(Any, CHANNEL_OPTIONS)
+_DEFAULT_ENDPOINT = "http://localhost:4317"
+_DIRECT = (("grpc.enable_http_proxy", 0),)
 # By the SDK's logger name: shown on the console, never fed back into the exporters.
 _log = logging.getLogger("opentelemetry.chatscope")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TelemetrySettings:
-    """All that telemetry wants to know; the exporters' own OTEL_* variables stand beside it."""
-
-    service_name: str = "chatscope"
-    service_version: str | None = None
-    endpoint: str | None = None  # None: OTEL_EXPORTER_OTLP_*, else the Collector on this host
-    span_delay_ms: int = 200
-    log_delay_ms: int = 200
-    metric_interval_ms: int = 1000
-    capture_content: bool = False
-    log_level: str = "INFO"
-    known_models: frozenset[str] = frozenset()
-    # Paths that health checks ask every few seconds: no span, no metric, no access line.
-    quiet_paths: frozenset[str] = frozenset({"/healthz", "/readyz"})
-    # What waits in memory: nearly nothing, unless the Collector is away and there is no disk to
-    # wait on; then, at 50 turns a second, a minute's. An item takes 3.3 kB (bench/queues.py), so
-    # full queues take 80 MB.
-    span_queue: int = 16_384
-    log_queue: int = 8_192
-    # Small ones: encoding a batch holds the interpreter's lock, and with it all answers, seven
-    # times shorter than with the SDK's 512 (bench/queues.py).
-    span_batch: int = 64
-    log_batch: int = 64
-    # Where spans and log records wait on disk while the Collector is away, half of the bytes for
-    # each; None: in memory only. An item takes 130 to 250 bytes there, packed: the default
-    # holds eight minutes at 2,000 of each a second, and more than an hour at 50 turns a second.
-    spool_dir: Path | None = None
-    spool_bytes: int = 256 * 1024 * 1024
-    prices: PriceTable = field(default_factory=PriceTable.load)
 
 
 @dataclass(frozen=True)
@@ -137,8 +105,8 @@ class Providers:
     pipelines: Sequence[Pipeline] = ()
     metrics_disk: "Disk | None" = None
 
-    def shutdown(self, seconds: float = _SHUTDOWN_SECONDS) -> bool:
-        """Send what is queued and stop; False when something was lost on the way.
+    def shutdown(self, seconds: float = SHUTDOWN_SECONDS) -> bool:
+        """Send what is queued and stop, within `seconds`; False when something was lost.
 
         Spans and logs side by side, then the metrics, whose last export tells of the others.
         The SDK alone goes one by one, may take half a minute for each, and reports success.
@@ -152,12 +120,12 @@ class Providers:
             self.tracer_provider.shutdown,
             self.logger_provider.shutdown,
         )
-        for pipeline in self.pipelines:
-            pipeline.shutdown()
+        disks = [self.metrics_disk.close] if self.metrics_disk else []
+        left = max(0.0, deadline - time.monotonic())
+        ended &= _all_within(left, *(pipeline.shutdown for pipeline in self.pipelines))
         left = max(0.0, deadline - time.monotonic())
         ended &= _all_within(left, partial(self.meter_provider.shutdown, left * 1000))
-        if self.metrics_disk:
-            self.metrics_disk.close()
+        ended &= _all_within(max(0.0, deadline - time.monotonic()), *disks)
         lost = [
             _report_lost(pipeline, before)
             for pipeline, before in zip(self.pipelines, lost_before, strict=True)
@@ -186,7 +154,8 @@ def build_providers(settings: TelemetrySettings) -> Providers:
 
 def _traces(settings: TelemetrySettings, resource: Resource) -> tuple[TracerProvider, Pipeline]:
     ledger = Ledger(settings.span_queue)
-    exporter = OTLPSpanExporter(endpoint=settings.endpoint, channel_options=_CHANNEL_OPTIONS)
+    options = _channel_options(settings, "TRACES")
+    exporter = OTLPSpanExporter(endpoint=settings.endpoint, channel_options=options)
     sender = Sender(exporter, _SERVICE.format("trace.v1.Trace"), _encode_spans, "spans")
     pipeline = _pipeline(settings, "spans", sender, ledger)
     processor = BatchSpanProcessor(
@@ -204,7 +173,8 @@ def _traces(settings: TelemetrySettings, resource: Resource) -> tuple[TracerProv
 
 def _logs(settings: TelemetrySettings, resource: Resource) -> tuple[LoggerProvider, Pipeline]:
     ledger = Ledger(settings.log_queue)
-    exporter = OTLPLogExporter(endpoint=settings.endpoint, channel_options=_CHANNEL_OPTIONS)
+    options = _channel_options(settings, "LOGS")
+    exporter = OTLPLogExporter(endpoint=settings.endpoint, channel_options=options)
     sender = Sender(exporter, _SERVICE.format("logs.v1.Logs"), _encode_logs, "log records")
     pipeline = _pipeline(settings, "log records", sender, ledger)
     processor = BatchLogRecordProcessor(
@@ -218,6 +188,17 @@ def _logs(settings: TelemetrySettings, resource: Resource) -> tuple[LoggerProvid
     provider.add_log_record_processor(CreatedLogs(ledger))
     provider.add_log_record_processor(processor)
     return provider, pipeline
+
+
+def _channel_options(settings: TelemetrySettings, signal: str) -> Any:
+    """The options of a signal's channel; the SDK's annotation knows only strings as values."""
+    endpoint = (
+        settings.endpoint
+        or os.environ.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
+        or os.environ.get(OTEL_EXPORTER_OTLP_ENDPOINT)
+        or _DEFAULT_ENDPOINT
+    )
+    return CHANNEL_OPTIONS + (_DIRECT if bypasses_proxy(endpoint) else ())
 
 
 def _encode_spans(batch: Sequence[Any]) -> Any:
@@ -236,7 +217,8 @@ def _pipeline(settings: TelemetrySettings, what: str, sender: Sender, ledger: Le
 
 def _sums(settings: TelemetrySettings) -> tuple[LastSums, Ledger, Disk | None]:
     ledger = Ledger()
-    exporter = OTLPMetricExporter(endpoint=settings.endpoint, channel_options=_CHANNEL_OPTIONS)
+    options = _channel_options(settings, "METRICS")
+    exporter = OTLPMetricExporter(endpoint=settings.endpoint, channel_options=options)
     sender = Sender(exporter, _SERVICE.format("metrics.v1.Metrics"), encode_metrics, "metrics")
     disk = _disk(settings, "metrics", sender, ledger)
     spool = disk.spool if disk else None

@@ -29,6 +29,16 @@ _ACCESS_ARGUMENTS: Final = 5
 # Its lines on a WebSocket's handshake: (client, path with query[, status]); else the status, or
 # "[accepted]", is the last word.
 _SERVER_LOGGER: Final = "uvicorn.error"
+# Libraries with many lines about themselves; OPENAI_LOG and others may set their levels lower
+# again. The HTTP client of `openai` logs each URL, which may hold credentials.
+_LEAST_LEVELS: Final = {
+    "asyncio": logging.INFO,
+    "grpc": logging.INFO,
+    "httpcore2": logging.WARNING,
+    "httpx2": logging.WARNING,
+    "openai": logging.INFO,
+    "websockets": logging.WARNING,
+}
 _HANDSHAKE: Final = '%s - "WebSocket %s" '
 
 
@@ -37,6 +47,8 @@ class ToLoguru(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Hand one record on, with the place where it was made."""
+        if record.levelno < _LEAST_LEVELS.get(record.name.partition(".")[0], logging.NOTSET):
+            return
         message, extra = _content(record)
 
         def place(target: Record) -> None:
@@ -55,18 +67,9 @@ def intercept_stdlib() -> None:
     """Make loguru the only handler of the standard library's logging and of warnings."""
     logging.basicConfig(handlers=[ToLoguru()], level=logging.NOTSET, force=True)
     logging.captureWarnings(True)
-    # Their debug lines are about themselves, and many.
-    for chatty in (
-        "asyncio",
-        "httpx2",
-        "httpcore2",
-        "openai",
-        "websockets",
-        "grpc",
-        # With each WebSocket frame, text and all.
-        _SERVER_LOGGER,
-    ):
-        logging.getLogger(chatty).setLevel(logging.INFO)
+    # uvicorn's server logs each WebSocket frame, text and all.
+    for name, level in {**_LEAST_LEVELS, _SERVER_LOGGER: logging.INFO}.items():
+        logging.getLogger(name).setLevel(level)
 
 
 def set_stdlib_level(level: int) -> None:

@@ -3,9 +3,17 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from http import HTTPStatus
 
 from opentelemetry import trace
-from opentelemetry.trace import Span, SpanContext, Tracer, format_trace_id
+from opentelemetry.trace import (
+    Span,
+    SpanContext,
+    Status,
+    StatusCode,
+    Tracer,
+    format_trace_id,
+)
 
 # Which application serves the request at hand: two in one process do not mix their spans.
 _tracer: ContextVar[Tracer | None] = ContextVar("chatscope_tracer", default=None)
@@ -23,9 +31,21 @@ def current_tracer() -> Tracer:
 
 @contextmanager
 def step(name: str, attributes: Mapping[str, str | int] | None = None) -> Iterator[Span]:
-    """A step of a turn as a child span; never around a `yield` of an async generator."""
-    with current_tracer().start_as_current_span(name, attributes=attributes) as span:
-        yield span
+    """A step of a turn as a child span; never around a `yield` of an async generator.
+
+    An exception is recorded where it is handled. It makes the span's status an error, unless
+    its `status` says that the client is at fault.
+    """
+    with current_tracer().start_as_current_span(
+        name, attributes=attributes, record_exception=False, set_status_on_exception=False
+    ) as span:
+        try:
+            yield span
+        except Exception as error:
+            status = getattr(error, "status", None)
+            if not (isinstance(status, int) and status < HTTPStatus.INTERNAL_SERVER_ERROR):
+                span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+            raise
 
 
 def trace_id_of(context: SpanContext) -> str:

@@ -26,6 +26,7 @@ IDS = {
     "httpcheckreceiver": "http_check",
     "memorylimiterprocessor": "memory_limiter",
     "transformprocessor": "transform",
+    "deltatocumulativeprocessor": "delta_to_cumulative",
     "spanmetricsconnector": "span_metrics",
     "servicegraphconnector": "service_graph",
     "otlpexporter": "otlp_grpc",

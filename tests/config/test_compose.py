@@ -11,16 +11,19 @@ from typing import Any
 import pytest
 
 from app.settings import Settings
+from app.shutdown import AFTER_GRACE_SECONDS
 from stack import facts as stack_facts
 from stack.facts import ROOT
 from stack.parts import PARTS
-from tests.config.files import COMPOSE, INSIDE_PORTS, PROCESSES, parsed
+from tests.config.files import COMPOSE, INSIDE_PORTS, PROCESSES, parsed, seconds
 
-# Each is run to its end: the one before the parts, the other on demand.
-_ONCE = {"init", "demo"}
+# Each is run to its end: two before the parts, the other on demand.
+_BEFORE = {"init", "checkout"}
+_ONCE = {*_BEFORE, "demo"}
 _FACTS = stack_facts.load({})
 _SERVICES: dict[str, dict[str, Any]] = parsed(COMPOSE)["services"]
 _STARTED = [part.name for part in PARTS if part.name not in ("app", "grafana")]
+_NO_PROXY = ("NO_PROXY", "no_proxy")
 _OLD_ENGINE = ROOT / "deploy" / "old-engine.compose.yaml"
 
 Configured = Callable[..., dict[str, Any]]
@@ -127,7 +130,16 @@ def test_only_the_service_and_grafana_are_opened_to_others(configured: Configure
     published = _published(services)
     opened = {name for name, on in published.items() if any(ip != "127.0.0.1" for ip, _ in on)}
     assert opened == {"app", "grafana"}
-    assert services["grafana"]["environment"]["GF_AUTH_ANONYMOUS_ENABLED"] == "false"
+
+
+@pytest.mark.parametrize("host", ["", "127.0.0.1", "0.0.0.0"])  # noqa: S104
+def test_grafana_is_told_where_it_is_published(configured: Configured, host: str) -> None:
+    """Who may look follows from it, by start.sh."""
+    service = configured(PUBLISH_HOST=host)["grafana"]
+    published = {port["host_ip"] for port in service["ports"]}
+    assert published == {service["environment"]["PUBLISH_HOST"]} == {host or "127.0.0.1"}
+    assert service["entrypoint"][1:] == ["sh", "/etc/grafana/provisioning/start.sh", "/run.sh"]
+    assert service["environment"]["GF_AUTH_ANONYMOUS_ENABLED"] is None
 
 
 def test_every_setting_of_the_service_is_handed_to_it() -> None:
@@ -135,8 +147,9 @@ def test_every_setting_of_the_service_is_handed_to_it() -> None:
     handed = set(_SERVICES["app"]["environment"])
     # These two are the image's, and what is outside maps to them.
     assert settings - handed == {"HOST", "PORT"}
-    # What else is handed to it, the SDK reads by itself.
-    assert {name for name in handed - settings if not name.startswith("OTEL_")} == set()
+    # What else is handed to it, the SDK and the clients of HTTP and gRPC read by themselves.
+    read_elsewhere = {name for name in handed if name.startswith("OTEL_")} | set(_NO_PROXY)
+    assert handed - settings <= read_elsewhere
 
 
 def test_a_setting_reaches_the_service(configured: Configured) -> None:
@@ -164,17 +177,55 @@ def _native_flags(name: str) -> set[str]:
 def _flags_in_container(name: str) -> set[str]:
     service = _SERVICES[name]
     flags = [re.sub(r"\$\{\w+:-([^}]+)\}", r"\1", flag) for flag in service["command"]]
-    for volume in service["volumes"]:
-        outside, inside = volume.split(":")[:2]
-        if outside.startswith("./"):
-            flags = [flag.replace(inside, outside) for flag in flags]
+    for volume in _given(name):
+        flags = [flag.replace(volume["target"], volume["source"]) for flag in flags]
     return set(flags)
+
+
+def _given(name: str) -> list[dict[str, Any]]:
+    """What the checkout or a person gives the service to read, each as the file has it."""
+    return [volume for volume in _SERVICES[name].get("volumes", []) if isinstance(volume, dict)]
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
 def test_part_has_as_long_to_stop_as_natively(part: Any) -> None:
     native = parsed(PROCESSES)["processes"][part.name]["shutdown"]["timeout_seconds"]
-    assert _SERVICES[part.name]["stop_grace_period"] == f"{native}s"
+    if native == "${APP_STOP_SECONDS}":
+        native = stack_facts.DEFAULT_GRACE_SECONDS + stack_facts.APP_STOP_AFTER_GRACE_SECONDS
+    assert _seconds_to_stop(_SERVICES[part.name]["stop_grace_period"]) == native
+
+
+_GRACES = pytest.mark.parametrize("grace", ["", "0", "4", "25", "2.5"])
+
+
+@_GRACES
+def test_app_is_killed_only_after_it_has_ended_itself(
+    grace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMPOSE_DISABLE_ENV_FILE", "1")
+    monkeypatch.setenv("SHUTDOWN_GRACE_SECONDS", grace)
+    limit = float(grace or 4) + AFTER_GRACE_SECONDS
+    assert limit < stack_facts.app_stop_seconds() <= limit + 2
+    period = _SERVICES["app"]["stop_grace_period"]
+    assert _seconds_to_stop(period.replace(":-4", f":-{grace or 4}")) == limit + 1
+
+
+@_GRACES
+def test_grace_of_the_app_reaches_its_container(grace: str, configured: Configured) -> None:
+    app = configured(SHUTDOWN_GRACE_SECONDS=grace)["app"]
+    limit = float(grace or 4) + AFTER_GRACE_SECONDS
+    assert _seconds_to_stop(app["stop_grace_period"]) == limit + 1
+
+
+def test_grace_of_the_stack_is_the_default_of_the_app() -> None:
+    default = Settings.model_fields["shutdown_grace_seconds"].default
+    assert default == stack_facts.DEFAULT_GRACE_SECONDS
+
+
+def _seconds_to_stop(duration: str) -> float:
+    """The seconds of a duration of compose, with the default of its variable."""
+    text = re.sub(r"\$\{\w+:-([^}]+)\}", r"\1", duration)
+    return sum(seconds(part) for part in re.findall(r"[0-9.]+[a-z]+", text))
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
@@ -182,7 +233,7 @@ def test_volume_belongs_to_the_user_of_its_part(part: Any) -> None:
     init = str(_SERVICES["init"]["command"])
     service = _SERVICES[part.name]
     owned = re.findall(r"chown (\d+:\d+) (.*)", init.replace("\\n", "\n"))
-    for volume in service["volumes"]:
+    for volume in filter(lambda volume: isinstance(volume, str), service["volumes"]):
         name, inside = volume.split(":")[:2]
         if name.endswith("-data"):
             assert any(
@@ -190,6 +241,70 @@ def test_volume_belongs_to_the_user_of_its_part(part: Any) -> None:
                 for user, paths in owned
             )
             assert inside == f"/data/{part.name}"
+
+
+@each_service
+def test_no_place_of_the_checkout_is_created_by_docker(name: str) -> None:
+    for volume in _given(name):
+        assert volume["bind"] == {"create_host_path": False}
+        assert volume["read_only"] is True
+        if "$" not in volume["source"]:
+            assert (ROOT / volume["source"]).exists()
+    named = [volume for volume in _SERVICES[name].get("volumes", []) if isinstance(volume, str)]
+    assert not [volume for volume in named if volume.startswith((".", "/", "~", "$"))]
+
+
+def test_checkout_is_read_by_somebody_who_does_not_own_it() -> None:
+    users = {_SERVICES[part.name]["user"] for part in PARTS}
+    assert _SERVICES["checkout"]["user"] in users - {"0:0"}
+    for part in PARTS:
+        assert set(_SERVICES[part.name]["depends_on"]) >= _BEFORE
+
+
+def test_checkout_looks_at_all_that_the_parts_must_read() -> None:
+    looked_at = {volume["source"] for volume in _given("checkout")}
+    read = {volume["source"] for name in _SERVICES for volume in _given(name)}
+    assert looked_at == read
+
+
+@pytest.mark.parametrize(
+    ("given", "source"),
+    [
+        ("", str(ROOT / "app/telemetry/prices.json")),
+        ("prices.json", str(ROOT / "prices.json")),
+        ("./my prices.json", str(ROOT / "my prices.json")),
+        ("/etc/prices.json", "/etc/prices.json"),
+        ("~/prices.json", "/home/me/prices.json"),
+    ],
+)
+def test_price_table_is_looked_for_where_the_native_service_does(
+    configured: Configured, given: str, source: str
+) -> None:
+    services = configured(PRICES_FILE=given, HOME="/home/me")
+    for name, target in {"app": "/etc/chatscope/prices.json", "checkout": "/prices.json"}.items():
+        [volume] = [each for each in services[name]["volumes"] if each["target"] == target]
+        assert (volume["type"], volume["source"]) == ("bind", source)
+
+
+def test_parts_reach_each_other_without_a_proxy(configured: Configured) -> None:
+    # The third is where Loki and Tempo call themselves.
+    addresses = ["localhost", "127.0.0.1", "0.0.0.0"]  # noqa: S104
+    here = [*addresses, *(part.name for part in PARTS), "host.docker.internal"]
+    for said, hosts in {
+        (): here,
+        ("a.example", "b.example"): [*here, "a.example", "b.example"],
+    }.items():
+        services = configured(COMPOSE_PROFILES="demo", **dict(zip(_NO_PROXY, said, strict=False)))
+        for name in set(services) - _BEFORE:
+            service = services[name]
+            direct = {service["environment"][spelling] for spelling in _NO_PROXY}
+            assert direct == {",".join(hosts)}, name
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+def test_health_is_asked_without_a_proxy(part: Any) -> None:
+    probe = _SERVICES[part.name]["healthcheck"]["test"]
+    assert probe[probe.index("wget") + 1 :][:2] == ["-Y", "off"]
 
 
 def test_what_the_service_cannot_send_waits_in_its_volume_or_directory() -> None:

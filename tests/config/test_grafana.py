@@ -109,8 +109,14 @@ def test_addresses_come_from_the_environment(
 ) -> None:
     names = set(re.findall(r"\$__env{(\w+)}", GRAFANA_INI.read_text()))
     assert names - {"GRAFANA_ADMIN_PASSWORD"} <= set(stack_env)
-    for key in ("http_addr", "http_port", "root_url"):
+    for key in ("http_addr", "http_port"):
         assert ini["server", key].startswith("$__env{")
+
+
+def test_it_is_served_at_its_public_address_with_its_path(ini: dict[tuple[str, str], str]) -> None:
+    # Where that address has no path, Grafana is served at the root.
+    assert ini["server", "root_url"] == "$__env{GRAFANA_PUBLIC_URL}"
+    assert ini["server", "serve_from_sub_path"] == "true"
 
 
 def test_its_log_is_its_output_alone(ini: dict[tuple[str, str], str]) -> None:

@@ -142,8 +142,17 @@ def test_compose_overlay_names_only_services_and_files_that_there_are(path: Path
     assert set(services) <= set(base)
     for service in services.values():
         for volume in service.get("volumes", []):
-            source = volume.split(":")[0]
+            source = volume.split(":")[0] if isinstance(volume, str) else volume["source"]
             assert (ROOT / source).exists(), source
+
+
+@pytest.mark.parametrize("path", sorted(_DEPLOY.glob("*.compose.yaml")), ids=lambda path: path.name)
+def test_checkout_looks_at_the_files_that_an_overlay_adds(path: Path) -> None:
+    added = {
+        name: {volume["source"] for volume in service.get("volumes", []) if "bind" in volume}
+        for name, service in _services(path).items()
+    }
+    assert set().union(*added.values()) == added.get("checkout", set())
 
 
 def _services(path: Path) -> Any:

@@ -6,6 +6,7 @@ from stack import facts as stack_facts
 from tests.config.files import INSIDE_PORTS
 from tests.containers.project import Project
 
+_ONCE = ("init", "checkout")
 _KERNELS_OWN = ("/dev", "/proc", "/sys")
 # Alertmanager's made configuration, with its secrets.
 _IN_MEMORY = {"grafana": {"/tmp"}, "alertmanager": {"/run"}}  # noqa: S108
@@ -56,7 +57,7 @@ def test_the_engine_holds_each_limit_that_is_written(project: Project) -> None:
         assert held["NanoCpus"] == int(float(service["cpus"]) * 1e9) > 0, name
         assert held["LogConfig"]["Type"] == service["logging"]["driver"], name
         assert held["LogConfig"]["Config"] == service["logging"]["options"], name
-        if name != "init":
+        if name not in _ONCE:
             assert held["PidsLimit"] == service["pids_limit"] > 0, name
             assert held["RestartPolicy"]["Name"] == "unless-stopped", name
 
@@ -80,5 +81,6 @@ def test_the_published_ports_are_those_promised_and_on_loopback_only(project: Pr
 
 
 def test_what_ran_once_ended_well(project: Project) -> None:
-    state = project.containers()["init"].inspected["State"]
-    assert (state["Status"], state["ExitCode"]) == ("exited", 0)
+    for name in _ONCE:
+        state = project.containers()[name].inspected["State"]
+        assert (state["Status"], state["ExitCode"]) == ("exited", 0), name

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 import subprocess
@@ -18,6 +19,10 @@ from stack.parts import binary_path, cache_dir
 from stack.way import CAN_BE_LEFT_OUT
 from tests.engine import standins
 from tests.engine.daemon import EngineError, private_engine
+
+# Nobody listens there. Every container is told of them, as by a person's own client: whatever
+# goes there instead of to its neighbour fails.
+PROXIES = {"httpProxy": "http://127.0.0.1:9", "httpsProxy": "http://127.0.0.1:9"}
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,8 @@ def ready_engine(grafana_home: str) -> Iterator[Engine]:
                 raise EngineError(f"{why_not}, and {reason}") from reason
             engine = _private(host, config, grafana_home)
         _build(engine)
+        if "DOCKER_CONFIG" in engine.variables:
+            (config / "config.json").write_text(json.dumps({"proxies": {"default": PROXIES}}))
         yield engine
 
 

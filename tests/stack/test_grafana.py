@@ -19,6 +19,7 @@ from tests.running import PATIENCE_SECONDS, Stack
 
 _UIDS = ("prometheus", "loki", "tempo", "alertmanager")
 _PASSWORD = "known to this test alone"
+_PUBLIC_URL = "https://example.org/grafana"
 # Its own, away from the stacks'.
 _PORT = "16001"
 
@@ -40,11 +41,13 @@ def visitor(stack: Stack, log: str) -> Iterator[httpx2.Client]:
 
 @pytest.fixture(scope="module")
 def with_password(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
-    """A client of a Grafana alone, as the native way starts it with a password and published."""
+    """A client of a Grafana alone, as the native way starts it: with a password, published, and
+    behind a reverse proxy that has it under a path."""
     facts = stack_facts.load(
         {
             "GRAFANA_HOME": os.environ.get("GRAFANA_HOME", ""),
             "GRAFANA_PORT": _PORT,
+            "GRAFANA_PUBLIC_URL": _PUBLIC_URL,
             "STATE_DIR": str(tmp_path_factory.mktemp("grafana")),
         }
     )
@@ -54,9 +57,8 @@ def with_password(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.C
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRAFANA_ADMIN_PASSWORD", _PASSWORD)
         environment = stack.environment()
-        published = stack_facts.load({**facts, "PUBLISH_HOST": "0.0.0.0"})  # noqa: S104
-        # All that being published changes; it listens on loopback all the same.
-        environment.update(grafana.environment(published, stack_facts.own_environment()))
+    # It listens on loopback all the same.
+    environment.update({"PUBLISH_HOST": "0.0.0.0", "GF_SERVER_HTTP_ADDR": "127.0.0.1"})  # noqa: S104
     process = parsed(PROCESSES)["processes"]["grafana"]
     words = [Template(word).substitute(environment) for word in process["entrypoint"]]
     for word in process["environment"]:
@@ -154,6 +156,16 @@ def test_password_from_the_environment_makes_an_administrator(
 def test_published_it_shows_nothing_without_a_login(with_password: httpx2.Client) -> None:
     assert with_password.get("/api/org").status_code == 401
     assert with_password.get("/api/org", auth=("admin", _PASSWORD)).status_code == 200
+
+
+def test_it_is_served_under_the_path_of_its_public_address(with_password: httpx2.Client) -> None:
+    settings = with_password.get("/grafana/api/frontend/settings", auth=("admin", _PASSWORD))
+    found = settings.raise_for_status().json()
+    assert (found["appUrl"], found["appSubUrl"]) == (f"{_PUBLIC_URL}/", "/grafana")
+    page = with_password.get("/grafana/login").raise_for_status().text
+    assert '"/grafana/' in page
+    moved = with_password.get("/d/home")
+    assert moved.headers["location"] == f"{_PUBLIC_URL}/d/home"
 
 
 def test_settings_are_those_of_our_file(with_password: httpx2.Client) -> None:

@@ -39,6 +39,7 @@ _AFTER_A_FAILURE = {
     },
     others.POINTS_THROUGH.enqueue_failed.prometheus: "a full queue refused points",
     others.LOKI_DISCARDED.prometheus: "Loki threw a line away",
+    others.DELTA_POINTS.prometheus: "a service sent a delta that could not be added up",
 }
 _AFTER_A_TIME_OUT = "|".join(llm.TIMEOUTS)
 _RULES = [

@@ -1,5 +1,6 @@
 """Settings: defaults, meanings, and what is said of a wrong environment."""
 
+import os
 import tomllib
 from pathlib import Path
 
@@ -52,6 +53,14 @@ def test_a_wrong_secret_is_not_shown() -> None:
     (problem,) = _problems(OPENAI_API_KEY="sk-very secret")
     assert problem.startswith("OPENAI_API_KEY=*** is not accepted")
     assert "very" not in problem
+
+
+def test_password_in_a_url_is_not_shown() -> None:
+    address = "ftp://me:p@ss/word@models.example/v1"
+    for name in ("OPENAI_BASE_URL", "FRONTEND_URL"):
+        (problem,) = _problems(**{name: address})
+        assert problem.startswith(f"{name}=ftp://me:***@models.example/v1 is not accepted")
+        assert "word" not in problem
 
 
 def test_a_secret_is_not_shown_by_the_settings_either() -> None:
@@ -128,6 +137,87 @@ def test_a_price_table_that_cannot_be_read_stops_the_start(tmp_path: Path) -> No
     table.write_text('{"m": {"prompt": "cheap", "completion": 1}}')
     (problem,) = _problems(PRICES_FILE=str(table))
     assert "m.prompt" in problem
+
+
+def test_paths_may_begin_with_the_home_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "prices.json").write_text("{}")
+    settings = load_settings({"PRICES_FILE": "~/prices.json", "TELEMETRY_SPOOL_DIR": "~/spool"})
+    assert settings.prices_file == tmp_path / "prices.json"
+    assert settings.telemetry_spool_dir == tmp_path / "spool"
+
+
+def test_a_price_table_that_is_not_there_is_named_as_it_was_given() -> None:
+    (problem,) = _problems(PRICES_FILE="~nobody-at-all/prices.json")
+    assert "~nobody-at-all/prices.json" in problem
+
+
+def test_prices_are_read_from_files_only(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path, reason in ((pipe, "is no file"), (tmp_path, "is no file"), ("/no", "cannot read")):
+        (problem,) = _problems(PRICES_FILE=str(path))
+        assert reason in problem
+
+
+def test_spool_is_a_directory_that_can_be_made_and_written(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for path, reason in (
+        (file, "Not a directory"),
+        (file / "below", "Not a directory"),
+        ("/proc/spool", "No such file or directory"),  # where nobody can make one
+        ("x" * 300, "File name too long"),
+    ):
+        (problem,) = _problems(TELEMETRY_SPOOL_DIR=str(path))
+        assert reason in problem
+    load_settings({"TELEMETRY_SPOOL_DIR": str(tmp_path / "not" / "yet")})
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PORT", "3000.5"),
+        ("PORT", "-1"),
+        ("WORKERS", "0"),
+        ("MAX_ANSWERS", "yes"),
+        ("SHUTDOWN_GRACE_SECONDS", "1e300"),
+        ("RECEIVE_TIMEOUT_SECONDS", "604801"),
+        ("HOST", "caf\udce9"),
+        ("OPENAI_MODELS", "a,\udcff"),
+    ],
+)
+def test_invalid_value_is_named(variable: str, value: str) -> None:
+    (problem,) = _problems(**{variable: value})
+    shown = value if value.isascii() else ascii(value)
+    assert problem.startswith(f"{variable}={shown} is not accepted: give ")
+
+
+@pytest.mark.parametrize("host", ["two words", "[::1]", "localhost:3000", "a" * 64, "a..b", "/"])
+def test_host_is_an_address_or_a_name(host: str) -> None:
+    (problem,) = _problems(HOST=host)
+    assert problem.startswith(f"HOST={host} is not accepted (neither an address")
+    for good in ("::1", "fe80::1%eth0", "127.0.0.1", "bücher.example", "my-host_1.local"):
+        load_settings({"HOST": good})
+
+
+def test_blanks_around_a_value_do_not_count() -> None:
+    settings = load_settings({"PORT": " 3000 ", "LOG_LEVEL": "debug\n", "OPENAI_MODELS": " , "})
+    assert (settings.port, settings.log_level, settings.openai_models) == (3000, "DEBUG", ())
+
+
+@pytest.mark.parametrize("name", ["all_proxy", "HTTPS_PROXY", "http_proxy"])
+def test_proxy_that_the_client_of_models_cannot_use_is_reported(name: str) -> None:
+    environ = {"OPENAI_MODELS": "m", "OPENAI_API_KEY": "k", name: "socks5://me:secret@proxy:1080"}
+    (problem,) = _problems(**environ)
+    shown = "socks5://me:***@proxy:1080"
+    assert problem == f"{name}={shown} is not accepted: give an http or https URL"
+    load_settings({**environ, name: "proxy:8080"})
+    load_settings({**environ, "OPENAI_BASE_URL": "http://127.0.0.1:11434/v1"})
+    load_settings({name: environ[name]})
 
 
 def test_the_operators_prices_reach_telemetry(tmp_path: Path) -> None:

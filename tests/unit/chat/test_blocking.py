@@ -5,15 +5,21 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import aclosing
 
+import httpx2
 import pytest
 from loguru import logger
 from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext
 
 from app.chat.blocking import Threaded, unblocked
+from app.chat.catalog import Catalog
 from app.chat.provider import Completed, TextDelta
 from app.chat.request import ChatRequest
+from app.errors import Overloaded
+from app.main import create_app
+from tests.memory import Memory
 from tests.unit.scripted import END, MODEL, Scripted
+from tests.unit.serving import quick, serving
 
 pytestmark = pytest.mark.anyio
 _REQUEST = ChatRequest.model_validate(
@@ -141,6 +147,57 @@ async def test_given_up_it_is_closed_with_the_piece_that_it_is_about() -> None:
     released.set()
     assert await asyncio.to_thread(closed.wait, 10)
     assert after == []
+
+
+async def test_calls_that_hang_keep_no_more_threads_than_allowed() -> None:
+    released = threading.Event()
+
+    def stream() -> _Stream:
+        assert released.wait(10)
+        yield END
+
+    threads = threading.active_count()
+    provider = Threaded(_Blocking(stream), most_calls=3)
+    hanging = [asyncio.create_task(anext(provider.stream(_REQUEST))) for _ in range(3)]
+    await asyncio.sleep(0)
+    for task in hanging:
+        task.cancel()
+    await asyncio.wait(hanging)
+    for _ in range(30):
+        with pytest.raises(Overloaded, match="up to 3 at the same time"):
+            await anext(provider.stream(_REQUEST))
+    assert threading.active_count() == threads + 3
+    released.set()
+    async with asyncio.timeout(10):
+        while threading.active_count() > threads:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert [piece async for piece in provider.stream(_REQUEST)] == [END]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_client_of_a_provider_whose_calls_hang_gets_503(memory: Memory, stream: bool) -> None:
+    released = threading.Event()
+
+    class Hanging(_Blocking):
+        def stream(self, request: ChatRequest) -> _Stream:
+            released.wait(10)
+            yield END
+
+    catalog = Catalog([Hanging(lambda: iter(()))], MODEL, most_calls=1)  # type: ignore[arg-type,return-value]
+    app = create_app(quick(), catalog=catalog, providers=memory.providers)
+    ask = {"messages": [{"role": "user", "content": "hi"}], "stream": stream}
+    url = "/v1/chat/completions"
+    async with serving(app) as server:
+        client = httpx2.AsyncClient(base_url=f"http://{server}", trust_env=False)
+        async with client:
+            with pytest.raises(httpx2.ReadTimeout):
+                await client.post(url, json=ask, timeout=0.5)
+            refused = await client.post(url, json=ask, timeout=10)
+        released.set()
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+    error = refused.json()["error"]
+    assert (error["code"], error["trace_id"]) == ("too_many_answers", refused.headers["x-trace-id"])
+    assert memory.value("chatscope.limit.reached", chatscope__limit="answers") == 1
 
 
 async def test_closing_passes_through() -> None:

@@ -1,11 +1,13 @@
 """The memory of one connection."""
 
+import pytest
+
 from app.chat.conversation import Conversation
 from app.chat.request import Message
 
 
 def _texts(conversation: Conversation) -> list[str]:
-    return [message.content for message in conversation.with_question("?")]
+    return [message.text for message in conversation.with_question("?")]
 
 
 def test_a_question_comes_with_all_that_is_remembered() -> None:
@@ -36,21 +38,41 @@ def test_the_oldest_turn_goes_whole() -> None:
     assert _texts(conversation) == ["q1", "a1", "q2", "a2", "?"]
 
 
-def test_a_bound_of_none_remembers_nothing() -> None:
-    conversation = Conversation(0, 1000)
-    conversation.remember("q", "a")
+@pytest.mark.parametrize("most", [0, 1])
+def test_without_a_memory_no_limit_is_reached(most: int) -> None:
+    conversation = Conversation(most, 6)
+    assert conversation.remember("q", "a") == set()
+    assert conversation.remember("q" * 10, "a") == set()
     assert _texts(conversation) == ["?"]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "turns", "reached"),
+    [
+        ((2, 1000), [("q", "a")], [set()]),
+        ((2, 1000), [("q", "a"), ("q", "a")], [set(), {"history_messages"}]),
+        ((10, 6), [("qqq", "a"), ("qqq", "a")], [set(), {"request_chars"}]),
+        ((10, 6), [("q", "a"), ("q", "a")], [set(), set()]),
+        ((2, 6), [("q", "a"), ("qqqqqq", "a")], [set(), {"history_messages", "request_chars"}]),
+        ((10, 6), [("q", "")], [set()]),
+    ],
+)
+def test_the_limit_that_made_it_forget_is_the_one_reached(
+    bounds: tuple[int, int], turns: list[tuple[str, str]], reached: list[set[str]]
+) -> None:
+    conversation = Conversation(*bounds)
+    assert [conversation.remember(*turn) for turn in turns] == reached
 
 
 def test_it_is_bounded_in_characters_too() -> None:
     conversation = Conversation(10, 6)
-    assert conversation.remember("one", "1") == 0
-    assert conversation.remember("two", "22") == 1
+    assert conversation.remember("one", "1") == set()
+    assert conversation.remember("two", "22") == {"request_chars"}
     assert [m.content for m in conversation.with_question("?")] == ["two", "22", "?"]
 
 
 def test_a_turn_that_is_longer_than_the_bound_is_not_kept() -> None:
     conversation = Conversation(10, 6)
     conversation.remember("one", "1")
-    assert conversation.remember("x" * 6, "y") == 2
+    assert conversation.remember("x" * 6, "y") == {"request_chars"}
     assert conversation.with_question("?") == [Message(role="user", content="?")]

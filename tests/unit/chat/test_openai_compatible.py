@@ -6,7 +6,6 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, aclosing
 
-import httpx2
 import pytest
 from opentelemetry import baggage, trace
 from opentelemetry.context import attach, detach
@@ -284,7 +283,7 @@ async def test_an_endpoint_that_takes_no_connection_is_a_connection_failure() ->
             provider = _provider(f"127.0.0.1:{address[1]}", connect_timeout=0.05)
             error = await _failure(provider)
     assert (error.error_type, error.status) == ("connection", 503)
-    assert isinstance(error.__cause__.__cause__, httpx2.ConnectTimeout)  # type: ignore[union-attr]
+    assert type(error.__cause__.__cause__).__name__ == "ConnectTimeout"  # type: ignore[union-attr]
 
 
 @pytest.fixture

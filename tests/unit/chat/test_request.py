@@ -125,9 +125,28 @@ def test_an_unknown_parameter_is_refused_in_openais_words(
         ({"messages": [_USER, {**_USER, "x": 1}]}, "messages[1].x", "Unrecognized"),
         ({"messages": [{**_USER, "tool_calls": [{}]}]}, "messages[0].tool_calls", "not supported"),
         (
-            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+            {"messages": [{"role": "system", "content": [{"type": "image_url"}]}]},
             "messages[0].content",
             "'image_url' are not supported; accepted is 'text'",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+            "messages[0].content",
+            "'image_url' must have an object under 'image_url'",
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "refusal", "refusal": "no"}]}]},
+            "messages[0].content",
+            "accepted is 'text' or 'image_url' or 'input_audio' or 'file'",
+        ),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content", "a text or a list"),
+        ({"messages": [{"role": "user", "content": None}]}, "messages[0].content", "is required"),
+        ({"messages": [{"role": "tool"}]}, "messages[0].content", "it is required"),
+        ({"messages": [{**_USER, "refusal": "no"}]}, "messages[0].refusal", "not supported"),
+        (
+            {"messages": [{"role": "assistant", "audio": {"id": "a"}}]},
+            "messages[0].audio",
+            "not supported",
         ),
         ({"messages": [{**_USER, "content": [{}]}]}, "messages[0].content", '"type": "text"'),
         ({"messages": [{"role": "user", "content": "x" * 101}]}, "messages[0]", "up to 100"),
@@ -170,10 +189,58 @@ def test_an_answer_can_be_sent_back_as_history() -> None:
     assert _check(messages=[answer, _USER]).messages[0].content == "a"
 
 
+_CALLS = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+_IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        ({"role": "assistant", "content": None}, ""),
+        ({"role": "assistant"}, ""),
+        ({"role": "assistant", "content": ""}, ""),
+        ({"role": "assistant", "content": None, "refusal": "I can't."}, "I can't."),
+        ({"role": "assistant", "refusal": "I can't."}, "I can't."),
+        ({"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}, "no"),
+        ({"role": "assistant", "content": None, "tool_calls": _CALLS}, ""),
+        ({"role": "assistant", "content": "a", "tool_calls": _CALLS}, "a"),
+        ({"role": "assistant", "content": None, "function_call": {"name": "f"}}, ""),
+        ({"role": "assistant", "content": "a", "reasoning_content": "hm"}, "a"),
+        ({"role": "tool", "content": "4", "tool_call_id": "c"}, "4"),
+        ({"role": "function", "content": "4", "name": "f"}, "4"),
+        ({"role": "function", "content": None, "name": "f"}, ""),
+        ({"role": "developer", "content": "d", "name": "n"}, "d"),
+        ({"role": "user", "content": "u", "name": "n"}, "u"),
+        ({"role": "user", "content": [{"type": "text", "text": "u"}, _IMAGE]}, "u"),
+        ({"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]}, ""),
+        ({"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}, ""),
+    ],
+)
+def test_history_goes_to_the_provider_as_it_was_sent(message: dict[str, object], text: str) -> None:
+    request = _check(messages=[_USER, message, _USER])
+    assert request.messages[1].wire() == message
+    assert request.texts()[1]["content"] == text
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "assistant", "refusal": "x" * 101},
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": "x" * 101}]},
+        {"role": "assistant", "tool_calls": [{"function": {"arguments": "x" * 101}}]},
+        {"role": "assistant", "function_call": {"arguments": "x" * 101}},
+        {"role": "assistant", "reasoning_content": "x" * 101},
+        {"role": "user", "content": [{"type": "text", "text": "x" * 101}, _IMAGE]},
+    ],
+)
+def test_all_that_a_model_reads_counts_as_characters(message: dict[str, object]) -> None:
+    assert _refusal(messages=[message]).code == "too_many_message_chars"
+
+
 def test_messages_after_the_last_answer_are_new() -> None:
-    roles = ["system", "user", "assistant", "tool", "developer", "user"]
+    roles = ["system", "user", "assistant", "tool", "function", "developer", "user"]
     messages = [{"role": role, "content": "x"} for role in roles]
-    assert _check(messages=messages).new_roles() == ["tool", "system", "user"]
+    assert _check(messages=messages).new_roles() == ["tool", "tool", "system", "user"]
     assert _check(messages=messages[:2]).new_roles() == ["system", "user"]
     assert _check(messages=messages[:3]).new_roles() == []
 

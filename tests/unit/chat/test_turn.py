@@ -109,7 +109,7 @@ async def test_a_providers_failure_is_told_and_recorded_under_its_type(
     assert memory.value("message_count", role="assistant") == bool(steps)
 
 
-async def test_our_own_bug_is_told_without_its_text_and_logged_with_it(
+async def test_an_unexpected_exception_is_recorded_by_type_and_place_alone(
     telemetry: Telemetry, memory: Memory
 ) -> None:
     outlet = _Outlet()
@@ -119,7 +119,26 @@ async def test_our_own_bug_is_told_without_its_text_and_logged_with_it(
     assert "secret" not in error.message
     _assert_recorded_once(memory, outcome="failed", error_type="internal_error")
     record = memory.log("answering failed").log_record
-    assert (record.attributes or {})["exception.message"] == "a secret"
+    attributes = record.attributes or {}
+    assert attributes["exception.type"] == "ZeroDivisionError"
+    assert "scripted.py" in str(attributes["exception.stacktrace"])
+    assert "secret" not in str([r.log_record for r in memory.logs])
+    assert "secret" not in str([span.to_json() for span in memory.spans])
+
+
+async def test_an_outlet_that_fails_as_well_raises_without_the_providers_exception(
+    telemetry: Telemetry, memory: Memory
+) -> None:
+    class Broken(_Outlet):
+        async def failed(self, error: ServiceError, trace_id: str) -> None:
+            raise LookupError("no way out")
+
+    with pytest.raises(LookupError) as caught:
+        await run_turn(
+            telemetry, _turn(Scripted(ProviderError("timeout", 504, "a secret"))), Broken()
+        )
+    assert caught.value.__context__ is None
+    _assert_recorded_once(memory, outcome="failed", error_type="timeout")
 
 
 async def test_an_answer_without_an_end_is_a_failure(telemetry: Telemetry, memory: Memory) -> None:

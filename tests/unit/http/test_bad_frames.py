@@ -240,17 +240,26 @@ async def test_a_client_that_does_not_read_is_cut(memory: Memory) -> None:
     memory.log("answer cancelled")
 
 
-async def test_forgetting_is_counted(memory: Memory) -> None:
-    async with (
-        live(memory, Scripted("a", END), history_messages=2) as server,
-        _talking(server) as socket,
-    ):
+@pytest.mark.parametrize(
+    ("bounds", "reached"),
+    [
+        ({"history_messages": 2}, {"history_messages": 2}),
+        ({"history_messages": 0}, {}),
+        ({"max_message_chars": 4, "max_request_chars": 6}, {"request_chars": 1}),
+        ({}, {}),
+    ],
+)
+async def test_forgetting_counts_the_limit_that_was_reached(
+    memory: Memory, bounds: dict[str, int], reached: dict[str, int]
+) -> None:
+    async with live(memory, Scripted("a", END), **bounds) as server, _talking(server) as socket:
         for _ in range(3):
             await _ask(socket)
             assert [(await _hear(socket))["type"] for _ in range(2)] == ["delta", "done"]
         await socket.send('{"type":"ping"}')
         await _hear(socket)
-    assert memory.value("chatscope.limit.reached", chatscope__limit="history_messages") == 2
+    points = memory.points("chatscope.limit.reached")
+    assert {p.attributes["chatscope.limit"]: p.value for p in points if p.value} == reached
 
 
 async def test_every_limit_shows_its_value_and_that_it_was_not_reached(memory: Memory) -> None:

@@ -178,6 +178,18 @@ async def test_headers_that_do_not_arrive_are_not_waited_for(memory: Memory) -> 
     assert memory.value("chatscope.limit.reached", chatscope__limit="receive_seconds") == 1
 
 
+async def test_statuses_are_recorded_as_plain_numbers(memory: Memory) -> None:
+    """A member of an enumeration, as the framework has them, may be encoded in other ways."""
+    async with live(memory) as server, server.raw() as client:
+        for start in ("GET /nope", "DELETE /v1/models", "OPTIONS /v1/models"):
+            await client.send(f"{start} HTTP/1.1\r\nhost: x\r\n\r\n")
+            await client.reader.readuntil(b"\r\n\r\n")
+    records = [dict(record.log_record.attributes or {}) for record in memory.logs]
+    found = [a["http.response.status_code"] for a in records if "http.response.status_code" in a]
+    assert found == [404, 405, 204]
+    assert {type(status) for status in found} == {int}
+
+
 async def test_a_client_that_never_asks_is_closed(memory: Memory) -> None:
     async with live(memory, receive_timeout_seconds=0.2) as server, server.raw() as client:
         assert await client.closed()

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx2
 import pytest
+from opentelemetry.trace import StatusCode
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
@@ -73,7 +74,7 @@ def test_every_error_has_the_one_shape_and_cors(
 
 
 def test_a_wrong_method_is_told_the_right_ones(client: TestClient) -> None:
-    assert client.get("/v1/chat/completions").headers["allow"] == "POST"
+    assert client.get("/v1/chat/completions").headers["allow"] == "OPTIONS, POST"
 
 
 def test_a_bug_is_logged_once_and_not_told(client: TestClient, memory: Memory) -> None:
@@ -103,8 +104,30 @@ def test_a_refusal_is_logged_by_code_alone(client: TestClient, memory: Memory) -
     assert "secret" not in str([r.log_record for r in memory.logs])
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{a secret",
+        b'{"messages": [{"role": "user", "content": "a secret"}], "temperature": "a secret"}',
+        b'{"messages": [{"role": "user", "content": "a secret"}], "model": "a secret"}',
+        b'{"messages": [{"role": "a secret", "content": "a secret"}]}',
+    ],
+)
+def test_a_clients_mistake_is_no_error_on_any_span(
+    client: TestClient, memory: Memory, body: bytes
+) -> None:
+    kind = {"content-type": "application/json"}
+    response = client.post("/v1/chat/completions", content=body, headers=kind)
+    assert response.status_code in (400, 404)
+    assert [span.status.status_code for span in memory.spans] == [StatusCode.UNSET] * 2
+    assert [span.events for span in memory.spans] == [()] * 2
+    assert "secret" not in str([span.to_json() for span in memory.spans])
+    assert "secret" not in str([record.log_record for record in memory.logs])
+
+
 def test_an_origin_that_is_not_listed_gets_no_permission(client: TestClient) -> None:
-    response = client.get("/healthz", headers={"origin": "https://other.example"})
+    response = client.get("/v1/models", headers={"origin": "https://other.example"})
+    _assert_shape(response, 403, "origin_not_allowed")
     assert "access-control-allow-origin" not in response.headers
 
 
@@ -120,9 +143,54 @@ def test_a_browser_may_ask_first(client: TestClient) -> None:
     assert "x-stainless-lang" in response.headers["access-control-allow-headers"]
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"access-control-request-method": "DELETE"},
+        {"access-control-request-method": "P\xd6ST"},
+        {
+            "access-control-request-method": "POST",
+            "access-control-request-private-network": "true",
+        },
+    ],
+)
+def test_a_refused_preflight_request_has_the_one_shape(
+    client: TestClient, memory: Memory, asked: dict[str, str]
+) -> None:
+    headers = [
+        (name.encode(), value.encode("latin-1"))
+        for name, value in {"origin": _ORIGIN, **asked}.items()
+    ]
+    response = client.options("/v1/chat/completions", headers=headers)
+    _assert_shape(response, 400, "preflight_refused")
+    record = memory.log("request refused").log_record
+    assert record.severity_text == "INFO"
+    assert f"{record.trace_id:032x}" == response.headers["x-trace-id"]
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/models", "GET, HEAD, OPTIONS"),
+        ("/v1/chat/completions", "OPTIONS, POST"),
+        ("/healthz", "GET, HEAD, OPTIONS"),
+    ],
+)
+def test_options_lists_the_methods_of_a_path(client: TestClient, path: str, allowed: str) -> None:
+    response = client.options(path)
+    assert (response.status_code, response.content) == (204, b"")
+    assert response.headers["allow"] == allowed
+
+
+def test_head_is_a_get_without_its_body(client: TestClient) -> None:
+    whole, head = client.get("/v1/models"), client.head("/v1/models")
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == whole.headers["content-length"]
+
+
 def test_without_frontends_no_origin_is_allowed(memory: Memory) -> None:
     with TestClient(create_app(quick(), providers=memory.providers)) as client:
         headers = {"origin": _ORIGIN, "access-control-request-method": "POST"}
         response = client.options("/v1/chat/completions", headers=headers)
-    assert response.status_code == 400
+    _assert_shape(response, 403, "origin_not_allowed")
     assert "access-control-allow-origin" not in response.headers

@@ -1,10 +1,16 @@
 """The official `openai` client, unchanged, against the service on a real socket."""
 
+import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import openai
 import pytest
+from openai.types.chat import ChatCompletionMessage
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from app.chat.catalog import Catalog
 from app.chat.provider import ProviderError
@@ -98,6 +104,55 @@ async def test_an_answer_goes_back_as_history_as_the_client_has_it(
     assert second.choices[0].message.content != first.choices[0].message.content
 
 
+_CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+_IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA==", "detail": "low"}}
+_HISTORY: Any = [
+    {"role": "developer", "content": [{"type": "text", "text": "Be brief."}], "name": "us"},
+    {"role": "user", "content": [{"type": "text", "text": "What is it?"}, _IMAGE], "name": "them"},
+    ChatCompletionMessage(role="assistant", content=None, refusal="I can't."),
+    {"role": "user", "content": "Again."},
+    {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]},
+    ChatCompletionMessage.model_validate({"role": "assistant", "tool_calls": [_CALL]}),
+    {"role": "tool", "tool_call_id": "c", "content": "4"},
+    {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
+    {"role": "function", "name": "f", "content": "4"},
+    {"role": "assistant", "content": None},
+    {"role": "assistant"},
+    {"role": "user", "content": "And?"},
+]
+
+
+async def test_any_history_of_the_client_reaches_the_provider_as_it_was_sent() -> None:
+    """Through a service whose provider is a recording endpoint behind a real socket."""
+    recorded: list[Any] = []
+
+    async def endpoint(request: Request) -> Response:
+        recorded.append((await request.json())["messages"])
+        choice = {"index": 0, "delta": {"content": "ok"}, "finish_reason": "stop"}
+        chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+        events = (json.dumps({**chunk, "choices": [choice]}), "[DONE]")
+        body = "".join(f"data: {event}\n\n" for event in events)
+        return Response(body, media_type="text/event-stream")
+
+    upstream = Starlette(routes=[Route("/v1/chat/completions", endpoint, methods=["POST"])])
+    async with serving(upstream) as address:
+        settings = quick(openai_base_url=f"http://{address}/v1", openai_models="m")
+        app = create_app(settings, providers=Memory().providers)
+        async with serving(app) as server, _client(server) as client:
+            answer = await client.chat.completions.create(model="m", messages=_HISTORY)
+            with pytest.raises(openai.BadRequestError) as caught:
+                await client.chat.completions.create(model="simulated-1", messages=_HISTORY)
+    assert answer.choices[0].message.content == "ok"
+    sent = [
+        message.to_dict() if isinstance(message, ChatCompletionMessage) else message
+        for message in _HISTORY
+    ]
+    sent[0] = {**sent[0], "content": "Be brief."}  # text alone is joined
+    assert recorded == [sent]
+    assert caught.value.param == "messages[1].content"
+    assert "'image_url'; accepted is 'text'" in caught.value.message
+
+
 async def test_its_streaming_helper_works(client: openai.AsyncOpenAI) -> None:
     async with client.chat.completions.stream(**_ASK, stop=" simulated") as stream:
         final = await stream.get_final_completion()
@@ -121,6 +176,31 @@ async def test_an_unknown_model_is_its_not_found(client: openai.AsyncOpenAI) -> 
     assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
     with pytest.raises(openai.NotFoundError):
         await client.models.retrieve("org/gpt-9")
+
+
+@pytest.mark.parametrize(
+    ("path", "call"),
+    [
+        ("/v1/responses", lambda c: c.responses.create(model="simulated-1", input="hi")),
+        ("/v1/completions", lambda c: c.completions.create(model="simulated-1", prompt="hi")),
+        ("/v1/embeddings", lambda c: c.embeddings.create(model="simulated-1", input="hi")),
+        ("/v1/whatever", lambda c: c.post("/whatever", cast_to=object)),
+        ("/v1/files", lambda c: c.files.list()),
+    ],
+)
+async def test_an_unknown_endpoint_is_its_not_found_and_names_the_supported_ones(
+    client: openai.AsyncOpenAI, path: str, call: Callable[[openai.AsyncOpenAI], Any]
+) -> None:
+    with pytest.raises(openai.NotFoundError) as caught:
+        await call(client)
+    assert (caught.value.code, caught.value.type) == ("not_found", "invalid_request_error")
+    for text in (path, "POST /v1/chat/completions", "GET /v1/models", "WS /ws/chat"):
+        assert text in caught.value.message
+
+
+async def test_models_with_a_slash_at_the_end_are_the_list(client: openai.AsyncOpenAI) -> None:
+    listed: Any = await client.get("/models/", cast_to=object)
+    assert [model["id"] for model in listed["data"]] == ["simulated-1"]
 
 
 @pytest.mark.parametrize(

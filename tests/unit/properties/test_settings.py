@@ -6,6 +6,7 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis import given
 
+from app.otel_environment import VARIABLES
 from app.settings import Settings, SettingsError, load_settings
 
 _VARIABLES = [str(field.validation_alias) for field in Settings.model_fields.values()]
@@ -19,7 +20,7 @@ _values = st.one_of(
     _numbers,
     st.sampled_from(["true", "*", "https://a.example", "http://[::1", "http://a:99999", ",,", "/"]),
 )
-_environments = st.dictionaries(st.sampled_from(_VARIABLES), _values)
+_environments = st.dictionaries(st.sampled_from([*_VARIABLES, *VARIABLES]), _values)
 
 
 def _problems(environ: dict[str, str]) -> list[str]:

@@ -129,6 +129,20 @@ def test_all_bad_values_are_told_at_once() -> None:
     assert len(caught.value.problems) == 2
 
 
+@pytest.mark.parametrize("host", ["::1", "[::]", "chat.example", "http://0.0.0.0", "1.2.3.4.5"])
+def test_address_that_cannot_be_published_is_told_once(host: str) -> None:
+    with pytest.raises(FactsError) as caught:
+        facts.load({"PUBLISH_HOST": host})
+    [problem] = caught.value.problems
+    assert problem.startswith(f"PUBLISH_HOST={host!r} is not accepted: it must be an IPv4 address")
+
+
+@pytest.mark.parametrize("name", ["STATE_DIR", "RULES_DIR"])
+def test_home_directory_is_meant_by_a_tilde(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert facts.load({name: "~/there"})[name] == "/home/me/there"
+
+
 def test_two_parts_on_one_port_are_refused() -> None:
     with pytest.raises(FactsError, match="LOKI_PORT and TEMPO_PORT are both 3100"):
         facts.load({"TEMPO_PORT": "3100"})

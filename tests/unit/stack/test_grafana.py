@@ -1,5 +1,7 @@
 """A native Grafana: taken only in its pinned version, opened to nobody by accident."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,9 @@ import pytest
 from stack import facts, grafana
 from stack.native import NativeStack
 from stack.recorded import record, recorded
+
+_ANONYMOUS = "GF_AUTH_ANONYMOUS_ENABLED"
+_NO_USER = "GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"
 
 
 def _unpacked(directory: Path, said: str) -> dict[str, str]:
@@ -55,29 +60,47 @@ def test_running_stack_is_known_to_have_one_where_the_variable_is_gone(tmp_path:
     assert later.parts == started.parts
 
 
-def test_without_a_password_there_is_no_user_and_with_one_there_is() -> None:
-    switch = "GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"
-    assert switch not in grafana.environment(facts.load({}), {"GRAFANA_ADMIN_PASSWORD": ""})
-    given = {"GRAFANA_ADMIN_PASSWORD": "long enough"}
-    assert grafana.environment(facts.load({}), given)[switch] == "false"
-
-
 def test_password_is_not_among_the_facts_that_are_written_to_disk() -> None:
     assert "secret" not in facts.load({"GRAFANA_ADMIN_PASSWORD": "secret"}).values()
 
 
+@pytest.mark.parametrize("shell", ["sh", "busybox sh"])
 @pytest.mark.parametrize(
-    ("publish", "anonymous"),
+    ("environ", "switches"),
     [
-        ("", None),
-        ("127.0.0.2", None),
-        ("localhost", None),
-        ("0.0.0.0", "false"),  # noqa: S104
-        ("203.0.113.7", "false"),
+        ({"PUBLISH_HOST": "127.0.0.1"}, {}),
+        ({"PUBLISH_HOST": "127.0.0.2", "GRAFANA_ADMIN_PASSWORD": ""}, {}),
+        ({"PUBLISH_HOST": "localhost"}, {}),
+        ({"PUBLISH_HOST": "::1"}, {}),
+        ({"PUBLISH_HOST": "127.0.0.1", "GRAFANA_ADMIN_PASSWORD": "a $b"}, {_NO_USER: "false"}),
+        ({"PUBLISH_HOST": "127.0.0.1", _ANONYMOUS: "false"}, {_ANONYMOUS: "false"}),
+        ({"PUBLISH_HOST": "0.0.0.0"}, {_ANONYMOUS: "false"}),  # noqa: S104
+        ({"PUBLISH_HOST": "203.0.113.7", _ANONYMOUS: ""}, {_ANONYMOUS: "false"}),
+        ({"PUBLISH_HOST": "203.0.113.7", _ANONYMOUS: "true"}, {_ANONYMOUS: "true"}),
+        (
+            {"PUBLISH_HOST": "203.0.113.7", "GRAFANA_ADMIN_PASSWORD": "long"},
+            {_ANONYMOUS: "false", _NO_USER: "false"},
+        ),
     ],
+    ids=str,
 )
-def test_nobody_looks_without_a_login_where_others_reach_it(
-    publish: str, anonymous: str | None
+def test_who_may_look_follows_from_where_it_is_published_and_the_password(
+    shell: str, environ: dict[str, str], switches: dict[str, str]
 ) -> None:
-    changed = grafana.environment(facts.load({"PUBLISH_HOST": publish}), {})
-    assert changed.get("GF_AUTH_ANONYMOUS_ENABLED") == anonymous
+    program = [*shell.split(), str(facts.ROOT / "grafana-provisioning" / "start.sh")]
+    if not shutil.which(program[0]):
+        pytest.skip(f"there is no {program[0]}")
+    done = subprocess.run(
+        [*program, "/usr/bin/env"], env=environ, capture_output=True, text=True, check=True
+    )
+    seen = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    assert {name: seen[name] for name in (_ANONYMOUS, _NO_USER) if name in seen} == switches
+    locked = seen.get(_ANONYMOUS) == "false" and not environ.get("GRAFANA_ADMIN_PASSWORD")
+    assert ("GRAFANA_ADMIN_PASSWORD" in done.stderr) == locked
+
+
+def test_up_warns_of_a_grafana_that_nobody_can_look_at() -> None:
+    published = facts.load({"PUBLISH_HOST": "203.0.113.7"})
+    assert "GRAFANA_ADMIN_PASSWORD" in grafana.locked(published, {})
+    assert grafana.locked(published, {"GRAFANA_ADMIN_PASSWORD": "long"}) == ""
+    assert grafana.locked(facts.load({"PUBLISH_HOST": "127.0.0.2"}), {}) == ""

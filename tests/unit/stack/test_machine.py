@@ -69,6 +69,6 @@ def test_enough_disk_is_no_problem(tmp_path: Path) -> None:
     assert machine.disk_problems({str(tmp_path): 0.0}) == []
 
 
-@pytest.mark.parametrize("name", ["machine.py", "bootstrap.py", "__init__.py"])
+@pytest.mark.parametrize("name", ["machine.py", "stdio.py", "bootstrap.py", "__init__.py"])
 def test_first_steps_run_on_an_old_python(name: str) -> None:
     ast.parse((facts.ROOT / "stack" / name).read_text(), feature_version=(3, 8))

@@ -64,6 +64,18 @@ def test_narrow_terminal_shows_each_part_and_its_state() -> None:
         assert any(line.startswith(part.name) and state in line for line in lines)
 
 
+@pytest.mark.parametrize("width", [40, 80])
+def test_status_has_one_line_for_each_part(width: int) -> None:
+    console = Console(file=io.StringIO(), width=width)
+    loaded = facts.load({})
+    rows = [screen.row(part, loaded, _process(), ready=True) for part in PARTS]
+    screen.show_parts(console, rows, {}, usage=True)
+    assert isinstance(console.file, io.StringIO)
+    _, *lines = console.file.getvalue().splitlines()
+    assert [line.split()[0] for line in lines] == [part.name for part in PARTS]
+    assert all("ready" in line and "120 MiB" in line for line in lines)
+
+
 def test_missing_part_has_no_address_and_says_how_to_get_it() -> None:
     text = " ".join(_screen(80))
     assert "3001" not in text

@@ -1,10 +1,17 @@
 """HTTP telemetry of any Starlette application: spans, metrics, the trace id header."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from opentelemetry.instrumentation._semconv import (
+    _OpenTelemetrySemanticConventionStability as _Selection,
+)
+from opentelemetry.instrumentation._semconv import (
+    _OpenTelemetryStabilitySignalType as _Signal,
+)
 from opentelemetry.trace import SpanKind, StatusCode
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
@@ -99,6 +106,41 @@ def test_route_template_is_on_span_and_metric(client: TestClient, memory: Memory
 def test_route_template_goes_through_mounts(client: TestClient, memory: Memory) -> None:
     client.get("/api/items/42")
     assert memory.span("GET /api/items/{id}")
+
+
+@pytest.mark.parametrize(
+    "selection",
+    ["", "http", "http/dup", "database", "database/dup", "gen_ai_latest_experimental", "nonsense"],
+)
+def test_stable_conventions_whatever_the_environment_selects(
+    selection: str, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_Selection, "_initialized", False)
+    monkeypatch.setattr(_Selection, "_OTEL_SEMCONV_STABILITY_SIGNAL_MAPPING", {})
+    monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", selection)
+    before = dict(os.environ)
+    app = _application()
+    instrument(app, TelemetrySettings(), providers=memory.providers)
+    with TestClient(app) as client:
+        assert client.get("/items/42").status_code == 200
+    assert (memory.span("GET /items/{id}").attributes or {})["http.request.method"] == "GET"
+    assert memory.value("http.server.request.duration") == 1
+    assert memory.points("http.server.duration") == []
+    assert [point.value for point in memory.points("http.server.active_requests")] == [0]
+    assert os.environ == before
+    # Other instrumentations of the process use what the operator selected.
+    mode = _Selection._get_opentelemetry_stability_opt_in_mode(_Signal.HTTP)
+    assert mode.value == (selection if selection in ("http", "http/dup") else "default")
+
+
+def test_changed_library_is_noticed_at_startup(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_Selection, "_get_opentelemetry_stability_opt_in_mode", lambda _: None)
+    app = _application()
+    instrument(app, TelemetrySettings(), providers=memory.providers)
+    with pytest.raises(RuntimeError, match="selects its HTTP conventions differently"):
+        app.build_middleware_stack()
 
 
 def test_unknown_path_makes_no_new_name(client: TestClient, memory: Memory) -> None:

@@ -6,7 +6,8 @@ import grpc
 import pytest
 
 from app.telemetry import names
-from app.telemetry.ledger import QUEUE_FULL, REFUSED, Ledger
+from app.telemetry.ledger import INTERNAL_ERROR, QUEUE_FULL, REFUSED, Ledger
+from app.telemetry.patience import PatientExporter
 from app.telemetry.setup import Providers, TelemetrySettings, build_providers
 from stack.waiting import poll_until
 from tests.receiver import Receiver
@@ -110,6 +111,20 @@ def test_batch_refused_for_good_is_counted_and_holds_nothing_up(receiver: Receiv
     poll_until(lambda: _received(receiver) == (10, 10), "what came after")
     assert providers.shutdown(20.0) is True
     assert list(receiver.last(names.SPANS_EXPORTED.name, error__type=REFUSED).values()) == [10]
+
+
+def test_fault_of_our_own_is_a_loss_that_is_counted(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    providers = _providers(receiver)
+    monkeypatch.setattr(PatientExporter, "_attempt", lambda self, body, items: None)
+    _emit(providers, 10)
+    ledgers = _ledgers(providers)
+    poll_until(lambda: [x.dropped[INTERNAL_ERROR] for x in ledgers] == [10, 10], "the losses")
+    monkeypatch.undo()
+    _emit(providers, 10)
+    assert providers.shutdown(20.0) is True
+    assert _received(receiver) == (10, 10)
 
 
 def test_last_metrics_tell_of_all_spans_and_logs(receiver: Receiver) -> None:

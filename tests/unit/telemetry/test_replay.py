@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
 
 import grpc
@@ -19,7 +20,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from app.telemetry import last_sums, names
+from app.telemetry import last_sums, names, replay, spool
 from app.telemetry.instrument import instrument
 from app.telemetry.ledger import QUEUE_FULL, REFUSED, Ledger
 from app.telemetry.setup import Providers, TelemetrySettings, build_providers
@@ -221,6 +222,25 @@ def test_another_worker_takes_over(receiver: Receiver, start: Start) -> None:
     first.shutdown(1.0)
     receiver.accept()
     poll_until(lambda: _received(receiver) == _in_order(), "all to arrive")
+
+
+def test_worker_that_waits_to_try_again_is_not_taken_for_dead(
+    receiver: Receiver, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "pauses", lambda: repeat(60.0))
+    monkeypatch.setattr(replay, "_BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(spool, "_BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(spool, "_LEASE_SECONDS", 0.8)
+    monkeypatch.setattr(spool, "_GRACE_SECONDS", 0.0)
+    receiver.refuse_with(grpc.StatusCode.UNAVAILABLE)
+    _emit(providers := start(), range(10))
+    poll_until(lambda: _kept(providers) == [10, 10], "it to send what is on disk")
+    other = Spool(tmp_path / "spool" / "spans.db", 1_000_000, lambda items, reason: None)
+    until = time.monotonic() + 2.0
+    while time.monotonic() < until:
+        assert not other.lead()
+        time.sleep(0.1)
+    other.close()
 
 
 def test_at_the_bound_the_oldest_are_dropped_counted_and_shown(

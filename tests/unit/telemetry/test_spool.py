@@ -1,8 +1,10 @@
 """What waits on disk: bounded, in order, whole after a kill, shared by processes."""
 
+import os
 import resource
 import sqlite3
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,7 +83,7 @@ def test_at_the_bound_the_oldest_are_dropped_and_counted(spools: _Spools) -> Non
 def test_batch_larger_than_the_bound_is_counted_and_drops_nothing_else(spools: _Spools) -> None:
     spool = spools.open(max_bytes=2 * _PAGE)
     spool.append(b"small", items=1)
-    incompressible = bytes(hash((number, "x")) % 256 for number in range(4 * _PAGE))
+    incompressible = os.urandom(4 * _PAGE)
     assert spool.append(incompressible, items=7) is not None
     assert spools.lost == {SPOOL_FULL: 7}
     assert _bodies(spool) == [b"small"]
@@ -89,7 +91,7 @@ def test_batch_larger_than_the_bound_is_counted_and_drops_nothing_else(spools: _
 
 def test_file_stays_within_its_bound_and_is_given_back(spools: _Spools) -> None:
     spool = spools.open(max_bytes=_LARGE)
-    body = bytes(hash((number, "x")) % 256 for number in range(10_000))
+    body = os.urandom(10_000)
     for _ in range(500):
         spool.append(body, items=1)
     # Whole pages, and those of the index.
@@ -115,6 +117,70 @@ def test_one_process_leads_until_it_ends(spools: _Spools) -> None:
     assert first.lead()
     first.close()
     assert second.lead()
+
+
+def test_process_that_shows_no_life_is_replaced(
+    spools: _Spools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the wall clock does: suspended for longer than the lease, or dead."""
+    first, second = spools.open(), spools.open()
+    assert first.lead()
+    assert not second.lead()
+    seconds = [0.0]
+    now = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: now() + seconds[0])
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    for later in (4.0, 8.0, 12.0):
+        seconds[0] = later
+        assert first.lead()
+        assert not second.lead()
+    seconds[0] = 16.0
+    assert not second.lead()
+    seconds[0] = 18.0
+    # It has taken over, and gives the first time to remove what it has sent.
+    assert not second.lead()
+    assert not first.lead()
+    seconds[0] = 19.5
+    assert second.lead()
+    assert not first.lead()
+
+
+def test_forked_process_leaves_the_spool_alone(spools: _Spools) -> None:
+    spool = spools.open()
+    spool.append(b"before", items=1)
+    if (child := os.fork()) == 0:
+        os._exit(spool.is_empty() and spool.append(b"child", items=1) is None)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 1
+    spool.append(b"after", items=1)
+    assert _bodies(spool) == [b"before", b"after"]
+
+
+def test_batch_with_values_of_another_kind_is_counted_and_passed_over(spools: _Spools) -> None:
+    spool = spools.open()
+    for number in range(1, 5):
+        spool.append(b"%d" % number, items=2)
+    with sqlite3.connect(spools.path) as connection:
+        connection.execute("UPDATE batches SET body = 'text' WHERE number = 1")
+        connection.execute("UPDATE batches SET items = 'many' WHERE number = 2")
+        connection.execute("UPDATE batches SET held_until = 'later' WHERE number = 3")
+    connection.close()
+    assert _bodies(spool) == [b"4"]
+    assert spools.lost == {SPOOL_BROKEN: 2 + 1 + 2}
+
+
+def test_dead_letters_are_bounded(spools: _Spools) -> None:
+    spool = spools.open(max_bytes=16 * _PAGE)
+    for _ in range(4):
+        number = spool.append(b"refused", items=3)
+        assert number is not None
+        assert spool.set_aside(number, "UNAVAILABLE") == 3
+        assert spool.set_aside(number, "UNAVAILABLE") == 0
+    assert spool.is_empty()
+    with sqlite3.connect(spools.path) as connection:
+        kept = connection.execute("SELECT number FROM dead_letters").fetchall()
+    connection.close()
+    assert kept == [(3,), (4,)]
 
 
 def test_held_batch_says_until_when(spools: _Spools) -> None:
@@ -210,7 +276,7 @@ def test_directory_that_cannot_be_made_is_told_once(
 def test_full_disk_keeps_what_is_there(spools: _Spools) -> None:
     spool = spools.open()
     spool.append(b"before", items=1)
-    body = bytes(hash((number, "x")) % 256 for number in range(100_000))
+    body = os.urandom(100_000)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:

@@ -1,0 +1,42 @@
+"""Exceptions without their texts, which may repeat a prompt or a key: types and tracebacks stay."""
+
+from typing import Final
+
+WITHHELD: Final = "<text withheld>"
+# Deeper chains than anybody reads are cut.
+_LONGEST_CHAIN: Final = 20
+
+
+def without_texts(error: BaseException) -> BaseException:
+    """Copy an exception and its chain: the same types and tracebacks, no texts.
+
+    The copy is for recording only. An exception that has an attribute `telemetry_text` keeps
+    that as its text.
+    """
+    return _copy(error, {})
+
+
+class _Copy(Exception):
+    """Base of the copies; each has a class with the name of the original's."""
+
+
+def _copy(error: BaseException, seen: dict[int, BaseException]) -> BaseException:
+    copy = seen.get(id(error))
+    if copy is not None:
+        return copy
+    text = getattr(error, "telemetry_text", None)
+    copy = _namesake(type(error))(text if isinstance(text, str) else WITHHELD)
+    copy.__traceback__ = error.__traceback__
+    seen[id(error)] = copy
+    if len(seen) < _LONGEST_CHAIN:
+        if error.__cause__ is not None:
+            copy.__cause__ = _copy(error.__cause__, seen)
+        elif error.__context__ is not None and not error.__suppress_context__:
+            copy.__context__ = _copy(error.__context__, seen)
+    copy.__suppress_context__ = error.__suppress_context__
+    return copy
+
+
+def _namesake(kind: type[BaseException]) -> type[_Copy]:
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    return type(kind.__name__, (_Copy,), names)

@@ -1,0 +1,213 @@
+"""What must hold after every attack: health, its own record, and an end in time."""
+
+import signal
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from app.telemetry import names
+from stack.waiting import WaitError, poll_until
+from tests.hostile.service import START_SECONDS, Service, started
+from tests.receiver import ReceivedLog, ReceivedSpan
+
+HEALTH_SECONDS = 1.0
+# Spans and log records leave every 20 ms here; the rest is for a busy machine.
+RECORD_SECONDS = 5.0
+# docs/settings.md: 5 s after SHUTDOWN_GRACE_SECONDS. The factor is for a busy machine; with a grace
+# of a second it stays below the SIGKILL that docker-compose.yml sends a second after the limit.
+_AFTER_GRACE_SECONDS = 5.0
+_BUSY_FACTOR = 1.15
+_ACTIVE = (
+    names.HTTP_ACTIVE_REQUESTS.name,
+    names.ANSWERS_ACTIVE.name,
+    names.SOCKET_CONNECTIONS.name,
+)
+_ERROR = 17  # the lowest severity number that OTLP calls an error
+
+
+class Attack:
+    """One attack: the trace that it is sent in, and the records that it must leave."""
+
+    def __init__(self, service: Service, seconds: float = RECORD_SECONDS) -> None:
+        """`seconds` is the longest wait for its records."""
+        self.service = service
+        self._seconds = seconds
+        self.trace_id = uuid.uuid4().hex
+        self._logs = len(service.receiver.log_records)
+        self._spans = len(service.receiver.spans)
+        self._wanted: list[tuple[str, Callable[[], object]]] = []
+
+    @property
+    def traceparent(self) -> str:
+        """The header's value."""
+        return f"00-{self.trace_id}-00f067aa0ba902b7-01"
+
+    @property
+    def header(self) -> bytes:
+        """The header's whole line."""
+        return f"traceparent: {self.traceparent}\r\n".encode()
+
+    @property
+    def logs(self) -> list[ReceivedLog]:
+        """All log records since the attack began."""
+        return self.service.receiver.log_records[self._logs :]
+
+    @property
+    def spans(self) -> list[ReceivedSpan]:
+        """All spans since the attack began."""
+        return self.service.receiver.spans[self._spans :]
+
+    def leaves_span(self, *, trace_id: str | None = None, **attributes: Any) -> None:
+        """Require a span of its trace with these attributes (`__` is a dot)."""
+        wanted = _dotted(attributes)
+        trace = self.trace_id if trace_id is None else trace_id
+
+        def found() -> bool:
+            return any(
+                span.trace_id == trace and wanted.items() <= span.attributes.items()
+                for span in self.spans
+            )
+
+        self._wanted.append((f"a span of trace {trace} with {wanted}", found))
+
+    def leaves_log(
+        self, body: str | None = None, *, trace_id: str | None = None, **attributes: Any
+    ) -> None:
+        """Require a log record with this body and these attributes, of any trace unless given."""
+        wanted = _dotted(attributes)
+
+        def found() -> bool:
+            return any(
+                (body is None or body in log.body)
+                and (trace_id is None or log.trace_id == trace_id)
+                and wanted.items() <= log.attributes.items()
+                for log in self.logs
+            )
+
+        of_trace = "" if trace_id is None else f" of trace {trace_id}"
+        self._wanted.append((f"a log record {body!r}{of_trace} with {wanted}", found))
+
+    def leaves(self, description: str, found: Callable[[], object]) -> None:
+        """Require any other record."""
+        self._wanted.append((description, found))
+
+    def check(self) -> None:
+        """Fail unless the service is healthy and all records have arrived."""
+        healthy(self.service)
+        for description, found in self._wanted:
+            try:
+                poll_until(found, description, self._seconds, interval=0.02)
+            except WaitError as error:
+                raise AssertionError(f"{error}\n{self._seen()}") from None
+
+    def _seen(self) -> str:
+        logs = [f"log {log.trace_id} {log.body[:200]!r} {_short(log.attributes)}"
+                for log in self.logs]  # fmt: skip
+        spans = [f"span {span.trace_id} {span.name!r} {_short(span.attributes)}"
+                 for span in self.spans]  # fmt: skip
+        return "\n".join(["received since:", *logs[-20:], *spans[-20:]])
+
+
+@contextmanager
+def attack(service: Service, seconds: float = RECORD_SECONDS) -> Iterator[Attack]:
+    """Around an attack: afterwards the service is healthy, and the records it asked for exist."""
+    one = Attack(service, seconds)
+    yield one
+    one.check()
+
+
+def healthy(service: Service) -> None:
+    """Fail unless `/healthz` answers within a second."""
+    begun = time.monotonic()
+    try:
+        status = service.request("GET", "/healthz", seconds=HEALTH_SECONDS).status
+    except (OSError, TimeoutError) as error:
+        raise AssertionError(f"/healthz: {error!r}; exit {service.process.poll()}") from None
+    seconds = time.monotonic() - begun
+    assert status == 200
+    assert seconds <= HEALTH_SECONDS, f"/healthz took {seconds:.2f} s"
+
+
+def ends(service: Service, number: signal.Signals = signal.SIGTERM, exit_code: int = 0) -> None:
+    """Fail unless the signal ends the process within its promised time, with this exit code."""
+    promised = float(service.environ["SHUTDOWN_GRACE_SECONDS"]) + _AFTER_GRACE_SECONDS
+    begun = time.monotonic()
+    service.process.send_signal(number)
+    code = service.process.wait(START_SECONDS)
+    seconds = time.monotonic() - begun
+    assert seconds <= promised * _BUSY_FACTOR, f"{number.name} took {seconds:.1f} s"
+    assert code == exit_code
+
+
+def no_errors(service: Service) -> None:
+    """Fail if the service recorded an error: a client's mistake is none of ours."""
+    found = [
+        (log.body, log.attributes.get("exception.stacktrace", ""))
+        for log in service.receiver.log_records
+        if log.record.severity_number >= _ERROR
+    ]
+    assert not found, found[:3]
+    assert "Traceback" not in service.text()
+
+
+def nothing_is_active(service: Service) -> None:
+    """Fail unless the metrics of running requests and connections return to 0."""
+    receiver = service.receiver
+
+    def idle() -> bool:
+        gauges = [receiver.last(name) for name in _ACTIVE]
+        return any(gauges) and all(value == 0 for gauge in gauges for value in gauge.values())
+
+    poll_until(idle, f"{_ACTIVE} to be 0", RECORD_SECONDS, interval=0.1)
+
+
+class Group:
+    """One service for many attacks, replaced after an attack that broke it."""
+
+    def __init__(self, directory: Path, environ: Mapping[str, str]) -> None:
+        self._directory = directory
+        self._environ = environ
+        self._running: Any = None
+        self._service: Service | None = None
+
+    def service(self) -> Service:
+        """The service, healthy."""
+        if self._service is not None:
+            try:
+                healthy(self._service)
+            except AssertionError:
+                self.kill()
+            else:
+                return self._service
+        self._running = started(self._directory, **self._environ)
+        service: Service = self._running.__enter__()
+        self._service = service
+        return service
+
+    def kill(self) -> None:
+        """End it, however it is."""
+        if self._running is not None:
+            self._running.__exit__(None, None, None)
+            self._running = self._service = None
+
+
+@contextmanager
+def group(directory: Path, **environ: str) -> Iterator[Group]:
+    """A service for many attacks; kills it at the end unless a test ended it."""
+    one = Group(directory, environ)
+    try:
+        yield one
+    finally:
+        one.kill()
+
+
+def _dotted(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {key.replace("__", "."): value for key, value in attributes.items()}
+
+
+def _short(attributes: Mapping[str, Any]) -> str:
+    shown = {key: value for key, value in attributes.items() if not key.startswith("code.")}
+    return str(shown)[:300]

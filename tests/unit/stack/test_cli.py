@@ -1,0 +1,51 @@
+"""What a person is told where the state of a stack cannot be written."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stack.facts import ROOT
+
+_NOBODY = 65534
+
+
+@pytest.fixture
+def others(tmp_path: Path) -> Path:
+    """A state directory of root's, as `sudo make up` leaves it."""
+    if os.geteuid() or not shutil.which("setpriv"):
+        pytest.skip("only root, with setpriv, can become somebody else")
+    (tmp_path / "state" / "run").mkdir(parents=True)
+    (tmp_path / "state" / "run" / "control.sock").touch()
+    for place in (tmp_path, *tmp_path.parents[:-2]):
+        # pytest's own directories are its user's alone.
+        place.chmod(place.stat().st_mode | 0o055)
+    return tmp_path / "state"
+
+
+def _as_nobody(*words: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    ids = (f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups")
+    done = subprocess.run(
+        ["setpriv", *ids, sys.executable, "-B", "-m", "stack", *words],
+        cwd=ROOT,
+        env={**os.environ, "RUN": "native", "COMPOSE_DISABLE_ENV_FILE": "1", **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    if "Permission denied" in done.stderr and "Traceback" not in done.stderr:
+        pytest.skip(f"nobody cannot run this checkout: {done.stderr}")
+    return done
+
+
+def test_state_of_another_user_is_named_with_its_owner_and_the_mend(others: Path) -> None:
+    done = _as_nobody("down", STATE_DIR=str(others))
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 1
+    assert str(others / "run" / "control.sock") in done.stdout
+    assert "belongs to root" in done.stdout
+    assert "STATE_DIR" in done.stdout
