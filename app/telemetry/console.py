@@ -1,13 +1,30 @@
-"""The same log lines for a person: one line each, values behind, the trace at the end."""
+"""Log lines for a person, on standard error, without ever waiting for their reader.
+
+A thread writes them. Where nobody reads standard error (a pipe that is full, a stopped terminal),
+lines are queued within a limit; further ones are dropped, counted (`chatscope.console.dropped`) and
+reported with one line when standard error can be written again.
+"""
 
 from __future__ import annotations
 
+import atexit
+import os
+import select
 import sys
-import traceback
-from typing import TYPE_CHECKING, Final
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING, Final
 
-from .encodable import described
+from opentelemetry.metrics import Meter, Observation
+
+from . import names
+from .exception_texts import stack_trace_of
+from .observing import observe
 from .tracing import current_trace_id
+from .values import describe
 
 if TYPE_CHECKING:
     from loguru import Message, Record
@@ -15,15 +32,221 @@ if TYPE_CHECKING:
 _COLOURS: Final = ((40, "31"), (30, "33"), (25, "32"), (20, "36"))
 _DIM: Final = "2"
 _SHORT_TRACE: Final = 8
+# Longer values are for the log backend.
+_LONGEST_VALUE: Final = 1_000
+_LONGEST_LINE: Final = 65_536
+# In characters: more than the thousand lines held back until the start, and than a burst of
+# tracebacks.
+_CAPACITY: Final = 2 * 1024 * 1024
+# In characters; encoding a piece takes far less than a millisecond.
+_PIECE: Final = 65_536
+# What a pipe accepts without blocking when it is reported as writable: PIPE_BUF.
+_ATOMIC_BYTES: Final = select.PIPE_BUF
+# How long an idle writer lets lines gather, so that a thread is not woken for each of them.
+_GATHER_SECONDS: Final = 0.01
+_POLL_MS: Final = 200
+# At exit, for lines that are still queued.
+_FLUSH_SECONDS: Final = 0.5
+
+
+class Console:
+    """Writes lines to `stream()` in order, on a thread of its own.
+
+    `capacity` limits the characters that are queued. Once it is reached, further lines are dropped
+    until all that are queued have been written, so that there is one gap, reported in its place.
+    """
+
+    def __init__(self, stream: Callable[[], IO[str] | None], capacity: int = _CAPACITY) -> None:
+        self._stream = stream
+        self._asked: IO[str] | None = None
+        self._is_terminal = False
+        self._capacity = capacity
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
+        """Begin without lines and without a thread, as a forked process does."""
+        self.dropped = 0
+        self._unreported = 0
+        self._lines: deque[str] = deque()
+        # Characters, those that are being written included.
+        self._size = 0
+        self._overflowed = False
+        self._report_due = False
+        self._hurry = False
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the lines go to a terminal; asked once for each stream, as it is a system call."""
+        stream = self._stream()
+        if stream is not self._asked:
+            self._asked, self._is_terminal = stream, _is_terminal(stream)
+        return self._is_terminal
+
+    def write(self, line: str) -> None:
+        """Queue a line, or count it as dropped; never blocks."""
+        if len(line) > _LONGEST_LINE:
+            line = f"{line[:_LONGEST_LINE]}…\n"
+        with self._changed:
+            if self._overflowed or self._size + len(line) > self._capacity:
+                self._overflowed = True
+                self._drop(1)
+                return
+            self._lines.append(line)
+            self._size += len(line)
+            if self._thread is None:
+                self._start()
+            elif len(self._lines) == 1:
+                self._changed.notify_all()
+
+    def flush(self, seconds: float) -> bool:
+        """Wait until all lines are written or dropped, for `seconds` at most; return whether."""
+        with self._changed:
+            self._hurry = True
+            self._changed.notify_all()
+            try:
+                return self._changed.wait_for(
+                    lambda: not self._size and not self._report_due, seconds
+                )
+            finally:
+                self._hurry = False
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name="Console", daemon=True)
+        with suppress(RuntimeError):  # there are no more threads; the next line tries again
+            thread.start()
+            self._thread = thread
+
+    def _drop(self, lines: int) -> None:
+        self.dropped += lines
+        self._unreported += lines
+
+    def _run(self) -> None:
+        while True:
+            lines, missing = self._take()
+            report = [_report(missing)] if missing else []
+            written = self._put("".join([*report, *lines]))
+            with self._changed:
+                self._settle(lines, missing, written)
+
+    def _take(self) -> tuple[list[str], int]:
+        """Wait; return the next lines, and the number of dropped ones to report before them."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._lines or self._report_due)
+            if self._size < _PIECE:
+                self._changed.wait_for(lambda: self._hurry, _GATHER_SECONDS)
+            lines, size = [], 0
+            while self._lines and size < _PIECE:
+                lines.append(self._lines.popleft())
+                size += len(lines[-1])
+            return lines, 0 if self._overflowed else self._unreported
+
+    def _settle(self, lines: list[str], missing: int, written: bool) -> None:
+        self._size -= sum(map(len, lines))
+        self._report_due = False
+        if written:
+            self._unreported -= missing
+        else:
+            self._drop(len(lines))
+        if self._overflowed and not self._lines:
+            self._overflowed = False
+            self._report_due = True
+        self._changed.notify_all()
+
+    def _put(self, text: str) -> bool:
+        """Return whether it was written; waits for as long as the reader does."""
+        try:
+            stream = self._stream()
+            if stream is None:  # closed before the start
+                return False
+            try:
+                descriptor = stream.fileno()
+            except (OSError, AttributeError):  # no file, such as that of a test
+                stream.write(text)
+                stream.flush()
+                return True
+            _write(descriptor, text.encode(stream.encoding or "utf-8", "backslashreplace"))
+        except Exception:
+            # Its reader has gone, it is closed, the disk is full, or it is the application's.
+            time.sleep(_GATHER_SECONDS)
+            return False
+        return True
+
+
+def _is_terminal(stream: IO[str] | None) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except (ValueError, AttributeError):  # it is closed, or no file
+        return False
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    """Write all, past Python's own buffer, whose lock would be held as long as nobody reads."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    view = memoryview(data)
+    while view:
+        if poll.poll(_POLL_MS):
+            try:
+                view = view[os.write(descriptor, view[:_ATOMIC_BYTES]) :]
+            except BlockingIOError:  # another process made it non-blocking, and filled it
+                time.sleep(_GATHER_SECONDS)
+
+
+def _report(missing: int) -> str:
+    noun = "line" if missing == 1 else "lines"
+    return _line(
+        "WARNING", f"{missing} log {noun} dropped: standard error was not writable", __name__
+    )
+
+
+def _line(level: str, text: str, name: str) -> str:
+    now = time.time()
+    clock = time.strftime("%H:%M:%S", time.localtime(now))
+    return f"{clock}.{int(now % 1 * 1000):03} {level:<8} {text} ({name})\n"
+
+
+_console: Final = Console(lambda: sys.stderr)
+atexit.register(_console.flush, _FLUSH_SECONDS)
+
+
+def reserve_descriptors() -> None:
+    """Open the standard descriptors that are closed, before a socket becomes one of them.
+
+    libuv aborts the process where it closes such a socket.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest that is free.
+            os.open(os.devnull, os.O_RDWR)
 
 
 def write(message: Message) -> None:
-    """Print one record on standard error, in colour where that is a terminal."""
-    sys.stderr.write(render(message.record, colour=sys.stderr.isatty()))
+    """Print one record, in colour where standard error is a terminal."""
+    _console.write(render(message.record, colour=_console.is_terminal))
+
+
+def write_line(level: str, text: str, name: str) -> None:
+    """Print a line that does not come from loguru."""
+    _console.write(_line(level, text, name))
+
+
+def flush(seconds: float = _FLUSH_SECONDS) -> bool:
+    """Wait until all lines are printed or dropped, for `seconds` at most; return whether."""
+    return _console.flush(seconds)
+
+
+def observe_console(meter: Meter) -> None:
+    """Report the number of dropped lines as a metric."""
+    observe(meter, names.CONSOLE_DROPPED, lambda: [Observation(_console.dropped)])
 
 
 def render(record: Record, *, colour: bool) -> str:
-    """One record as text, with its traceback below it."""
+    """Return one record as text, with its traceback below it."""
     level = record["level"]
     code = next((code for least, code in _COLOURS if level.no >= least), _DIM)
     parts = [
@@ -38,7 +261,9 @@ def render(record: Record, *, colour: bool) -> str:
 
 def _details(record: Record) -> str:
     pairs = [
-        f"{key}={_short(value)}" for key, value in record["extra"].items() if value is not None
+        f"{describe(key)}={_short(value)}"
+        for key, value in record["extra"].items()
+        if value is not None
     ]
     if trace_id := current_trace_id():
         pairs.append(f"trace={trace_id[:_SHORT_TRACE]}")
@@ -46,14 +271,17 @@ def _details(record: Record) -> str:
 
 
 def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else described(value)
+    if type(value) is float:
+        return f"{value:.4g}"
+    text = describe(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
 
 
 def _traceback(record: Record) -> str:
     exception = record["exception"]
     if exception is None or exception.value is None:
         return ""
-    return "".join(traceback.format_exception(exception.value))
+    return stack_trace_of(exception.value)
 
 
 def _paint(text: str, code: str, colour: bool) -> str:

@@ -1,7 +1,7 @@
 """One answer of a model: one `chat` span, one set of counts, one cost, one log line."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from loguru import logger
@@ -18,6 +18,7 @@ from .instruments import Instruments
 from .model_request import ModelRequest, Usage
 from .prices import PriceTable
 from .redaction import without_texts
+from .tally import Tally
 from .tracing import trace_id_of
 
 _OPERATION = "chat"
@@ -51,7 +52,11 @@ class Answer:
         self._capture_content = capture_content
         self._started = started  # perf_counter: the question's arrival
         self._called = time.perf_counter()
-        self._received: list[float] = []  # perf_counter of each chunk from the provider
+        # Chunks from the provider: perf_counter of the first and the last, and the pauses between.
+        self._first_received: float | None = None
+        self._last_received = 0.0
+        self._received = 0
+        self._pauses = Tally(names.CLIENT_TIME_PER_OUTPUT_CHUNK.buckets or ())
         self._first_sent: float | None = None
         self._last_sent: float | None = None
         self._ended: float | None = None  # perf_counter: the provider's end
@@ -88,7 +93,7 @@ class Answer:
         if self._usage is None and (self._received or self._outcome == "completed"):
             characters = sum(len(message["content"]) for message in self._request.messages)
             prompt = -(-characters // _CHARACTERS_PER_TOKEN)
-            return Usage(prompt, len(self._received), partial=True)
+            return Usage(prompt, self._received, partial=True)
         return self._usage
 
     @property
@@ -107,9 +112,14 @@ class Answer:
 
     def received(self, text: str) -> None:
         """A chunk came from the provider."""
-        if not self._received:
+        now = time.perf_counter()
+        if self._first_received is None:
+            self._first_received = now
             self._span.add_event(names.EVENT_FIRST_TOKEN)
-        self._received.append(time.perf_counter())
+        else:
+            self._pauses.add(now - self._last_received)
+        self._last_received = now
+        self._received += 1
         if self._capture_content:
             self._text.append(text)
 
@@ -209,7 +219,7 @@ class Answer:
             names.GEN_AI_RESPONSE_FINISH_REASONS: (
                 [self._finish_reason] if self._finish_reason else None
             ),
-            names.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK: self._since_call(self._received),
+            names.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK: self._time_to_first_chunk(),
             names.TIME_TO_FIRST_TOKEN: self._time_to_first_token(),
             names.ANSWER_COST: self.cost,
         }
@@ -223,8 +233,9 @@ class Answer:
     def _is_empty(self) -> bool:
         return self._outcome == "completed" and not self._received
 
-    def _since_call(self, moments: Sequence[float]) -> float | None:
-        return moments[0] - self._called if moments else None
+    def _time_to_first_chunk(self) -> float | None:
+        first = self._first_received
+        return None if first is None else first - self._called
 
     def _time_to_first_token(self) -> float | None:
         """Seconds until the first bytes left; an answer in one piece has no first token."""
@@ -243,10 +254,9 @@ class Answer:
         duration = (self._ended or self._called) - self._called
         outcome = {names.ERROR_TYPE: self._error_type} if self._error_type else {}
         record.operation_duration.record(duration, {**shared, **outcome}, self._context)
-        if (first := self._since_call(self._received)) is not None:
+        if (first := self._time_to_first_chunk()) is not None:
             record.time_to_first_chunk.record(first, shared, self._context)
-        for earlier, later in zip(self._received, self._received[1:], strict=False):
-            record.time_per_output_chunk.record(later - earlier, shared, self._context)
+        self._pauses.record(record.time_per_output_chunk, shared, self._context)
         if usage := self.usage:
             for kind, count in (
                 ("input", usage.prompt_tokens),

@@ -10,6 +10,7 @@ from opentelemetry.trace import Tracer
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .console import observe_console
 from .genai import Answer
 from .http import HttpTelemetry
 from .instruments import Instruments
@@ -74,6 +75,7 @@ class Telemetry:
         self.meter = self.providers.meter_provider.get_meter(SCOPE, version)
         self.instruments = Instruments(self.meter, settings.known_models)
         observe_process(self.meter)
+        observe_console(self.meter)
         hide_access_lines(settings.quiet_paths)
         self._stop_logging = start_logging(self.providers.logger_provider, settings.log_level)
 

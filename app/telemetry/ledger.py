@@ -5,7 +5,9 @@ processors and exporters report through the same hooks to plain integers, which 
 metrics are collected.
 """
 
+import logging
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
@@ -19,6 +21,7 @@ from . import names
 from .names import SignalMetrics
 from .observing import observe
 from .spool import SPOOL_BROKEN, SPOOL_FULL, Waiting
+from .values import convert, text
 
 QUEUE_FULL: Final = "queue_full"
 SHUTDOWN: Final = "shutdown"
@@ -30,6 +33,10 @@ _NONE_DROPPED: Final = dict.fromkeys(
     (QUEUE_FULL, SPOOL_FULL, SPOOL_BROKEN, NOT_ENCODABLE, INTERNAL_ERROR), 0
 )
 _NONE_EXPORTED: Final = dict.fromkeys(("", REFUSED, UNDELIVERABLE), 0)
+# Between two reports of a full queue.
+_REPORT_SECONDS: Final = 60.0
+# By the SDK's logger name: shown on the console, never fed back into the exporters.
+_log = logging.getLogger("opentelemetry.chatscope")
 
 
 class Ledger:
@@ -93,12 +100,18 @@ class Ledger:
 
 
 class CountedQueue(deque[Any]):
-    """The SDK's queue, in which to be full and to drop the oldest is one step."""
+    """The SDK's queue, in which to be full and to drop the oldest is one step.
 
-    def __init__(self, ledger: Ledger) -> None:
+    Drops are counted, and reported at most once a minute; `what` names the items.
+    """
+
+    def __init__(self, ledger: Ledger, what: str) -> None:
         super().__init__(maxlen=ledger.capacity)
         self._ledger = ledger
+        self._what = what
         self._lock = threading.Lock()
+        self._unreported = 0
+        self._next_report = 0.0
 
     def appendleft(self, item: Any) -> None:
         """Add the newest; the oldest makes room for it."""
@@ -107,6 +120,17 @@ class CountedQueue(deque[Any]):
             super().appendleft(item)
         if full:
             self._ledger.count_dropped(1, QUEUE_FULL)
+            self._report()
+
+    def _report(self) -> None:
+        with self._lock:
+            self._unreported += 1
+            now = time.monotonic()
+            if now < self._next_report:
+                return
+            dropped, self._unreported = self._unreported, 0
+            self._next_report = now + _REPORT_SECONDS
+        _log.warning("dropped %d %s: the queue of %d is full", dropped, self._what, self.maxlen)
 
     def pop(self) -> Any:  # type: ignore[override]
         """Take the oldest."""
@@ -126,14 +150,19 @@ class CreatedSpans(SpanProcessor):
 
 
 class CreatedLogs(LogRecordProcessor):
-    """Counts the log records that are emitted."""
+    """Counts the log records that are emitted, and converts their bodies.
+
+    The SDK does not: the exporter's thread would call the methods of a body that is an object.
+    """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
-        """One more."""
+        """Before it is queued, in the thread that emits it."""
         self._ledger.count_created()
+        record = log_record.log_record
+        record.body = text(record.body) if type(record.body) is str else convert(record.body)
 
     def shutdown(self) -> None:
         """Nothing to stop."""

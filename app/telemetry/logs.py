@@ -10,17 +10,18 @@ their order and with their own time. A failed start prints them.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from traceback import format_exception
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from loguru import logger
 from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber
 from opentelemetry.context import Context, get_current
 
-from . import console, names
-from .encodable import DEEPEST, TOO_DEEP, described, text
-from .stdlib_logs import intercept_stdlib, set_stdlib_level
+from . import console, names, sdk_values
+from .exception_texts import attributes_of
+from .guard import guarded
+from .stdlib_logs import handling, intercept_stdlib, is_handling, set_stdlib_level
+from .values import text
 
 if TYPE_CHECKING:
     from loguru import Message, Record
@@ -78,6 +79,7 @@ _early = _Early()
 
 def capture_early() -> None:
     """Buffer all records from now on; the first line of a program's main module."""
+    console.reserve_descriptors()
     _early.capture()
 
 
@@ -93,6 +95,8 @@ def start_logging(provider: LoggerProvider, level: str) -> Callable[[], None]:
     loguru does not know.
     """
     bridge = Bridge(provider)
+    # It converts the values of records in this thread, before they change or are queued.
+    sdk_values.install()
     least = logger.level(level).no
     set_stdlib_level(least)
     _early.release(least, bridge.emit)
@@ -115,10 +119,10 @@ class Bridge:
             return
         number, level = severity(record["level"].no)
         error = record["exception"].value if record["exception"] else None
-        attributes = {**_code(record), **_plain(record["extra"])}
-        if error is not None and not _has_words(error):
-            attributes |= _wordless(error)
-            error = None
+        extra = {key: value for key, value in record["extra"].items() if value is not None}
+        attributes = {**_code(record), **extra}
+        if error is not None:
+            attributes = {**attributes_of(error), **attributes}
         self._logger(name).emit(
             timestamp=int(record["time"].timestamp() * 1e6) * 1000,
             context=context,
@@ -126,7 +130,6 @@ class Bridge:
             severity_text=level,
             body=text(record["message"]),
             attributes=attributes,
-            exception=error,
         )
 
     def _logger(self, name: str) -> Logger:
@@ -145,11 +148,24 @@ def severity(level_number: int) -> tuple[SeverityNumber, str]:
 
 
 def _add(sink: Callable[[Message], None], level: int) -> int:
+    def contained(message: Message) -> None:
+        # loguru holds a lock meanwhile, and prints what its sinks raise.
+        with handling(), guarded("handling a log record"):
+            sink(message)
+
+    def admitted(record: Record) -> bool:
+        if not is_handling():
+            return True
+        if sink is console.write:
+            console.write_line(record["level"].name, record["message"], record["name"] or "")
+        return False
+
     # The sinks read the record itself: formatting it into a text as well would be waste.
     # `diagnose` would print local values, prompts and keys among them, into tracebacks.
     return logger.add(
-        sink,
+        contained,
         level=level,
+        filter=admitted,
         format=lambda _: "",
         backtrace=False,
         diagnose=False,
@@ -162,44 +178,3 @@ def _code(record: Record) -> dict[str, str | int]:
         names.CODE_FUNCTION_NAME: f"{record['name']}.{record['function']}",
         names.CODE_LINE_NUMBER: record["line"],
     }
-
-
-def _has_words(error: BaseException) -> bool:
-    try:
-        str(error)
-    except Exception:
-        return False
-    return True
-
-
-def _wordless(error: BaseException) -> dict[str, str]:
-    """What the SDK would tell of an exception; it asks for its text, which raises here."""
-    return {
-        names.EXCEPTION_TYPE: type(error).__qualname__,
-        names.EXCEPTION_MESSAGE: described(error),
-        names.EXCEPTION_STACKTRACE: "".join(format_exception(error)),
-    }
-
-
-def _plain(extra: Mapping[Any, Any]) -> dict[str, Any]:
-    """Values that OTLP can carry; what it cannot becomes its text."""
-    return {described(key): _value(value, 0) for key, value in extra.items() if value is not None}
-
-
-def _value(value: object, depth: int) -> object:
-    # At once, not when it is sent: what waits in the queue is bounded in number only.
-    if isinstance(value, str):
-        return text(value)
-    if isinstance(value, bool | int | float):
-        return value
-    if depth == DEEPEST:
-        return TOO_DEEP
-    if isinstance(value, Mapping):
-        return {
-            described(key): _value(item, depth + 1)
-            for key, item in value.items()
-            if item is not None
-        }
-    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
-        return [_value(item, depth + 1) for item in value]
-    return described(value)

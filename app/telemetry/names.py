@@ -36,6 +36,7 @@ CODE_LINE_NUMBER: Final = "code.line.number"
 EXCEPTION_TYPE: Final = "exception.type"
 EXCEPTION_MESSAGE: Final = "exception.message"
 EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
+EXCEPTION_ESCAPED: Final = "exception.escaped"
 
 GEN_AI_OPERATION_NAME: Final = "gen_ai.operation.name"
 GEN_AI_PROVIDER_NAME: Final = "gen_ai.provider.name"
@@ -393,6 +394,12 @@ EVENT_LOOP_TASKS: Final = Metric(
     Kind.GAUGE,
     "{task}",
     "Tasks of the event loop that have not ended.",
+)
+CONSOLE_DROPPED: Final = Metric(
+    "chatscope.console.dropped",
+    Kind.COUNTER,
+    "{line}",
+    "Log lines dropped because standard error could not be written.",
 )
 
 # What became of the telemetry itself, by OpenTelemetry's names for its SDKs.

@@ -14,11 +14,14 @@ from typing import Any, Final
 import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from .encodable import text_size
 from .guard import Warnings
 from .parts import SHAPES, Part
 
 # What a gRPC server accepts unless configured otherwise, with room for the head of the message.
 LARGEST_BODY: Final = 4 * 1024 * 1024 - 1024
+# Encoding as much holds the interpreter's lock for some 20 ms; no server accepts it by default.
+_LARGEST_TEXTS: Final = 2 * LARGEST_BODY
 # gRPC itself waits for up to two minutes before it connects again, and half a minute before it
 # resolves a name again; a Collector that is back, maybe elsewhere, is to be found at once.
 CHANNEL_OPTIONS: Final = (
@@ -72,9 +75,18 @@ class Sender:
 
         None in the place of an item that cannot be encoded; the others go without it.
         """
+        size = text_size(batch)
+        if size > _LARGEST_TEXTS and len(batch) == 1:
+            self._warnings.log(
+                "size", "one of the %s is too large: its texts have %d bytes", self.what, size
+            )
+            yield None, 1
+            return
         body: bytes | None = None
         try:
-            body = self._encode(batch).SerializeToString()
+            # A batch that is too large is not even encoded: it would hold the interpreter's lock.
+            if size <= LARGEST_BODY or len(batch) == 1:
+                body = self._encode(batch).SerializeToString()
         except Exception as error:
             if len(batch) == 1:
                 self._warnings.log(

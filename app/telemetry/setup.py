@@ -22,13 +22,13 @@ from opentelemetry.sdk._shared_internal import BatchProcessor
 from opentelemetry.sdk.environment_variables import OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_SAMPLER
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
+from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
 
-from . import encodable
+from . import encodable, sdk_values
 from .exemplars import kept_exemplars
 from .last_sums import LastSums
 from .ledger import (
@@ -47,6 +47,7 @@ from .replay import Replay
 from .sender import CHANNEL_OPTIONS, Sender
 from .settings import TelemetrySettings as TelemetrySettings  # noqa: PLC0414
 from .spool import Spool, Waiting
+from .tally import TallyingBuckets
 
 SCOPE = "chatscope"
 # Kubernetes kills 30 s after SIGTERM, and responses need most of those.
@@ -135,6 +136,7 @@ class Providers:
 
 def build_providers(settings: TelemetrySettings) -> Providers:
     """Providers that export over OTLP/gRPC, and metrics about what they export."""
+    sdk_values.install()
     resource = build_resource(settings)
     tracer_provider, spans = _traces(settings, resource)
     logger_provider, logs = _logs(settings, resource)
@@ -164,7 +166,7 @@ def _traces(settings: TelemetrySettings, resource: Resource) -> tuple[TracerProv
         schedule_delay_millis=settings.span_delay_ms,
         max_export_batch_size=settings.span_batch,
     )
-    _report_to(ledger, processor._batch_processor)
+    _report_to(ledger, processor._batch_processor, "spans")
     provider = TracerProvider(choose_sampler(), resource, shutdown_on_exit=False)
     provider.add_span_processor(CreatedSpans(ledger))
     provider.add_span_processor(processor)
@@ -183,7 +185,7 @@ def _logs(settings: TelemetrySettings, resource: Resource) -> tuple[LoggerProvid
         schedule_delay_millis=settings.log_delay_ms,
         max_export_batch_size=settings.log_batch,
     )
-    _report_to(ledger, processor._batch_processor)
+    _report_to(ledger, processor._batch_processor, "log records")
     provider = LoggerProvider(resource, shutdown_on_exit=False)
     provider.add_log_record_processor(CreatedLogs(ledger))
     provider.add_log_record_processor(processor)
@@ -236,12 +238,18 @@ def _disk(settings: TelemetrySettings, what: str, sender: Sender, ledger: Ledger
     return Disk(spool, replay)
 
 
-def _report_to(ledger: Ledger, processor: BatchProcessor[Any]) -> None:
+def _report_to(ledger: Ledger, processor: BatchProcessor[Any], what: str) -> None:
     # The SDK has no public way to count its drops but its own metrics, which cost as much as
     # a span; its versions are pinned, and a test fails when this hook is gone.
     processor._metrics = ledger
-    processor._queue = queue = CountedQueue(ledger)
+    processor._queue = queue = CountedQueue(ledger, what)
     ledger.register_queue_size(lambda: len(queue))
+    logging.getLogger(BatchProcessor.__module__).addFilter(_is_not_reported)
+
+
+def _is_not_reported(record: logging.LogRecord) -> bool:
+    # `CountedQueue` reports a full queue with the number of items dropped.
+    return not str(record.msg).startswith("Queue full")
 
 
 def build_resource(settings: TelemetrySettings) -> Resource:
@@ -282,7 +290,7 @@ def _view(metric: Metric) -> View:
     return View(
         instrument_name=metric.name,
         # The stock middleware's own buckets end where a streamed answer only begins.
-        aggregation=ExplicitBucketHistogramAggregation(buckets) if buckets else None,
+        aggregation=TallyingBuckets(buckets) if buckets else None,
         exemplar_reservoir_factory=kept_exemplars,
     )
 

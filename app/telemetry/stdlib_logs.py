@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+import threading
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from loguru import logger
 
-from . import names
-from .encodable import described
+from . import console, names
+from .exception_texts import stack_trace_of
+from .values import describe
 
 if TYPE_CHECKING:
     from loguru import Record
@@ -41,26 +45,102 @@ _LEAST_LEVELS: Final = {
 }
 _HANDSHAKE: Final = '%s - "WebSocket %s" '
 
+# The SDK's messages about itself may repeat with each record; ours are limited where they are made.
+_SDK_LOGGER: Final = "opentelemetry."
+_OWN_LOGGER: Final = "opentelemetry.chatscope"
+_REPEAT_SECONDS: Final = 60.0
+_MAX_REPEATED: Final = 100
+
+
+class _Handling(threading.local):
+    """Whether this thread is inside one of our loguru sinks."""
+
+    active = False
+
+
+_handling: Final = _Handling()
+
+
+@contextmanager
+def handling() -> Iterator[None]:
+    """Mark the thread as handling a log record: records made meanwhile go to the console only.
+
+    loguru is not re-entrant, and prints a traceback for each such record.
+    """
+    before, _handling.active = _handling.active, True
+    try:
+        yield
+    finally:
+        _handling.active = before
+
+
+def is_handling() -> bool:
+    """Whether this thread is handling a log record."""
+    return _handling.active
+
+
+class _Repeated:
+    """Lets each message of the SDK through once a minute, with the number of those withheld."""
+
+    def __init__(self) -> None:
+        self._withheld: dict[tuple[str, str], int] = {}
+        self._until: dict[tuple[str, str], float] = {}
+
+    def admits(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith(_SDK_LOGGER) or record.name.startswith(_OWN_LOGGER):
+            return True
+        key, now = (record.name, str(record.msg)), time.monotonic()
+        if now < self._until.get(key, 0.0):
+            self._withheld[key] = self._withheld.get(key, 0) + 1
+            return False
+        if len(self._until) >= _MAX_REPEATED:
+            self._until.clear()
+            self._withheld.clear()
+        self._until[key] = now + _REPEAT_SECONDS
+        if withheld := self._withheld.pop(key, 0):
+            record.msg = f"{record.msg} ({withheld} more since the last report)"
+        return True
+
 
 class ToLoguru(logging.Handler):
     """A handler for the root logger."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._repeated = _Repeated()
+
     def emit(self, record: logging.LogRecord) -> None:
-        """Hand one record on, with the place where it was made."""
+        """Hand one record on; never raises."""
         if record.levelno < _LEAST_LEVELS.get(record.name.partition(".")[0], logging.NOTSET):
             return
-        message, extra = _content(record)
+        if not self._repeated.admits(record):
+            return
+        if is_handling():
+            error = record.exc_info[1] if record.exc_info else None
+            trace = f"\n{stack_trace_of(error)}" if error else ""
+            console.write_line(record.levelname, _message(record) + trace, record.name)
+            return
+        try:
+            _hand_on(record)
+        except Exception as error:
+            text = f"{_message(record)} (not handled: {describe(error)})"
+            console.write_line(record.levelname, text, record.name)
 
-        def place(target: Record) -> None:
-            target["name"] = record.name
-            target["function"] = record.funcName
-            target["line"] = record.lineno
-            # loguru's own class for it is private; its readers ask for these two names.
-            target["file"] = SimpleNamespace(name=record.filename, path=record.pathname)  # type: ignore[typeddict-item]
-            target["extra"].update(extra)
 
-        level = _LEVELS.get(record.levelno, record.levelno)
-        logger.opt(exception=record.exc_info).patch(place).log(level, message)
+def _hand_on(record: logging.LogRecord) -> None:
+    """With the place where it was made."""
+    message, extra = _content(record)
+
+    def place(target: Record) -> None:
+        target["name"] = record.name
+        target["function"] = record.funcName
+        target["line"] = record.lineno
+        # loguru's own class for it is private; its readers ask for these two names.
+        target["file"] = SimpleNamespace(name=record.filename, path=record.pathname)  # type: ignore[typeddict-item]
+        target["extra"].update(extra)
+
+    level = _LEVELS.get(record.levelno, record.levelno)
+    logger.opt(exception=record.exc_info).patch(place).log(level, message)
 
 
 def intercept_stdlib() -> None:
@@ -112,11 +192,11 @@ def _content(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
 
 
 def _message(record: logging.LogRecord) -> str:
-    """Arguments that do not fit their message raise, and would fail whoever only wanted to log."""
+    """The formatted message, also where formatting it raises."""
     try:
         return record.getMessage()
     except Exception:
-        return f"{described(record.msg)} {described(record.args)}"
+        return f"{describe(record.msg)} {describe(record.args)}"
 
 
 def _access(arguments: tuple[Any, ...]) -> tuple[str, dict[str, Any]]:

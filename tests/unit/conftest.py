@@ -1,7 +1,10 @@
-"""Async tests run on asyncio, as the service does."""
+"""Fixtures of all unit tests; async ones run on asyncio, as the service does."""
+
+from collections.abc import Iterator
 
 import pytest
 
+from app.telemetry import console
 from tests.memory import Memory
 
 
@@ -13,3 +16,10 @@ def anyio_backend() -> str:
 @pytest.fixture
 def memory() -> Memory:
     return Memory()
+
+
+@pytest.fixture(autouse=True)
+def _flush_console() -> Iterator[None]:
+    """Let no line of a test be printed in the next one."""
+    yield
+    console.flush(5)
