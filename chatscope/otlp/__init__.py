@@ -15,6 +15,7 @@ from .processors import OtlpLogRecordProcessor, OtlpSpanProcessor
 from .self_metrics import observe
 from .settings import EndpointSettings, OtlpSettingsError, Protocol, Signal, load_endpoints
 from .spool import Backlog, SpoolUnusableError
+from .statistics import Warnings
 
 __all__ = [
     "Backlog",
@@ -29,6 +30,7 @@ __all__ = [
     "Protocol",
     "Signal",
     "SpoolUnusableError",
+    "Warnings",
     "load_endpoints",
     "observe",
 ]

@@ -1,13 +1,13 @@
 """OTLP's `AnyValue` and attribute lists in wire format.
 
 Exact `str`, `int`, `float`, `bool` and `bytes` are encoded directly; everything else is first
-converted by `plain.plain`, in bounded time and to a bounded size.
+converted by `values.convert`, in bounded time and to a bounded size.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from .plain import LARGEST_INT, SMALLEST_INT, plain, text
+from .values import MAX_INT, MAX_TEXT_BYTES, MIN_INT, convert, text
 from .wire import double, int64, varint
 
 _TRUE: Final = b"\x10\x01"
@@ -22,12 +22,12 @@ _keys: dict[str, bytes] = {}
 
 
 def utf8(value: str) -> bytes:
-    """Encode a text of any content as UTF-8, shortened to `plain.LONGEST_TEXT` bytes."""
+    """Encode a text of any content as UTF-8, shortened to MAX_TEXT_BYTES."""
     try:
         data = value.encode()
     except UnicodeEncodeError:
         return text(value).encode()
-    return data if len(data) <= _UNCUT else text(value).encode()
+    return data if len(data) <= MAX_TEXT_BYTES else text(value).encode()
 
 
 def any_value(value: Any) -> bytes:
@@ -38,13 +38,13 @@ def any_value(value: Any) -> bytes:
         return b"\x0a" + varint(len(data)) + data
     if kind is bool:
         return _TRUE if value else _FALSE
-    if kind is int and SMALLEST_INT <= value <= LARGEST_INT:
+    if kind is int and MIN_INT <= value <= MAX_INT:
         return b"\x18" + int64(value)
     if kind is float:
         return b"\x21" + double(value)
     if value is None:
         return _EMPTY
-    return _encode(plain(value))
+    return _encode(convert(value))
 
 
 def attributes(tag: bytes, pairs: Mapping[str, Any] | None) -> list[bytes]:
@@ -80,7 +80,7 @@ def _keep_pair(name: str, value: str) -> bytes:
 def _key_value(name: Any, value: bytes) -> bytes:
     """Encode a `KeyValue` message with its length in front."""
     if type(name) is not str:
-        name = text(name) if isinstance(name, str) else str(plain(name))
+        name = text(name)
     key = _keys.get(name)
     if key is None:
         data = utf8(name)
@@ -94,9 +94,9 @@ def _key_value(name: Any, value: bytes) -> bytes:
 
 
 def _encode(value: Any) -> bytes:
-    """Encode a value that `plain` has converted."""
+    """Encode a value that `convert` has converted."""
     kind = type(value)
-    if kind is list:
+    if kind is tuple:
         parts: list[bytes] = []
         for item in value:
             data = _encode(item)
@@ -112,7 +112,3 @@ def _encode(value: Any) -> bytes:
     if kind is bytes:
         return bytes(b"\x3a" + varint(len(value)) + value)
     return any_value(value)
-
-
-# A text of this many bytes needs no shortening.
-_UNCUT: Final = 262_144

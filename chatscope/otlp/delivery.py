@@ -6,7 +6,7 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -44,6 +44,17 @@ class DeliverySettings:
     )
     queue_bytes: int = 32 * _MEBIBYTE  # of each signal
     limits: PipelineLimits = field(default_factory=PipelineLimits)
+    # In the place of those of `limits`: seconds until an incomplete batch is sent, items in one.
+    delays: Mapping[Signal, float] = field(default_factory=dict)
+    batch_items: Mapping[Signal, int] = field(default_factory=dict)
+
+    def limits_of(self, signal: Signal) -> PipelineLimits:
+        """Return the limits of one signal."""
+        return replace(
+            self.limits,
+            delay=self.delays.get(signal, self.limits.delay),
+            batch_items=self.batch_items.get(signal, self.limits.batch_items),
+        )
 
 
 class Delivery:
@@ -137,7 +148,7 @@ class Delivery:
 
     def _pipeline(self, signal: Signal) -> Pipeline:
         settings, endpoint = self.settings, self.endpoints[signal]
-        statistics, warnings = Statistics(), Warnings()
+        statistics, warnings, limits = Statistics(), Warnings(), settings.limits_of(signal)
         directory = settings.spool_dir
         spool = Spool(
             directory / _FILES[signal] if directory else None,
@@ -152,10 +163,10 @@ class Delivery:
             lambda: BoundedQueue(
                 settings.queue_items.get(signal, 1),
                 settings.queue_bytes,
-                settings.limits.batch_items,
+                limits.batch_items,
             ),
             spool,
-            settings.limits,
+            limits,
             statistics,
             warnings,
         )

@@ -77,7 +77,7 @@ class GrpcClient:
 
     def _open(self) -> grpc.Channel:
         settings = self._settings
-        options = (*_OPTIONS, ("grpc.enable_http_proxy", 0 if settings.loopback else 1))
+        options = (*_OPTIONS, ("grpc.enable_http_proxy", 0 if settings.direct else 1))
         if not settings.tls:
             return grpc.insecure_channel(settings.target, options)
         read = {

@@ -71,8 +71,8 @@ class HttpClient:
     def _session(self) -> requests.Session:
         settings = self._settings
         session = requests.Session()
-        # The proxy variables and `no_proxy` are honoured, but never for this machine itself.
-        session.trust_env = not settings.loopback
+        # The proxy variables are honoured, but never for this machine itself.
+        session.trust_env = not settings.direct
         session.verify = str(settings.certificate) if settings.certificate else True
         if settings.client_certificate and settings.client_key:
             session.cert = (str(settings.client_certificate), str(settings.client_key))

@@ -18,7 +18,7 @@ from opentelemetry.sdk.metrics.export import (
 )
 
 from .anyvalue import attributes, utf8
-from .plain import LARGEST_INT, SMALLEST_INT
+from .values import MAX_INT, MIN_INT
 from .wire import I64, LEN, VARINT, double, fixed64, int64, sfixed64, sized, tag, varint
 
 _POINT: Final = tag(1, LEN)
@@ -196,7 +196,7 @@ def _number(value: Any, as_int: bytes, as_double: bytes) -> tuple[bytes, bytes]:
     """Encode a point's value: as a float where a sum has outgrown 64 bits."""
     if isinstance(value, int):
         exact = int.__pos__(value)
-        if SMALLEST_INT <= exact <= LARGEST_INT:
+        if MIN_INT <= exact <= MAX_INT:
             return as_int, sfixed64(exact)
     return as_double, double(_float(value))
 

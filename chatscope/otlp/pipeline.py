@@ -98,6 +98,7 @@ class Pipeline:
         self._deadline: float | None = None  # of the shutdown, once it has begun
         self._busy = threading.RLock()  # held while the sender has a batch in its hands
         self._next_report = 0.0
+        self._dropped = 0  # as it was last reported
         self._had_backlog = False
 
     def before_fork(self) -> None:
@@ -383,10 +384,15 @@ class Pipeline:
         return max(next(self._pauses), min(result.retry_after, _LONGEST_RETRY_AFTER))
 
     def _report_backlog(self) -> None:
+        """Take stock once a second: what waits, and what the queue has dropped."""
         now = time.monotonic()
         if now < self._next_report:
             return
         self._next_report = now + _REPORT_EVERY
+        if (dropped := self.queue.dropped) > self._dropped:
+            full = f"dropped {dropped - self._dropped} {self.signal} items: the queue is full"
+            self._dropped = dropped
+            self._warnings.warn("queue-full", full)
         if self.spool.path is not None and not self._had_backlog and self.spool.is_empty():
             self.backlog = Backlog()
         elif self.spool.report(_REPORT_LEASE):

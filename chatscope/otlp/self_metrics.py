@@ -66,7 +66,7 @@ LOGS: Final = SignalNames("log", "otel.sdk.log.created", "log_exporter")
 POINTS: Final = SignalNames("metric_data_point", "", "metric_exporter")
 OPERATION_DURATION: Final = "otel.sdk.exporter.operation.duration"
 _NAMES: Final = {Signal.TRACES: SPANS, Signal.LOGS: LOGS, Signal.METRICS: POINTS}
-_DURATIONS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+DURATIONS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _NO_ERROR: Final = ""
 _KNOWN: Final = (REFUSED, SPOOL_FULL, SPOOL_BROKEN, UNDELIVERABLE, DEAD_LETTERS_FULL)
 
@@ -77,7 +77,7 @@ def observe(meter: Meter, delivery: Delivery, prefix: str) -> None:
         OPERATION_DURATION,
         "s",
         "Duration of export calls.",
-        explicit_bucket_boundaries_advisory=_DURATIONS,
+        explicit_bucket_boundaries_advisory=DURATIONS,
     )
     for signal, pipeline in delivery.pipelines.items():
         names = _NAMES[signal]

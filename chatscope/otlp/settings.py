@@ -7,17 +7,20 @@ the OpenTelemetry SDK for Python.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import ip_address
 from math import inf
 from pathlib import Path
 from ssl import SSLError, create_default_context
 from typing import Final, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from .proxy import bypasses_proxy
+
 PREFIX: Final = "OTEL_EXPORTER_OTLP_"
 _TEMPORALITY: Final = f"{PREFIX}METRICS_TEMPORALITY_PREFERENCE"
 _DEFAULT_TIMEOUT: Final = 10.0
 _PORTS: Final = {"grpc": 4317, "http/protobuf": 4318}
+# Names that gRPC resolves: https://github.com/grpc/grpc/blob/master/doc/naming.md
+_GRPC_SCHEMES: Final = ("dns", "unix", "unix-abstract", "ipv4", "ipv6")
 
 T = TypeVar("T")
 
@@ -68,31 +71,18 @@ class EndpointSettings:
         return urlsplit(self.url).scheme == "https"
 
     @property
-    def host(self) -> str:
-        """The receiver's host name or address."""
-        return urlsplit(self.url).hostname or ""
-
-    @property
     def target(self) -> str:
-        """Host and port, as gRPC wants them."""
+        """What a gRPC channel connects to."""
+        if self.url.partition(":")[0] in _GRPC_SCHEMES:
+            return self.url
         parts = urlsplit(self.url)
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{parts.port or (443 if self.tls else 80)}"
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        return f"{host}:{parts.port or (443 if self.tls else _PORTS[Protocol.GRPC])}"
 
     @property
-    def loopback(self) -> bool:
-        """Whether the receiver is on this machine; no proxy is used then."""
-        return is_loopback(self.host)
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether `host` is a name or an address of this machine's loopback interface."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+    def direct(self) -> bool:
+        """Whether no proxy is used: for this machine, and where `no_proxy` says so."""
+        return bypasses_proxy(self.url)
 
 
 def load_endpoints(
@@ -191,6 +181,8 @@ class _Reader:
         variable, value = variable or "endpoint", value or endpoint or ""
         if not value:
             value = f"http://localhost:{_PORTS[protocol]}"
+        if protocol is Protocol.GRPC and value.partition(":")[0] in _GRPC_SCHEMES:
+            return value
         if "://" not in value:
             insecure = self._value("INSECURE", _boolean, False, "true or false")
             value = f"{'http' if insecure else 'https'}://{value}"

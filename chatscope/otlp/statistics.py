@@ -72,8 +72,11 @@ class Warnings:
         self._held: Counter[str] = Counter()
         self._lock = threading.RLock()
 
-    def warn(self, kind: str, message: str) -> None:
-        """Log `message`, unless one of the same kind was logged less than a minute ago."""
+    def warn(self, kind: str, message: str, error: BaseException | None = None) -> None:
+        """Log `message`, unless one of the same kind was logged less than a minute ago.
+
+        With `error`, its traceback follows.
+        """
         now = time.monotonic()
         with self._lock:
             if now < self._next.get(kind, 0.0):
@@ -82,4 +85,4 @@ class Warnings:
             self._next[kind] = now + _WARN_EVERY
             held = self._held.pop(kind, 0)
         suffix = f" ({held} similar warnings since the last one)" if held else ""
-        log.warning("%s%s", message, suffix)
+        log.warning("%s%s", message, suffix, exc_info=error)

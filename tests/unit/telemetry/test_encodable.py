@@ -6,16 +6,16 @@ from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from app.telemetry.ledger import NOT_ENCODABLE
 from loguru import logger
 from opentelemetry.trace import Status, StatusCode
 
 from app.telemetry import names
-from app.telemetry.ledger import NOT_ENCODABLE
 from app.telemetry.logs import start_logging
 from app.telemetry.setup import Providers, TelemetrySettings, build_providers
 from app.telemetry.stdlib_logs import ToLoguru
-from app.telemetry.values import MAX_TEXT_BYTES as LONGEST_TEXT
-from app.telemetry.values import text
+from chatscope.otlp.values import MAX_TEXT_BYTES as LONGEST_TEXT
+from chatscope.otlp.values import text
 from tests.receiver import Receiver
 
 if TYPE_CHECKING:

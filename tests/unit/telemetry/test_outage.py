@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import grpc
 import pytest
-
-from app.telemetry import names
 from app.telemetry.ledger import INTERNAL_ERROR, QUEUE_FULL, REFUSED, Ledger
 from app.telemetry.patience import PatientExporter
+
+from app.telemetry import names
 from app.telemetry.setup import Providers, TelemetrySettings, build_providers
 from stack.waiting import poll_until
 from tests.receiver import Receiver

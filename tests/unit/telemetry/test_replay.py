@@ -13,6 +13,8 @@ from pathlib import Path
 
 import grpc
 import pytest
+from app.telemetry.ledger import QUEUE_FULL, REFUSED, Ledger
+from app.telemetry.spool import SPOOL_FULL, Spool
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -22,9 +24,7 @@ from starlette.testclient import TestClient
 
 from app.telemetry import last_sums, names, replay, spool
 from app.telemetry.instrument import instrument
-from app.telemetry.ledger import QUEUE_FULL, REFUSED, Ledger
 from app.telemetry.setup import Providers, TelemetrySettings, build_providers
-from app.telemetry.spool import SPOOL_FULL, Spool
 from stack.waiting import poll_until
 from tests.receiver import Receiver
 

@@ -19,11 +19,11 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Link, SpanContext, TraceFlags
 from starlette.datastructures import Headers
 
-from app.telemetry import values
 from app.telemetry.logs import start_logging
 from app.telemetry.setup import Providers, TelemetrySettings, build_providers
 from app.telemetry.stdlib_logs import ToLoguru
-from app.telemetry.values import MAX_ITEMS, MAX_TOTAL_BYTES, convert, describe, text
+from chatscope.otlp import values
+from chatscope.otlp.values import MAX_ITEMS, MAX_TOTAL_BYTES, convert, describe, text
 from stack.waiting import poll_until
 from tests.receiver import Receiver, _plain, _value
 from tests.unit.telemetry.hostile import CASES, LARGE, Case, marker
