@@ -16,6 +16,9 @@ from .wire import fields, message_field, number_field
 
 UNREACHABLE: Final = "unreachable"
 CANCELLED: Final = "cancelled"
+TIMEOUT: Final = "timeout"
+INVALID_RESPONSE: Final = "invalid_response"
+FAILED: Final = "internal_error"
 
 
 class Outcome(Enum):
@@ -45,7 +48,7 @@ class Client(Protocol):
     timeout: float  # s; no call takes longer
 
     def send(self, body: bytes) -> Future[Result]:
-        """Start a call. The future never raises; it can be cancelled by `close`."""
+        """Start a call. The future never raises, and is done soon after `timeout` or `close`."""
 
     def close(self) -> None:
         """Cut calls under way; later ones are UNAVAILABLE."""
@@ -69,6 +72,16 @@ def finished(result: Result) -> Future[Result]:
     return future
 
 
+def cancelled() -> Result:
+    """Return the result of a call that `Client.close` has ended, or that came after it."""
+    return Result(Outcome.UNAVAILABLE, CANCELLED, "the client is closed")
+
+
+def failed(error: Exception) -> Result:
+    """Return the result of a call that ended, or never began, with an unexpected exception."""
+    return Result(Outcome.UNAVAILABLE, FAILED, f"{type(error).__name__}: {error}")
+
+
 def accepted(response: bytes) -> Result:
     """Read an `Export*ServiceResponse`: what of it was rejected, and why.
 
@@ -79,7 +92,7 @@ def accepted(response: bytes) -> Result:
         message = message_field(partial, 2).decode("utf-8", "replace")
         return Result(Outcome.ACCEPTED, rejected=number_field(partial, 1), message=message)
     except (ValueError, IndexError):
-        return Result(Outcome.UNAVAILABLE, "invalid_response", "the response is not OTLP")
+        return Result(Outcome.UNAVAILABLE, INVALID_RESPONSE, "the response is not OTLP")
 
 
 METHODS: Final = {

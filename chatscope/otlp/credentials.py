@@ -10,7 +10,7 @@ from .settings import EndpointSettings, read_headers
 # How often the files are looked at.
 _CHECK_SECONDS: Final = 1.0
 
-_Fingerprint = tuple[tuple[int, int], ...]
+_Fingerprint = tuple[tuple[int, int, int], ...]
 
 
 class Credentials:
@@ -69,7 +69,7 @@ def _fingerprint(files: tuple[Path, ...]) -> _Fingerprint:
         try:
             status = os.stat(path)
         except OSError:
-            found.append((0, 0))
+            found.append((0, 0, 0))
         else:
-            found.append((status.st_mtime_ns, status.st_size))
+            found.append((status.st_ino, status.st_mtime_ns, status.st_size))
     return tuple(found)

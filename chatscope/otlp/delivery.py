@@ -28,6 +28,11 @@ _FILES: Final = {
     Signal.LOGS: "log-records.db",
     Signal.METRICS: "metrics.db",
 }
+_ITEMS: Final = {
+    Signal.TRACES: "spans",
+    Signal.LOGS: "log records",
+    Signal.METRICS: "metric points",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,21 +134,34 @@ class Delivery:
         threads = [
             threading.Thread(target=stop, args=pair, daemon=True) for pair in self.pipelines.items()
         ]
+        for thread, pair in zip(threads, self.pipelines.items(), strict=True):
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter is ending: `atexit` called this
+                stop(*pair)
         for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.ident is not None:
+                thread.join(max(0.0, deadline - time.monotonic()))
         return self._report(lost)
 
     def _report(self, lost: Mapping[Signal, int]) -> bool:
         """Log once what was not delivered."""
         for signal, pipeline in self.pipelines.items():
-            if pipeline.backlog.items:
-                log.warning("%d %s items are kept on disk", pipeline.backlog.items, signal)
+            items = _ITEMS[signal]
+            if waiting := pipeline.backlog.items:
+                log.warning(
+                    "%d %s are kept on disk; the next process that uses the directory sends them",
+                    waiting,
+                    items,
+                )
             if lost.get(signal):
-                log.warning("%d %s items were lost at shutdown", lost[signal], signal)
+                log.warning(
+                    "%d %s were lost at shutdown: the receiver did not accept them",
+                    lost[signal],
+                    items,
+                )
             if signal not in lost:
-                log.warning("the delivery of %s did not stop in time", signal)
+                log.warning("the delivery of %s did not stop in time", items)
         return len(lost) == len(self.pipelines) and not any(lost.values())
 
     def _pipeline(self, signal: Signal) -> Pipeline:
@@ -174,7 +192,9 @@ class Delivery:
     def begin_anew(self) -> None:
         """Begin with empty queues and another instance: this is a forked process."""
         self._groups = Groups(str(uuid.uuid4()))
-        self.warnings = Warnings()
+        self._shut_down = False
+        self.fallbacks = 0
+        self.warnings.reset()
         for pipeline in self.pipelines.values():
             pipeline.after_fork_in_child()
 

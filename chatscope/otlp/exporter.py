@@ -90,26 +90,27 @@ class OtlpMetricExporter(MetricExporter):
             for scope_metrics in resource_metrics.scope_metrics:
                 group = self._delivery.group(resource_metrics.resource, scope_metrics.scope)
                 for metric in scope_metrics.metrics:
-                    points = self._points(metric, clock)
-                    if points:
-                        head = metric_head(metric)
-                        yield group, head + metric_data(metric, points), len(points)
+                    try:
+                        points = _points(metric, clock)
+                        encoded = metric_head(metric) + metric_data(metric, points)
+                    except Exception as error:
+                        # One metric that cannot be encoded must not end all others.
+                        self._delivery.sums.statistics.count_not_encodable()
+                        self._delivery.warnings.warn(
+                            "not-encodable",
+                            f"the metric {metric.name!r} cannot be encoded: {error!r}",
+                        )
+                    else:
+                        if points:
+                            yield group, encoded, len(points)
 
-    def _points(self, metric: Metric, clock: "_Steps") -> list[bytes]:
-        points = []
-        try:
-            for point in encode_points(metric):
-                points.append(point)
-                clock.pause()
-        except Exception as error:
-            # One metric that cannot be encoded must not end all others.
-            count = len(metric.data.data_points) - len(points)
-            for _ in range(count):
-                self._delivery.sums.statistics.count_not_encodable()
-            self._delivery.warnings.warn(
-                "not-encodable", f"the metric {metric.name!r} cannot be encoded: {error!r}"
-            )
-        return points
+
+def _points(metric: Metric, clock: "_Steps") -> list[bytes]:
+    points = []
+    for point in encode_points(metric):
+        points.append(point)
+        clock.pause()
+    return points
 
 
 class _Steps:

@@ -2,11 +2,12 @@
 
 import threading
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, Final
 
 import grpc
 
-from .client import CANCELLED, METHODS, Outcome, Result, accepted, finished
+from .client import METHODS, Outcome, Result, accepted, cancelled, failed, finished
 from .credentials import Credentials
 from .settings import EndpointSettings
 from .wire import fields, message_field, number_field
@@ -50,10 +51,11 @@ class GrpcClient:
                 metadata=self._credentials.headers,
                 compression=self._compression,
             )
-        except ValueError:
-            return finished(Result(Outcome.UNAVAILABLE, CANCELLED, "the client is closed"))
+        except Exception as error:
+            # A closed channel, or a certificate that is just being replaced.
+            return finished(cancelled() if self._closed else failed(error))
         future: Future[Result] = Future()
-        call.add_done_callback(lambda ended: future.set_result(_result(ended)))
+        call.add_done_callback(lambda ended: future.set_result(self._result(ended)))
         return future
 
     def close(self) -> None:
@@ -67,13 +69,28 @@ class GrpcClient:
         with self.lock:
             if self._closed:
                 raise ValueError("closed")
-            if self._channel is not None and self._credentials.changed():
-                self._channel.close()
+            if self._credentials.changed() and self._channel is not None and self._settings.tls:
+                # Calls under way may go on. (Headers go with each call.)
+                close = threading.Timer(self.timeout, self._channel.close)
+                close.daemon = True
+                close.start()
                 self._channel = None
             if self._channel is None:
                 self._channel = self._open()
                 self._call = self._channel.unary_unary(METHODS[self._settings.signal]).future
             return self._call
+
+    def _result(self, call: Any) -> Result:
+        if self._closed:
+            # By gRPC's status it cannot be told from a call that the receiver cancelled.
+            with suppress(Exception):
+                if call.exception() is None:
+                    return accepted(call.result())
+            return cancelled()
+        try:
+            return _status(call)
+        except Exception as error:
+            return failed(error)
 
     def _open(self) -> grpc.Channel:
         settings = self._settings
@@ -91,9 +108,7 @@ class GrpcClient:
         return grpc.secure_channel(settings.target, grpc.ssl_channel_credentials(**read), options)
 
 
-def _result(call: Any) -> Result:
-    if call.cancelled():
-        return Result(Outcome.UNAVAILABLE, CANCELLED, "the call was cancelled")
+def _status(call: Any) -> Result:
     error = call.exception()
     if error is None:
         return accepted(call.result())

@@ -16,20 +16,30 @@ from random import uniform
 from typing import Final
 
 from .batch import Group, decode_request, encode_request
-from .client import CANCELLED, Client, Outcome, Result
-from .queue import BoundedQueue, Item
+from .client import CANCELLED, TIMEOUT, Client, Outcome, Result, failed, finished
+from .queue import BoundedQueue, Item, Wakeup
 from .settings import Signal
 from .spool import Backlog, Batch, Spool
-from .statistics import REFUSED, SHUTDOWN, UNDELIVERABLE, Statistics, Warnings
+from .statistics import (
+    INTERNAL_ERROR,
+    REFUSED,
+    SHUTDOWN,
+    UNDELIVERABLE,
+    Statistics,
+    Warnings,
+)
 
 # A healthy receiver answers within milliseconds. After this long the batch goes to the spool while
 # its call goes on: if the call were cut, a slow receiver would get each batch twice.
 _PATIENCE: Final = 0.5  # s
 _FIRST_PAUSE: Final = 0.25  # s
 _LONGEST_PAUSE: Final = 5.0  # s
+_LAST_PAUSE: Final = 0.05  # s; a shutdown that leaves less makes no further attempt
 _LONGEST_RETRY_AFTER: Final = 60.0  # s
 # How long a claim outlasts the call that it is for.
 _CLAIM_MARGIN: Final = 5.0  # s
+# How long a call may outlast its timeout before nobody waits for it any more.
+_CALL_MARGIN: Final = 2.0  # s
 # How often an idle spool is looked at, for batches of processes that have ended.
 _IDLE: Final = 0.5  # s
 # How long a fork waits for a thread that is inside SQLite.
@@ -92,10 +102,12 @@ class Pipeline:
         self._failures: dict[int, _Failures] = {}  # by the batch's number
         self._part = 0  # of a batch that is not accepted: which one is tried next
         self._pauses = _pauses()
-        self._wake_drain = threading.Event()
+        self._wake_drain = Wakeup()
         self._hurry = threading.Event()  # set by the shutdown: one more try, no more waiting
         self._stop_drain = threading.Event()
+        self._closing = threading.Event()
         self._deadline: float | None = None  # of the shutdown, once it has begun
+        self._in_hand = 0  # items that the sender has taken from the queue and not settled yet
         self._busy = threading.RLock()  # held while the sender has a batch in its hands
         self._next_report = 0.0
         self._dropped = 0  # as it was last reported
@@ -118,6 +130,7 @@ class Pipeline:
         _inherited.append(self._client)
         self.spool.abandon()
         self.statistics.reset()
+        self._warnings.reset()
         self._reset()
 
     def start(self) -> None:
@@ -126,12 +139,16 @@ class Pipeline:
             if self._sender is not None or self._deadline is not None:
                 return
             name = f"otlp-{self.signal}"
-            self._sender = threading.Thread(target=self._send_loop, name=name, daemon=True)
-            self._drainer = threading.Thread(
-                target=self._drain_loop, name=f"{name}-spool", daemon=True
-            )
-            self._sender.start()
-            self._drainer.start()
+            drainer = threading.Thread(target=self._drain_loop, name=f"{name}-spool", daemon=True)
+            sender = threading.Thread(target=self._send_loop, name=name, daemon=True)
+            try:
+                if self._drainer is None:
+                    drainer.start()
+                    self._drainer = drainer
+                sender.start()
+                self._sender = sender
+            except RuntimeError as error:  # too many threads, or the interpreter is ending
+                self._warnings.warn("thread", f"{self.signal} wait for a thread: {error}")
 
     def put(self, group: Group, data: bytes) -> None:
         """Queue one encoded item."""
@@ -142,14 +159,18 @@ class Pipeline:
     def flush(self, seconds: float) -> bool:
         """Wait until the queue is empty: all of it delivered or in the spool."""
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if not len(self.queue) and self._busy.acquire(timeout=max(0, _left(deadline))):
-                self._busy.release()
-                if not len(self.queue):
-                    return True
+        while not self._is_idle(max(0.0, _left(deadline))):
+            if _left(deadline) <= 0:
+                return False
             self.queue.wanted.set()
             time.sleep(0.005)
-        return False
+        return True
+
+    def _is_idle(self, seconds: float) -> bool:
+        if len(self.queue) or not self._busy.acquire(timeout=seconds):
+            return False
+        self._busy.release()
+        return not len(self.queue)
 
     def shutdown(self, seconds: float) -> int:
         """Send or keep what is queued, and stop; the number of items lost by it.
@@ -160,9 +181,12 @@ class Pipeline:
         with self._start_lock:
             if self._deadline is not None:
                 return 0
+            before = self.statistics.lost()
+            # In this order: once the sender sees the deadline, nothing more comes.
+            self.queue.close()
             self._deadline = deadline
-        before = self.statistics.lost()
-        self.queue.close()
+        self._closing.set()
+        self.queue.wanted.set()
         if self._sender is not None:
             self._sender.join(max(0.0, _left(deadline) * 0.8))
         self._hurry.set()
@@ -176,7 +200,7 @@ class Pipeline:
         if self._drainer is not None:
             self._drainer.join(max(0.0, _left(deadline)))
         waiting = self.spool.backlog() or Backlog()
-        left = len(self.queue) + (waiting.items if self.spool.path is None else 0)
+        left = len(self.queue) + self._in_hand + (waiting.items if self.spool.path is None else 0)
         if left:
             self.statistics.count_exported(left, SHUTDOWN)
         self.backlog = waiting if self.spool.path is not None else Backlog()
@@ -203,30 +227,36 @@ class Pipeline:
                 batch = self.queue.take(self.limits.batch_bytes)
                 if not batch:
                     return
-                self._deliver(encode_request(batch), len(batch))
+                self._in_hand = len(batch)
+                try:
+                    self._deliver(encode_request(batch), len(batch))
+                except Exception:
+                    self.statistics.count_exported(len(batch), INTERNAL_ERROR)
+                    raise
+                finally:
+                    self._in_hand = 0
             if len(self.queue) < self.limits.batch_items and self._deadline is None:
                 return
 
-    def _deliver(self, body: bytes, items: int) -> bool:
-        """Send a batch, or keep it in the spool; False when it is lost."""
+    def _deliver(self, body: bytes, items: int) -> None:
+        """Send a batch, or keep it in the spool."""
         for pause in _pauses():
-            if self._available and self._time_left() > 0:
-                ended = self._send_now(body, items)
-                if ended is not None:
-                    return ended
+            if self._available and self._time_left() > 0 and self._send_now(body, items):
+                return
             if self._keep(body, items) is not None:
-                return True
+                return
             # The disk fails: the batch stays here, and the queue behind it fills.
-            left = self._time_left()
-            if left <= 0:
+            if self._deadline is None:
+                self._closing.wait(pause)
+            elif (left := self._time_left()) > _LAST_PAUSE:
+                time.sleep(min(pause, left))
+            else:
                 self.statistics.count_exported(items, SHUTDOWN)
-                return False
-            time.sleep(min(pause, left))
+                return
             self._available = True
-        return False
 
-    def _send_now(self, body: bytes, items: int) -> bool | None:
-        """Send a batch; whether it was accepted, None when it must be kept."""
+    def _send_now(self, body: bytes, items: int) -> bool:
+        """Send a batch; False when it must be kept."""
         call = self._call(body, items)
         patience = min(_PATIENCE, self._time_left())
         try:
@@ -238,14 +268,13 @@ class Pipeline:
                 if number:
                     call.add_done_callback(partial(self._answered_late, number, items))
                 return True
-            result = call.result()  # ends with the client's timeout
+            result = self._wait(call)
         if result.outcome is Outcome.UNAVAILABLE:
             self._became_unavailable(f"{result.error_type}: {result.message}")
-            return None
+            return False
         self._count(result, items)
-        if result.outcome is Outcome.REFUSED and self.spool.path is not None:
-            self.spool.bury(body, items, _reason(result))
-        return result.outcome is Outcome.ACCEPTED
+        self._bury_refused(body, items, result)
+        return True
 
     def _answered_late(self, number: int, items: int, call: Future[Result]) -> None:
         """Take the result of a call whose batch is in the spool by now."""
@@ -283,7 +312,7 @@ class Pipeline:
     def _drain_step(self) -> float:
         """Send one batch of the spool; the seconds until the next step."""
         if not self._available:
-            probe = self._call(_PROBE, 0).result()
+            probe = self._wait(self._call(_PROBE, 0))
             if probe.outcome is Outcome.UNAVAILABLE:
                 self._became_unavailable(f"{probe.error_type}: {probe.message}")
                 return self._pause(probe)
@@ -293,13 +322,14 @@ class Pipeline:
             self._became_available()
             if self._had_backlog and empty:
                 self._had_backlog = False
+                self._failures.clear()
                 self.spool.shrink()
             return _IDLE
         self._had_backlog = True
         return self._send_spooled(batch)
 
     def _send_spooled(self, batch: Batch) -> float:
-        result = self._call(batch.body, batch.items).result()
+        result = self._wait(self._call(batch.body, batch.items))
         if result.outcome is not Outcome.UNAVAILABLE:
             if self._forget(batch.number, result):
                 self._count(result, batch.items)
@@ -351,7 +381,8 @@ class Pipeline:
         accepted = False
         while len(items) > 1:
             part, rest = _split(items, self._part)
-            result = self._call(encode_request(part), len(part)).result()
+            body = encode_request(part)
+            result = self._wait(self._call(body, len(part)))
             if result.outcome is Outcome.UNAVAILABLE:
                 self._part += 1
                 break
@@ -360,6 +391,7 @@ class Pipeline:
             replaced = self.spool.replace(batch.number, encode_request(rest), len(rest))
             if replaced is not False:
                 self._count(result, len(part))
+                self._bury_refused(body, len(part), result)
             if not replaced:
                 break
         return accepted
@@ -379,6 +411,10 @@ class Pipeline:
         if result.outcome is Outcome.REFUSED and self.spool.path is not None:
             return self.spool.set_aside(number, _reason(result)) is not False
         return self.spool.remove(number) is not False
+
+    def _bury_refused(self, body: bytes, items: int, result: Result) -> None:
+        if result.outcome is Outcome.REFUSED and self.spool.path is not None:
+            self.spool.bury(body, items, _reason(result))
 
     def _pause(self, result: Result) -> float:
         return max(next(self._pauses), min(result.retry_after, _LONGEST_RETRY_AFTER))
@@ -405,9 +441,19 @@ class Pipeline:
     def _call(self, body: bytes, items: int) -> Future[Result]:
         started = time.perf_counter()
         self.statistics.change_inflight(items)
-        call = self._client.send(body)
+        try:
+            call = self._client.send(body)
+        except Exception as error:
+            call = finished(failed(error))
         call.add_done_callback(partial(self._ended, started, items))
         return call
+
+    def _wait(self, call: Future[Result]) -> Result:
+        """Wait for a call, but not much longer than its timeout."""
+        try:
+            return call.result(self._client.timeout + _CALL_MARGIN)
+        except TimeoutError:
+            return Result(Outcome.UNAVAILABLE, TIMEOUT, "the call did not end with its timeout")
 
     def _ended(self, started: float, items: int, call: Future[Result]) -> None:
         self.statistics.change_inflight(-items)

@@ -34,10 +34,7 @@ class OtlpSpanProcessor(SpanProcessor):
         context = span.context
         if context is None or not context.trace_flags.sampled:
             return
-        data = _encode(self._delivery, Signal.TRACES, span, encode_span, _official_span)
-        if data is not None:
-            group = self._delivery.group(span.resource, span.instrumentation_scope)
-            self._pipeline.put(group, data)
+        _deliver(self._delivery, Signal.TRACES, span, encode_span, _official_span)
 
     def shutdown(self) -> None:
         """Deliver or keep what is queued; `Delivery.shutdown` does the rest."""
@@ -58,10 +55,7 @@ class OtlpLogRecordProcessor(LogRecordProcessor):
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Encode and queue the record; never raises."""
         self._pipeline.statistics.count_started()
-        data = _encode(self._delivery, Signal.LOGS, log_record, encode_log_record, _official_log)
-        if data is not None:
-            group = self._delivery.group(log_record.resource, log_record.instrumentation_scope)
-            self._pipeline.put(group, data)
+        _deliver(self._delivery, Signal.LOGS, log_record, encode_log_record, _official_log)
 
     def shutdown(self) -> None:
         """Deliver or keep what is queued; `Delivery.shutdown` does the rest."""
@@ -72,24 +66,37 @@ class OtlpLogRecordProcessor(LogRecordProcessor):
         return self._pipeline.flush(timeout_millis / 1000)
 
 
+def _deliver(
+    delivery: Delivery,
+    signal: Signal,
+    item: Any,
+    own: Callable[[Any], bytes],
+    official: Callable[[Any], bytes],
+) -> None:
+    """Encode and queue an item; with the official encoder where ours cannot."""
+    pipeline = delivery.pipelines[signal]
+    try:
+        group = delivery.group(item.resource, item.instrumentation_scope)
+        data = _encode(delivery, signal, item, own, official)
+    except Exception as error:
+        pipeline.statistics.count_not_encodable()
+        delivery.warnings.warn("not-encodable", f"one of the {signal} cannot be encoded: {error!r}")
+        return
+    pipeline.put(group, data)
+
+
 def _encode(
     delivery: Delivery,
     signal: Signal,
     item: Any,
     own: Callable[[Any], bytes],
     official: Callable[[Any], bytes],
-) -> bytes | None:
-    """Encode an item; with the official encoder where ours cannot; None where neither can."""
+) -> bytes:
     try:
         return own(item)
     except Exception as error:
         delivery.warnings.warn("fallback", f"the official encoder encodes {signal}: {error!r}")
-    try:
-        data = official(item)
-    except Exception as error:
-        delivery.pipelines[signal].statistics.count_not_encodable()
-        delivery.warnings.warn("not-encodable", f"one of the {signal} cannot be encoded: {error!r}")
-        return None
+    data = official(item)
     delivery.fallbacks += 1
     return data
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import Final
 
 from .batch import Group
@@ -15,20 +16,50 @@ _ITEM_OVERHEAD: Final = 120
 Item = tuple[Group, bytes]
 
 
+class Wakeup:
+    """An event that one thread waits for, and that is over when it has woken up.
+
+    Unlike `threading.Event`, `set` can interrupt any other method on the same thread: it may run
+    in a finaliser or in a signal handler.
+    """
+
+    def __init__(self) -> None:
+        self._not_set = threading.Lock()
+        self._not_set.acquire()
+
+    def is_set(self) -> bool:
+        """Whether the next `wait` returns at once."""
+        return not self._not_set.locked()
+
+    def set(self) -> None:
+        """Let the waiting thread, or the next that waits, go on."""
+        with suppress(RuntimeError):  # it is set already
+            self._not_set.release()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it is set; False when that takes longer than `seconds`."""
+        return self._not_set.acquire(timeout=max(0.0, seconds))
+
+    def clear(self) -> None:
+        """Forget that it was set."""
+        self._not_set.acquire(blocking=False)
+
+
 class BoundedQueue:
     """Holds at most `max_items` items and `max_bytes` bytes; the oldest are dropped for new ones.
 
     The lock is reentrant: the garbage collector may run a finaliser that logs in the middle of
-    `put`, on the same thread.
+    any method, on the same thread. So no value is read before a call and written after it.
     """
 
     def __init__(self, max_items: int, max_bytes: int, batch_items: int) -> None:
         self.max_items = max_items
         self.max_bytes = max_bytes
-        self.added = 0
+        self.added = 0  # the sum of the following three and of the items in the queue
+        self.taken = 0
         self.dropped = 0  # because the queue was full
         self.late = 0  # because it was closed
-        self.wanted = threading.Event()  # set when a batch is complete, or the queue is closed
+        self.wanted = Wakeup()  # set when a batch is complete, or the queue is closed
         self._batch_items = batch_items
         self._items: deque[Item] = deque()
         self._bytes = 0
@@ -55,7 +86,8 @@ class BoundedQueue:
             items.append(item)
             self._bytes += size
             while len(items) > self.max_items or (self._bytes > self.max_bytes and len(items) > 1):
-                self._bytes -= len(items.popleft()[1]) + _ITEM_OVERHEAD
+                oldest = len(items.popleft()[1]) + _ITEM_OVERHEAD
+                self._bytes -= oldest
                 self.dropped += 1
             complete = len(items) == self._batch_items
         if complete:
@@ -68,12 +100,15 @@ class BoundedQueue:
         with self._lock:
             items = self._items
             while items and len(batch) < self._batch_items:
-                length = len(items[0][1])
+                item = items.popleft()
+                length = len(item[1])
                 if batch and size + length > max_bytes:
+                    items.appendleft(item)
                     break
+                batch.append(item)
                 size += length
+                self.taken += 1
                 self._bytes -= length + _ITEM_OVERHEAD
-                batch.append(items.popleft())
             if len(items) < self._batch_items and not self._closed:
                 self.wanted.clear()
         return batch

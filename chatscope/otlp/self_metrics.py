@@ -16,7 +16,7 @@ from .pipeline import Pipeline
 from .queue import QUEUE_FULL, SHUT_DOWN
 from .settings import Protocol, Signal
 from .spool import DEAD_LETTERS_FULL, SPOOL_BROKEN, SPOOL_FULL
-from .statistics import NOT_ENCODABLE, REFUSED, UNDELIVERABLE
+from .statistics import INTERNAL_ERROR, NOT_ENCODABLE, REFUSED, UNDELIVERABLE
 
 ERROR_TYPE: Final = "error.type"
 COMPONENT_TYPE: Final = "otel.component.type"
@@ -68,7 +68,14 @@ OPERATION_DURATION: Final = "otel.sdk.exporter.operation.duration"
 _NAMES: Final = {Signal.TRACES: SPANS, Signal.LOGS: LOGS, Signal.METRICS: POINTS}
 DURATIONS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _NO_ERROR: Final = ""
-_KNOWN: Final = (REFUSED, SPOOL_FULL, SPOOL_BROKEN, UNDELIVERABLE, DEAD_LETTERS_FULL)
+_KNOWN: Final = (
+    REFUSED,
+    SPOOL_FULL,
+    SPOOL_BROKEN,
+    UNDELIVERABLE,
+    DEAD_LETTERS_FULL,
+    INTERNAL_ERROR,
+)
 
 
 def observe(meter: Meter, delivery: Delivery, prefix: str) -> None:
@@ -119,10 +126,9 @@ def _observe_exporter(meter: Meter, names: SignalNames, pipeline: Pipeline) -> N
 def _observe_processor(meter: Meter, names: SignalNames, pipeline: Pipeline) -> None:
     def processed() -> Iterable[Observation]:
         queue = pipeline.queue
-        handed_on = queue.added - queue.dropped - queue.late - len(queue)
         return _by_error(
             {
-                _NO_ERROR: max(0, handed_on),
+                _NO_ERROR: queue.taken,
                 QUEUE_FULL: queue.dropped,
                 SHUT_DOWN: queue.late,
                 NOT_ENCODABLE: pipeline.statistics.not_encodable,

@@ -312,6 +312,7 @@ class Spool:
         # Closing it would release the parent's locks; it must stay open and unused.
         _inherited.append(self._connection)
         self._connection = None
+        self._closed = False
         self.owner = uuid.uuid4().hex
 
     def _claim(
@@ -440,10 +441,24 @@ class Spool:
         """Keep other processes from opening, or setting aside, meanwhile."""
         directory = os.open(path.parent, os.O_RDONLY)
         try:
-            fcntl.flock(directory, fcntl.LOCK_EX)
+            _lock(directory)
             yield
         finally:
             os.close(directory)
+
+
+def _lock(directory: int) -> None:
+    """Lock a directory; raises OSError where a process that is suspended holds the lock."""
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 class _ForeignFileError(sqlite3.Error):

@@ -5,11 +5,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 UNDELIVERABLE: Final = "undeliverable"  # set aside among the dead letters
 REFUSED: Final = "refused"
 SHUTDOWN: Final = "shutdown"
+INTERNAL_ERROR: Final = "internal_error"
 NOT_ENCODABLE: Final = "not_encodable"
 
 _WARN_EVERY: Final = 60.0  # s
@@ -56,7 +58,8 @@ class Statistics:
     def count_call(self, seconds: float, error_type: str) -> None:
         """Record a call's duration where somebody makes a metric of it."""
         if self.on_call is not None:
-            self.on_call(seconds, error_type)
+            with suppress(Exception):  # what somebody makes of it is not the delivery's concern
+                self.on_call(seconds, error_type)
 
     def lost(self) -> int:
         """Items that the receiver will never get."""
@@ -68,6 +71,10 @@ class Warnings:
     """Logs a warning of each kind at most once a minute, with the number of those in between."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew, in a process of its own: a thread of the parent may hold the lock."""
         self._next: dict[str, float] = {}
         self._held: Counter[str] = Counter()
         self._lock = threading.RLock()
@@ -85,4 +92,5 @@ class Warnings:
             self._next[kind] = now + _WARN_EVERY
             held = self._held.pop(kind, 0)
         suffix = f" ({held} similar warnings since the last one)" if held else ""
-        log.warning("%s%s", message, suffix, exc_info=error)
+        with suppress(Exception):  # a handler that raises must not end the thread that warns
+            log.warning("%s%s", message, suffix, exc_info=error)
