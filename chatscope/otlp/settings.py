@@ -4,6 +4,7 @@ Source: https://opentelemetry.io/docs/specs/otel/protocol/exporter/. Timeouts ar
 the OpenTelemetry SDK for Python.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,6 +22,8 @@ _DEFAULT_TIMEOUT: Final = 10.0
 _PORTS: Final = {"grpc": 4317, "http/protobuf": 4318}
 # Names that gRPC resolves: https://github.com/grpc/grpc/blob/master/doc/naming.md
 _GRPC_SCHEMES: Final = ("dns", "unix", "unix-abstract", "ipv4", "ipv6")
+
+_USER: Final = re.compile(r"//[^/?#]*@")
 
 T = TypeVar("T")
 
@@ -194,7 +197,7 @@ class _Reader:
         if not valid:
             self._problems.append(
                 f"{variable} must be a URL such as http://localhost:{_PORTS[protocol]}"
-                f" (got {value!r})"
+                f" (got {_USER.sub('//***@', value)!r})"
             )
             return value
         if protocol is Protocol.GRPC:
@@ -210,6 +213,8 @@ class _Reader:
                 f"{PREFIX}{missing} must be set, too: a client key and its certificate belong"
                 " together"
             )
+            return
+        if settings.certificate is None and certificate is None:
             return
         try:
             context = create_default_context(cafile=settings.certificate)
