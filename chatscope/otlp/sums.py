@@ -6,6 +6,7 @@ place of the one before it in the spool, under this process's claim, and another
 when the claim has run out.
 """
 
+import time
 from typing import Final
 
 from .client import Outcome, Result
@@ -22,12 +23,26 @@ class SumsPipeline(Pipeline):
     def _reset(self) -> None:
         super()._reset()
         self._kept: list[int] = []
+        self._unsaved = 0  # points of the newest export that are neither accepted nor on disk
+        self._ending = False
 
     def export(self, requests: list[tuple[bytes, int]], interval: float) -> bool:
         """Send encoded requests with their numbers of points; whether all were accepted.
 
         `interval` is the time in seconds until the next export.
         """
+        with self._busy:
+            return not self._ending and self._export(requests, interval)
+
+    def shutdown(self, seconds: float) -> int:
+        """Let an export under way end, and stop; the number of points lost by it."""
+        deadline = time.monotonic() + seconds
+        self._ending = True
+        if self._busy.acquire(timeout=max(0.0, seconds / 2)):
+            self._busy.release()
+        return super().shutdown(deadline - time.monotonic()) + self._unsaved
+
+    def _export(self, requests: list[tuple[bytes, int]], interval: float) -> bool:
         self.start()
         for position, (body, points) in enumerate(requests):
             result = self._result(body, points)
@@ -57,9 +72,12 @@ class SumsPipeline(Pipeline):
 
     def _replace_kept(self, requests: list[tuple[bytes, int]], interval: float) -> None:
         if self.spool.path is None:
+            self._unsaved = sum(points for _, points in requests)
             return
         claim = _CLAIM + 3 * interval
         numbers = [self.spool.append(body, points, claim) for body, points in requests]
         for number in self._kept:
             self.spool.remove(number)
         self._kept = [number for number in numbers if number]
+        kept = zip(requests, numbers, strict=True)
+        self._unsaved = sum(points for (_, points), number in kept if not number)
