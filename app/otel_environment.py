@@ -104,8 +104,8 @@ _EXPORTER: Final = Variable(
     one_of("otlp").check, "otlp; OTEL_SDK_DISABLED=true switches telemetry off"
 )
 _OTLP: Final[Mapping[str, Variable]] = {
-    "ENDPOINT": Variable(checks.endpoint, "http://host:port, https://host[:port] or host:port"),
-    "PROTOCOL": one_of("grpc"),
+    "ENDPOINT": Variable(checks.endpoint, "http://host[:port], https://host[:port] or host:port"),
+    "PROTOCOL": one_of("grpc", "http/protobuf"),
     "HEADERS": Variable(checks.headers, "a comma list of name=value, percent-encoded", secret=True),
     "COMPRESSION": Variable(
         one_of("gzip", any_case=True).check, "gzip, or leave it unset for none"

@@ -52,8 +52,8 @@ class Memory:
         )
         self.providers = Providers(tracer_provider, meter_provider, logger_provider)
         # It delivers nothing: no processor is connected to it.
-        delivery = build_delivery(settings or TelemetrySettings())
-        observe(meter_provider.get_meter("test"), delivery, "chatscope")
+        self.delivery = build_delivery(settings or TelemetrySettings())
+        observe(meter_provider.get_meter("test"), self.delivery, "chatscope")
 
     @property
     def spans(self) -> tuple[ReadableSpan, ...]:
