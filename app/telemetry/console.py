@@ -80,7 +80,7 @@ class Console:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the lines go to a terminal; asked once for each stream, as it is a system call."""
+        """Whether the lines go to a terminal; a system call, made once for each stream."""
         stream = self._stream()
         if stream is not self._asked:
             self._asked, self._is_terminal = stream, _is_terminal(stream)
