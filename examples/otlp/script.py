@@ -1,6 +1,6 @@
 """A plain script whose spans, logs and metrics survive its own death.
 
-    python examples/otlp/script.py --count 1000 --spool /tmp/telemetry
+    python examples/otlp/script.py --count 1000 --spool ./telemetry
 
 Kill it with SIGKILL, stop the Collector, start either again: what was handed over is delivered
 once the Collector accepts it, by this process or by the next one that uses the same directory.
