@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 from opentelemetry.metrics import Meter, Observation
 
+from chatscope.otlp.values import describe
+
 from . import names
 from .exception_texts import stack_trace_of
 from .observing import observe
 from .tracing import current_trace_id
-from .values import describe
 
 if TYPE_CHECKING:
     from loguru import Record

@@ -10,6 +10,15 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from chatscope.otlp.self_metrics import (
+    COMPONENT_TYPE,
+    DURATIONS,
+    LOGS,
+    OPERATION_DURATION,
+    POINTS,
+    SPANS,
+)
+
 # A value outside a closed list, on metrics: the conventions' own word.
 OTHER: Final = "_OTHER"
 
@@ -402,82 +411,102 @@ CONSOLE_DROPPED: Final = Metric(
     "Log lines dropped because standard error could not be written.",
 )
 
-# What became of the telemetry itself, by OpenTelemetry's names for its SDKs.
-SPANS_CREATED: Final = Metric("otel.sdk.span.started", Kind.COUNTER, "{span}", "Spans created.")
-SPANS_DROPPED: Final = Metric(
-    "otel.sdk.processor.span.processed",
+# What became of the telemetry itself: made by chatscope.otlp, by OpenTelemetry's names.
+SPANS_CREATED: Final = Metric(SPANS.created, Kind.COUNTER, SPANS.unit, "Spans created.")
+SPANS_PROCESSED: Final = Metric(
+    SPANS.processed,
     Kind.COUNTER,
-    "{span}",
-    "Spans that were dropped before an export.",
+    SPANS.unit,
+    "Spans handed to the exporter, or with error.type dropped before it.",
     (ERROR_TYPE,),
 )
 SPANS_EXPORTED: Final = Metric(
-    "otel.sdk.exporter.span.exported",
+    SPANS.exported,
     Kind.COUNTER,
-    "{span}",
-    "Spans whose export ended: arrived, or with error.type given up.",
+    SPANS.unit,
+    "Spans whose export ended: accepted, or with error.type lost.",
     (ERROR_TYPE,),
 )
+SPANS_INFLIGHT: Final = Metric(
+    SPANS.inflight, Kind.UP_DOWN_COUNTER, SPANS.unit, "Spans that are being sent."
+)
 SPAN_QUEUE_SIZE: Final = Metric(
-    "otel.sdk.processor.span.queue.size", Kind.UP_DOWN_COUNTER, "{span}", "Spans that wait."
+    SPANS.queue_size, Kind.UP_DOWN_COUNTER, SPANS.unit, "Spans in the queue."
 )
 SPAN_QUEUE_CAPACITY: Final = Metric(
-    "otel.sdk.processor.span.queue.capacity",
+    SPANS.queue_capacity,
     Kind.UP_DOWN_COUNTER,
-    "{span}",
-    "Spans that can wait; the oldest is dropped for one more.",
+    SPANS.unit,
+    "Spans that the queue can hold; the oldest is dropped for one more.",
 )
-LOGS_CREATED: Final = Metric(
-    "otel.sdk.log.created", Kind.COUNTER, "{log_record}", "Log records created."
-)
-LOGS_DROPPED: Final = Metric(
-    "otel.sdk.processor.log.processed",
+LOGS_CREATED: Final = Metric(LOGS.created, Kind.COUNTER, LOGS.unit, "Log records created.")
+LOGS_PROCESSED: Final = Metric(
+    LOGS.processed,
     Kind.COUNTER,
-    "{log_record}",
-    "Log records that were dropped before an export.",
+    LOGS.unit,
+    "Log records handed to the exporter, or with error.type dropped before it.",
     (ERROR_TYPE,),
 )
 LOGS_EXPORTED: Final = Metric(
-    "otel.sdk.exporter.log.exported",
+    LOGS.exported,
     Kind.COUNTER,
-    "{log_record}",
-    "Log records whose export ended: arrived, or with error.type given up.",
+    LOGS.unit,
+    "Log records whose export ended: accepted, or with error.type lost.",
     (ERROR_TYPE,),
 )
+LOGS_INFLIGHT: Final = Metric(
+    LOGS.inflight, Kind.UP_DOWN_COUNTER, LOGS.unit, "Log records that are being sent."
+)
 LOG_QUEUE_SIZE: Final = Metric(
-    "otel.sdk.processor.log.queue.size",
-    Kind.UP_DOWN_COUNTER,
-    "{log_record}",
-    "Log records that wait.",
+    LOGS.queue_size, Kind.UP_DOWN_COUNTER, LOGS.unit, "Log records in the queue."
 )
 LOG_QUEUE_CAPACITY: Final = Metric(
-    "otel.sdk.processor.log.queue.capacity",
+    LOGS.queue_capacity,
     Kind.UP_DOWN_COUNTER,
-    "{log_record}",
-    "Log records that can wait; the oldest is dropped for one more.",
+    LOGS.unit,
+    "Log records that the queue can hold; the oldest is dropped for one more.",
+)
+POINTS_EXPORTED: Final = Metric(
+    POINTS.exported,
+    Kind.COUNTER,
+    POINTS.unit,
+    "Metric points whose export ended; a failed one costs nothing, the next brings its sum.",
+    (ERROR_TYPE,),
+)
+POINTS_INFLIGHT: Final = Metric(
+    POINTS.inflight, Kind.UP_DOWN_COUNTER, POINTS.unit, "Metric points that are being sent."
+)
+EXPORT_DURATION: Final = Metric(
+    OPERATION_DURATION,
+    Kind.HISTOGRAM,
+    "s",
+    "Duration of export calls.",
+    (COMPONENT_TYPE, ERROR_TYPE),
+    DURATIONS,
 )
 SPOOL_ITEMS: Final = Metric(
     "chatscope.spool.items",
     Kind.UP_DOWN_COUNTER,
     "{item}",
-    "Spans and log records that wait on disk for the Collector, of all workers.",
+    "Spans and log records in the spool, of all processes.",
     (SIGNAL,),
 )
 SPOOL_BYTES: Final = Metric(
     "chatscope.spool.size", Kind.UP_DOWN_COUNTER, "By", "Disk that they take.", (SIGNAL,)
 )
+SPOOL_DEAD_LETTERS: Final = Metric(
+    "chatscope.spool.dead_letters",
+    Kind.UP_DOWN_COUNTER,
+    "{item}",
+    "Spans and log records that were set aside: refused again and again while others passed.",
+    (SIGNAL,),
+)
 SPOOL_CAPACITY: Final = Metric(
     "chatscope.spool.capacity",
     Kind.GAUGE,
     "By",
-    "Disk that they may take, half of it for each; the oldest is dropped for one more.",
-)
-POINTS_EXPORTED: Final = Metric(
-    "otel.sdk.exporter.metric_data_point.exported",
-    Kind.COUNTER,
-    "{data_point}",
-    "Metric points whose export ended; a failed one costs nothing, the next brings its sum.",
-    (ERROR_TYPE,),
+    "Disk that they may take; the oldest is dropped for one more.",
+    (SIGNAL,),
 )
 
 
@@ -486,17 +515,17 @@ class SignalMetrics:
     """The metrics about one signal's own way out."""
 
     created: Metric
-    dropped: Metric
+    processed: Metric
     exported: Metric
     queue_size: Metric
     queue_capacity: Metric
 
 
 SPAN_METRICS: Final = SignalMetrics(
-    SPANS_CREATED, SPANS_DROPPED, SPANS_EXPORTED, SPAN_QUEUE_SIZE, SPAN_QUEUE_CAPACITY
+    SPANS_CREATED, SPANS_PROCESSED, SPANS_EXPORTED, SPAN_QUEUE_SIZE, SPAN_QUEUE_CAPACITY
 )
 LOG_METRICS: Final = SignalMetrics(
-    LOGS_CREATED, LOGS_DROPPED, LOGS_EXPORTED, LOG_QUEUE_SIZE, LOG_QUEUE_CAPACITY
+    LOGS_CREATED, LOGS_PROCESSED, LOGS_EXPORTED, LOG_QUEUE_SIZE, LOG_QUEUE_CAPACITY
 )
 
 METRICS: Final[tuple[Metric, ...]] = tuple(
