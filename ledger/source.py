@@ -78,10 +78,12 @@ def _wait_until_sent(providers: Providers, seconds: float) -> None:
     """What waits in memory is flushed; what waits on disk, a predecessor's too, is sent."""
     providers.tracer_provider.force_flush()
     providers.logger_provider.force_flush()
-    disks = [*(pipeline.disk for pipeline in providers.pipelines), providers.metrics_disk]
+    spools = (
+        [each.spool for each in providers.delivery.pipelines.values()] if providers.delivery else []
+    )
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        if all(disk is None or disk.spool.is_empty() for disk in disks):
+        if all(spool.is_empty() for spool in spools):
             return
         time.sleep(_LOOK_SECONDS)
 

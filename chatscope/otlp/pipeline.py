@@ -46,7 +46,7 @@ _IDLE: Final = 0.5  # s
 _FORK_WAIT: Final = 1.0  # s
 _REPORT_EVERY: Final = 1.0  # s
 _REPORT_LEASE: Final = 5.0  # s
-# How long a shutdown goes on sending what is on disk, where it is safe anyway.
+# How long a flush and a shutdown go on sending what is on disk, where it is safe anyway.
 _LAST_DRAIN: Final = 1.0  # s
 _FAILURES_BEFORE_OTHERS: Final = 3
 # A part of a batch of 512 can be one item.
@@ -103,6 +103,8 @@ class Pipeline:
         self._part = 0  # of a batch that is not accepted: which one is tried next
         self._pauses = _pauses()
         self._wake_drain = Wakeup()
+        self._retry = Wakeup()  # ends a pause after a failure
+        self._steps = 0  # of the draining thread
         self._hurry = threading.Event()  # set by the shutdown: one more try, no more waiting
         self._stop_drain = threading.Event()
         self._closing = threading.Event()
@@ -156,15 +158,30 @@ class Pipeline:
             self.start()
         self.queue.put((group, data))
 
-    def flush(self, seconds: float) -> bool:
-        """Wait until the queue is empty: all of it delivered or in the spool."""
+    def flush(self, seconds: float, *, drain: bool = False) -> bool:
+        """Wait until the queue is empty: all of it delivered or in the spool.
+
+        With `drain` the spool is tried as well, for a moment at most.
+        """
         deadline = time.monotonic() + seconds
         while not self._is_idle(max(0.0, _left(deadline))):
             if _left(deadline) <= 0:
                 return False
             self.queue.wanted.set()
             time.sleep(0.005)
+        if drain and self._drainer is not None:
+            self._drain_for(min(_LAST_DRAIN, _left(deadline)))
         return True
+
+    def _drain_for(self, seconds: float) -> None:
+        deadline, steps = time.monotonic() + seconds, self._steps
+        self._retry.set()
+        self._wake_drain.set()
+        while _left(deadline) > 0:
+            failed = self._steps > steps + 1 and not self._available
+            if failed or (not self.statistics.inflight and self.spool.is_empty() is not False):
+                return
+            time.sleep(0.02)
 
     def _is_idle(self, seconds: float) -> bool:
         if len(self.queue) or not self._busy.acquire(timeout=seconds):
@@ -190,6 +207,7 @@ class Pipeline:
         if self._sender is not None:
             self._sender.join(max(0.0, _left(deadline) * 0.8))
         self._hurry.set()
+        self._retry.set()
         self._wake_drain.set()
         if self._drainer is not None:
             patience = _LAST_DRAIN if self.spool.path is not None else seconds
@@ -296,6 +314,7 @@ class Pipeline:
     def _drain_loop(self) -> None:
         while not self._stop_drain.is_set():
             wait = _LONGEST_PAUSE
+            self._steps += 1
             try:
                 wait = self._drain_step()
                 self._report_backlog()
@@ -307,7 +326,7 @@ class Pipeline:
                 self._wake_drain.wait(wait)
                 self._wake_drain.clear()
             else:
-                self._hurry.wait(wait)
+                self._retry.wait(wait)
 
     def _drain_step(self) -> float:
         """Send one batch of the spool; the seconds until the next step."""

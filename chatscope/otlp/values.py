@@ -249,6 +249,8 @@ def _digits(number: int) -> str:
 
 
 def _marker(kind: type, problem: str = "") -> str:
+    module: str | None
+    name: str | None
     try:
         module, name = kind.__module__, kind.__qualname__
     except Exception:  # a metaclass with code of its own
@@ -308,7 +310,7 @@ def _enum(found: Enum) -> str:
 
 
 def _datetime(found: datetime) -> str:
-    zone = datetime.tzinfo.__get__(found)  # type: ignore[attr-defined]
+    zone = datetime.tzinfo.__get__(found)
     if zone is None or type(zone).__module__.partition(".")[0] in _KNOWN_ZONES:
         return datetime.isoformat(found)
     # The offset is computed by the time zone's class.
@@ -317,7 +319,7 @@ def _datetime(found: datetime) -> str:
 
 
 def _time(found: time) -> str:
-    zone = time.tzinfo.__get__(found)  # type: ignore[attr-defined]
+    zone = time.tzinfo.__get__(found)
     known = zone is None or type(zone).__module__.partition(".")[0] in _KNOWN_ZONES
     return time.isoformat(found) if known else _marker(type(found))
 
@@ -354,7 +356,7 @@ def _numpy_scalar(conversion: _Conversion, found: Any, depth: int) -> Any:
 
 
 def _numpy_array(conversion: _Conversion, found: Any, depth: int) -> Any:
-    base = next(base for base in type(found).__mro__ if _named(base) == ("numpy", "ndarray"))
+    base: Any = next(base for base in type(found).__mro__ if _named(base) == ("numpy", "ndarray"))
     shape, kind = base.shape.__get__(found), base.dtype.__get__(found)
     # An axis of length 0 does not shorten the lists of the others.
     items = prod(length or 1 for length in shape)
@@ -433,6 +435,16 @@ _KNOWN_ZONES: Final = frozenset({"datetime", "zoneinfo", "pytz", "dateutil", "pe
 _OS_ARGUMENTS: Final = frozenset({str, bytes, int, type(None)})
 _PASSWORD: Final = re.compile(r"(://[^/?#@:]*:)[^/?#@]*@")
 
+_SEQUENCES: Final[tuple[type, ...]] = (
+    list,
+    set,
+    frozenset,
+    deque,
+    array,
+    type({}.keys()),
+    type({}.values()),
+    type({}.items()),
+)
 _HANDLERS: Final[dict[type, _Handler]] = {
     str: lambda conversion, found, depth: conversion.text(found),
     int: _int,
@@ -443,19 +455,7 @@ _HANDLERS: Final[dict[type, _Handler]] = {
     memoryview: _Conversion.binary,
     dict: _dict,
     tuple: _tuple,
-    **{
-        kind: _sequence(kind)
-        for kind in (
-            list,
-            set,
-            frozenset,
-            deque,
-            array,
-            type({}.keys()),
-            type({}.values()),
-            type({}.items()),
-        )
-    },
+    **{kind: _sequence(kind) for kind in _SEQUENCES},
     UserDict: _as(lambda found: vars(found).get("data")),
     UserList: _as(lambda found: vars(found).get("data")),
     UserString: _as(lambda found: vars(found).get("data")),

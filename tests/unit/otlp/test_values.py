@@ -213,10 +213,10 @@ def test_mapping_of_an_unknown_class_is_named_and_not_read(route: _Route) -> Non
     span.set_attributes(headers)
     span.set_attribute("x", headers)
     assert convert([headers]) == (marker(Headers),)
-    assert dict(span.attributes or {}) == {
+    assert dict(span.attributes or {}) == {  # type: ignore[attr-defined]
         "object": marker(Headers),
         "x": {"object": marker(Headers)},
-    }  # type: ignore[attr-defined]
+    }
 
 
 def test_value_that_changes_after_it_was_set_is_exported_as_it_was(route: _Route) -> None:

@@ -53,12 +53,12 @@ class _Key:
 
 
 class _Int(int):
-    __str__ = __repr__ = __index__ = __int__ = __eq__ = __hash__ = _blocked  # type: ignore[assignment]
+    __str__ = __repr__ = __index__ = __int__ = __eq__ = __hash__ = _blocked
 
 
 class _Str(str):
     __slots__ = ()
-    __str__ = __repr__ = __len__ = encode = isascii = _blocked  # type: ignore[assignment]
+    __str__ = __repr__ = __len__ = encode = isascii = _blocked
 
 
 class _Float(float):
@@ -70,7 +70,7 @@ class _List(list[Any]):
 
 
 class _Dict(dict[str, Any]):
-    items = keys = __iter__ = __len__ = __repr__ = _blocked  # type: ignore[assignment]
+    items = keys = __iter__ = __len__ = __repr__ = _blocked
 
 
 class _Number(enum.IntEnum):
@@ -161,10 +161,10 @@ class _MaskedModel(BaseModel):
 class _Blocking:
     """Nothing of it may be called."""
 
-    __str__ = __repr__ = __format__ = __bool__ = __len__ = __iter__ = _blocked  # type: ignore[assignment]
-    __eq__ = __hash__ = __int__ = __float__ = __index__ = __getattr__ = _blocked  # type: ignore[assignment]
+    __str__ = __repr__ = __format__ = __bool__ = __len__ = __iter__ = _blocked
+    __eq__ = __hash__ = __int__ = __float__ = __index__ = __getattr__ = _blocked
     __copy__ = __deepcopy__ = __reduce__ = __bytes__ = __fspath__ = _blocked
-    __class__ = property(_blocked)  # type: ignore[assignment]
+    __class__ = property(_blocked)
 
 
 class _Raising:
