@@ -217,7 +217,8 @@ class Pipeline:
         self._client.close()
         if self._drainer is not None:
             self._drainer.join(max(0.0, _left(deadline)))
-        waiting = self.spool.backlog() or Backlog()
+        # Without threads the spool was never opened.
+        waiting = (self._drainer and self.spool.backlog()) or Backlog()
         left = len(self.queue) + self._in_hand + (waiting.items if self.spool.path is None else 0)
         if left:
             self.statistics.count_exported(left, SHUTDOWN)
