@@ -73,6 +73,10 @@ class TallyingBuckets(ExplicitBucketHistogramAggregation):
 
 
 class _Aggregation(_ExplicitBucketHistogramAggregation):
+    # The SDK's annotations are those of their first values.
+    _value: Any
+    _sum: Any
+
     def aggregate(self, measurement: Measurement, should_sample_exemplar: bool = True) -> None:
         value = measurement.value
         if type(value) is not TalliedValue:
