@@ -108,8 +108,8 @@ class Delivery:
     def flush(self, seconds: float = 5.0, *, drain: bool = False) -> bool:
         """Wait until all queues are empty; False when that takes longer than `seconds`.
 
-        With `drain` the spools are tried as well, for a second each at most: before the last export
-        of metrics, which counts what was delivered.
+        With `drain` the spools are tried as well, for a moment: before the last export of metrics,
+        which counts what was delivered.
         """
         deadline = time.monotonic() + seconds
         # All of them, also when one takes too long.

@@ -47,6 +47,7 @@ _FORK_WAIT: Final = 1.0  # s
 _REPORT_EVERY: Final = 1.0  # s
 _REPORT_LEASE: Final = 5.0  # s
 # How long a flush and a shutdown go on sending what is on disk, where it is safe anyway.
+_FLUSH_DRAIN: Final = 0.3  # s
 _LAST_DRAIN: Final = 1.0  # s
 _FAILURES_BEFORE_OTHERS: Final = 3
 # A part of a batch of 512 can be one item.
@@ -170,7 +171,7 @@ class Pipeline:
             self.queue.wanted.set()
             time.sleep(0.005)
         if drain and self._drainer is not None:
-            self._drain_for(min(_LAST_DRAIN, _left(deadline)))
+            self._drain_for(min(_FLUSH_DRAIN, _left(deadline)))
         return True
 
     def _drain_for(self, seconds: float) -> None:
