@@ -133,7 +133,7 @@ class Delivery:
 
         def stop(signal: Signal, pipeline: Pipeline) -> None:
             # A little less, so that the report below is still within the deadline.
-            lost[signal] = pipeline.shutdown(0.95 * (deadline - time.monotonic()))
+            lost[signal] = pipeline.shutdown(0.9 * (deadline - time.monotonic()))
 
         threads = [
             threading.Thread(target=stop, args=pair, daemon=True) for pair in self.pipelines.items()
