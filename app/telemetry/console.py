@@ -168,7 +168,10 @@ class Console:
                 stream.write(text)
                 stream.flush()
                 return True
-            _write(descriptor, text.encode(stream.encoding or "utf-8", "backslashreplace"))
+            _write(
+                descriptor,
+                text.encode(getattr(stream, "encoding", None) or "utf-8", "backslashreplace"),
+            )
         except Exception:
             # Its reader has gone, it is closed, the disk is full, or it is the application's.
             time.sleep(_GATHER_SECONDS)

@@ -58,7 +58,7 @@ class Providers:
         """
         deadline = time.monotonic() + seconds
         if self.delivery is not None:
-            self.delivery.flush(seconds * _SHARE_OF_SPANS_AND_LOGS)
+            self.delivery.flush(seconds * _SHARE_OF_SPANS_AND_LOGS, drain=True)
         left = max(0.0, deadline - time.monotonic()) / 2
         ended = _within(left, partial(self.meter_provider.shutdown, left * 1000))
         if self.delivery is None:

@@ -105,12 +105,16 @@ class Delivery:
         """Return the encoded resource and scope of an item."""
         return self._groups.get(resource, scope)
 
-    def flush(self, seconds: float = 5.0) -> bool:
-        """Wait until all queues are empty; False when that takes longer than `seconds`."""
+    def flush(self, seconds: float = 5.0, *, drain: bool = False) -> bool:
+        """Wait until all queues are empty; False when that takes longer than `seconds`.
+
+        With `drain` the spools are tried as well, for a moment: before the last export of metrics,
+        which counts what was delivered.
+        """
         deadline = time.monotonic() + seconds
         # All of them, also when one takes too long.
         flushed = [
-            pipeline.flush(max(0.0, deadline - time.monotonic()))
+            pipeline.flush(max(0.0, deadline - time.monotonic()), drain=drain)
             for signal, pipeline in self.pipelines.items()
             if signal is not Signal.METRICS
         ]
@@ -129,7 +133,7 @@ class Delivery:
 
         def stop(signal: Signal, pipeline: Pipeline) -> None:
             # A little less, so that the report below is still within the deadline.
-            lost[signal] = pipeline.shutdown(0.95 * (deadline - time.monotonic()))
+            lost[signal] = pipeline.shutdown(0.9 * (deadline - time.monotonic()))
 
         threads = [
             threading.Thread(target=stop, args=pair, daemon=True) for pair in self.pipelines.items()

@@ -46,7 +46,8 @@ _IDLE: Final = 0.5  # s
 _FORK_WAIT: Final = 1.0  # s
 _REPORT_EVERY: Final = 1.0  # s
 _REPORT_LEASE: Final = 5.0  # s
-# How long a shutdown goes on sending what is on disk, where it is safe anyway.
+# How long a flush and a shutdown go on sending what is on disk, where it is safe anyway.
+_FLUSH_DRAIN: Final = 0.3  # s
 _LAST_DRAIN: Final = 1.0  # s
 _FAILURES_BEFORE_OTHERS: Final = 3
 # A part of a batch of 512 can be one item.
@@ -103,6 +104,8 @@ class Pipeline:
         self._part = 0  # of a batch that is not accepted: which one is tried next
         self._pauses = _pauses()
         self._wake_drain = Wakeup()
+        self._retry = Wakeup()  # ends a pause after a failure
+        self._steps = 0  # of the draining thread
         self._hurry = threading.Event()  # set by the shutdown: one more try, no more waiting
         self._stop_drain = threading.Event()
         self._closing = threading.Event()
@@ -156,15 +159,30 @@ class Pipeline:
             self.start()
         self.queue.put((group, data))
 
-    def flush(self, seconds: float) -> bool:
-        """Wait until the queue is empty: all of it delivered or in the spool."""
+    def flush(self, seconds: float, *, drain: bool = False) -> bool:
+        """Wait until the queue is empty: all of it delivered or in the spool.
+
+        With `drain` the spool is tried as well, for a moment at most.
+        """
         deadline = time.monotonic() + seconds
         while not self._is_idle(max(0.0, _left(deadline))):
             if _left(deadline) <= 0:
                 return False
             self.queue.wanted.set()
             time.sleep(0.005)
+        if drain and self._drainer is not None:
+            self._drain_for(min(_FLUSH_DRAIN, _left(deadline)))
         return True
+
+    def _drain_for(self, seconds: float) -> None:
+        deadline, steps = time.monotonic() + seconds, self._steps
+        self._retry.set()
+        self._wake_drain.set()
+        while _left(deadline) > 0:
+            failed = self._steps > steps + 1 and not self._available
+            if failed or (not self.statistics.inflight and self.spool.is_empty() is not False):
+                return
+            time.sleep(0.02)
 
     def _is_idle(self, seconds: float) -> bool:
         if len(self.queue) or not self._busy.acquire(timeout=seconds):
@@ -190,6 +208,7 @@ class Pipeline:
         if self._sender is not None:
             self._sender.join(max(0.0, _left(deadline) * 0.8))
         self._hurry.set()
+        self._retry.set()
         self._wake_drain.set()
         if self._drainer is not None:
             patience = _LAST_DRAIN if self.spool.path is not None else seconds
@@ -199,7 +218,8 @@ class Pipeline:
         self._client.close()
         if self._drainer is not None:
             self._drainer.join(max(0.0, _left(deadline)))
-        waiting = self.spool.backlog() or Backlog()
+        # Without threads the spool was never opened.
+        waiting = (self._drainer and self.spool.backlog()) or Backlog()
         left = len(self.queue) + self._in_hand + (waiting.items if self.spool.path is None else 0)
         if left:
             self.statistics.count_exported(left, SHUTDOWN)
@@ -296,6 +316,7 @@ class Pipeline:
     def _drain_loop(self) -> None:
         while not self._stop_drain.is_set():
             wait = _LONGEST_PAUSE
+            self._steps += 1
             try:
                 wait = self._drain_step()
                 self._report_backlog()
@@ -307,7 +328,7 @@ class Pipeline:
                 self._wake_drain.wait(wait)
                 self._wake_drain.clear()
             else:
-                self._hurry.wait(wait)
+                self._retry.wait(wait)
 
     def _drain_step(self) -> float:
         """Send one batch of the spool; the seconds until the next step."""

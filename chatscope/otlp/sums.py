@@ -35,10 +35,15 @@ class SumsPipeline(Pipeline):
             return not self._ending and self._export(requests, interval)
 
     def shutdown(self, seconds: float) -> int:
-        """Let an export under way end, and stop; the number of points lost by it."""
+        """Let an export under way end, and stop; the number of points lost by it.
+
+        No newer sums follow: those that were kept may be sent now.
+        """
         deadline = time.monotonic() + seconds
         self._ending = True
         if self._busy.acquire(timeout=max(0.0, seconds / 2)):
+            for number in self._kept:
+                self.spool.release(number)
             self._busy.release()
         return super().shutdown(deadline - time.monotonic()) + self._unsaved
 

@@ -97,7 +97,7 @@ class Providers:
 
     def shutdown(self) -> None:
         """Deliver or keep everything."""
-        self.delivery.flush(3.0)
+        self.delivery.flush(3.0, drain=True)
         self.meter_provider.shutdown(timeout_millis=1_000)
         self.delivery.shutdown(3.0)
 

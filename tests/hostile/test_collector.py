@@ -160,7 +160,7 @@ def test_endpoint_that_is_no_collector_delays_nothing(
             it = Attack(service)
             _ask_for_a_while(service, it)
             ends(service)
-            assert "lost at the end" in service.text() or "dropped" in service.text()
+            assert "lost at shutdown" in service.text() or "dropped" in service.text()
             assert service.text().count("\n") < 300, "the console is flooded"
     finally:
         if web_server:

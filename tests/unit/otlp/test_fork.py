@@ -171,4 +171,4 @@ def _add_counters(body: bytes, found: dict[str, str]) -> None:
 
 def _instance(group: Any) -> str:
     attributes = {each.key: each.value.string_value for each in group.resource.attributes}
-    return attributes["service.instance.id"]
+    return str(attributes["service.instance.id"])

@@ -1,9 +1,10 @@
 """The queue is bounded in items and bytes, and counts what it drops."""
 
 import threading
+from collections.abc import Callable
 
 from chatscope.otlp.batch import Group
-from chatscope.otlp.queue import BoundedQueue
+from chatscope.otlp.queue import BoundedQueue, Wakeup
 
 _GROUP = Group(b"", b"", b"", b"")
 
@@ -108,3 +109,67 @@ def test_every_item_of_many_threads_is_taken_or_counted() -> None:
     assert queue.added == 8_000
     assert len(taken) + queue.dropped == 8_000
     assert queue.bytes == 0
+
+
+class _Interrupted(bytes):
+    """As long as it is; asking it runs a finaliser that logs."""
+
+    queue: BoundedQueue
+    times = 0
+
+    def __len__(self) -> int:
+        if self.times:
+            self.times -= 1
+            self.queue.put((_GROUP, b"logged"))
+        return 1
+
+
+def test_item_that_is_added_in_the_middle_of_another_call_on_the_same_thread_counts() -> None:
+    queue = _queue(max_items=3)
+    interrupted = _Interrupted(b"x")
+    interrupted.queue = queue
+    _put(queue, interrupted, b"a", b"b")
+    interrupted.times = 2
+    taken: list[bytes] = []
+    _in_time(lambda: taken.extend(_taken(queue)))
+    _in_time(lambda: taken.extend(_taken(queue)))
+
+    assert len(taken) == 4
+    assert queue.added == queue.taken + queue.dropped
+    assert queue.bytes == 0
+
+
+def test_item_that_is_added_while_the_oldest_is_dropped_counts() -> None:
+    queue = _queue(max_items=2)
+    interrupted = _Interrupted(b"x")
+    interrupted.queue = queue
+    _put(queue, interrupted, b"a")
+    interrupted.times = 1
+    _in_time(lambda: _put(queue, b"b"))
+
+    assert (queue.added, queue.dropped, len(queue)) == (4, 2, 2)
+    while _taken(queue):
+        pass
+    assert queue.bytes == 0
+
+
+def _in_time(call: Callable[[], None]) -> None:
+    """Call in a thread, which would hang where a lock is not reentrant."""
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_wake_up_counts_once_and_can_be_set_again_and_again() -> None:
+    wakeup = Wakeup()
+    assert not wakeup.wait(0.0)
+    wakeup.set()
+    wakeup.set()
+    assert wakeup.is_set()
+    assert wakeup.wait(0.0)
+    assert not wakeup.wait(0.0)
+    wakeup.set()
+    wakeup.clear()
+    wakeup.clear()
+    assert not wakeup.wait(0.0)

@@ -4,6 +4,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from chatscope.otlp import Signal
+from chatscope.otlp.spool import Spool
 from stack.waiting import poll_until
 from tests.receiver import Receiver
 from tests.unit.otlp.emitting import Emitting, emitting
@@ -123,6 +125,27 @@ def test_shutdown_with_a_locked_spool_is_in_time(
         else:
             assert not kept
             assert "spans" in caplog.text
+
+
+def test_batch_that_is_stuck_on_its_way_to_the_disk_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck, free = threading.Event(), threading.Event()
+
+    def never(self: Spool, body: bytes, items: int, claim_seconds: float = 0.0) -> None:
+        stuck.set()
+        free.wait(30)
+
+    with _refused() as nowhere:
+        emitted = emitting(nowhere, tmp_path)
+        monkeypatch.setattr(Spool, "append", never)
+        emitted.tracer_provider.get_tracer("test").start_span("span").end()
+        assert stuck.wait(10)
+        kept, seconds = emitted.shutdown(_SECONDS)
+        free.set()
+    assert seconds < _SECONDS * _FACTOR
+    assert not kept
+    assert "1 spans were lost at shutdown" in caplog.text
 
 
 def test_second_shutdown_does_nothing_and_later_items_are_counted() -> None:
