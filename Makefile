@@ -79,7 +79,7 @@ lint: ## Style and types
 	@status=0; $(PY) -m ruff check || status=1; $(PY) -m ruff format --check || status=1; \
 	$(PY) -m mypy || status=1; exit $$status
 
-mutation: ## Change the code, see tests fail; MODULE=app/chat/parsing.py for one; see docs/development.md
+mutation: ## See tests fail for changed code; MODULE=app/errors.py for one
 	$(BOOTSTRAP)
 	@nice -n 15 $(PY) -m tests.mutation $(MODULE) $(if $(SAMPLE),--sample $(SAMPLE))
 

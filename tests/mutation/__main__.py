@@ -42,7 +42,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _run(module: str, tests: list[str], size: int, digest: str) -> Score:
-    print(f"{module}: {', '.join(tests)}", flush=True)
+    print(module, *tests, sep="\n  ", flush=True)
     workspace = Workspace(module, tests, import_once=not called_by_imports(module))
     mutants = workspace.mutants()
     chosen = sample(mutants, size)

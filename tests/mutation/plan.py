@@ -8,10 +8,9 @@ _MORE = {
     "app/chat/parameters.py": ["chat/test_request.py"],
     "app/chat/parsing.py": ["chat/test_request.py"],
     "app/chat/provider.py": ["chat/test_turn.py", "test_errors.py"],
-    "app/http/failures.py": ["http/test_completions.py"],
     "app/http/handshake.py": ["http/test_handshakes.py"],
     "app/http/models.py": ["http/test_health.py", "http/test_openai_client.py"],
-    "app/http/origins.py": ["http/test_handshakes.py", "http/test_socket.py"],
+    "app/http/origins.py": ["http/test_failures.py"],
     "app/http/outlets.py": ["http/test_completions.py"],
     "app/http/page.py": ["http/test_health.py"],
     "app/http/parser.py": ["http/test_upgrades.py"],
@@ -27,7 +26,13 @@ _MORE = {
 }
 # Called while modules are imported or tests collected, which has to be repeated for each mutant.
 _CALLED_BY_IMPORTS = frozenset(
-    {"app/errors.py", "app/otel_checks.py", "app/settings.py", "app/telemetry/names.py"}
+    {
+        "app/errors.py",
+        "app/otel_checks.py",
+        "app/settings.py",
+        "app/telemetry/names.py",
+        "app/telemetry/values.py",
+    }
 )
 # Mainly tested with child processes, in which no mutant is active: startup, shutdown, export.
 _IN_CHILD_PROCESSES = frozenset(

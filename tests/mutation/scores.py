@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Self
 
-from tests.mutation.workspace import ROOT, STATE
+from tests.mutation.workspace import NOT_KILLED, ROOT, STATE
 
 _FILE = STATE / "scores.json"
-_NOT_KILLED = ("survived", "no tests")
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Score:
     @classmethod
     def of(cls, digest: str, mutants: int, statuses: Counter[str]) -> Self:
         tested = statuses.total()
-        killed = tested - sum(statuses[status] for status in _NOT_KILLED)
+        killed = tested - sum(statuses[status] for status in NOT_KILLED)
         return cls(digest, mutants, tested, killed, datetime.now(UTC).date().isoformat())
 
     def row(self, module: str) -> str:

@@ -1,5 +1,6 @@
 """A copy of the working tree in which mutmut changes one module and runs its tests."""
 
+import json
 import random
 import re
 import shutil
@@ -14,11 +15,20 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 STATE = ROOT / ".chatscope/mutation"
 _TREE = STATE / "tree"
+NOT_KILLED = ("survived", "no tests", "no result")
 _SEED = 20_240_229
 _PROCESSES = "2"
 _OPTIONS = {
     "source_paths": "app",
-    "pytest_add_cli_args": ("-p", "no:cacheprovider", "-W", "ignore::ResourceWarning"),
+    # Failures are not printed: some of their texts cannot be encoded, which would end a worker.
+    "pytest_add_cli_args": (
+        "--tb=no",
+        "-rN",
+        "-p",
+        "no:cacheprovider",
+        "-W",
+        "ignore::ResourceWarning",
+    ),
     # The first argument of `cast` has no effect at run time.
     "do_not_mutate_patterns": (r"\bcast\(",),
     # The tests start threads, and gRPC may not be forked while it is in use.
@@ -29,6 +39,8 @@ _OPTIONS = {
     "timeout_constant": "1",
     "timeout_multiplier": "10",
 }
+# The tests could not be run, for example because one of them has another name in each process.
+_NO_RESULT = 255
 _SPINNER = re.compile("[\u2800-\u28ff]")
 _PROGRESS = re.compile(r"(\d+)/\d+  \S+ (\d+)")
 
@@ -80,7 +92,7 @@ class Workspace:
         from mutmut.mutation.diff_apply import get_diff_for_mutant  # noqa: PLC0415
 
         for name, status in self._statuses().items():
-            if status in ("survived", "no tests"):
+            if status in NOT_KILLED:
                 with chdir(_TREE):
                     diff = get_diff_for_mutant(name, path=Path(self._module))
                 yield f"# {name}: {status}\n{diff}\n"
@@ -115,8 +127,15 @@ class Workspace:
             config.write(file)
 
     def _statuses(self) -> dict[str, str]:
-        pairs = (line.strip().rsplit(": ", 1) for line in self._mutmut("results", "--all", "true"))
-        return {pair[0]: pair[1] for pair in pairs if len(pair) == 2 and pair[1] != "not checked"}
+        """Return the status of each mutant that was tested."""
+        from mutmut.stats import status_by_exit_code  # noqa: PLC0415
+
+        file = _TREE / "mutants" / f"{self._module}.meta"
+        codes: dict[str, int | None] = json.loads(file.read_text())["exit_code_by_key"]
+        named = {**status_by_exit_code, _NO_RESULT: "no result"}
+        return {
+            name: named.get(code, "suspicious") for name, code in codes.items() if code is not None
+        }
 
     def _mutmut(self, *arguments: str) -> Iterator[str]:
         """Yield the lines of mutmut's output, each state of its progress as one."""

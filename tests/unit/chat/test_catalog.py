@@ -86,6 +86,11 @@ def test_simulated_model_behaves_as_configured(monkeypatch: pytest.MonkeyPatch) 
     assert behaviours == [Behaviour(**configured)]
 
 
+def test_client_of_an_endpoint_is_not_made_without_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.chat.openai_compatible.OpenAICompatibleProvider", None)
+    build_catalog(quick())
+
+
 def test_openai_endpoint_is_called_as_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, object] = {}
 

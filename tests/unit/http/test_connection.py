@@ -17,7 +17,11 @@ class _Client:
     def __init__(self) -> None:
         self.leaves = asyncio.Event()
 
+        self._messages: list[Message] = [{"type": "http.request", "body": b""}]
+
     async def receive(self) -> Message:
+        if self._messages:
+            return self._messages.pop()
         await self.leaves.wait()
         return {"type": "http.disconnect"}
 
@@ -26,7 +30,8 @@ async def test_work_comes_to_its_end_while_the_client_stays() -> None:
     done = asyncio.Event()
 
     async def work() -> None:
-        await asyncio.sleep(0)
+        for _ in range(5):
+            await asyncio.sleep(0)
         done.set()
 
     await while_connected(_Client().receive, work(), answered=lambda: False)

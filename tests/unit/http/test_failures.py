@@ -6,10 +6,10 @@ import httpx2
 import pytest
 from opentelemetry.trace import StatusCode
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
-from starlette.testclient import TestClient
+from starlette.testclient import TestClient, WebSocketDenialResponse
 
 from app.main import create_app
 from tests.memory import Memory
@@ -23,6 +23,10 @@ async def _bug(_: Request) -> PlainTextResponse:
     raise ZeroDivisionError("a secret")
 
 
+async def _left(_: Request) -> PlainTextResponse:
+    raise ClientDisconnect
+
+
 async def _late_bug(_: Request) -> StreamingResponse:
     async def body() -> AsyncIterator[bytes]:
         yield b"x"
@@ -34,7 +38,7 @@ async def _late_bug(_: Request) -> StreamingResponse:
 @pytest.fixture
 def app(memory: Memory) -> Starlette:
     app = create_app(quick(frontend_url=(_ORIGIN,)), providers=memory.providers)
-    app.router.routes += [Route("/bug", _bug), Route("/late", _late_bug)]
+    app.router.routes += [Route("/bug", _bug), Route("/late", _late_bug), Route("/left", _left)]
     return app
 
 
@@ -74,7 +78,50 @@ def test_every_error_has_the_one_shape_and_cors(
 
 
 def test_a_wrong_method_is_told_the_right_ones(client: TestClient) -> None:
-    assert client.get("/v1/chat/completions").headers["allow"] == "OPTIONS, POST"
+    response = client.get("/v1/chat/completions")
+    assert response.headers["allow"] == "OPTIONS, POST"
+    assert response.json()["error"]["message"] == "Method Not Allowed: GET /v1/chat/completions"
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"), [("/v1/nope", "/v1/nope"), (f"/{'x' * 100}", f"/{'x' * 99}…")]
+)
+def test_unknown_path_is_told_the_endpoints(client: TestClient, path: str, shown: str) -> None:
+    message = client.put(path).json()["error"]["message"]
+    assert message == (
+        f"Unknown endpoint: PUT {shown}. Supported are GET /, GET /healthz, GET /readyz, "
+        "GET /v1/models, GET /v1/models/{model}, POST /v1/chat/completions, WS /ws/chat."
+    )
+
+
+def test_unknown_websocket_path_is_refused_alike(client: TestClient, memory: Memory) -> None:
+    with pytest.raises(WebSocketDenialResponse) as caught, client.websocket_connect("/nope"):
+        pass
+    assert caught.value.status_code == 404
+    error = caught.value.json()["error"]
+    assert (error["type"], error["code"]) == ("invalid_request_error", "not_found")
+    assert error["message"].startswith("Unknown endpoint: WS /nope. ")
+    memory.log("request refused")
+
+
+def test_refusal_by_a_limit_is_counted(memory: Memory) -> None:
+    app = create_app(quick(max_message_chars=1), providers=memory.providers)
+    with TestClient(app) as client:
+        body = {"messages": [{"role": "user", "content": "xx"}]}
+        assert client.post("/v1/chat/completions", json=body).status_code == 400
+        assert client.post("/v1/chat/completions", json={}).status_code == 400
+    assert memory.value("chatscope.limit.reached") == 1
+    assert memory.value("chatscope.limit.reached", chatscope__limit="message_chars") == 1
+
+
+def test_client_that_leaves_within_its_request_is_no_bug(
+    client: TestClient, memory: Memory
+) -> None:
+    with pytest.raises(AssertionError, match="did not receive any response"):
+        client.get("/left")
+    record = memory.log("client left before its request was complete").log_record
+    assert record.severity_text == "INFO"
+    assert "ERROR" not in [r.log_record.severity_text for r in memory.logs]
 
 
 def test_a_bug_is_logged_once_and_not_told(client: TestClient, memory: Memory) -> None:

@@ -136,6 +136,37 @@ def test_message_is_the_text_of_the_exception(error: Exception, message: str) ->
     assert len(found.encode()) <= MAX_TEXT_BYTES
 
 
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [(ValueError("x"), "ValueError"), (_OwnError("x"), f"{__name__}._OwnError")],
+)
+def test_type_is_the_qualified_name_of_the_class(error: Exception, name: str) -> None:
+    assert attributes_of(error)["exception.type"] == name
+
+
+def test_long_chain_is_not_searched_on_the_callers_thread(release: threading.Event) -> None:
+    error = ValueError("outer")
+    last: BaseException = error
+    for number in range(exception_texts._MAX_CHAIN):
+        last.__context__ = ValueError(f"link {number}")
+        last = last.__context__
+    assert not exception_texts._is_plain(error)
+    last.__context__ = None
+    error.__context__, error.__cause__ = _BlockedError(_Blocked(release)), ValueError("plain")
+    assert not exception_texts._is_plain(error)
+    error.__context__, error.__cause__ = ValueError("plain"), _BlockedError(_Blocked(release))
+    assert not exception_texts._is_plain(error)
+    error.__cause__ = None
+    assert exception_texts._is_plain(error)
+
+
+def test_thread_that_makes_a_text_does_not_keep_the_process(release: threading.Event) -> None:
+    attributes_of(_BlockedError(_Blocked(release)))
+    threads = [thread for thread in threading.enumerate() if thread.name == "exception text"]
+    assert threads
+    assert all(thread.daemon for thread in threads)
+
+
 def test_endless_recursion_has_a_short_stack_trace() -> None:
     def recurse() -> None:
         recurse()

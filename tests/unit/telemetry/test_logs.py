@@ -44,6 +44,15 @@ def test_loguru_level_has_its_severity(
     assert (record.severity_number, record.severity_text) == (number, text)
 
 
+def test_stopped_logging_exports_no_more_records() -> None:
+    memory = Memory()
+    stop = start_logging(memory.providers.logger_provider, "INFO")
+    logger.info("early")
+    stop()
+    logger.info("late")
+    assert [record.log_record.body for record in memory.logs] == ["early"]
+
+
 def test_custom_level_takes_the_nearest_below() -> None:
     assert severity(33) == (SeverityNumber.WARN, "WARN")
     assert severity(99) == (SeverityNumber.FATAL, "FATAL")

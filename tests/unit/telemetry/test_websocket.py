@@ -6,14 +6,16 @@ import pytest
 from loguru import logger
 from opentelemetry.trace import SpanKind, StatusCode
 from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
 from starlette.routing import WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.telemetry import names
 from app.telemetry.instrument import instrument
+from app.telemetry.instruments import Instruments
 from app.telemetry.setup import TelemetrySettings
-from app.telemetry.websocket import socket_connection
+from app.telemetry.websocket import SocketConnection, socket_connection
 from tests.memory import Memory
 
 
@@ -32,6 +34,10 @@ async def _echo(websocket: WebSocket) -> None:
 
 async def _refuse(websocket: WebSocket) -> None:
     await websocket.close()
+
+
+async def _deny(websocket: WebSocket) -> None:
+    await websocket.send_denial_response(PlainTextResponse("full", 503))
 
 
 async def _broken(websocket: WebSocket) -> None:
@@ -53,6 +59,7 @@ def client(memory: Memory) -> Iterator[TestClient]:
     routes = [
         WebSocketRoute("/echo/{room}", _echo),
         WebSocketRoute("/refuse", _refuse),
+        WebSocketRoute("/deny", _deny),
         WebSocketRoute("/broken", _broken),
         WebSocketRoute("/closes", _closes),
     ]
@@ -77,6 +84,80 @@ def test_handshake_span_ends_at_the_accept(client: TestClient, memory: Memory) -
     assert span.kind is SpanKind.SERVER
     assert (span.attributes or {})["http.response.status_code"] == 101
     assert (span.attributes or {})["http.route"] == "/echo/{room}"
+
+
+def test_spans_hold_the_connection(client: TestClient, memory: Memory) -> None:
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    headers = {"traceparent": parent, "user-agent": "tests/1"}
+    with client.websocket_connect("/echo/blue", headers=headers) as socket:
+        socket.send_text("x")
+        socket.receive_text()
+    handshake, message = memory.span("GET /echo/{room}"), memory.span("message /echo/{room}")
+    assert handshake.parent is not None
+    assert f"{handshake.parent.trace_id:032x}-{handshake.parent.span_id:016x}" in parent
+    attributes = dict(handshake.attributes or {})
+    connection = {names.CONNECTION_ID: attributes[names.CONNECTION_ID]}
+    assert attributes == {
+        **connection,
+        "http.request.method": "GET",
+        "http.route": "/echo/{room}",
+        "http.response.status_code": 101,
+        "url.path": "/echo/blue",
+        "url.scheme": "ws",
+        "network.protocol.name": "websocket",
+        "client.address": "testclient",
+        "user_agent.original": "tests/1",
+    }
+    assert message.attributes == {
+        **connection,
+        "http.route": "/echo/{room}",
+        "network.protocol.name": "websocket",
+    }
+    assert message.kind is SpanKind.SERVER
+
+
+def test_opening_and_closing_are_logged(client: TestClient, memory: Memory) -> None:
+    _chat(client, "one")
+    memory.log("socket opened")
+    attributes = memory.log("socket closed").log_record.attributes or {}
+    assert attributes[names.CLOSE_CODE] == 1000
+    assert attributes["seconds"] == round(float(str(attributes["seconds"])), 3)
+
+
+def test_metrics_of_a_connection_lead_to_its_handshake(client: TestClient, memory: Memory) -> None:
+    _chat(client, "one")
+    context = memory.span("GET /echo/{room}").context
+    assert context is not None
+    exemplars = memory.exemplars()
+    for name in (
+        "socket_connections",
+        names.WEBSOCKET_DURATION.name,
+        names.WEBSOCKET_MESSAGES.name,
+    ):
+        assert exemplars[name] == {f"{context.trace_id:032x}"}, name
+
+
+@pytest.mark.parametrize(
+    ("messages", "code"),
+    [
+        ([{"type": "websocket.close"}], "1000"),
+        ([{"type": "websocket.close", "code": 1001}], "1001"),
+        ([], "1006"),
+    ],
+)
+def test_close_code_is_the_standards_default_where_none_is_given(
+    memory: Memory, messages: list[dict[str, object]], code: str
+) -> None:
+    tracer = memory.providers.tracer_provider.get_tracer("test")
+    instruments = Instruments(memory.providers.meter_provider.get_meter("test"))
+    scope = {"type": "websocket", "path": "/ws", "headers": []}
+    connection = SocketConnection(scope, "/ws", tracer, instruments)
+    connection.saw_sent({"type": "websocket.accept"})
+    for message in messages:
+        connection.saw_sent(message)
+    connection.finish()
+    [point] = memory.points(names.WEBSOCKET_DURATION.name)
+    assert point.attributes[names.CLOSE_CODE] == code
 
 
 def test_each_message_is_a_new_trace_linked_to_the_handshake(
@@ -164,6 +245,17 @@ def test_bug_before_the_accept_is_a_500(client: TestClient, memory: Memory) -> N
     span = memory.span("GET /broken")
     assert span.status.status_code is StatusCode.ERROR
     assert (span.attributes or {})["http.response.status_code"] == 500
+    assert (span.attributes or {})["error.type"] == "500"
+    [event] = span.events
+    assert (event.attributes or {})["exception.type"] == "RuntimeError"
+
+
+def test_denied_handshake_has_the_status_of_its_response(
+    client: TestClient, memory: Memory
+) -> None:
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/deny"):
+        pass
+    assert (memory.span("GET /deny").attributes or {})["http.response.status_code"] == 503
 
 
 def test_stock_middleware_makes_no_span_of_a_connection(client: TestClient, memory: Memory) -> None:
