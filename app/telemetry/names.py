@@ -11,6 +11,11 @@ from enum import Enum
 from typing import Final
 
 from chatscope.otlp.self_metrics import (
+    ABOUT_DURATION,
+    ABOUT_SPOOL_CAPACITY,
+    ABOUT_SPOOL_DEAD_LETTERS,
+    ABOUT_SPOOL_ITEMS,
+    ABOUT_SPOOL_SIZE,
     COMPONENT_TYPE,
     DURATIONS,
     LOGS,
@@ -412,101 +417,65 @@ CONSOLE_DROPPED: Final = Metric(
 )
 
 # What became of the telemetry itself: made by chatscope.otlp, by OpenTelemetry's names.
-SPANS_CREATED: Final = Metric(SPANS.created, Kind.COUNTER, SPANS.unit, "Spans created.")
+SPANS_CREATED: Final = Metric(SPANS.created, Kind.COUNTER, SPANS.unit, SPANS.about_created)
 SPANS_PROCESSED: Final = Metric(
-    SPANS.processed,
-    Kind.COUNTER,
-    SPANS.unit,
-    "Spans handed to the exporter, or with error.type dropped before it.",
-    (ERROR_TYPE,),
+    SPANS.processed, Kind.COUNTER, SPANS.unit, SPANS.about_processed, (ERROR_TYPE,)
 )
 SPANS_EXPORTED: Final = Metric(
-    SPANS.exported,
-    Kind.COUNTER,
-    SPANS.unit,
-    "Spans whose export ended: accepted, or with error.type lost.",
-    (ERROR_TYPE,),
+    SPANS.exported, Kind.COUNTER, SPANS.unit, SPANS.about_exported, (ERROR_TYPE,)
 )
 SPANS_INFLIGHT: Final = Metric(
-    SPANS.inflight, Kind.UP_DOWN_COUNTER, SPANS.unit, "Spans that are being sent."
+    SPANS.inflight, Kind.UP_DOWN_COUNTER, SPANS.unit, SPANS.about_inflight
 )
 SPAN_QUEUE_SIZE: Final = Metric(
-    SPANS.queue_size, Kind.UP_DOWN_COUNTER, SPANS.unit, "Spans in the queue."
+    SPANS.queue_size, Kind.UP_DOWN_COUNTER, SPANS.unit, SPANS.about_queue_size
 )
 SPAN_QUEUE_CAPACITY: Final = Metric(
-    SPANS.queue_capacity,
-    Kind.UP_DOWN_COUNTER,
-    SPANS.unit,
-    "Spans that the queue can hold; the oldest is dropped for one more.",
+    SPANS.queue_capacity, Kind.UP_DOWN_COUNTER, SPANS.unit, SPANS.about_queue_capacity
 )
-LOGS_CREATED: Final = Metric(LOGS.created, Kind.COUNTER, LOGS.unit, "Log records created.")
+LOGS_CREATED: Final = Metric(LOGS.created, Kind.COUNTER, LOGS.unit, LOGS.about_created)
 LOGS_PROCESSED: Final = Metric(
-    LOGS.processed,
-    Kind.COUNTER,
-    LOGS.unit,
-    "Log records handed to the exporter, or with error.type dropped before it.",
-    (ERROR_TYPE,),
+    LOGS.processed, Kind.COUNTER, LOGS.unit, LOGS.about_processed, (ERROR_TYPE,)
 )
 LOGS_EXPORTED: Final = Metric(
-    LOGS.exported,
-    Kind.COUNTER,
-    LOGS.unit,
-    "Log records whose export ended: accepted, or with error.type lost.",
-    (ERROR_TYPE,),
+    LOGS.exported, Kind.COUNTER, LOGS.unit, LOGS.about_exported, (ERROR_TYPE,)
 )
-LOGS_INFLIGHT: Final = Metric(
-    LOGS.inflight, Kind.UP_DOWN_COUNTER, LOGS.unit, "Log records that are being sent."
-)
+LOGS_INFLIGHT: Final = Metric(LOGS.inflight, Kind.UP_DOWN_COUNTER, LOGS.unit, LOGS.about_inflight)
 LOG_QUEUE_SIZE: Final = Metric(
-    LOGS.queue_size, Kind.UP_DOWN_COUNTER, LOGS.unit, "Log records in the queue."
+    LOGS.queue_size, Kind.UP_DOWN_COUNTER, LOGS.unit, LOGS.about_queue_size
 )
 LOG_QUEUE_CAPACITY: Final = Metric(
-    LOGS.queue_capacity,
-    Kind.UP_DOWN_COUNTER,
-    LOGS.unit,
-    "Log records that the queue can hold; the oldest is dropped for one more.",
+    LOGS.queue_capacity, Kind.UP_DOWN_COUNTER, LOGS.unit, LOGS.about_queue_capacity
 )
 POINTS_EXPORTED: Final = Metric(
-    POINTS.exported,
-    Kind.COUNTER,
-    POINTS.unit,
-    "Metric points whose export ended; a failed one costs nothing, the next brings its sum.",
-    (ERROR_TYPE,),
+    POINTS.exported, Kind.COUNTER, POINTS.unit, POINTS.about_exported, (ERROR_TYPE,)
 )
 POINTS_INFLIGHT: Final = Metric(
-    POINTS.inflight, Kind.UP_DOWN_COUNTER, POINTS.unit, "Metric points that are being sent."
+    POINTS.inflight, Kind.UP_DOWN_COUNTER, POINTS.unit, POINTS.about_inflight
 )
 EXPORT_DURATION: Final = Metric(
     OPERATION_DURATION,
     Kind.HISTOGRAM,
     "s",
-    "Duration of export calls.",
+    ABOUT_DURATION,
     (COMPONENT_TYPE, ERROR_TYPE),
     DURATIONS,
 )
 SPOOL_ITEMS: Final = Metric(
-    "chatscope.spool.items",
-    Kind.UP_DOWN_COUNTER,
-    "{item}",
-    "Spans and log records in the spool, of all processes.",
-    (SIGNAL,),
+    "chatscope.spool.items", Kind.UP_DOWN_COUNTER, "{item}", ABOUT_SPOOL_ITEMS, (SIGNAL,)
 )
 SPOOL_BYTES: Final = Metric(
-    "chatscope.spool.size", Kind.UP_DOWN_COUNTER, "By", "Disk that they take.", (SIGNAL,)
+    "chatscope.spool.size", Kind.UP_DOWN_COUNTER, "By", ABOUT_SPOOL_SIZE, (SIGNAL,)
 )
 SPOOL_DEAD_LETTERS: Final = Metric(
     "chatscope.spool.dead_letters",
     Kind.UP_DOWN_COUNTER,
     "{item}",
-    "Spans and log records that were set aside: refused again and again while others passed.",
+    ABOUT_SPOOL_DEAD_LETTERS,
     (SIGNAL,),
 )
 SPOOL_CAPACITY: Final = Metric(
-    "chatscope.spool.capacity",
-    Kind.GAUGE,
-    "By",
-    "Disk that they may take; the oldest is dropped for one more.",
-    (SIGNAL,),
+    "chatscope.spool.capacity", Kind.GAUGE, "By", ABOUT_SPOOL_CAPACITY, (SIGNAL,)
 )
 
 

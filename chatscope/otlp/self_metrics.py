@@ -29,6 +29,7 @@ class SignalNames:
     item: str
     created: str
     component: str
+    noun: str
 
     @property
     def unit(self) -> str:
@@ -60,11 +61,48 @@ class SignalNames:
         """Items that are being sent."""
         return f"otel.sdk.exporter.{self.item}.inflight"
 
+    @property
+    def about_created(self) -> str:
+        """The description of `created`."""
+        return f"{self.noun} created."
 
-SPANS: Final = SignalNames("span", "otel.sdk.span.started", "span_exporter")
-LOGS: Final = SignalNames("log", "otel.sdk.log.created", "log_exporter")
-POINTS: Final = SignalNames("metric_data_point", "", "metric_exporter")
+    @property
+    def about_processed(self) -> str:
+        """The description of `processed`."""
+        return f"{self.noun} handed to the exporter, or with error.type dropped before it."
+
+    @property
+    def about_queue_size(self) -> str:
+        """The description of `queue_size`."""
+        return f"{self.noun} in the queue."
+
+    @property
+    def about_queue_capacity(self) -> str:
+        """The description of `queue_capacity`."""
+        return f"{self.noun} that the queue can hold; the oldest is dropped for one more."
+
+    @property
+    def about_exported(self) -> str:
+        """The description of `exported`."""
+        return f"{self.noun} whose export ended: accepted, or with error.type not."
+
+    @property
+    def about_inflight(self) -> str:
+        """The description of `inflight`."""
+        return f"{self.noun} that are being sent."
+
+
+SPANS: Final = SignalNames("span", "otel.sdk.span.started", "span_exporter", "Spans")
+LOGS: Final = SignalNames("log", "otel.sdk.log.created", "log_exporter", "Log records")
+POINTS: Final = SignalNames("metric_data_point", "", "metric_exporter", "Metric points")
 OPERATION_DURATION: Final = "otel.sdk.exporter.operation.duration"
+ABOUT_DURATION: Final = "Duration of export calls."
+ABOUT_SPOOL_ITEMS: Final = "Spans and log records in the spool, of all processes."
+ABOUT_SPOOL_SIZE: Final = "Room that they take."
+ABOUT_SPOOL_DEAD_LETTERS: Final = (
+    "Spans and log records that were set aside: not accepted again and again while others were."
+)
+ABOUT_SPOOL_CAPACITY: Final = "Room that they may take; the oldest is dropped for one more."
 _NAMES: Final = {Signal.TRACES: SPANS, Signal.LOGS: LOGS, Signal.METRICS: POINTS}
 DURATIONS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _NO_ERROR: Final = ""
@@ -83,7 +121,7 @@ def observe(meter: Meter, delivery: Delivery, prefix: str) -> None:
     duration = meter.create_histogram(
         OPERATION_DURATION,
         "s",
-        "Duration of export calls.",
+        ABOUT_DURATION,
         explicit_bucket_boundaries_advisory=DURATIONS,
     )
     for signal, pipeline in delivery.pipelines.items():
@@ -114,12 +152,12 @@ def _observe_exporter(meter: Meter, names: SignalNames, pipeline: Pipeline) -> N
         counts = {_NO_ERROR: 0, **dict.fromkeys(known, 0), **pipeline.statistics.exported}
         return _by_error(counts)
 
-    _counter(meter, names.exported, names.unit, "Items whose export has ended.", exported)
+    _counter(meter, names.exported, names.unit, names.about_exported, exported)
     meter.create_observable_up_down_counter(
         names.inflight,
         [_callback(lambda: [Observation(pipeline.statistics.inflight)])],
         names.unit,
-        "Items that are being sent.",
+        names.about_inflight,
     )
 
 
@@ -139,21 +177,21 @@ def _observe_processor(meter: Meter, names: SignalNames, pipeline: Pipeline) -> 
         meter,
         names.created,
         names.unit,
-        "Items created.",
+        names.about_created,
         lambda: [Observation(pipeline.statistics.started)],
     )
-    _counter(meter, names.processed, names.unit, "Items whose processing has ended.", processed)
+    _counter(meter, names.processed, names.unit, names.about_processed, processed)
     meter.create_observable_up_down_counter(
         names.queue_size,
         [_callback(lambda: [Observation(len(pipeline.queue))])],
         names.unit,
-        "Items in the queue.",
+        names.about_queue_size,
     )
     meter.create_observable_up_down_counter(
         names.queue_capacity,
         [_callback(lambda: [Observation(pipeline.queue.max_items)])],
         names.unit,
-        "Items that the queue can hold.",
+        names.about_queue_capacity,
     )
 
 
@@ -167,9 +205,9 @@ def _observe_spools(meter: Meter, delivery: Delivery, prefix: str) -> None:
         ]
 
     for name, unit, description, read in (
-        ("items", "{item}", "Items in the spool, of all processes.", _items),
-        ("size", "By", "Size of the items in the spool.", _size),
-        ("dead_letters", "{item}", "Items that were set aside.", _dead_letters),
+        ("items", "{item}", ABOUT_SPOOL_ITEMS, _items),
+        ("size", "By", ABOUT_SPOOL_SIZE, _size),
+        ("dead_letters", "{item}", ABOUT_SPOOL_DEAD_LETTERS, _dead_letters),
     ):
         meter.create_observable_up_down_counter(
             f"{prefix}.spool.{name}", [_callback(each(read))], unit, description
@@ -178,7 +216,7 @@ def _observe_spools(meter: Meter, delivery: Delivery, prefix: str) -> None:
         f"{prefix}.spool.capacity",
         [_callback(each(lambda pipeline: pipeline.spool.max_bytes))],
         "By",
-        "Size that the items in the spool can have.",
+        ABOUT_SPOOL_CAPACITY,
     )
 
 
