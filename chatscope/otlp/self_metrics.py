@@ -84,7 +84,7 @@ class SignalNames:
     @property
     def about_exported(self) -> str:
         """The description of `exported`."""
-        return f"{self.noun} whose export ended: accepted, or with error.type not."
+        return f"{self.noun} whose export ended: accepted, or with error.type lost."
 
     @property
     def about_inflight(self) -> str:

@@ -72,6 +72,7 @@ def _record_everything() -> Memory:
     for pipeline in memory.delivery.pipelines.values():
         pipeline.statistics.count_call(0.01, "")
         pipeline.statistics.count_call(0.01, "UNAVAILABLE")
+        pipeline.statistics.count_exported(0, "UNAVAILABLE")
     return memory
 
 
