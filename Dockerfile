@@ -29,9 +29,10 @@ CMD ["python", "-m", "demo"]
 FROM base AS app
 COPY --from=packages /packages /packages
 COPY app app
+COPY chatscope chatscope
 # The checkout may be its owner's alone to read. And the file system is read-only at run time:
 # without compiling here each start would compile anew.
-RUN chmod -R a+rX app && python -m compileall -q app
+RUN chmod -R a+rX app chatscope && python -m compileall -q app chatscope
 # Nobody in particular, and not root.
 USER 10001:10001
 # In a container loopback is reached by nobody else.

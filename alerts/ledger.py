@@ -9,7 +9,7 @@ moment; a smaller loss than that is seen when the traffic rests.
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from alerts.promql import aggregate, equals, matches, rate, select, together
+from alerts.promql import aggregate, differs, equals, matches, rate, select, together
 from alerts.rules import Rule, group, record
 from app.telemetry.names import (
     ERROR_TYPE,
@@ -60,8 +60,14 @@ def _way(
     accepted = (through.accepted, (equals(RECEIVER, others.OTLP),))
     to_store = (equals(EXPORTER, exporter),)
     sent = (through.sent, to_store)
+    dropped = (own.processed, (differs(ERROR_TYPE),))
     return [
-        _Step(signal, "service", (own.created, ()), [(own.exported, ()), (own.dropped, ())]),
+        _Step(
+            signal,
+            "service",
+            (own.created, ()),
+            [(own.exported, ()), dropped],
+        ),
         _Step(signal, "wire", (own.exported, (_ARRIVED,)), [accepted]),
         _Step(signal, "collector", accepted, [sent, (through.send_failed, to_store)]),
         _Step(signal, "store", sent, [(stored, ())]),

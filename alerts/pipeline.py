@@ -80,13 +80,13 @@ def _store(windows: Windows) -> Alert:
 def _filling(wanted: Wanted, windows: Windows) -> Alert:
     size = aggregate("max", select(others.EXPORT_QUEUE_SIZE), (EXPORTER,))
     capacity = aggregate("max", select(others.EXPORT_QUEUE_CAPACITY), (EXPORTER,))
-    # On a service's disk each signal may take half of the room.
+    # Each signal has the same room in a service's spool.
     fuller = aggregate("max", select(SPOOL_BYTES), BY_SERVICE)
     room = aggregate("max", select(SPOOL_CAPACITY), BY_SERVICE)
     much = f"> {wanted.thresholds.queue_share:g}"
     return Alert(
         name="QueueFilling",
-        expr=f"{size} / ({capacity} > 0) {much}\nor {fuller} / ({room} / 2 > 0) {much}",
+        expr=f"{size} / ({capacity} > 0) {much}\nor {fuller} / ({room} > 0) {much}",
         area="pipeline",
         severity="warning",
         hold=windows.soon,
@@ -126,9 +126,9 @@ def _dropped(windows: Windows) -> Alert:
     over = windows.scraped
     given_up = [rise(hop.send_failed, SENT_ONCE, over=over, by=(EXPORTER,)) for hop in others.HOPS]
     own = [
-        rise(metric, *where, over=over)
+        rise(metric, differs(ERROR_TYPE), over=over)
         for signal in (SPAN_METRICS, LOG_METRICS)
-        for metric, where in ((signal.dropped, ()), (signal.exported, (differs(ERROR_TYPE),)))
+        for metric in (signal.processed, signal.exported)
     ]
     return Alert(
         name="TelemetryDropped",

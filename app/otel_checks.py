@@ -71,7 +71,7 @@ def number(accepts: str, *, whole: bool, least: float, most: float) -> Variable:
 
 
 def endpoint(value: str) -> None:
-    """Accept what an exporter over gRPC connects to."""
+    """Accept what an exporter over gRPC or HTTP connects to."""
     scheme, separator, rest = value.partition(":")
     if scheme.lower() in _GRPC_SCHEMES and separator and rest:
         return
@@ -86,9 +86,8 @@ def endpoint(value: str) -> None:
         raise ValueError("credentials belong into OTEL_EXPORTER_OTLP_HEADERS")
     if any(character.isspace() for character in value):
         raise ValueError("a URL has no white space")
-    # Reading the port raises ValueError for one that is not a number up to 65535.
-    if parts.port is None and parts.scheme.lower() == "http":
-        raise ValueError("it names no port, and gRPC would take 443")
+    if parts.port == 0:  # reading it raises ValueError for one that is not a number up to 65535
+        raise ValueError("a port is a number from 1 to 65535")
 
 
 def headers(value: str) -> None:

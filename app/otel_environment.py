@@ -67,20 +67,15 @@ def _problem(name: str, value: str) -> str | None:
 
 
 def _incomplete_keys(environ: Mapping[str, str]) -> Iterator[str]:
-    """Client keys that the SDK would ignore, or that do not belong to their certificate."""
+    """Report client keys without a certificate, and those of another certificate."""
     for signal in _SIGNALS:
-        authority, key, certificate = (
-            f"OTEL_EXPORTER_OTLP_{signal}{name}"
-            for name in ("CERTIFICATE", "CLIENT_KEY", "CLIENT_CERTIFICATE")
+        key, certificate = (
+            f"OTEL_EXPORTER_OTLP_{signal}{name}" for name in ("CLIENT_KEY", "CLIENT_CERTIFICATE")
         )
-        values = {name: environ.get(name, "").strip() for name in (authority, key, certificate)}
-        given = [name for name in (key, certificate) if values[name]]
-        missing = [name for name in values if not values[name]]
-        if given and missing:
-            yield explain(
-                given[0], values[given[0]], "all three files or neither key nor certificate",
-                reason=f"without {' and '.join(missing)} the SDK ignores it",
-            )  # fmt: skip
+        values = {name: environ.get(name, "").strip() for name in (key, certificate)}
+        given = [name for name in values if values[name]]
+        if len(given) == 1:
+            yield explain(given[0], values[given[0]], f"{key} and {certificate} or neither")
         elif (
             given
             and not any(_problem(name, value) for name, value in values.items())
@@ -104,12 +99,10 @@ _EXPORTER: Final = Variable(
     one_of("otlp").check, "otlp; OTEL_SDK_DISABLED=true switches telemetry off"
 )
 _OTLP: Final[Mapping[str, Variable]] = {
-    "ENDPOINT": Variable(checks.endpoint, "http://host:port, https://host[:port] or host:port"),
-    "PROTOCOL": one_of("grpc"),
+    "ENDPOINT": Variable(checks.endpoint, "http://host[:port], https://host[:port] or host:port"),
+    "PROTOCOL": one_of("grpc", "http/protobuf"),
     "HEADERS": Variable(checks.headers, "a comma list of name=value, percent-encoded", secret=True),
-    "COMPRESSION": Variable(
-        one_of("gzip", any_case=True).check, "gzip, or leave it unset for none"
-    ),
+    "COMPRESSION": one_of("gzip", "none", any_case=True),
     "TIMEOUT": number(
         f"a number of seconds above 0, up to {_LONGEST_TIMEOUT_SECONDS:g}",
         whole=False,

@@ -29,8 +29,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from app import otel_environment
 from app.problems import explain, is_utf8
 from app.telemetry.prices import PriceTable
-from app.telemetry.proxy import is_loopback
 from app.telemetry.settings import TelemetrySettings
+from chatscope.otlp.proxy import is_loopback
 
 VERSION = "0.1.0"
 SIMULATED_MODEL = "simulated-1"

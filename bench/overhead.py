@@ -25,7 +25,6 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Scope
 
 from app.telemetry.instrument import instrument
-from app.telemetry.ledger import CreatedSpans, Ledger
 from app.telemetry.setup import VIEWS, Providers, TelemetrySettings
 from stack.terminal import Terminal
 from tests.memory import Memory
@@ -62,8 +61,7 @@ def _bare() -> Starlette:
 
 
 def _ours() -> ASGIApp:
-    app, tracer_provider, ledger = _bare(), TracerProvider(shutdown_on_exit=False), Ledger()
-    tracer_provider.add_span_processor(CreatedSpans(ledger))
+    app, tracer_provider = _bare(), TracerProvider(shutdown_on_exit=False)
     tracer_provider.add_span_processor(BatchSpanProcessor(_Discard()))
     meter_provider = MeterProvider([InMemoryMetricReader()], views=VIEWS, shutdown_on_exit=False)
     logger_provider = Memory().providers.logger_provider

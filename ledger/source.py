@@ -76,12 +76,12 @@ def _parent(run: str, number: int) -> Context:
 
 def _wait_until_sent(providers: Providers, seconds: float) -> None:
     """What waits in memory is flushed; what waits on disk, a predecessor's too, is sent."""
-    providers.tracer_provider.force_flush()
-    providers.logger_provider.force_flush()
-    disks = [*(pipeline.disk for pipeline in providers.pipelines), providers.metrics_disk]
+    delivery = providers.delivery
+    assert delivery is not None  # noqa: S101
     until = time.monotonic() + seconds
+    delivery.flush(seconds)
     while time.monotonic() < until:
-        if all(disk is None or disk.spool.is_empty() for disk in disks):
+        if all(pipeline.spool.is_empty() for pipeline in delivery.pipelines.values()):
             return
         time.sleep(_LOOK_SECONDS)
 

@@ -16,16 +16,15 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from app.telemetry import names
-from app.telemetry.ledger import REFUSED, Ledger, observe_points, observe_signal, observe_spools
 from app.telemetry.setup import (
     VIEWS,
     Providers,
     TelemetrySettings,
+    build_delivery,
     build_resource,
     choose_sampler,
 )
-from app.telemetry.spool import Waiting
+from chatscope.otlp import observe
 
 
 @dataclass(frozen=True)
@@ -52,12 +51,9 @@ class Memory:
             [self._reader], resource, shutdown_on_exit=False, views=VIEWS
         )
         self.providers = Providers(tracer_provider, meter_provider, logger_provider)
-        observe_signal(meter_provider.get_meter("test"), names.SPAN_METRICS, Ledger())
-        observe_signal(meter_provider.get_meter("test"), names.LOG_METRICS, Ledger())
-        points = Ledger()
-        points.count_exported(0, REFUSED)
-        observe_points(meter_provider.get_meter("test"), points)
-        observe_spools(meter_provider.get_meter("test"), {"traces": Waiting}, 0)
+        # It delivers nothing: no processor is connected to it.
+        self.delivery = build_delivery(settings or TelemetrySettings())
+        observe(meter_provider.get_meter("test"), self.delivery, "chatscope")
 
     @property
     def spans(self) -> tuple[ReadableSpan, ...]:

@@ -11,7 +11,7 @@ from opentelemetry.propagate import inject
 from opentelemetry.util.types import AttributeValue
 
 from app.telemetry import names
-from app.telemetry.proxy import is_loopback
+from chatscope.otlp.proxy import is_loopback
 
 # How often the `openai` client has asked before, as it tells the endpoint itself.
 _RETRY_COUNT = "x-stainless-retry-count"

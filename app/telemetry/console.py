@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 from opentelemetry.metrics import Meter, Observation
 
+from chatscope.otlp.values import describe
+
 from . import names
 from .exception_texts import stack_trace_of
 from .observing import observe
 from .tracing import current_trace_id
-from .values import describe
 
 if TYPE_CHECKING:
     from loguru import Record
@@ -167,7 +168,10 @@ class Console:
                 stream.write(text)
                 stream.flush()
                 return True
-            _write(descriptor, text.encode(stream.encoding or "utf-8", "backslashreplace"))
+            _write(
+                descriptor,
+                text.encode(getattr(stream, "encoding", None) or "utf-8", "backslashreplace"),
+            )
         except Exception:
             # Its reader has gone, it is closed, the disk is full, or it is the application's.
             time.sleep(_GATHER_SECONDS)

@@ -17,11 +17,12 @@ from loguru import logger
 from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber
 from opentelemetry.context import Context, get_current
 
+from chatscope.otlp.values import text
+
 from . import console, names, sdk_values
 from .exception_texts import attributes_of
 from .guard import guarded
 from .stdlib_logs import handling, intercept_stdlib, is_handling, set_stdlib_level
-from .values import text
 
 if TYPE_CHECKING:
     from loguru import Record

@@ -10,6 +10,20 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from chatscope.otlp.self_metrics import (
+    ABOUT_DURATION,
+    ABOUT_SPOOL_CAPACITY,
+    ABOUT_SPOOL_DEAD_LETTERS,
+    ABOUT_SPOOL_ITEMS,
+    ABOUT_SPOOL_SIZE,
+    COMPONENT_TYPE,
+    DURATIONS,
+    LOGS,
+    OPERATION_DURATION,
+    POINTS,
+    SPANS,
+)
+
 # A value outside a closed list, on metrics: the conventions' own word.
 OTHER: Final = "_OTHER"
 
@@ -402,82 +416,66 @@ CONSOLE_DROPPED: Final = Metric(
     "Log lines dropped because standard error could not be written.",
 )
 
-# What became of the telemetry itself, by OpenTelemetry's names for its SDKs.
-SPANS_CREATED: Final = Metric("otel.sdk.span.started", Kind.COUNTER, "{span}", "Spans created.")
-SPANS_DROPPED: Final = Metric(
-    "otel.sdk.processor.span.processed",
-    Kind.COUNTER,
-    "{span}",
-    "Spans that were dropped before an export.",
-    (ERROR_TYPE,),
+# What became of the telemetry itself: made by chatscope.otlp, by OpenTelemetry's names.
+SPANS_CREATED: Final = Metric(SPANS.created, Kind.COUNTER, SPANS.unit, SPANS.about_created)
+SPANS_PROCESSED: Final = Metric(
+    SPANS.processed, Kind.COUNTER, SPANS.unit, SPANS.about_processed, (ERROR_TYPE,)
 )
 SPANS_EXPORTED: Final = Metric(
-    "otel.sdk.exporter.span.exported",
-    Kind.COUNTER,
-    "{span}",
-    "Spans whose export ended: arrived, or with error.type given up.",
-    (ERROR_TYPE,),
+    SPANS.exported, Kind.COUNTER, SPANS.unit, SPANS.about_exported, (ERROR_TYPE,)
+)
+SPANS_INFLIGHT: Final = Metric(
+    SPANS.inflight, Kind.UP_DOWN_COUNTER, SPANS.unit, SPANS.about_inflight
 )
 SPAN_QUEUE_SIZE: Final = Metric(
-    "otel.sdk.processor.span.queue.size", Kind.UP_DOWN_COUNTER, "{span}", "Spans that wait."
+    SPANS.queue_size, Kind.UP_DOWN_COUNTER, SPANS.unit, SPANS.about_queue_size
 )
 SPAN_QUEUE_CAPACITY: Final = Metric(
-    "otel.sdk.processor.span.queue.capacity",
-    Kind.UP_DOWN_COUNTER,
-    "{span}",
-    "Spans that can wait; the oldest is dropped for one more.",
+    SPANS.queue_capacity, Kind.UP_DOWN_COUNTER, SPANS.unit, SPANS.about_queue_capacity
 )
-LOGS_CREATED: Final = Metric(
-    "otel.sdk.log.created", Kind.COUNTER, "{log_record}", "Log records created."
-)
-LOGS_DROPPED: Final = Metric(
-    "otel.sdk.processor.log.processed",
-    Kind.COUNTER,
-    "{log_record}",
-    "Log records that were dropped before an export.",
-    (ERROR_TYPE,),
+LOGS_CREATED: Final = Metric(LOGS.created, Kind.COUNTER, LOGS.unit, LOGS.about_created)
+LOGS_PROCESSED: Final = Metric(
+    LOGS.processed, Kind.COUNTER, LOGS.unit, LOGS.about_processed, (ERROR_TYPE,)
 )
 LOGS_EXPORTED: Final = Metric(
-    "otel.sdk.exporter.log.exported",
-    Kind.COUNTER,
-    "{log_record}",
-    "Log records whose export ended: arrived, or with error.type given up.",
-    (ERROR_TYPE,),
+    LOGS.exported, Kind.COUNTER, LOGS.unit, LOGS.about_exported, (ERROR_TYPE,)
 )
+LOGS_INFLIGHT: Final = Metric(LOGS.inflight, Kind.UP_DOWN_COUNTER, LOGS.unit, LOGS.about_inflight)
 LOG_QUEUE_SIZE: Final = Metric(
-    "otel.sdk.processor.log.queue.size",
-    Kind.UP_DOWN_COUNTER,
-    "{log_record}",
-    "Log records that wait.",
+    LOGS.queue_size, Kind.UP_DOWN_COUNTER, LOGS.unit, LOGS.about_queue_size
 )
 LOG_QUEUE_CAPACITY: Final = Metric(
-    "otel.sdk.processor.log.queue.capacity",
-    Kind.UP_DOWN_COUNTER,
-    "{log_record}",
-    "Log records that can wait; the oldest is dropped for one more.",
-)
-SPOOL_ITEMS: Final = Metric(
-    "chatscope.spool.items",
-    Kind.UP_DOWN_COUNTER,
-    "{item}",
-    "Spans and log records that wait on disk for the Collector, of all workers.",
-    (SIGNAL,),
-)
-SPOOL_BYTES: Final = Metric(
-    "chatscope.spool.size", Kind.UP_DOWN_COUNTER, "By", "Disk that they take.", (SIGNAL,)
-)
-SPOOL_CAPACITY: Final = Metric(
-    "chatscope.spool.capacity",
-    Kind.GAUGE,
-    "By",
-    "Disk that they may take, half of it for each; the oldest is dropped for one more.",
+    LOGS.queue_capacity, Kind.UP_DOWN_COUNTER, LOGS.unit, LOGS.about_queue_capacity
 )
 POINTS_EXPORTED: Final = Metric(
-    "otel.sdk.exporter.metric_data_point.exported",
-    Kind.COUNTER,
-    "{data_point}",
-    "Metric points whose export ended; a failed one costs nothing, the next brings its sum.",
-    (ERROR_TYPE,),
+    POINTS.exported, Kind.COUNTER, POINTS.unit, POINTS.about_exported, (ERROR_TYPE,)
+)
+POINTS_INFLIGHT: Final = Metric(
+    POINTS.inflight, Kind.UP_DOWN_COUNTER, POINTS.unit, POINTS.about_inflight
+)
+EXPORT_DURATION: Final = Metric(
+    OPERATION_DURATION,
+    Kind.HISTOGRAM,
+    "s",
+    ABOUT_DURATION,
+    (COMPONENT_TYPE, ERROR_TYPE),
+    DURATIONS,
+)
+SPOOL_ITEMS: Final = Metric(
+    "chatscope.spool.items", Kind.UP_DOWN_COUNTER, "{item}", ABOUT_SPOOL_ITEMS, (SIGNAL,)
+)
+SPOOL_BYTES: Final = Metric(
+    "chatscope.spool.size", Kind.UP_DOWN_COUNTER, "By", ABOUT_SPOOL_SIZE, (SIGNAL,)
+)
+SPOOL_DEAD_LETTERS: Final = Metric(
+    "chatscope.spool.dead_letters",
+    Kind.UP_DOWN_COUNTER,
+    "{item}",
+    ABOUT_SPOOL_DEAD_LETTERS,
+    (SIGNAL,),
+)
+SPOOL_CAPACITY: Final = Metric(
+    "chatscope.spool.capacity", Kind.GAUGE, "By", ABOUT_SPOOL_CAPACITY, (SIGNAL,)
 )
 
 
@@ -486,17 +484,17 @@ class SignalMetrics:
     """The metrics about one signal's own way out."""
 
     created: Metric
-    dropped: Metric
+    processed: Metric
     exported: Metric
     queue_size: Metric
     queue_capacity: Metric
 
 
 SPAN_METRICS: Final = SignalMetrics(
-    SPANS_CREATED, SPANS_DROPPED, SPANS_EXPORTED, SPAN_QUEUE_SIZE, SPAN_QUEUE_CAPACITY
+    SPANS_CREATED, SPANS_PROCESSED, SPANS_EXPORTED, SPAN_QUEUE_SIZE, SPAN_QUEUE_CAPACITY
 )
 LOG_METRICS: Final = SignalMetrics(
-    LOGS_CREATED, LOGS_DROPPED, LOGS_EXPORTED, LOG_QUEUE_SIZE, LOG_QUEUE_CAPACITY
+    LOGS_CREATED, LOGS_PROCESSED, LOGS_EXPORTED, LOG_QUEUE_SIZE, LOG_QUEUE_CAPACITY
 )
 
 METRICS: Final[tuple[Metric, ...]] = tuple(

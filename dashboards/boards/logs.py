@@ -10,8 +10,8 @@ from app.telemetry.names import (
     ERROR_TYPE,
     LOG_QUEUE_CAPACITY,
     LOG_QUEUE_SIZE,
-    LOGS_DROPPED,
     LOGS_EXPORTED,
+    LOGS_PROCESSED,
     prometheus_label,
 )
 from dashboards import answers, links
@@ -63,7 +63,9 @@ def board() -> Dashboard:
 
 
 def _well() -> list[Panel]:
-    lost = f"{or_zero(increase(LOGS_DROPPED))} + {or_zero(increase(LOGS_EXPORTED, _FAILED_EXPORT))}"
+    lost = " + ".join(
+        or_zero(increase(metric, _FAILED_EXPORT)) for metric in (LOGS_PROCESSED, LOGS_EXPORTED)
+    )
     return [
         is_well(
             "How many errors were logged?",

@@ -115,7 +115,7 @@ def _sum_of_all(expressions: list[str]) -> str:
 def _lost_in_service() -> list[str]:
     lost: list[str] = []
     for own in (SPAN_METRICS, LOG_METRICS):
-        lost += [increase(own.dropped), increase(own.exported, _GIVEN_UP)]
+        lost += [increase(own.processed, _GIVEN_UP), increase(own.exported, _GIVEN_UP)]
     return lost
 
 
@@ -304,7 +304,7 @@ def _lost(signal: _Signal) -> Panel:
         "A second: dropped from a full queue, or given up after all tries, by the reason.",
         "short",
         [
-            prom(rate(signal.own.dropped, by=by), f"dropped: {label(ERROR_TYPE)}"),
+            prom(rate(signal.own.processed, _GIVEN_UP, by=by), f"dropped: {label(ERROR_TYPE)}"),
             prom(rate(signal.own.exported, _GIVEN_UP, by=by), f"given up: {label(ERROR_TYPE)}"),
         ],
     )

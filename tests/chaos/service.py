@@ -76,7 +76,7 @@ def even(stack: Stack, service: Service) -> bool:
     """Nothing was lost, up to the stores."""
     for signal in (names.SPAN_METRICS, names.LOG_METRICS):
         lost = ', error_type!=""'
-        assert value(stack, signal.dropped.prometheus, service) == 0
+        assert value(stack, signal.processed.prometheus, service, lost) == 0
         assert value(stack, signal.exported.prometheus, service, lost) == 0
     created = value(stack, names.LOG_METRICS.created.prometheus, service)
     assert lines_of(stack, service.name) == created > 0

@@ -5,7 +5,10 @@ from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS, Stack
 from tests.stack.turns import WAYS, Turn
 
-_LOST = f"sum({names.SPANS_DROPPED.prometheus}) + sum({names.LOGS_DROPPED.prometheus})"
+_LOST = " + ".join(
+    f'sum({metric.prometheus}{{error_type!=""}})'
+    for metric in (names.SPANS_PROCESSED, names.LOGS_PROCESSED)
+)
 
 
 def turns(stack: Stack, rounds: int = 4) -> list[Turn]:

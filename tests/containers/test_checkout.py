@@ -21,7 +21,7 @@ _ENVIRON = {
 _COPIED = (
     *("docker-compose.yml", "Dockerfile", "requirements.txt", "requirements-demo.txt"),
     *("otel-collector-config.yaml", "prometheus", "loki", "tempo", "alertmanager"),
-    *("grafana-provisioning", "stack/stack.env", "app", "demo", ".dockerignore"),
+    *("grafana-provisioning", "stack/stack.env", "app", "chatscope", "demo", ".dockerignore"),
 )
 
 Done = subprocess.CompletedProcess[str]

@@ -10,10 +10,28 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from app.telemetry import last_sums, undeliverable
-from app.telemetry.setup import Providers, TelemetrySettings, build_providers
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+
+from chatscope.otlp import (
+    Delivery,
+    DeliverySettings,
+    OtlpLogRecordProcessor,
+    OtlpMetricExporter,
+    OtlpSpanProcessor,
+    PipelineLimits,
+    Signal,
+    grpc_client,
+    load_endpoints,
+    observe,
+    sums,
+)
 
 BATCH = 10
 
@@ -29,29 +47,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--umask", type=lambda text: int(text, 8))
     parser.add_argument("--user", type=int, help="become this user, once all is imported")
     given = parser.parse_args(arguments)
-    # What takes half a minute by default.
-    if given.refusals:
-        undeliverable._MOST_REFUSALS = given.refusals  # type: ignore[misc]
-    last_sums._HOLD_SECONDS = 1.0  # type: ignore[misc]
+    assert grpc_client  # imported before the user changes, who may not read it
+    # Twenty seconds by default.
+    sums._CLAIM = 1.0  # type: ignore[misc]
     if given.umask is not None:
         os.umask(given.umask)
     if given.user is not None:
         os.seteuid(given.user)
-    providers = build_providers(
-        TelemetrySettings(
-            service_name="emitter",
-            endpoint=given.endpoint,
-            metric_interval_ms=200,
-            span_delay_ms=20,
-            log_delay_ms=20,
-            span_queue=given.queue,
-            log_queue=given.queue,
-            span_batch=BATCH,
-            log_batch=BATCH,
-            spool_dir=given.spool,
-            spool_bytes=given.spool_bytes,
-        )
-    )
+    providers = Providers(given)
     _say("ready")
     for line in sys.stdin:
         match line.split():
@@ -63,6 +66,40 @@ def main(arguments: Sequence[str]) -> int:
     providers.shutdown()
     _say("ended")
     return 0
+
+
+class Providers:
+    """The SDK's providers, with our delivery."""
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        limits = PipelineLimits(delay=0.02, batch_items=BATCH)
+        if given.refusals:
+            limits = replace(limits, max_attempts=given.refusals)
+        self.delivery = Delivery(
+            load_endpoints({}, endpoint=given.endpoint),
+            DeliverySettings(
+                spool_dir=given.spool,
+                spool_bytes=given.spool_bytes // 2,
+                queue_items={Signal.TRACES: given.queue, Signal.LOGS: given.queue},
+                limits=limits,
+            ),
+        )
+        resource = Resource.create({"service.name": "emitter"})
+        self.tracer_provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self.tracer_provider.add_span_processor(OtlpSpanProcessor(self.delivery))
+        self.logger_provider = LoggerProvider(resource, shutdown_on_exit=False)
+        self.logger_provider.add_log_record_processor(OtlpLogRecordProcessor(self.delivery))
+        reader = PeriodicExportingMetricReader(
+            OtlpMetricExporter(self.delivery, interval=0.2), export_interval_millis=200
+        )
+        self.meter_provider = MeterProvider([reader], resource, shutdown_on_exit=False)
+        observe(self.meter_provider.get_meter("chatscope.otlp"), self.delivery, "chatscope")
+
+    def shutdown(self) -> None:
+        """Deliver or keep everything."""
+        self.delivery.flush(3.0, drain=True)
+        self.meter_provider.shutdown(timeout_millis=1_000)
+        self.delivery.shutdown(3.0)
 
 
 def _emit(providers: Providers, prefix: str, numbers: Sequence[int]) -> None:
@@ -80,7 +117,7 @@ def _emit(providers: Providers, prefix: str, numbers: Sequence[int]) -> None:
 def _let_go(providers: Providers) -> None:
     """Wait until the batch has left the queue, if it does, so that batches are not mixed."""
     deadline = time.monotonic() + 0.5
-    while any(pipeline.ledger.queued for pipeline in providers.pipelines):
+    while any(len(pipeline.queue) for pipeline in providers.delivery.pipelines.values()):
         if time.monotonic() > deadline:
             break
         time.sleep(0.005)

@@ -14,7 +14,8 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from app.telemetry import names
+from chatscope.otlp.self_metrics import LOGS as LOG_METRICS
+from chatscope.otlp.self_metrics import SPANS
 from stack.waiting import poll_until
 from tests.delivery.conftest import Emitter, Start
 from tests.delivery.receiver import (
@@ -30,8 +31,8 @@ from tests.delivery.receiver import (
 
 _BATCH = 10
 _SIGNALS = (TRACES, LOGS)
-_EXPORTED = (names.SPANS_EXPORTED.name, names.LOGS_EXPORTED.name)
-_DROPPED = (names.SPANS_DROPPED.name, names.LOGS_DROPPED.name)
+_EXPORTED = (SPANS.exported, LOG_METRICS.exported)
+_DROPPED = (SPANS.processed, LOG_METRICS.processed)
 # All but OK and INVALID_ARGUMENT.
 _STATUSES = [
     status
@@ -72,7 +73,9 @@ def _lost(receiver: ScriptedReceiver) -> list[int]:
     for exported, dropped in zip(_EXPORTED, _DROPPED, strict=True):
         arrived = sum(receiver.sums(exported, error__type="").values())
         given_up = sum(receiver.sums(exported).values()) - arrived
-        lost.append(given_up + sum(receiver.sums(dropped).values()))
+        processed = sum(receiver.sums(dropped).values())
+        before_export = processed - sum(receiver.sums(dropped, error__type="").values())
+        lost.append(given_up + before_export)
     return lost
 
 
@@ -117,25 +120,25 @@ def test_items_that_a_partial_success_rejects_are_counted(
     receiver: ScriptedReceiver, start: Start, spool: Path, *, on_disk: bool
 ) -> None:
     traces = ExportTraceServiceResponse()
-    traces.partial_success.rejected_spans = 3
+    traces.partial_success.rejected_spans = 1
     traces.partial_success.error_message = "too old"
     logs = ExportLogsServiceResponse()
-    logs.partial_success.rejected_log_records = 3
+    logs.partial_success.rejected_log_records = 1
     responses = {TRACES: traces.SerializeToString(), LOGS: logs.SerializeToString(), METRICS: b""}
 
     def decide(request: Request) -> Answer:
-        return Answer(response=responses[request.signal]) if request.has("a") else ACCEPT
+        return Answer(response=responses[request.signal]) if "a0" in request.names else ACCEPT
 
     receiver.decide = refuse(grpc.StatusCode.UNAVAILABLE, *_SIGNALS)
     emitter = start(spool if on_disk else None)
     emitter.emit("a", 0, _BATCH)
     poll_until(lambda: receiver.refused() >= 2, "an outage, so that it goes to disk")
     receiver.decide = decide
-    poll_until(lambda: _lost(receiver) == [3, 3], "the rejected ones to be counted")
+    poll_until(lambda: _lost(receiver) == [1, 1], "the rejected ones to be counted")
     emitter.emit("b", 0, _BATCH)
     emitter.quit()
-    assert [sum(receiver.sums(m, error__type="").values()) for m in _EXPORTED] == [17, 17]
-    assert [sum(receiver.sums(m, error__type="refused").values()) for m in _EXPORTED] == [3, 3]
+    assert [sum(receiver.sums(m, error__type="").values()) for m in _EXPORTED] == [19, 19]
+    assert [sum(receiver.sums(m, error__type="refused").values()) for m in _EXPORTED] == [1, 1]
     assert sum("too old" in line for line in emitter.console) == 1
 
 

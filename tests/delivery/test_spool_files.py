@@ -13,13 +13,14 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from app.telemetry import names
+from chatscope.otlp.self_metrics import LOGS as LOG_METRICS
+from chatscope.otlp.self_metrics import SPANS
 from stack.waiting import poll_until
 from tests.delivery.conftest import Start
 from tests.delivery.receiver import ACCEPT, LOGS, TRACES, ScriptedReceiver, refuse
 
 _BATCH = 10
-_LOST = {TRACES: names.SPANS_DROPPED.name, LOGS: names.LOGS_DROPPED.name}
+_LOST = {TRACES: SPANS.exported, LOGS: LOG_METRICS.exported}
 _FILES = {TRACES: "spans.db", LOGS: "log-records.db"}
 # Of the version that had no number.
 _FIRST_SCHEMA = """

@@ -1,5 +1,6 @@
 """A batch that is always refused, while others are accepted, holds nothing up."""
 
+import re
 import subprocess
 import sys
 import time
@@ -10,7 +11,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from app.telemetry import names
+from chatscope.otlp.self_metrics import LOGS as LOG_METRICS
+from chatscope.otlp.self_metrics import POINTS, SPANS
 from stack.waiting import poll_until
 from tests.delivery.conftest import Emitter, Start
 from tests.delivery.receiver import (
@@ -26,7 +28,7 @@ from tests.delivery.receiver import (
 )
 
 _BATCH = 10
-_EXPORTED = {TRACES: names.SPANS_EXPORTED.name, LOGS: names.LOGS_EXPORTED.name}
+_EXPORTED = {TRACES: SPANS.exported, LOGS: LOG_METRICS.exported}
 
 
 def _refuse_poison(status: grpc.StatusCode) -> Decide:
@@ -74,13 +76,21 @@ def _undeliverable(receiver: ScriptedReceiver) -> list[int]:
 
 
 def _dead_letters(spool: Path) -> list[str]:
-    command = [sys.executable, "-m", "app.telemetry.dead_letters", "list", str(spool)]
+    command = [sys.executable, "-m", "chatscope.otlp", str(spool)]
     listed = subprocess.run(command, check=True, capture_output=True, text=True)
-    return listed.stdout.splitlines()
+    return [line for line in listed.stdout.splitlines() if ": dead letter " in line]
 
 
-def _many_refused(receiver: ScriptedReceiver, name: str) -> bool:
-    return receiver.refused(name) >= 3
+def _waiting_sums(spool: Path) -> int:
+    """Return how many batches of metrics are on disk."""
+    command = [sys.executable, "-m", "chatscope.otlp", str(spool)]
+    shown = subprocess.run(command, check=False, capture_output=True, text=True).stdout
+    found = re.search(r"^metrics: .* in (\d+) batches", shown, re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def _has_sums(spool: Path, batches: int) -> bool:
+    return _waiting_sums(spool) == batches
 
 
 def _assert_few_warnings(emitter: Emitter) -> None:
@@ -116,7 +126,7 @@ def test_batch_that_is_always_refused_is_set_aside_and_the_others_arrive(
 
     poll_until(given_up, "the batch to be given up", 30, 0.2)
     if on_disk:
-        listed = sorted(line.split()[0] for line in _dead_letters(spool))
+        listed = sorted(line.partition(":")[0] for line in _dead_letters(spool))
         assert listed == ["log-records", "spans"]
         assert all(f" {_BATCH} items " in line and status in line for line in _dead_letters(spool))
     refused = receiver.refused("poison")
@@ -206,10 +216,12 @@ def test_sums_of_a_dead_process_that_are_always_refused_are_set_aside(
     receiver: ScriptedReceiver, start: Start, spool: Path
 ) -> None:
     receiver.decide = lambda request: Answer(grpc.StatusCode.UNAVAILABLE)
-    for prefix in ("poison", "sound"):
+    for number, prefix in enumerate(("poison", "sound"), start=1):
         dead = start(spool)
         dead.emit(prefix, 0, _BATCH)
-        poll_until(partial(_many_refused, receiver, f"{prefix}.increments"), "sums on disk")
+        # One more export, so that the increments are in it.
+        time.sleep(0.3)
+        poll_until(partial(_has_sums, spool, number), "sums on disk")
         dead.kill()
 
     def decide(request: Request) -> Answer:
@@ -218,7 +230,9 @@ def test_sums_of_a_dead_process_that_are_always_refused_are_set_aside(
     receiver.decide = decide
     emitter = start(spool, "--refusals", "3")
     poll_until(lambda: sum(receiver.sums("sound.increments").values()) == _BATCH, "the sound ones")
-    poll_until(lambda: [line.split()[0] for line in _dead_letters(spool)] == ["metrics"], "one")
+    poll_until(
+        lambda: [line.partition(":")[0] for line in _dead_letters(spool)] == ["metrics"], "one"
+    )
     emitter.quit()
-    metric = names.POINTS_EXPORTED.name
+    metric = POINTS.exported
     assert sum(receiver.sums(metric, error__type="undeliverable").values()) > 0

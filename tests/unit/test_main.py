@@ -123,7 +123,7 @@ def test_a_collector_that_hangs_does_not_keep_the_process(arguments: tuple[str, 
             assert _ask(url, max_tokens=2).status_code == 200
             process.send_signal(signal.SIGTERM)
             assert process.wait(_PATIENCE_SECONDS) == 0
-    assert any("lost at the end: the Collector did not take them" in line for line in lines)
+    assert any("lost at shutdown: the receiver did not accept them" in line for line in lines)
 
 
 def test_a_collector_that_is_gone_does_not_keep_the_process() -> None:
@@ -134,7 +134,7 @@ def test_a_collector_that_is_gone_does_not_keep_the_process() -> None:
             assert _ask(url, max_tokens=2).status_code == 200
             process.send_signal(signal.SIGTERM)
             assert process.wait(_PATIENCE_SECONDS) == 0
-    assert any("lost at the end: the Collector did not take them" in line for line in lines)
+    assert any("lost at shutdown: the receiver did not accept them" in line for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -55,14 +55,14 @@ def test_every_variable_that_the_sdk_knows_is_checked() -> None:
         (f"{_OTLP}_ENDPOINT", "collector:99999", "neither a URL nor host:port"),
         (f"{_OTLP}_ENDPOINT", "http://", "not an http or https URL"),
         (f"{_OTLP}_ENDPOINT", "htp://collector:4317", "not an http or https URL"),
-        (f"{_OTLP}_ENDPOINT", "http://collector:port", "http://host:port"),
-        (f"{_OTLP}_ENDPOINT", "http://[::1", "http://host:port"),
-        (f"{_OTLP}_TRACES_ENDPOINT", "http://collector", "it names no port"),
+        (f"{_OTLP}_ENDPOINT", "http://collector:port", "http://host[:port]"),
+        (f"{_OTLP}_ENDPOINT", "http://[::1", "http://host[:port]"),
+        (f"{_OTLP}_TRACES_ENDPOINT", "http://collector:0", "a port is a number from 1"),
         (f"{_OTLP}_LOGS_ENDPOINT", "http://a b:4317", "white space"),
-        (f"{_OTLP}_PROTOCOL", "http/protobuf", "give grpc"),
+        (f"{_OTLP}_PROTOCOL", "http/json", "give grpc or http/protobuf"),
         (f"{_OTLP}_METRICS_PROTOCOL", "nonsense", "give grpc"),
-        (f"{_OTLP}_COMPRESSION", "zstd", "give gzip"),
-        (f"{_OTLP}_LOGS_COMPRESSION", "none", "give gzip"),
+        (f"{_OTLP}_COMPRESSION", "zstd", "give gzip or none"),
+        (f"{_OTLP}_LOGS_COMPRESSION", "deflate", "give gzip or none"),
         (f"{_OTLP}_TIMEOUT", "10s", "give a number of seconds"),
         (f"{_OTLP}_TIMEOUT", "0", "give a number of seconds"),
         (f"{_OTLP}_TIMEOUT", "10000", "up to 600"),
@@ -146,7 +146,11 @@ def test_password_in_an_endpoint_is_not_repeated() -> None:
         (f"{_OTLP}_ENDPOINT", "dns:///collector:4317"),
         (f"{_OTLP}_ENDPOINT", "unix:/run/collector.sock"),
         (f"{_OTLP}_HEADERS", "authorization=Bearer abc==, x-tenant=a%20b,"),
+        (f"{_OTLP}_ENDPOINT", "http://collector"),
         (f"{_OTLP}_PROTOCOL", "grpc"),
+        (f"{_OTLP}_PROTOCOL", "http/protobuf"),
+        (f"{_OTLP}_LOGS_PROTOCOL", "http/protobuf"),
+        (f"{_OTLP}_COMPRESSION", "none"),
         (f"{_OTLP}_COMPRESSION", "GZIP"),
         (f"{_OTLP}_TIMEOUT", " 2.5 "),
         (f"{_OTLP}_INSECURE", "TRUE"),
@@ -193,9 +197,10 @@ def test_client_keys_belong_to_their_certificates(tmp_path: Path) -> None:
     assert problem.startswith(f"{_OTLP}_CLIENT_KEY={other} is not accepted (KEY_VALUES_MISMATCH)")
     (problem,) = problems({**good, f"{_OTLP}_CLIENT_KEY": certificate})
     assert "it has no PEM private key" in problem
-    for name in good:
+    assert problems({**good, f"{_OTLP}_CERTIFICATE": ""}) == []
+    for name in (f"{_OTLP}_CLIENT_KEY", f"{_OTLP}_CLIENT_CERTIFICATE"):
         (problem,) = problems({**good, name: ""})
-        assert f"without {name} the SDK ignores it" in problem
+        assert f"give {_OTLP}_CLIENT_KEY and {_OTLP}_CLIENT_CERTIFICATE or neither" in problem
 
 
 def test_all_problems_are_reported_together() -> None:

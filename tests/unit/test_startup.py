@@ -47,7 +47,7 @@ def test_invalid_variables_are_all_reported_and_end_it_with_2(workers: str) -> N
         "PORT": "x",
         "OTEL_EXPORTER_OTLP_COMPRESSION": "zstd",
         "OTEL_EXPORTER_OTLP_TIMEOUT": "10s",
-        "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "http/protobuf",
+        "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "http/json",
         # These two raise while the SDK and its API are imported.
         "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "many",
         "OTEL_PROPAGATORS": "nobody",

@@ -1,7 +1,8 @@
-"""The walls between the parts of the application."""
+"""Which modules may import which, found by importing them, each in a process of its own."""
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+import chatscope.otlp
 from stack.facts import ROOT
 
 _APP = ROOT / "app"
+_OTLP = ROOT / "chatscope" / "otlp"
 # What puts the rooms together.
 _COMPOSITION = ("app.main", "app.server", "app.workers", "app.__main__")
 # Imports everything in a package, and prints which of our modules that has loaded.
@@ -49,6 +52,20 @@ def _is_of(name: str, packages: tuple[str, ...]) -> bool:
     return any(f"{name}.".startswith(f"{package}.") for package in packages)
 
 
+def _loaded_by(*modules: str) -> set[str]:
+    """Return the names of all modules that importing `modules` loads."""
+    code = f"import sys, {', '.join(modules)}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return set(done.stdout.split())
+
+
 @pytest.mark.parametrize(
     ("room", "closed_to"),
     [
@@ -78,18 +95,15 @@ def test_no_function_imports_from_beyond_the_wall(room: str, closed_to: tuple[st
         assert not beyond, f"{source.relative_to(_APP)} imports {beyond}"
 
 
-def test_only_two_files_build_exporters_and_providers() -> None:
-    """What fits into the SDK builds nothing that sends."""
-    fitted_in = {
-        f"telemetry/{name}.py"
-        for name in ("encodable", "exemplars", "last_sums", "ledger", "sdk_values", "tally")
-    }
+def test_only_one_file_builds_exporters_and_providers() -> None:
+    """Those that fit into the SDK build nothing that sends."""
     sdk = ("opentelemetry.sdk", "opentelemetry.exporter")
     using = {
         str(source.relative_to(_APP))
         for source in _APP.rglob("*.py")
         if any(_is_of(name, sdk) for name in _imports(source))
     }
+    fitted_in = {f"telemetry/{name}.py" for name in ("exemplars", "sdk_values", "tally")}
     assert using == {"telemetry/setup.py", *fitted_in}
 
 
@@ -106,3 +120,40 @@ def test_only_two_files_build_exporters_and_providers() -> None:
 )
 def test_every_way_to_import_is_seen(text: str, found: str) -> None:
     assert list(_imported(text, ("app", "chat"))) == [found]
+
+
+def test_delivery_library_loads_nothing_else_of_ours() -> None:
+    modules = [
+        f"chatscope.otlp.{source.stem}" for source in _OTLP.glob("*.py") if source.stem[0] != "_"
+    ]
+    loaded = _loaded_by(*modules)
+    assert set(modules) <= loaded
+    ours = {name for name in loaded if name.partition(".")[0] in ("chatscope", "app")}
+    assert ours - set(modules) == {"chatscope", "chatscope.otlp"}
+
+
+@pytest.mark.parametrize("module", ["app.settings", "chatscope.otlp", "chatscope.otlp.settings"])
+def test_variables_can_be_checked_before_the_sdk_is_loaded(module: str) -> None:
+    assert not [name for name in _loaded_by(module) if name.startswith("opentelemetry")]
+
+
+def test_delivery_library_uses_two_private_names_of_the_sdk_in_one_module() -> None:
+    private = {
+        (source.name, alias.name)
+        for source in _OTLP.glob("*.py")
+        for node in ast.walk(ast.parse(source.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        and re.search(r"opentelemetry\.sdk.*\._", node.module or "")
+        for alias in node.names
+    }
+    assert private == {("sdk.py", "LogRecordProcessor"), ("sdk.py", "ReadWriteLogRecord")}
+
+
+def test_delivery_library_exports_all_its_public_names() -> None:
+    code = (
+        "import chatscope.otlp as it; print(*[getattr(it, name).__name__ for name in it.__all__])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == chatscope.otlp.__all__

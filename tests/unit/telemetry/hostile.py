@@ -24,7 +24,7 @@ import numpy as np
 from pydantic import AnyUrl, BaseModel, Field, SecretStr
 from starlette.datastructures import URL
 
-from app.telemetry.values import (
+from chatscope.otlp.values import (
     CYCLE,
     MAX_ITEMS,
     MAX_TEXT_BYTES,

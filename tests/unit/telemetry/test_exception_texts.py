@@ -13,7 +13,7 @@ from app.telemetry.exception_texts import attributes_of
 from app.telemetry.logs import start_logging
 from app.telemetry.setup import TelemetrySettings, build_providers
 from app.telemetry.stdlib_logs import ToLoguru
-from app.telemetry.values import MAX_TEXT_BYTES
+from chatscope.otlp.values import MAX_TEXT_BYTES
 from stack.waiting import poll_until
 from tests.receiver import Receiver
 

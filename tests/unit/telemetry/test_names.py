@@ -69,6 +69,10 @@ def _record_everything() -> Memory:
             socket.send_text("x")
             socket.receive_text()
         _wait_for_a_sample_of_lag(memory)
+    for pipeline in memory.delivery.pipelines.values():
+        pipeline.statistics.count_call(0.01, "")
+        pipeline.statistics.count_call(0.01, "UNAVAILABLE")
+        pipeline.statistics.count_exported(0, "UNAVAILABLE")
     return memory
 
 

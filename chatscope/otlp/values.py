@@ -49,6 +49,8 @@ MIN_INT: Final = -(2**63)
 MAX_INT: Final = 2**63 - 1
 # A character has at most four bytes in UTF-8.
 _SURELY_SHORT: Final = MAX_TEXT_BYTES // 4
+_CUT: Final = "… [cut: "
+_LONGEST_MARK: Final = 60
 # Longer integers are described by their size: writing them out takes quadratic time.
 _MAX_INT_BITS: Final = 1_024
 _MAX_DECIMAL_BYTES: Final = 4_096
@@ -185,7 +187,8 @@ class _Conversion:
         try:
             for item in items:
                 if self._items <= 0:
-                    values.append(f"… [cut: {size} items]")
+                    # A value that was converted before, by the SDK, keeps its mark.
+                    values.append(item if _is_mark(item) else f"{_CUT}{size} items]")
                     break
                 self._items -= 1
                 values.append(self.value(item, depth + 1))
@@ -221,6 +224,10 @@ class _Conversion:
         return self._within(cast(str, found), max(_MIN_KEY_BYTES, self._bytes))
 
 
+def _is_mark(found: object) -> bool:
+    return type(found) is str and len(found) < _LONGEST_MARK and found.startswith(_CUT)
+
+
 def _cut(found: str, limit: int) -> str:
     """Return at most `limit` bytes of `found`, looking at no more than that many characters."""
     length = str.__len__(found)
@@ -233,7 +240,7 @@ def _cut(found: str, limit: int) -> str:
         data = joined.encode("utf-8", "backslashreplace")
     if length <= limit and len(data) <= limit:
         return data.decode()
-    mark = f"… [cut: {length} characters]"
+    mark = f"{_CUT}{length} characters]"
     return data[: max(0, limit - len(mark.encode()))].decode("utf-8", "ignore") + mark
 
 

@@ -19,11 +19,11 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.trace import Link, SpanContext, TraceFlags
 from starlette.datastructures import Headers
 
-from app.telemetry import values
 from app.telemetry.logs import start_logging
 from app.telemetry.setup import Providers, TelemetrySettings, build_providers
 from app.telemetry.stdlib_logs import ToLoguru
-from app.telemetry.values import MAX_ITEMS, MAX_TOTAL_BYTES, convert, describe, text
+from chatscope.otlp import values
+from chatscope.otlp.values import MAX_ITEMS, MAX_TOTAL_BYTES, convert, describe, text
 from stack.waiting import poll_until
 from tests.receiver import Receiver, _plain, _value
 from tests.unit.telemetry.hostile import CASES, LARGE, Case, marker
@@ -283,6 +283,7 @@ from loguru import logger
 from app.telemetry import console
 from app.telemetry.logs import start_logging
 from app.telemetry.setup import TelemetrySettings, build_providers
+from chatscope.otlp import Signal
 from tests.unit.telemetry.hostile import CASES, LARGE
 
 spool, large = sys.argv[2], int(sys.argv[3])
@@ -305,6 +306,7 @@ def tick():
         longest = max(longest, min(wall_now - wall, cpu_now - cpu))
         wall, cpu = wall_now, cpu_now
 
+pipelines = [providers.delivery.pipelines[signal] for signal in (Signal.TRACES, Signal.LOGS)]
 spans = []
 for case in (*CASES, *LARGE):
     spans.append(tracer.start_span(case.name))
@@ -318,17 +320,24 @@ for case in (*CASES, *LARGE):
     counter.add(1, {"x": case.make()})
 ticker = threading.Thread(target=tick)
 ticker.start()
-for span in spans:
-    span.end()
 deadline = time.monotonic() + 30
-while any(p.ledger.created > p.ledger.exported[""] for p in providers.pipelines):
-    assert time.monotonic() < deadline, [vars(p.ledger) for p in providers.pipelines]
+longest_item = 0.0
+for span in spans:
+    # The queue has less room than all of them need.
+    while pipelines[0].queue.bytes > 10_000_000:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    started = time.thread_time()
+    span.end()
+    longest_item = max(longest_item, time.thread_time() - started)
+while any(p.statistics.started > p.statistics.exported[""] for p in pipelines):
+    assert time.monotonic() < deadline, [vars(p.statistics) for p in pipelines]
     time.sleep(0.01)
 console.flush(10)
 done.set()
 ticker.join()
 assert providers.shutdown(20.0)
-print(longest)
+print(longest, longest_item)
 """
 
 
@@ -336,7 +345,8 @@ print(longest)
 def test_no_thread_holds_the_interpreter_while_such_values_are_exported(
     spooled: bool, tmp_path: Path
 ) -> None:
-    """At most 50 ms; the best of some runs, as others use the machine."""
+    """At most 50 ms, also for one item in the thread that ends it; the best of some runs, as others
+    use the machine."""
     longest = []
     for run in range(4):
         with Receiver() as receiver:
@@ -345,7 +355,7 @@ def test_no_thread_holds_the_interpreter_while_such_values_are_exported(
                 threading.Timer(2.0, receiver.accept).start()
             spool = str(tmp_path / str(run)) if spooled else ""
             found = _python(_WATCHED, receiver.endpoint, spool, str(_LARGE_SPANS))
-            longest.append(float(found))
+            longest.append(max(map(float, found.split())))
             cases = len(CASES) + len(LARGE)
             assert len(receiver.spans) == cases + _LARGE_SPANS
             assert len(receiver.log_records) == cases

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.telemetry.proxy import bypasses_proxy
+from chatscope.otlp.proxy import bypasses_proxy
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,237 @@
+"""What delivery costs: our processors beside the SDK's with the official exporters.
+
+    python -m bench.otlp
+
+Both sides send to the same receiver on a socket of this machine, in turns, each in a process of
+its own. CPU is that of the sending process, all threads, divided by the items. The longest hold of
+the interpreter's lock is the longest time in which a thread that wants to run every 0.2 ms could
+not.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent import futures
+from typing import Any
+
+import grpc
+from opentelemetry._logs import SeverityNumber
+from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from chatscope.otlp import (
+    Delivery,
+    DeliverySettings,
+    OtlpLogRecordProcessor,
+    OtlpSpanProcessor,
+    PipelineLimits,
+    load_endpoints,
+)
+
+_ITEMS = 6_000
+_ROUNDS = 5
+_BATCHES = (1, 64, 512)
+_RATE_PAUSE = 256  # items after which the sender lets the exporter catch up
+
+
+def main() -> int:
+    """Print a table; a `--one` run prints its own figures as JSON."""
+    parser = argparse.ArgumentParser(description="Cost of OTLP delivery.")
+    parser.add_argument("--one", nargs=3, metavar=("SIDE", "SIGNAL", "BATCH"))
+    parser.add_argument("--endpoint")
+    parser.add_argument("--rounds", type=int, default=_ROUNDS)
+    given = parser.parse_args()
+    if given.one:
+        side, signal, batch = given.one
+        print(json.dumps(_measure(side, signal, int(batch), given.endpoint)))
+        return 0
+    server, endpoint = _receiver()
+    print("median of", given.rounds, "rounds; us of CPU an item, longest hold of the lock in ms")
+    print(f"{'':22}{'official':>18}{'chatscope.otlp':>18}{'ratio':>8}")
+    for signal in ("span", "log"):
+        for batch in _BATCHES:
+            _row(signal, batch, endpoint, given.rounds)
+    server.stop(0)
+    return 0
+
+
+def _row(signal: str, batch: int, endpoint: str, rounds: int) -> None:
+    found: dict[str, list[dict[str, float]]] = {"official": [], "chatscope": []}
+    for _ in range(rounds):
+        for side, results in found.items():
+            command = [sys.executable, "-m", "bench.otlp", "--endpoint", endpoint]
+            command += ["--one", side, signal, str(batch)]
+            done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+            results.append(json.loads(done.stdout))
+
+    def median(side: str, figure: str) -> float:
+        return statistics.median(result[figure] for result in found[side])
+
+    cells = [f"{median(side, 'cpu'):9.1f} {median(side, 'hold'):7.1f} " for side in found]
+    ratio = median("chatscope", "cpu") / median("official", "cpu")
+    print(f"{signal + ', batch ' + str(batch):22}{cells[0]:>18}{cells[1]:>18}{ratio:8.2f}")
+
+
+def _receiver() -> tuple[grpc.Server, str]:
+    """Accept every export; the body is not looked at."""
+
+    class Handler(grpc.GenericRpcHandler):
+        def service(self, handler_call_details: Any) -> Any:
+            return grpc.unary_unary_rpc_method_handler(lambda body, context: b"")
+
+    server = grpc.server(futures.ThreadPoolExecutor(4))
+    server.add_generic_rpc_handlers([Handler()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    return server, f"http://127.0.0.1:{port}"
+
+
+def _measure(side: str, signal: str, batch: int, endpoint: str) -> dict[str, float]:
+    emit, finish = (_span_side if signal == "span" else _log_side)(side, batch, endpoint)
+    bare, _ = (_span_side if signal == "span" else _log_side)("none", batch, endpoint)
+    for number in range(500):
+        emit(number)
+    time.sleep(0.3)
+    own = _cpu(bare, lambda: None)
+    delivered = _cpu(emit, finish)
+    watch = _Watch()
+    with watch:
+        _cpu(emit, finish)
+    return {"cpu": (delivered - own) / _ITEMS * 1e6, "hold": watch.longest * 1e3}
+
+
+def _cpu(emit: Callable[[int], None], finish: Callable[[], None]) -> float:
+    before = time.process_time()
+    for number in range(_ITEMS):
+        emit(number)
+        if number % _RATE_PAUSE == 0:
+            time.sleep(0.02)
+    finish()
+    return time.process_time() - before
+
+
+class _Watch:
+    """Measures the longest time for which a thread that is ready could not run."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        wanted = 0.0002
+        before = time.perf_counter()
+        while not self._ended.is_set():
+            time.sleep(wanted)
+            now = time.perf_counter()
+            self.longest = max(self.longest, now - before - wanted)
+            before = now
+
+
+def _delivery(batch: int, endpoint: str) -> Any:
+    settings = DeliverySettings(limits=PipelineLimits(batch_items=batch))
+    return Delivery(load_endpoints({"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}), settings)
+
+
+def _span_side(
+    side: str, batch: int, endpoint: str
+) -> tuple[Callable[[int], None], Callable[[], None]]:
+    provider = TracerProvider(shutdown_on_exit=False)
+    finish: Callable[[], Any] = lambda: None  # noqa: E731
+    if side == "official":
+        processor = BatchSpanProcessor(
+            OTLPSpanExporter(endpoint=endpoint),
+            max_queue_size=20_000,
+            schedule_delay_millis=200,
+            max_export_batch_size=batch,
+        )
+        provider.add_span_processor(processor)
+        finish = processor.force_flush
+    elif side == "chatscope":
+        delivery = _delivery(batch, endpoint)
+        provider.add_span_processor(OtlpSpanProcessor(delivery))
+        finish = delivery.flush
+    tracer = provider.get_tracer("bench")
+
+    def emit(number: int) -> None:
+        tracer.start_span(
+            "POST /v1/chat/completions",
+            attributes={
+                "http.request.method": "POST",
+                "url.path": "/v1/chat/completions",
+                "url.scheme": "http",
+                "http.route": "/v1/chat/completions",
+                "http.response.status_code": 200,
+                "server.address": "127.0.0.1",
+                "server.port": 3000,
+                "client.address": "127.0.0.1",
+                "client.port": 40_000 + number % 20_000,
+                "network.protocol.version": "1.1",
+                "user_agent.original": "python-client/3",
+                "gen_ai.request.model": "simulated-1",
+                "gen_ai.usage.output_tokens": number % 100,
+                "gen_ai.response.id": f"chatcmpl-{number}",
+            },
+        ).end()
+
+    return emit, finish
+
+
+def _log_side(
+    side: str, batch: int, endpoint: str
+) -> tuple[Callable[[int], None], Callable[[], None]]:
+    provider = LoggerProvider(shutdown_on_exit=False)
+    finish: Callable[[], Any] = lambda: None  # noqa: E731
+    if side == "official":
+        processor = BatchLogRecordProcessor(
+            OTLPLogExporter(endpoint=endpoint),
+            max_queue_size=20_000,
+            schedule_delay_millis=200,
+            max_export_batch_size=batch,
+        )
+        provider.add_log_record_processor(processor)
+        finish = processor.force_flush
+    elif side == "chatscope":
+        delivery = _delivery(batch, endpoint)
+        provider.add_log_record_processor(OtlpLogRecordProcessor(delivery))
+        finish = delivery.flush
+    logger = provider.get_logger("bench")
+
+    def emit(number: int) -> None:
+        logger.emit(
+            timestamp=time.time_ns(),
+            severity_number=SeverityNumber.INFO,
+            severity_text="INFO",
+            body="request completed",
+            attributes={
+                "code.file.path": "app/http/completions.py",
+                "code.function.name": "app.http.completions.create",
+                "code.line.number": 42,
+                "http.route": "/v1/chat/completions",
+                "http.response.status_code": 200,
+                "chatscope.answer.duration": 1.25,
+                "gen_ai.response.id": f"chatcmpl-{number}",
+            },
+        )
+
+    return emit, finish
+
+
+if __name__ == "__main__":
+    sys.exit(main())

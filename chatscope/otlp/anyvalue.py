@@ -1,0 +1,114 @@
+"""OTLP's `AnyValue` and attribute lists in wire format.
+
+Exact `str`, `int`, `float`, `bool` and `bytes` are encoded directly; everything else is first
+converted by `values.convert`, in bounded time and to a bounded size.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from .values import MAX_INT, MAX_TEXT_BYTES, MIN_INT, convert, text
+from .wire import double, int64, varint
+
+_TRUE: Final = b"\x10\x01"
+_FALSE: Final = b"\x10\x00"
+_EMPTY: Final = b""
+# Attribute values repeat: routes, models, file paths. The encoded pairs of the most recent ones
+# are kept; a longer text is likely to be unique.
+_CACHED_PAIRS: Final = 4096
+_CACHED_LENGTH: Final = 128
+_pairs: dict[tuple[str, str], bytes] = {}
+_keys: dict[str, bytes] = {}
+
+
+def utf8(value: str) -> bytes:
+    """Encode a text of any content as UTF-8, shortened to MAX_TEXT_BYTES."""
+    try:
+        data = value.encode()
+    except UnicodeEncodeError:
+        return text(value).encode()
+    return data if len(data) <= MAX_TEXT_BYTES else text(value).encode()
+
+
+def any_value(value: Any) -> bytes:
+    """Encode the fields of an `AnyValue` message; no bytes at all for None."""
+    kind = type(value)
+    if kind is str:
+        data = utf8(value)
+        return b"\x0a" + varint(len(data)) + data
+    if kind is bool:
+        return _TRUE if value else _FALSE
+    if kind is int and MIN_INT <= value <= MAX_INT:
+        return b"\x18" + int64(value)
+    if kind is float:
+        return b"\x21" + double(value)
+    if value is None:
+        return _EMPTY
+    return _encode(convert(value))
+
+
+def attributes(tag: bytes, pairs: Mapping[str, Any] | None) -> list[bytes]:
+    """Encode `pairs` as repeated `KeyValue` fields, each introduced by `tag`."""
+    if not pairs:
+        return []
+    parts: list[bytes] = []
+    append = parts.append
+    for name, value in _items(pairs):
+        if type(value) is str and len(value) <= _CACHED_LENGTH and type(name) is str:
+            pair = _pairs.get((name, value)) or _keep_pair(name, value)
+        else:
+            pair = _key_value(name, any_value(value))
+        append(tag)
+        append(pair)
+    return parts
+
+
+def _items(pairs: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    # The SDK's own mapping takes a lock for each item; its copy is a plain dict.
+    copy = getattr(pairs, "copy", None)
+    return copy().items() if copy is not None else pairs.items()
+
+
+def _keep_pair(name: str, value: str) -> bytes:
+    pair = _key_value(name, any_value(value))
+    if len(_pairs) >= _CACHED_PAIRS:
+        _pairs.clear()
+    _pairs[(name, value)] = pair
+    return pair
+
+
+def _key_value(name: Any, value: bytes) -> bytes:
+    """Encode a `KeyValue` message with its length in front."""
+    if type(name) is not str:
+        name = text(name)
+    key = _keys.get(name)
+    if key is None:
+        data = utf8(name)
+        key = b"\x0a" + varint(len(data)) + data + b"\x12"
+        if len(_keys) >= _CACHED_PAIRS:
+            _keys.clear()
+        if len(data) <= _CACHED_LENGTH:
+            _keys[name] = key
+    size = varint(len(value))
+    return varint(len(key) + len(size) + len(value)) + key + size + value
+
+
+def _encode(value: Any) -> bytes:
+    """Encode a value that `convert` has converted."""
+    kind = type(value)
+    if kind is tuple:
+        parts: list[bytes] = []
+        for item in value:
+            data = _encode(item)
+            parts += (b"\x0a", varint(len(data)), data)
+        body = b"".join(parts)
+        return b"\x2a" + varint(len(body)) + body
+    if kind is dict:
+        parts = []
+        for name, item in value.items():
+            parts += (b"\x0a", _key_value(name, _encode(item)))
+        body = b"".join(parts)
+        return b"\x32" + varint(len(body)) + body
+    if kind is bytes:
+        return bytes(b"\x3a" + varint(len(value)) + value)
+    return any_value(value)

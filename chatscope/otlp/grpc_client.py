@@ -1,0 +1,140 @@
+"""OTLP over gRPC."""
+
+import threading
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any, Final
+
+import grpc
+
+from .client import METHODS, Outcome, Result, accepted, cancelled, failed, finished
+from .credentials import Credentials
+from .settings import EndpointSettings
+from .wire import fields, message_field, number_field
+
+# The receiver cannot read the batch, however often it is sent. Everything else can pass: also
+# UNAUTHENTICATED, PERMISSION_DENIED and UNIMPLEMENTED, which a proxy answers during a rollout.
+_REFUSED: Final = grpc.StatusCode.INVALID_ARGUMENT
+# gRPC itself waits up to two minutes before it connects again, and 30 s before it resolves the
+# name again; a receiver that has come back, maybe with another address, is to be found at once.
+_OPTIONS: Final = (
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
+    # Signals do not share connections: each client has a channel of its own.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+# A `google.rpc.Status`, and its field `details`.
+_STATUS_DETAILS: Final = "grpc-status-details-bin"
+_DETAILS: Final = 3
+
+
+class GrpcClient:
+    """Calls one signal's export method with encoded requests."""
+
+    def __init__(self, settings: EndpointSettings) -> None:
+        self.timeout = settings.timeout
+        self._settings = settings
+        self._credentials = Credentials(settings)
+        self._compression = grpc.Compression.Gzip if settings.gzip else None
+        self.lock = threading.RLock()
+        self._channel: grpc.Channel | None = None
+        self._call: Any = None
+        self._closed = False
+
+    def send(self, body: bytes) -> Future[Result]:
+        """Start a call; see `Client`."""
+        try:
+            call = self._connected()(
+                body,
+                timeout=self._settings.timeout,
+                metadata=self._credentials.headers,
+                compression=self._compression,
+            )
+        except Exception as error:
+            # A closed channel, or a certificate that is just being replaced.
+            return finished(cancelled() if self._closed else failed(error))
+        future: Future[Result] = Future()
+        call.add_done_callback(lambda ended: future.set_result(self._result(ended)))
+        return future
+
+    def close(self) -> None:
+        """Cut calls under way."""
+        with self.lock:
+            self._closed = True
+            if self._channel is not None:
+                self._channel.close()
+
+    def _connected(self) -> Any:
+        with self.lock:
+            if self._closed:
+                raise ValueError("closed")
+            if self._credentials.changed() and self._channel is not None and self._settings.tls:
+                # Calls under way may go on. (Headers go with each call.)
+                close = threading.Timer(self.timeout, self._channel.close)
+                close.daemon = True
+                close.start()
+                self._channel = None
+            if self._channel is None:
+                self._channel = self._open()
+                self._call = self._channel.unary_unary(METHODS[self._settings.signal]).future
+            return self._call
+
+    def _result(self, call: Any) -> Result:
+        if self._closed:
+            # By gRPC's status it cannot be told from a call that the receiver cancelled.
+            with suppress(Exception):
+                if call.exception() is None:
+                    return accepted(call.result())
+            return cancelled()
+        try:
+            return _status(call)
+        except Exception as error:
+            return failed(error)
+
+    def _open(self) -> grpc.Channel:
+        settings = self._settings
+        options = (*_OPTIONS, ("grpc.enable_http_proxy", 0 if settings.direct else 1))
+        if not settings.tls:
+            return grpc.insecure_channel(settings.target, options)
+        read = {
+            name: path.read_bytes() if path else None
+            for name, path in (
+                ("root_certificates", settings.certificate),
+                ("private_key", settings.client_key),
+                ("certificate_chain", settings.client_certificate),
+            )
+        }
+        return grpc.secure_channel(settings.target, grpc.ssl_channel_credentials(**read), options)
+
+
+def _status(call: Any) -> Result:
+    error = call.exception()
+    if error is None:
+        return accepted(call.result())
+    code, message = error.code(), error.details() or ""
+    if code is _REFUSED:
+        return Result(Outcome.REFUSED, code.name, message)
+    return Result(Outcome.UNAVAILABLE, code.name, message, retry_after=_retry_after(error))
+
+
+def _retry_after(error: Any) -> float:
+    """Seconds of the `google.rpc.RetryInfo` in the status's details, 0 where there is none."""
+    for name, value in error.trailing_metadata() or ():
+        if name == _STATUS_DETAILS:
+            try:
+                return max(map(_retry_delay, fields(value).get(_DETAILS, [])), default=0.0)
+            except (ValueError, IndexError):
+                return 0.0
+    return 0.0
+
+
+def _retry_delay(detail: int | bytes) -> float:
+    """Seconds of a `google.protobuf.Any`, where it holds a RetryInfo."""
+    if not isinstance(detail, bytes):
+        return 0.0
+    found = fields(detail)
+    if not message_field(found, 1).endswith(b"/google.rpc.RetryInfo"):
+        return 0.0
+    delay = fields(message_field(fields(message_field(found, 2)), 1))
+    return number_field(delay, 1) + number_field(delay, 2) / 1e9

@@ -1,0 +1,143 @@
+"""Ended spans in OTLP wire format.
+
+Source: opentelemetry/proto/trace/v1/trace.proto
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, TraceState
+
+from .anyvalue import attributes, utf8
+from .wire import I32, I64, LEN, VARINT, fixed32, fixed64, sized, tag, varint
+
+_TRACE_ID: Final = tag(1, LEN) + b"\x10"
+_SPAN_ID: Final = tag(2, LEN) + b"\x08"
+_TRACE_STATE: Final = tag(3, LEN)
+_PARENT_SPAN_ID: Final = tag(4, LEN) + b"\x08"
+_NAME: Final = tag(5, LEN)
+_START: Final = tag(7, I64)
+_END: Final = tag(8, I64)
+_ATTRIBUTE: Final = tag(9, LEN)
+_DROPPED_ATTRIBUTES: Final = tag(10, VARINT)
+_EVENT: Final = tag(11, LEN)
+_DROPPED_EVENTS: Final = tag(12, VARINT)
+_LINK: Final = tag(13, LEN)
+_DROPPED_LINKS: Final = tag(14, VARINT)
+_STATUS: Final = tag(15, LEN)
+
+_EVENT_TIME: Final = tag(1, I64)
+_EVENT_NAME: Final = tag(2, LEN)
+_EVENT_ATTRIBUTE: Final = tag(3, LEN)
+_EVENT_DROPPED: Final = tag(4, VARINT)
+_LINK_ATTRIBUTE: Final = tag(4, LEN)
+_LINK_DROPPED: Final = tag(5, VARINT)
+_LINK_FLAGS: Final = tag(6, I32)
+
+# SpanFlags: bits 8 and 9 say whether the parent's or the link's context is remote.
+_LOCAL: Final = fixed32(0x100)
+_REMOTE: Final = fixed32(0x300)
+_FLAGS_LOCAL: Final = tag(16, I32) + _LOCAL
+_FLAGS_REMOTE: Final = tag(16, I32) + _REMOTE
+_KINDS: Final = {
+    kind: tag(6, VARINT) + varint(number)
+    for number, kind in enumerate(
+        (SpanKind.INTERNAL, SpanKind.SERVER, SpanKind.CLIENT, SpanKind.PRODUCER, SpanKind.CONSUMER),
+        start=1,
+    )
+}
+
+
+def encode_span(span: ReadableSpan) -> bytes:
+    """Encode one ended span as a `Span` message.
+
+    Raises ValueError for a span without a context or with an ID out of range.
+    """
+    context, parent, status = span.context, span.parent, span.status
+    if context is None:
+        raise ValueError("a span without a context cannot be exported")
+    parts = [
+        _TRACE_ID,
+        context.trace_id.to_bytes(16, "big"),
+        _SPAN_ID,
+        context.span_id.to_bytes(8, "big"),
+    ]
+    if context.trace_state:
+        parts += (_TRACE_STATE, sized(_trace_state(context.trace_state)))
+    if parent is not None:
+        parts += (_PARENT_SPAN_ID, parent.span_id.to_bytes(8, "big"))
+    name = span.name
+    if type(name) is str and len(name) <= 64:
+        parts.append(_short_name(name))
+    else:
+        parts += (_NAME, sized(utf8(name)))
+    parts += (
+        _KINDS[span.kind],
+        _START,
+        fixed64(span.start_time or 0),
+        _END,
+        fixed64(span.end_time or 0),
+    )
+    parts += attributes(_ATTRIBUTE, span.attributes)
+    _add_count(parts, _DROPPED_ATTRIBUTES, span.dropped_attributes)
+    for event in span.events:
+        parts += (_EVENT, sized(_encode_event(event)))
+    _add_count(parts, _DROPPED_EVENTS, span.dropped_events)
+    for link in span.links:
+        parts += (_LINK, sized(_encode_link(link)))
+    _add_count(parts, _DROPPED_LINKS, span.dropped_links)
+    if status is not None:
+        parts += (_STATUS, sized(_encode_status(status)))
+    parts.append(_FLAGS_REMOTE if parent is not None and parent.is_remote else _FLAGS_LOCAL)
+    return b"".join(parts)
+
+
+@lru_cache(maxsize=1024)
+def _short_name(name: str) -> bytes:
+    return _NAME + sized(utf8(name))
+
+
+def _encode_event(event: Event) -> bytes:
+    parts = [_EVENT_TIME, fixed64(event.timestamp), _EVENT_NAME, sized(utf8(event.name))]
+    parts += attributes(_EVENT_ATTRIBUTE, event.attributes)
+    _add_count(parts, _EVENT_DROPPED, event.dropped_attributes)
+    return b"".join(parts)
+
+
+def _encode_link(link: Link) -> bytes:
+    context: SpanContext = link.context
+    parts = [
+        _TRACE_ID,
+        context.trace_id.to_bytes(16, "big"),
+        _SPAN_ID,
+        context.span_id.to_bytes(8, "big"),
+    ]
+    if context.trace_state:
+        parts += (_TRACE_STATE, sized(_trace_state(context.trace_state)))
+    parts += attributes(_LINK_ATTRIBUTE, link.attributes)
+    _add_count(parts, _LINK_DROPPED, link.dropped_attributes)
+    parts += (_LINK_FLAGS, _REMOTE if context.is_remote else _LOCAL)
+    return b"".join(parts)
+
+
+def _encode_status(status: Status) -> bytes:
+    code = status.status_code.value
+    description = status.description
+    message = b"\x12" + sized(utf8(description)) if description else b""
+    return message + b"\x18" + varint(code) if code else message
+
+
+def _trace_state(state: TraceState) -> bytes:
+    return utf8(",".join([f"{key}={value}" for key, value in state.items()]))
+
+
+def _add_count(parts: list[bytes], field: bytes, count: int) -> None:
+    if count:
+        parts += (field, varint(count))
+
+
+def encode_spans(spans: Sequence[ReadableSpan]) -> list[bytes]:
+    """Encode each span; for benchmarks and tests."""
+    return [encode_span(span) for span in spans]
