@@ -1,6 +1,6 @@
 """Modules to mutate, and the tests that are run for each."""
 
-from tests.mutation.workspace import ROOT
+from tests.mutation.workspace import PACKAGES, ROOT
 
 # Tests besides the one that mirrors the module (tests/unit/chat/test_parsing.py, ...).
 _MORE = {
@@ -21,9 +21,15 @@ _MORE = {
     "app/telemetry/runtime.py": ["telemetry/test_names.py"],
     "app/telemetry/stable_http.py": ["telemetry/test_http.py"],
     "app/telemetry/stdlib_logs.py": ["telemetry/test_logs.py"],
+    "chatscope/otlp/anyvalue.py": ["otlp/test_encoding.py"],
+    "chatscope/otlp/batch.py": ["otlp/test_encoding.py"],
+    "chatscope/otlp/log_records.py": ["otlp/test_encoding.py"],
+    "chatscope/otlp/metrics.py": ["otlp/test_encoding.py"],
+    "chatscope/otlp/spans.py": ["otlp/test_encoding.py"],
+    "chatscope/otlp/wire.py": ["otlp/test_encoding.py"],
 }
 # Some of their tests have other names when they are collected twice in one process.
-_COLLECTED_ANEW = frozenset({"app/telemetry/values.py"})
+_COLLECTED_ANEW = frozenset({"chatscope/otlp/values.py"})
 # Their functions are called while modules are imported, before a mutant is active.
 _CALLED_BY_IMPORTS = frozenset(
     {"app/http/page.py", "app/otel_checks.py", "app/settings.py", "app/telemetry/names.py"}
@@ -36,9 +42,7 @@ _IN_CHILD_PROCESSES = frozenset(
         "app/server.py",
         "app/shutdown.py",
         "app/startup.py",
-        "app/telemetry/replay.py",
         "app/telemetry/setup.py",
-        "app/telemetry/spool.py",
     }
 )
 
@@ -50,14 +54,15 @@ def collected_anew(module: str) -> bool:
 
 def modules() -> list[str]:
     """Return the paths of the modules that have tests in the process that runs them."""
-    paths = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "app").rglob("*.py"))
+    found = (path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    paths = sorted(path.relative_to(ROOT).as_posix() for path in found)
     excluded = _IN_CHILD_PROCESSES | _CALLED_BY_IMPORTS
     return [path for path in paths if path not in excluded and tests_of(path)]
 
 
 def tests_of(module: str) -> list[str]:
     """Return the paths of the test files of a module: the mirrored one first."""
-    *packages, name = module.removeprefix("app/").split("/")
-    mirrored = "/".join([*packages, f"test_{name}"])
+    _, *folders, name = module.split("/")
+    mirrored = "/".join([*folders, f"test_{name}"])
     paths = [f"tests/unit/{path}" for path in (mirrored, *_MORE.get(module, []))]
     return [path for path in paths if (ROOT / path).exists()]

@@ -14,12 +14,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 STATE = ROOT / ".chatscope/mutation"
+PACKAGES = ("app", "chatscope")
 _TREE = STATE / "tree"
 NOT_KILLED = ("survived", "no tests", "no result")
 _SEED = 20_240_229
 _PROCESSES = "2"
 _OPTIONS = {
-    "source_paths": "app",
+    "source_paths": PACKAGES,
     # Failures are not printed: some of their texts cannot be encoded, which would end a worker.
     "pytest_add_cli_args": (
         "--tb=no",
@@ -113,7 +114,7 @@ class Workspace:
 
     def _configure(self, tests: Sequence[str], warmup: str) -> None:
         config = ConfigParser(interpolation=None)
-        copied = sorted(path.name for path in _TREE.iterdir() if path.name not in ("app", ".git"))
+        copied = sorted(path.name for path in _TREE.iterdir() if path.name not in PACKAGES)
         lists = {
             "only_mutate": [self._module],
             "also_copy": copied,
