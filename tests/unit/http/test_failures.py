@@ -178,6 +178,16 @@ def test_an_origin_that_is_not_listed_gets_no_permission(client: TestClient) -> 
     assert "access-control-allow-origin" not in response.headers
 
 
+def test_web_socket_of_an_origin_that_is_not_listed_is_refused(client: TestClient) -> None:
+    headers = {"origin": "https://other.example"}
+    with (
+        pytest.raises(WebSocketDenialResponse) as caught,
+        client.websocket_connect("/ws/chat", headers=headers),
+    ):
+        pass
+    assert caught.value.status_code == 403
+
+
 def test_a_browser_may_ask_first(client: TestClient) -> None:
     headers = {
         "origin": _ORIGIN,
@@ -210,6 +220,10 @@ def test_a_refused_preflight_request_has_the_one_shape(
     ]
     response = client.options("/v1/chat/completions", headers=headers)
     _assert_shape(response, 400, "preflight_refused")
+    assert response.json()["error"]["message"].endswith(
+        "; accepted are the methods GET and POST from the origins in FRONTEND_URL."
+    )
+    assert response.headers["vary"] == "Origin"
     record = memory.log("request refused").log_record
     assert record.severity_text == "INFO"
     assert f"{record.trace_id:032x}" == response.headers["x-trace-id"]

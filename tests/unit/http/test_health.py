@@ -33,7 +33,7 @@ def test_it_is_alive_before_it_is_ready(client: TestClient) -> None:
 
 
 def test_a_model_with_a_slash_in_its_name_is_found(memory: Memory) -> None:
-    settings = quick(openai_models=("org/m",), openai_api_key="k")
+    settings = quick(openai_models=("org/m",), openai_api_key="k", default_model="simulated-1")
     with TestClient(create_app(settings, providers=memory.providers)) as client:
         assert client.get("/v1/models/org/m").json()["id"] == "org/m"
         assert client.get("/v1/models/org%2Fm").json()["owned_by"] == "openai"

@@ -1,8 +1,10 @@
 """Which origins and hosts may use the service."""
 
+from contextlib import suppress
+
 import pytest
 from starlette.datastructures import Headers
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from app.errors import InvalidRequest
 from app.http.origins import Origins
@@ -11,6 +13,10 @@ _LISTED = "https://chat.example"
 
 
 async def _app(scope: Scope, receive: Receive, send: Send) -> None:
+    raise AssertionError("not called here")
+
+
+async def _unused(*_: object) -> Message:
     raise AssertionError("not called here")
 
 
@@ -34,6 +40,22 @@ def _check(*headers: tuple[str, str], version: str = "1.1") -> None:
 )
 def test_own_and_listed_origins_and_clients_without_one_pass(host: str, origin: str | None) -> None:
     _check(("host", host), *([("origin", origin)] if origin else []))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("version", "passes"), [("1.1", False), ("1.0", True)])
+async def test_version_of_the_request_decides_about_a_missing_host(
+    version: str, passes: bool
+) -> None:
+    passed: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        passed.append(scope["http_version"])
+
+    scope: Scope = {"type": "http", "http_version": version, "headers": []}
+    with suppress(KeyError):  # there is no application that could render the refusal
+        await Origins(app, [])(scope, _unused, _unused)
+    assert passed == ([version] if passes else [])
 
 
 def test_http_1_0_needs_no_host() -> None:
