@@ -1,10 +1,11 @@
 """Which origins and hosts may use the service."""
 
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from starlette.datastructures import Headers
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from app.errors import InvalidRequest
 from app.http.origins import Origins
@@ -16,7 +17,7 @@ async def _app(scope: Scope, receive: Receive, send: Send) -> None:
     raise AssertionError("not called here")
 
 
-async def _unused(*_: object) -> Message:
+async def _unused(*_: object) -> Any:
     raise AssertionError("not called here")
 
 
