@@ -85,6 +85,8 @@ def build_providers(settings: TelemetrySettings) -> Providers:
     )
     meter_provider = MeterProvider([reader], resource, shutdown_on_exit=False, views=VIEWS)
     observe(meter_provider.get_meter(SCOPE, settings.service_version), delivery, _PREFIX)
+    # A service without requests also sends what its predecessor left.
+    delivery.start()
     return Providers(tracer_provider, meter_provider, logger_provider, delivery)
 
 

@@ -105,6 +105,14 @@ class Delivery:
         """Return the encoded resource and scope of an item."""
         return self._groups.get(resource, scope)
 
+    def start(self) -> None:
+        """Start the threads now, for what an earlier process has left in the spool.
+
+        Without this they start with the first item of their signal.
+        """
+        for pipeline in self.pipelines.values():
+            pipeline.start()
+
     def flush(self, seconds: float = 5.0, *, drain: bool = False) -> bool:
         """Wait until all queues are empty; False when that takes longer than `seconds`.
 
