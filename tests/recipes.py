@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from app.telemetry.names import METRICS, Kind
 from stack.facts import ROOT
 
 _DOCS: Final = ROOT / "docs"
@@ -14,6 +15,8 @@ RUNBOOKS: Final = tuple(
 )
 _STORES: Final = {"promql": "prometheus", "logql": "loki", "traceql": "tempo"}
 _STARTS: Final = ("{", "sum ", "histogram_quantile", "otel_sdk_", "3600 ")
+# The series of a histogram have endings of their own.
+_HISTOGRAMS: Final = {metric.prometheus for metric in METRICS if metric.kind is Kind.HISTOGRAM}
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,11 @@ def in_tables(page: Path) -> list[Recipe]:
     """Those in the cells of a page's tables."""
     cells = re.findall(r"^\|.*\|$", page.read_text(), re.MULTILINE)
     quoted = [text for cell in cells for text in re.findall(r"`([^`]+)`", cell)]
-    queries = [text.replace("\\|", "|") for text in quoted if text.startswith(_STARTS)]
+    queries = [
+        text.replace("\\|", "|")
+        for text in quoted
+        if text.startswith(_STARTS) and text not in _HISTOGRAMS
+    ]
     return [Recipe(_store(query), query) for query in queries]
 
 

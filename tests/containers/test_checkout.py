@@ -1,5 +1,6 @@
 """What containers see of the checkout and of this machine, before any part starts."""
 
+import json
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -84,8 +85,12 @@ def test_image_can_be_read_by_its_user_whatever_the_modes_of_its_sources(
 ) -> None:
     image = f"{_PROJECT}-app"
     overlay = checkout / "overlay.yaml"
-    network = "network: host" if engine.private else ""
-    overlay.write_text(f"services: {{app: {{image: {image}, build: {{{network}}}}}}}")
+    # The package index is reached without the proxies that the other tests set.
+    names = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+    build: dict[str, object] = {"args": dict.fromkeys(names, "")}
+    if engine.private:
+        build["network"] = "host"
+    overlay.write_text(json.dumps({"services": {"app": {"image": image, "build": build}}}))
     built = compose("--file", str(overlay), "build", "app")
     assert built.returncode == 0, built.stderr
     try:

@@ -76,7 +76,7 @@ class Providers:
         if given.refusals:
             limits = replace(limits, max_attempts=given.refusals)
         self.delivery = Delivery(
-            load_endpoints({}, endpoint=given.endpoint),
+            load_endpoints(os.environ, endpoint=given.endpoint),
             DeliverySettings(
                 spool_dir=given.spool,
                 spool_bytes=given.spool_bytes // 2,

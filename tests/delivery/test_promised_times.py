@@ -47,7 +47,8 @@ def test_export_without_a_response_is_given_up_after_its_timeout(
     tried: list[float] = []
 
     def decide(request: Request) -> Answer:
-        if request.signal != TRACES:
+        # Without items it is a question whether the receiver is back.
+        if request.signal != TRACES or not request.names:
             return ACCEPT
         tried.append(time.monotonic())
         return Answer(seconds=3.0 * _TIMEOUT_SECONDS)
@@ -56,5 +57,5 @@ def test_export_without_a_response_is_given_up_after_its_timeout(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", str(_TIMEOUT_SECONDS))
     start(None).emit("a", 0, 1)
     poll_until(lambda: len(tried) > 1, "the second try", 15.0)
-    # The pause before it included.
-    assert_elapsed(tried[1] - tried[0], _TIMEOUT_SECONDS + _FIRST_PAUSE_SECONDS * _JITTER)
+    # A question whether the receiver is back, and its pause, may lie between.
+    assert_elapsed(tried[1] - tried[0], _TIMEOUT_SECONDS, 2 * _BUSY_FACTOR)
