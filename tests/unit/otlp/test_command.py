@@ -63,7 +63,9 @@ def test_dead_letters_are_sent_again_on_request(tmp_path: Path) -> None:
         assert _run(tmp_path).stdout.count(": dead letter 1 with 10 items") == 2
         done = _run(tmp_path, "--retry")
         assert done.returncode == 0
-        assert done.stdout.count("all dead letters are sent again") == 3
+        assert done.stdout.count("all dead letters are sent again") == len(
+            list(tmp_path.glob("*.db"))
+        )
         assert "dead letter 1" not in _run(tmp_path).stdout
         after = emitting(receiver.endpoint, tmp_path)
         after.emit([10])
