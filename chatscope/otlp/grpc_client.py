@@ -82,7 +82,7 @@ class GrpcClient:
 
     def _result(self, call: Any) -> Result:
         if self._closed:
-            # By gRPC's status it cannot be told from a call that the receiver cancelled.
+            # gRPC's status is the same as that of a call that the receiver cancelled.
             with suppress(Exception):
                 if call.exception() is None:
                     return accepted(call.result())

@@ -19,7 +19,7 @@ from opentelemetry.sdk.metrics.export import (
 
 from .anyvalue import attributes, utf8
 from .values import MAX_INT, MIN_INT
-from .wire import I64, LEN, VARINT, double, fixed64, int64, sfixed64, sized, tag, varint
+from .wire import I64, LEN, VARINT, double, fixed64, sfixed64, sint32, sized, tag, varint
 
 _POINT: Final = tag(1, LEN)
 _TEMPORALITY: Final = tag(2, VARINT)
@@ -143,7 +143,7 @@ def _exponential_point(point: Any) -> bytes:
         parts += (_COUNT, fixed64(point.count))
     parts += (_TOTAL, double(_float(point.sum)))
     if point.scale:
-        parts += (_SCALE, _zigzag(point.scale))
+        parts += (_SCALE, sint32(point.scale))
     if point.zero_count:
         parts += (_ZERO_COUNT, fixed64(point.zero_count))
     for field, buckets in ((_POSITIVE, point.positive), (_NEGATIVE, point.negative)):
@@ -162,7 +162,7 @@ def _exponential_point(point: Any) -> bytes:
 
 
 def _buckets(offset: int, counts: Sequence[int]) -> bytes:
-    head = tag(1, VARINT) + _zigzag(offset) if offset else b""
+    head = tag(1, VARINT) + sint32(offset) if offset else b""
     return head + tag(2, LEN) + sized(b"".join(map(varint, counts)))
 
 
@@ -206,7 +206,3 @@ def _float(value: Any) -> float:
         return float(value)
     except OverflowError:
         return inf if value > 0 else -inf
-
-
-def _zigzag(number: int) -> bytes:
-    return int64(number << 1 if number >= 0 else (-number << 1) - 1)

@@ -3,7 +3,6 @@
 Source: opentelemetry/proto/trace/v1/trace.proto
 """
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -136,8 +135,3 @@ def _trace_state(state: TraceState) -> bytes:
 def _add_count(parts: list[bytes], field: bytes, count: int) -> None:
     if count:
         parts += (field, varint(count))
-
-
-def encode_spans(spans: Sequence[ReadableSpan]) -> list[bytes]:
-    """Encode each span; for benchmarks and tests."""
-    return [encode_span(span) for span in spans]

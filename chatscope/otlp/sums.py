@@ -1,4 +1,4 @@
-"""The way of metrics: cumulative sums, of which only the newest matter.
+"""The pipeline of metrics: cumulative sums, of which only the newest matter.
 
 A failed export costs nothing, because the next one brings the same sums and more. But a process
 that ends while the receiver is unavailable makes no next export: so each failed one takes the

@@ -430,7 +430,7 @@ def _stored(found: object, names: Iterable[str]) -> Iterator[tuple[str, Any]]:
 
 
 def static_attribute(kind: type, name: str) -> Any:
-    """A class's attribute as it stands in the class, without running descriptors."""
+    """Return a class's attribute without running descriptors; None where there is none."""
     for base in kind.__mro__:
         if name in vars(base):
             return vars(base)[name]
