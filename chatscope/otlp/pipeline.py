@@ -49,6 +49,8 @@ _REPORT_LEASE: Final = 5.0  # s
 # How long a flush and a shutdown go on sending what is on disk, where it is safe anyway.
 _FLUSH_DRAIN: Final = 0.3  # s
 _LAST_DRAIN: Final = 1.0  # s
+# Only one of several threads that flush at once is woken; the others look as often as this.
+_FLUSH_POLL: Final = 0.02  # s
 _FAILURES_BEFORE_OTHERS: Final = 3
 # A part of a batch of 512 can be one item.
 _PART_SIZES: Final = 9
@@ -106,6 +108,7 @@ class Pipeline:
         self._wake_drain = Wakeup()
         self._retry = Wakeup()  # ends a pause after a failure
         self._steps = 0  # of the draining thread
+        self._settled = Wakeup()  # set after each batch and each step, for a flush that waits
         self._hurry = threading.Event()  # set by the shutdown: one more try, no more waiting
         self._stop_drain = threading.Event()
         self._closing = threading.Event()
@@ -169,7 +172,7 @@ class Pipeline:
             if _left(deadline) <= 0:
                 return False
             self.queue.wanted.set()
-            time.sleep(0.005)
+            self._settled.wait(_FLUSH_POLL)
         if drain and self._drainer is not None:
             self._drain_for(min(_FLUSH_DRAIN, _left(deadline)))
         return True
@@ -182,7 +185,7 @@ class Pipeline:
             failed = self._steps > steps + 1 and not self._available
             if failed or (not self.statistics.inflight and self.spool.is_empty() is not False):
                 return
-            time.sleep(0.02)
+            self._settled.wait(_FLUSH_POLL)
 
     def _is_idle(self, seconds: float) -> bool:
         if len(self.queue) or not self._busy.acquire(timeout=seconds):
@@ -255,6 +258,7 @@ class Pipeline:
                     raise
                 finally:
                     self._in_hand = 0
+            self._settled.set()
             if len(self.queue) < self.limits.batch_items and self._deadline is None:
                 return
 
@@ -317,6 +321,7 @@ class Pipeline:
         while not self._stop_drain.is_set():
             wait = _LONGEST_PAUSE
             self._steps += 1
+            self._settled.set()
             try:
                 wait = self._drain_step()
                 self._report_backlog()

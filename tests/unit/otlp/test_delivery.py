@@ -1,6 +1,6 @@
 """What a delivery does when its receiver, its disk or its own code fails: counts that add up."""
 
-import resource
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -188,25 +188,35 @@ def test_late_response_counts(receiver: Receiver, started: Any) -> None:
 
 
 def test_full_disk_leaves_memory_and_is_reported(
-    receiver: Receiver, started: Any, caplog: pytest.LogCaptureFixture
+    receiver: Receiver,
+    started: Any,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    connect = sqlite3.connect
+
+    def connect_full(database: Any, *arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection = connect(database, *arguments, **options)
+        if Path(database).is_relative_to(tmp_path):
+            # The least that SQLite can be told: it fails as it does on a full disk.
+            connection.execute("PRAGMA max_page_count = 1")
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", connect_full)
     receiver.refuse_with(grpc.StatusCode.UNAVAILABLE)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
-    try:
-        emitted = started()
-        tracer = emitted.tracer_provider.get_tracer("test")
-        for number in range(_ITEMS):
-            tracer.start_span(str(number)).end()
-        poll_until(lambda: emitted.dropped()[0], "the queue to be full")
-        assert "telemetry stays in memory" in caplog.text
-        receiver.accept()
-        left = _ITEMS - emitted.dropped()[0]
-        poll_until(lambda: len(receiver.spans) == left, "what memory held")
-        # The oldest were dropped: what happens now is what a person will look for.
-        assert receiver.spans[-1].name == str(_ITEMS - 1)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    emitted = started()
+    tracer = emitted.tracer_provider.get_tracer("test")
+    for number in range(_ITEMS):
+        tracer.start_span(str(number)).end()
+    poll_until(lambda: emitted.dropped()[0], "the queue to be full")
+    poll_until(lambda: "telemetry stays in memory" in caplog.text, "the warning")
+    assert "disk is full" in caplog.text
+    receiver.accept()
+    left = _ITEMS - emitted.dropped()[0]
+    poll_until(lambda: len(receiver.spans) == left, "what memory held")
+    # The oldest were dropped: what happens now is what a person will look for.
+    assert receiver.spans[-1].name == str(_ITEMS - 1)
 
 
 def test_emitting_thread_never_waits_for_the_disk(
