@@ -65,8 +65,8 @@ build:
 	$(BOOTSTRAP) parts
 	@$(PY) -m stack build
 
-check: lint ## Style, types and the fast tests, in about a minute
-	@$(PYTEST) -n $(CHECK_WORKERS) tests/unit tests/config
+check: lint ## Style, types and the fast tests, in a minute and a half
+	@$(PYTEST) -n $(CHECK_WORKERS) -m "not slow" tests/unit tests/config
 
 test: ## Set up what is missing and run every layer of tests
 	$(BOOTSTRAP) parts

@@ -58,6 +58,7 @@ def test_prometheus_accepts_them(run: Run, path: Path) -> None:
     assert judged.returncode == 0, judged.stdout + judged.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", _TESTS, ids=lambda path: path.name)
 def test_each_fires_and_is_quiet_when_it_should(run: Run, path: Path, tmp_path: Path) -> None:
     judged = run("promtool", "test", "rules", *write_focused(path, FOLDER, tmp_path))

@@ -18,6 +18,8 @@ from stack.facts import ROOT
 from tests.each import check_each
 from tests.receiver import Receiver
 
+pytestmark = pytest.mark.slow
+
 _PATIENCE_SECONDS = 30
 
 

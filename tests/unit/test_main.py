@@ -22,6 +22,8 @@ from tests.unit.process import process as _process
 from tests.unit.process import served as _served
 from tests.unit.process import until as _until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_answers_and_ends_with_0_when_it_is_told_to(number: signal.Signals) -> None:

@@ -14,6 +14,8 @@ from app.shutdown import AFTER_GRACE_SECONDS, Deadline
 from tests.receiver import Receiver
 from tests.unit.process import PATIENCE_SECONDS, patched, printed, process, served
 
+pytestmark = pytest.mark.slow
+
 _GRACE_SECONDS = 0.5
 # The promise, and a tenth of it for a machine that is busy.
 _LIMIT_SECONDS = (_GRACE_SECONDS + AFTER_GRACE_SECONDS) * 1.1

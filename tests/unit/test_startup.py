@@ -14,6 +14,8 @@ import pytest
 from tests.receiver import Receiver
 from tests.unit.process import PATIENCE_SECONDS, patched, process, served, until
 
+pytestmark = pytest.mark.slow
+
 _ALONE_AND_WORKERS = pytest.mark.parametrize("workers", ["1", "2"], ids=["alone", "workers"])
 _LIFESPAN_FAILS = """
 from app.telemetry import instruments

@@ -18,6 +18,8 @@ from websockets.sync.client import connect
 
 from tests.receiver import Receiver
 
+pytestmark = pytest.mark.slow
+
 _ROOT = Path(__file__).parents[2]
 _PATIENCE_SECONDS = 30
 _KEY = "sk-test-123"

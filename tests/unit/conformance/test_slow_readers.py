@@ -17,7 +17,7 @@ from tests.unit.conformance.invariant import Spans, answered
 from tests.unit.conformance.scripts import END, MODEL
 from tests.unit.serving import quick, serving
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 # Together far more than a connection's socket buffers take (some megabytes each way).
 _PIECES = 1000
 _PIECE = "x" * 65_536

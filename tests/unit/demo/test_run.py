@@ -18,7 +18,7 @@ from tests.memory import Memory
 from tests.unit.http.live import live
 from tests.unit.scripted import END, MODEL, Scripted
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 _ROOT = Path(__file__).parents[3]
 # A loaded machine needs its time to import the load tool.
 _PATIENCE_SECONDS = 120

@@ -7,6 +7,8 @@ import pytest
 
 from tests.unit.harness import nested
 
+pytestmark = pytest.mark.slow
+
 _TESTS = """
 import pathlib
 import pytest

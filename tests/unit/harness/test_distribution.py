@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.unit.harness import nested
+
+pytestmark = pytest.mark.slow
 
 _NOTE = """
 import os, time

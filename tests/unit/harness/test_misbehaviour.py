@@ -4,6 +4,8 @@ import pytest
 
 from tests.unit.harness import nested
 
+pytestmark = pytest.mark.slow
+
 _TESTS = r"""
 import asyncio, ctypes, gc, itertools, os, signal, threading, time
 import ast

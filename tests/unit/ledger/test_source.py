@@ -4,9 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from app.telemetry.setup import SHUTDOWN_SECONDS
 from stack.facts import ROOT
 from tests.elapsed import takes_at_most
+
+pytestmark = pytest.mark.slow
 
 _LINGER_SECONDS = 0.5
 

@@ -16,6 +16,8 @@ from ledger import item
 from ledger.account import Accounts, Book
 from ledger.stores import reconcile
 
+pytestmark = pytest.mark.slow
+
 _RUN = "0a1b2c3d"
 _NS = 1_000_000_000
 

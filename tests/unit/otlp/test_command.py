@@ -14,7 +14,7 @@ from stack.waiting import poll_until
 from tests.receiver import Receiver
 from tests.unit.otlp.emitting import emitting
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
 _ROOT = Path(__file__).parents[3]
 

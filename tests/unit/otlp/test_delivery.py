@@ -107,6 +107,7 @@ def test_at_the_bound_the_oldest_are_dropped_counted_and_shown(
         assert list(shown.values()) == [_ITEMS - 100]
 
 
+@pytest.mark.slow
 def test_item_too_large_for_the_receiver_is_set_aside_and_blocks_nothing(
     receiver: Receiver, started: Any
 ) -> None:
@@ -197,7 +198,7 @@ def test_full_disk_leaves_memory_and_is_reported(
     connect = sqlite3.connect
 
     def connect_full(database: Any, *arguments: Any, **options: Any) -> sqlite3.Connection:
-        connection = connect(database, *arguments, **options)
+        connection: sqlite3.Connection = connect(database, *arguments, **options)
         if Path(database).is_relative_to(tmp_path):
             # The least that SQLite can be told: it fails as it does on a full disk.
             connection.execute("PRAGMA max_page_count = 1")

@@ -17,7 +17,7 @@ from stack.waiting import poll_until
 from tests.receiver import Receiver
 from tests.unit.otlp.servers import http_server
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
 
 _ROOT = Path(__file__).parents[3]
 _SCRIPT = _ROOT / "examples" / "otlp" / "script.py"

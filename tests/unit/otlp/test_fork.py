@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from tests.unit.otlp.servers import Call, grpc_server, http_server
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
 
 _ROOT = Path(__file__).parents[3]
 _CHILDREN = 3

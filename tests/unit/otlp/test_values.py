@@ -341,6 +341,7 @@ print(longest, longest_item)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spooled", [False, True])
 def test_no_thread_holds_the_interpreter_while_such_values_are_exported(
     spooled: bool, tmp_path: Path

@@ -6,6 +6,7 @@ from collections import deque
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import settings
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -16,6 +17,8 @@ from hypothesis.stateful import (
 
 from app.chat.provider import ProviderError
 from tests.unit.properties.connection import HISTORY, MODEL, Connection, completed
+
+pytestmark = pytest.mark.slow
 
 _texts = st.text(max_size=20)
 _pieces = st.text(min_size=1, max_size=5)

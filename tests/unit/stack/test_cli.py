@@ -27,11 +27,11 @@ def others(tmp_path: Path) -> Path:
 
 
 def _as_nobody(*words: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    stack = (sys.executable, "-B", "-m", "stack")
     ids = (f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups")
     done = subprocess.run(
         # Nobody may not write this user's coverage data.
-        ["env", "-u", "COVERAGE_PROCESS_START", "setpriv", *ids]
-        + [sys.executable, "-B", "-m", "stack", *words],
+        ["env", "-u", "COVERAGE_PROCESS_START", "setpriv", *ids, *stack, *words],
         cwd=ROOT,
         env={**os.environ, "RUN": "native", "COMPOSE_DISABLE_ENV_FILE": "1", **environ},
         capture_output=True,
