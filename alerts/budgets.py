@@ -13,7 +13,7 @@ from alerts.promql import equals, rise, within
 from alerts.rules import Rule, board, group, record, runbook, value
 from alerts.service import FAILED, THEIRS
 from alerts.windows import Windows
-from app.telemetry.names import (
+from chatscope.names import (
     ANSWER_SECONDS,
     ERROR_TYPE,
     LLM_RESPONSE_TIME,

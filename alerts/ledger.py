@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from alerts.promql import aggregate, differs, equals, matches, rate, select, together
 from alerts.rules import Rule, group, record
-from app.telemetry.names import (
+from chatscope.names import (
     ERROR_TYPE,
     LOG_METRICS,
     POINTS_EXPORTED,

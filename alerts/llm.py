@@ -32,7 +32,7 @@ from alerts.rules import (
     value,
 )
 from alerts.windows import Windows
-from app.telemetry.names import (
+from chatscope.names import (
     ANSWER_COST,
     ANSWER_EMPTY,
     ANSWER_STALL,

@@ -8,7 +8,7 @@ from typing import Any, Final
 from alerts import windows
 from alerts.objectives import Wanted
 from alerts.rules import SERVICE_LABEL, Alert, board, group, label, log_lines, number
-from app.telemetry.names import (
+from chatscope.names import (
     CODE_FUNCTION_NAME,
     CODE_LINE_NUMBER,
     ERROR_TYPE,

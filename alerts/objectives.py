@@ -7,7 +7,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from app.telemetry.names import ANSWER_STALL, LLM_RESPONSE_TIME, SERVER_TIME_TO_FIRST_TOKEN, Metric
+from chatscope.names import ANSWER_STALL, LLM_RESPONSE_TIME, SERVER_TIME_TO_FIRST_TOKEN, Metric
 
 FILE: Final = Path(__file__).with_name("objectives.yaml")
 

@@ -7,7 +7,7 @@ from alerts.objectives import Wanted
 from alerts.promql import BY_SERVICE, aggregate, differs, equals, matches, rise, select, together
 from alerts.rules import Alert, board, group, label, number, value
 from alerts.windows import Windows
-from app.telemetry.names import (
+from chatscope.names import (
     ERROR_TYPE,
     LOG_METRICS,
     SPAN_METRICS,

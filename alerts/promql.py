@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from app.telemetry.names import Metric, prometheus_label
+from chatscope.names import Metric, prometheus_label
 from dashboards.others import JOB, SERVICE_NAME, UP, Series
 from dashboards.queries import aggregate, differs, differs_from, equals, matches, together
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import yaml
 
-from app.telemetry.names import prometheus_label
+from chatscope.names import prometheus_label
 from dashboards import links
 from dashboards.others import SERVICE_NAME
 

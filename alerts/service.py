@@ -27,8 +27,8 @@ from alerts.rules import (
     value,
 )
 from alerts.windows import DOWN_FOR, SILENT_FOR, Windows
-from app.telemetry.genai import CANCELLED
-from app.telemetry.names import (
+from chatscope.genai.answer import CANCELLED
+from chatscope.names import (
     ANSWER_SECONDS,
     ERROR_TYPE,
     EVENT_LOOP_LAG,

@@ -20,8 +20,8 @@ from app.http.origins import Cors, Origins
 from app.http.page import page
 from app.http.socket import ChatSocket
 from app.settings import Settings
-from app.telemetry.instrument import instrument
-from app.telemetry.setup import Providers
+from chatscope.instrument import instrument
+from chatscope.providers import Providers
 
 
 def create_app(

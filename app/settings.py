@@ -28,9 +28,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from app import otel_environment
 from app.problems import explain, is_utf8
-from app.telemetry.prices import PriceTable
-from app.telemetry.settings import TelemetrySettings
+from chatscope.genai.pricing import PriceTable
 from chatscope.otlp.proxy import is_loopback
+from chatscope.settings import TelemetrySettings
 
 VERSION = "0.1.0"
 SIMULATED_MODEL = "simulated-1"
@@ -274,7 +274,7 @@ class Settings(BaseSettings):
 
     prices_file: _Place | None = _setting(
         None, "PRICES_FILE",
-        "Price table in place of the shipped one (app/telemetry/prices.json).",
+        "Price table in place of the shipped one (chatscope/genai/prices.json).",
         'a JSON file, {"model": {"prompt": USD, "completion": USD}}, each for a million tokens',
     )  # fmt: skip
     otel_service_name: str = _setting(

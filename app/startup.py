@@ -5,7 +5,7 @@ from typing import Final
 
 from loguru import logger
 
-from app.telemetry.logs import capture_early, print_early
+from chatscope.logs.loguru_handler import capture_early, print_early
 
 _FAILED: Final = 1
 

@@ -14,8 +14,8 @@ from loguru import logger
 from app.server import exit_on_signals
 from app.settings import Settings
 from app.shutdown import PARENT_KILLS_BEFORE, TELEMETRY_ENDS_BEFORE, Deadline
-from app.telemetry.instrument import Telemetry
 from app.worker import READY, work
+from chatscope.instrument import Telemetry
 
 _BACKLOG = 2048
 # A worker that dies as soon as it is ready shall not keep a processor busy.

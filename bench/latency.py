@@ -20,7 +20,7 @@ import httpx2
 from rich.console import Console
 from rich.table import Table
 
-from app.telemetry import names
+from chatscope import names
 from stack import facts as stack_facts
 from stack.backends import Backends
 from stack.firstchat import queries, send

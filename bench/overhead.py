@@ -24,8 +24,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Scope
 
-from app.telemetry.instrument import instrument
-from app.telemetry.setup import VIEWS, Providers, TelemetrySettings
+from chatscope.instrument import instrument
+from chatscope.providers import VIEWS, Providers, TelemetrySettings
 from stack.terminal import Terminal
 from tests.memory import Memory
 

@@ -1,6 +1,6 @@
 """What waits and how it leaves: memory of a queued item, and how long a batch holds the loop.
 
-The sizes of the SDK's queues and batches in app/telemetry/setup.py come from here. The
+The sizes of the SDK's queues and batches in chatscope/providers.py come from here. The
 alternative in the same run is the SDK's default batch of 512.
 """
 
@@ -18,9 +18,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from rich.table import Table
 from starlette.applications import Starlette
 
-from app.telemetry.instrument import Telemetry, instrument
-from app.telemetry.model_request import ModelRequest, Usage
-from app.telemetry.setup import TelemetrySettings
+from chatscope.genai.request import ModelRequest, Usage
+from chatscope.instrument import Telemetry, instrument
+from chatscope.providers import TelemetrySettings
 from stack.terminal import Terminal
 from tests.memory import Memory
 

@@ -23,9 +23,9 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from app.telemetry import names
 from bench.flatness import PARTS, Bound, Trend, trend
 from bench.own import STACK_ERRORS, own_stack
+from chatscope import names
 from ledger.__main__ import show
 from ledger.load import Load, LoadError, steady_load
 from ledger.stores import reconcile

@@ -5,7 +5,7 @@ from typing import Final
 from grafana_foundation_sdk.builders import dashboard, prometheus, table
 from grafana_foundation_sdk.models.dashboard import DynamicConfigValue
 
-from app.telemetry.names import GEN_AI_REQUEST_MODEL, prometheus_label
+from chatscope.names import GEN_AI_REQUEST_MODEL, prometheus_label
 from dashboards import links, others
 from dashboards.datasources import PROMETHEUS
 from dashboards.legends import label

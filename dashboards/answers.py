@@ -4,8 +4,8 @@ from typing import Final
 
 from grafana_foundation_sdk.builders import logs, stat
 
-from app.telemetry.genai import CANCELLED
-from app.telemetry.names import (
+from chatscope.genai.answer import CANCELLED
+from chatscope.names import (
     ANSWERS_ACTIVE,
     ERROR_TYPE,
     EVENT_LOOP_LAG,

@@ -1,6 +1,6 @@
 """What names a line: the values of its labels, which Grafana fills in."""
 
-from app.telemetry.names import prometheus_label
+from chatscope.names import prometheus_label
 
 
 def label(attribute: str) -> str:

@@ -5,7 +5,7 @@ parts of the stack tell of themselves, and the words of Loki and TraceQL.
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from app.telemetry.names import ANSWER_EMPTY, ERROR_TYPE, GEN_AI_REQUEST_MODEL, HTTP_ROUTE
+from chatscope.names import ANSWER_EMPTY, ERROR_TYPE, GEN_AI_REQUEST_MODEL, HTTP_ROUTE
 
 
 @dataclass(frozen=True)

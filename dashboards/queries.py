@@ -7,7 +7,7 @@ route where the metric has them; `everything=True` asks for all of them.
 from collections.abc import Iterable
 from typing import Final
 
-from app.telemetry.names import (
+from chatscope.names import (
     CONNECTION_ID,
     GEN_AI_CONVERSATION_ID,
     LIMIT,

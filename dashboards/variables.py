@@ -6,7 +6,7 @@ from typing import Final
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models.dashboard import VariableOption, VariableRefresh, VariableSort
 
-from app.telemetry.names import (
+from chatscope.names import (
     GEN_AI_REQUEST_MODEL,
     HTTP_REQUEST_DURATION,
     HTTP_ROUTE,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from app.telemetry.names import prometheus_label
+from chatscope.names import prometheus_label
 from dashboards.others import JOB, SERVICE_NAME
 from drill import troubles
 from drill.ground import APP, Alert

@@ -6,7 +6,7 @@ An item is a span, a log line in it and one increment of a counter.
 from hashlib import sha256
 from typing import Final
 
-from app.telemetry.names import Kind, Metric
+from chatscope.names import Kind, Metric
 
 SERVICE: Final = "chatscope-ledger"
 SPAN_NAME: Final = "ledger item"

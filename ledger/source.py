@@ -18,9 +18,9 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
-from app.telemetry.instrument import Telemetry
-from app.telemetry.instruments import counter
-from app.telemetry.setup import Providers, TelemetrySettings
+from chatscope.instrument import Telemetry
+from chatscope.instruments import counter
+from chatscope.providers import Providers, TelemetrySettings
 from ledger.item import ITEMS, RUN, SERVICE, SPAN_NAME, attributes, body, trace_id, trace_of
 
 _LOOK_SECONDS: Final = 0.05

@@ -9,7 +9,7 @@ from typing import Final
 
 import httpx2
 
-from app.telemetry.names import prometheus_label
+from chatscope.names import prometheus_label
 from dashboards.others import SERVICE_NAME
 from ledger import item
 from ledger.account import (

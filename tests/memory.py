@@ -16,7 +16,8 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from app.telemetry.setup import (
+from chatscope.otlp import observe
+from chatscope.providers import (
     VIEWS,
     Providers,
     TelemetrySettings,
@@ -24,7 +25,6 @@ from app.telemetry.setup import (
     build_resource,
     choose_sampler,
 )
-from chatscope.otlp import observe
 
 
 @dataclass(frozen=True)

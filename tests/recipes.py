@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from app.telemetry.names import METRICS, Kind
+from chatscope.names import METRICS, Kind
 from stack.facts import ROOT
 
 _DOCS: Final = ROOT / "docs"

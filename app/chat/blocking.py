@@ -18,7 +18,7 @@ from app.chat.provider import Completed, Provider, Source, TextDelta
 from app.chat.request import ChatRequest
 from app.errors import Overloaded
 from app.settings import Settings
-from app.telemetry.redaction import without_texts
+from chatscope.redaction import without_texts
 
 Piece = TextDelta | Completed
 

@@ -13,7 +13,7 @@ from app.chat.request import ChatRequest
 from app.chat.simulated import Behaviour, SimulatedProvider
 from app.errors import InvalidRequest, ModelNotFound
 from app.settings import OPENAI_URL, Settings
-from app.telemetry.redaction import without_texts
+from chatscope.redaction import without_texts
 
 _CLOSE_SECONDS: Final = 0.5
 _STALL_SECONDS: Final[float] = Settings.model_fields["answer_stall_seconds"].default

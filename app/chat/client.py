@@ -10,7 +10,7 @@ from opentelemetry import baggage, trace
 from opentelemetry.propagate import inject
 from opentelemetry.util.types import AttributeValue
 
-from app.telemetry import names
+from chatscope import names
 from chatscope.otlp.proxy import is_loopback
 
 # How often the `openai` client has asked before, as it tells the endpoint itself.

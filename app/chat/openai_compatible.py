@@ -14,8 +14,8 @@ from app.chat.client import TracedClient, error_type
 from app.chat.provider import Completed, ProviderError, TextDelta, Upstream
 from app.chat.request import MEDIA, ChatRequest
 from app.chat.secrets import Redactor, redactor
-from app.telemetry.model_request import Usage
-from app.telemetry.redaction import without_texts
+from chatscope.genai.request import Usage
+from chatscope.redaction import without_texts
 
 _PASSED_ON = (
     "temperature",

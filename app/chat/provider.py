@@ -6,7 +6,7 @@ from typing import Protocol
 
 from app.chat.request import ChatRequest
 from app.errors import ServiceError
-from app.telemetry.model_request import Usage
+from chatscope.genai.request import Usage
 
 
 @dataclass(frozen=True)

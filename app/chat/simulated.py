@@ -15,7 +15,7 @@ from random import Random
 from app.chat.provider import Completed, ProviderError, TextDelta
 from app.chat.request import ChatRequest
 from app.settings import SIMULATED_MODEL
-from app.telemetry.model_request import Usage
+from chatscope.genai.request import Usage
 
 _OPENING = "This answer is simulated: no language model was asked."
 _VOCABULARY = (

@@ -11,7 +11,7 @@ from typing import Final, Self
 from loguru import logger
 
 from app.chat.provider import Completed, ProviderError, TextDelta
-from app.telemetry.redaction import without_texts
+from chatscope.redaction import without_texts
 
 Piece = TextDelta | Completed
 

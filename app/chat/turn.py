@@ -18,10 +18,10 @@ from app.chat.provider import Completed, ProviderError, TextDelta
 from app.chat.request import ChatRequest
 from app.chat.supply import Supply
 from app.errors import InternalError, Overloaded, ServiceError, ShuttingDown
-from app.telemetry.genai import Answer
-from app.telemetry.instrument import Telemetry
-from app.telemetry.model_request import ModelRequest, Usage
-from app.telemetry.redaction import without_texts
+from chatscope.genai.answer import Answer
+from chatscope.genai.request import ModelRequest, Usage
+from chatscope.instrument import Telemetry
+from chatscope.redaction import without_texts
 
 # `task.cancel(SHUTDOWN)` says that the server gives a turn up; any other cancel is the client's.
 SHUTDOWN: Final = ShuttingDown().code

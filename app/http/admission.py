@@ -12,7 +12,7 @@ from app.chat.turn import SHUTDOWN
 from app.errors import Overloaded, ShuttingDown
 from app.http.wire import event
 from app.settings import Settings
-from app.telemetry.tracing import current_trace_id
+from chatscope.tracing import current_trace_id
 
 # Telling a client that its answer was cut takes no longer, unless that client does not read.
 _LAST_WORDS_SECONDS = 0.5

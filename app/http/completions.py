@@ -12,8 +12,8 @@ from app.http.admission import Admission, Admitted
 from app.http.body import read_body
 from app.http.outlets import TurnResponse
 from app.settings import Settings
-from app.telemetry.instrument import Telemetry
-from app.telemetry.tracing import step
+from chatscope.instrument import Telemetry
+from chatscope.tracing import step
 
 
 class Completions:

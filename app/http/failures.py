@@ -11,8 +11,8 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import InternalError, InvalidRequest, ServiceError, shorten
-from app.telemetry.instruments import Instruments
-from app.telemetry.tracing import current_trace_id
+from chatscope.instruments import Instruments
+from chatscope.tracing import current_trace_id
 
 
 async def answer_error(connection: HTTPConnection, error: Exception) -> Response:

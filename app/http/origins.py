@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import InvalidRequest, shorten
 from app.http.failures import answer_error, log_refusal
-from app.telemetry.tracing import current_trace_id
+from chatscope.tracing import current_trace_id
 
 _METHODS = ("GET", "POST")
 # A name, an IPv4 address or an IPv6 address in brackets, and a port (RFC 9110, section 7.2).

@@ -30,10 +30,10 @@ from app.http.admission import Admission
 from app.http.failures import record_refusal
 from app.http.wire import usage_object
 from app.settings import Settings
-from app.telemetry import names
-from app.telemetry.instrument import Telemetry
-from app.telemetry.tracing import current_trace_id, step
-from app.telemetry.websocket import socket_connection
+from chatscope import names
+from chatscope.instrument import Telemetry
+from chatscope.tracing import current_trace_id, step
+from chatscope.websocket import socket_connection
 
 
 class ChatSocket:

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from app.chat.turn import Ending
-from app.telemetry.model_request import Usage
+from chatscope.genai.request import Usage
 
 DONE = b"data: [DONE]\n\n"
 

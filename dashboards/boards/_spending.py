@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from app.telemetry.names import (
+from chatscope.names import (
     ANSWER_COST,
     CLIENT_TOKEN_USAGE,
     GEN_AI_REQUEST_MODEL,

@@ -4,8 +4,8 @@ from typing import Final
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from app.telemetry.genai import CANCELLED
-from app.telemetry.names import (
+from chatscope.genai.answer import CANCELLED
+from chatscope.names import (
     ERROR_TYPE,
     LLM_COST,
     LLM_RESPONSE_TIME,

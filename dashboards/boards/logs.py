@@ -4,7 +4,7 @@ from typing import Final
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from app.telemetry.names import (
+from chatscope.names import (
     CODE_FUNCTION_NAME,
     CODE_LINE_NUMBER,
     ERROR_TYPE,

@@ -4,7 +4,7 @@ from typing import Final, NamedTuple
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from app.telemetry.names import (
+from chatscope.names import (
     ERROR_TYPE,
     LOG_METRICS,
     POINTS_EXPORTED,

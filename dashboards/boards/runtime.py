@@ -4,7 +4,7 @@ from typing import Final
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from app.telemetry.names import (
+from chatscope.names import (
     CONTEXT_SWITCH_TYPE,
     CPU_MODE,
     EVENT_LOOP_LAG,

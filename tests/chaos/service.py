@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.telemetry import names
+from chatscope import names
 from dashboards import others
 from stack.facts import ROOT
 from stack.local_http import local_client

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.telemetry import names
+from chatscope import names
 from stack.waiting import poll_until
 from tests.chaos.service import Service, service, value
 from tests.chaos.watching import lines_discarded, lines_of, points_given_up

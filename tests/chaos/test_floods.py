@@ -15,7 +15,7 @@ from websockets.sync.client import connect
 
 from app.chat.request import ChatRequest
 from app.chat.simulated import Behaviour, compose
-from app.telemetry import names
+from chatscope import names
 from stack.waiting import poll_until
 from tests.chaos.service import Service, even, limit_reached, service, value
 from tests.chaos.watching import answers

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import connect
 
-from app.telemetry import names
-from app.telemetry.setup import Providers, TelemetrySettings, build_providers
+from chatscope import names
 from chatscope.otlp.values import MAX_TEXT_BYTES
+from chatscope.providers import Providers, TelemetrySettings, build_providers
 from dashboards import others
 from ledger import otlp
 from stack.local_http import local_client

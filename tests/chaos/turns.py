@@ -1,6 +1,6 @@
 """Answers that were given, and whether all that is told of them is in the stores."""
 
-from app.telemetry import names
+from chatscope import names
 from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS, Stack
 from tests.stack.turns import WAYS, Turn

@@ -272,7 +272,7 @@ def test_checkout_looks_at_all_that_the_parts_must_read() -> None:
 @pytest.mark.parametrize(
     ("given", "source"),
     [
-        ("", str(ROOT / "app/telemetry/prices.json")),
+        ("", str(ROOT / "chatscope/genai/prices.json")),
         ("prices.json", str(ROOT / "prices.json")),
         ("./my prices.json", str(ROOT / "my prices.json")),
         ("/etc/prices.json", "/etc/prices.json"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.telemetry.names import METRICS
+from chatscope.names import METRICS
 from tests.config.files import (
     COLLECTOR,
     DATASOURCES,

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from app.telemetry import names
+from chatscope import names
 from stack.waiting import WaitError, poll_until
 from tests.hostile.service import START_SECONDS, Service, started
 from tests.receiver import ReceivedLog, ReceivedSpan

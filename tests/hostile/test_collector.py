@@ -14,7 +14,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from app.telemetry import names
+from chatscope import names
 from tests.hostile.outcome import Attack, attack, ends, healthy, no_errors
 from tests.hostile.service import ROOT, How, Service, started
 from tests.hostile.wire import Fault, Wire, wire

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.telemetry import names
+from chatscope import names
 from tests.hostile.service import Service, started
 
 # The promises, with the default intervals of export.

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app.telemetry import names
+from chatscope import names
 from stack.waiting import poll_until
 from tests.hostile.outcome import attack, ends, healthy, no_errors
 from tests.hostile.service import START_SECONDS, Service, launched, read_answer, started

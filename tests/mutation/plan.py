@@ -14,13 +14,13 @@ _MORE = {
     "app/http/outlets.py": ["http/test_completions.py"],
     "app/http/parser.py": ["http/test_upgrades.py"],
     "app/http/protocol.py": ["http/test_upgrades.py", "http/test_headers.py"],
-    "app/telemetry/content.py": ["telemetry/test_genai.py"],
-    "app/telemetry/instrument.py": ["telemetry/test_http.py", "telemetry/test_genai.py"],
-    "app/telemetry/instruments.py": ["telemetry/test_names.py"],
-    "app/telemetry/model_request.py": ["telemetry/test_genai.py"],
-    "app/telemetry/runtime.py": ["telemetry/test_names.py"],
-    "app/telemetry/stable_http.py": ["telemetry/test_http.py"],
-    "app/telemetry/stdlib_logs.py": ["telemetry/test_logs.py"],
+    "chatscope/genai/content.py": ["telemetry/test_genai.py"],
+    "chatscope/instrument.py": ["telemetry/test_http.py", "telemetry/test_genai.py"],
+    "chatscope/instruments.py": ["telemetry/test_names.py"],
+    "chatscope/genai/request.py": ["telemetry/test_genai.py"],
+    "chatscope/runtime.py": ["telemetry/test_names.py"],
+    "chatscope/stable_http.py": ["telemetry/test_http.py"],
+    "chatscope/logs/standard.py": ["telemetry/test_logs.py"],
     "chatscope/otlp/anyvalue.py": ["otlp/test_encoding.py"],
     "chatscope/otlp/batch.py": ["otlp/test_encoding.py"],
     "chatscope/otlp/log_records.py": ["otlp/test_encoding.py"],
@@ -32,7 +32,7 @@ _MORE = {
 _COLLECTED_ANEW = frozenset({"chatscope/otlp/values.py"})
 # Their functions are called while modules are imported, before a mutant is active.
 _CALLED_BY_IMPORTS = frozenset(
-    {"app/http/page.py", "app/otel_checks.py", "app/settings.py", "app/telemetry/names.py"}
+    {"app/http/page.py", "app/otel_checks.py", "app/settings.py", "chatscope/names.py"}
 )
 # Mainly tested with child processes, in which no mutant is active: startup, shutdown, export.
 _IN_CHILD_PROCESSES = frozenset(
@@ -42,7 +42,7 @@ _IN_CHILD_PROCESSES = frozenset(
         "app/server.py",
         "app/shutdown.py",
         "app/startup.py",
-        "app/telemetry/setup.py",
+        "chatscope/providers.py",
     }
 )
 

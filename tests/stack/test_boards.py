@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from app.telemetry.names import CONNECTION_ID, prometheus_label
+from chatscope.names import CONNECTION_ID, prometheus_label
 from dashboards import variables
 from dashboards.others import TRACE_ID
 from stack.waiting import poll_until

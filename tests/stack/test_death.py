@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from app.settings import SIMULATED_MODEL
-from app.telemetry import names
+from chatscope import names
 from dashboards import others
 from demo.asking import Conversation
 from stack.facts import ROOT

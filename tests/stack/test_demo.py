@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from app.telemetry import names
-from app.telemetry.names import Metric
+from chatscope import names
+from chatscope.names import Metric
 from stack.backends import LogLine, Span
 from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS, Stack, settled

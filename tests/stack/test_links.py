@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from app.telemetry import names
+from chatscope import names
 from stack.backends import LogLine, Sample, Span
 from stack.local_http import local_client
 from stack.waiting import poll_until

@@ -8,8 +8,8 @@ from prometheus_client import Metric as Family
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample as Scraped
 
-from app.telemetry import names
-from app.telemetry.names import METRICS, Kind, Metric
+from chatscope import names
+from chatscope.names import METRICS, Kind, Metric
 from stack.local_http import local_client
 from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS, Stack

@@ -6,7 +6,7 @@ import time
 import httpx2
 import pytest
 
-from app.telemetry import names
+from chatscope import names
 from stack.local_http import local_client
 from stack.waiting import poll_until
 from tests.recipes import PAGES, RUNBOOKS, Recipe, in_blocks, in_tables

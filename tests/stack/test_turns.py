@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from app.telemetry import names
-from app.telemetry.names import Metric
-from app.telemetry.prices import PriceTable
+from chatscope import names
+from chatscope.genai.pricing import PriceTable
+from chatscope.names import Metric
 from dashboards.others import SERVICE_NAME
 from stack.backends import LogLine, Span
 from stack.waiting import poll_until

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from app.telemetry import names
+from chatscope import names
 from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS, Stack
 from tests.stack.turns import Turn, http_turn

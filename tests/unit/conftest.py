@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.telemetry import console
+from chatscope.logs import console
 from tests.memory import Memory
 
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from app.chat.provider import Completed, TextDelta
 from app.chat.request import ChatRequest
-from app.telemetry.model_request import Usage
+from chatscope.genai.request import Usage
 
 MODEL = "scripted-1"
 END = Completed(finish_reason="stop", usage=Usage(3, 2), response_id="r-1", response_model=MODEL)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import VERSION, Settings
-from app.telemetry.names import METRICS, Metric
+from chatscope.names import METRICS, Metric
 from stack import facts, grafana
 from tests.each import for_each
 

@@ -12,8 +12,8 @@ import httpx2
 import pytest
 from websockets.sync.client import connect
 
-from app.telemetry import names
-from app.telemetry.names import METRICS, Metric
+from chatscope import names
+from chatscope.names import METRICS, Metric
 from stack.facts import ROOT
 from tests.each import check_each
 from tests.receiver import Receiver

@@ -5,8 +5,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, Final
 
-from app.telemetry import names
-from app.telemetry.names import METRICS
+from chatscope import names
+from chatscope.names import METRICS
 from dashboards import others
 from dashboards.others import HISTOGRAM_PARTS, SERIES
 from stack.facts import ROOT

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 _ALONE_AND_WORKERS = pytest.mark.parametrize("workers", ["1", "2"], ids=["alone", "workers"])
 _LIFESPAN_FAILS = """
-from app.telemetry import instruments
+from chatscope import instruments
 
 def fail(*_):
     raise RuntimeError("the lifespan fails")

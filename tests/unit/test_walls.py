@@ -14,6 +14,7 @@ import chatscope.otlp
 from stack.facts import ROOT
 
 _APP = ROOT / "app"
+_PACKAGE = ROOT / "chatscope"
 _OTLP = ROOT / "chatscope" / "otlp"
 # What puts the rooms together.
 _COMPOSITION = ("app.main", "app.server", "app.workers", "app.__main__")
@@ -23,7 +24,7 @@ import importlib, json, pkgutil, sys
 package = importlib.import_module(sys.argv[1])
 for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
     importlib.import_module(module.name)
-print(json.dumps([name for name in sys.modules if name.partition(".")[0] == "app"]))
+print(json.dumps([name for name in sys.modules if name.partition(".")[0] in ("app", "chatscope")]))
 """
 
 
@@ -69,7 +70,7 @@ def _loaded_by(*modules: str) -> set[str]:
 @pytest.mark.parametrize(
     ("room", "closed_to"),
     [
-        ("app.telemetry", ("app.chat", "app.http", "app.settings", "app.errors", *_COMPOSITION)),
+        ("chatscope", ("app",)),
         ("app.chat", ("app.http", *_COMPOSITION)),
     ],
 )
@@ -82,29 +83,29 @@ def test_room_loads_nothing_from_beyond_its_wall(room: str, closed_to: tuple[str
 @pytest.mark.parametrize(
     ("room", "closed_to"),
     [
-        ("chat", ("app.http", "starlette", "uvicorn", *_COMPOSITION)),
-        ("telemetry", ("app.chat", "app.http", "app.settings", "app.errors", *_COMPOSITION)),
+        ("app/chat", ("app.http", "starlette", "uvicorn", *_COMPOSITION)),
+        ("chatscope", ("app", "tests", "stack")),
     ],
 )
 def test_no_function_imports_from_beyond_the_wall(room: str, closed_to: tuple[str, ...]) -> None:
     """Loading a module does not run the imports inside of its functions."""
-    sources = list((_APP / room).rglob("*.py"))
+    sources = list((ROOT / room).rglob("*.py"))
     assert sources
     for source in sources:
         beyond = [name for name in _imports(source) if _is_of(name, closed_to)]
-        assert not beyond, f"{source.relative_to(_APP)} imports {beyond}"
+        assert not beyond, f"{source.relative_to(ROOT)} imports {beyond}"
 
 
-def test_only_one_file_builds_exporters_and_providers() -> None:
-    """Those that fit into the SDK build nothing that sends."""
+def test_only_the_package_uses_the_sdk_and_one_file_builds_providers() -> None:
     sdk = ("opentelemetry.sdk", "opentelemetry.exporter")
     using = {
-        str(source.relative_to(_APP))
-        for source in _APP.rglob("*.py")
-        if any(_is_of(name, sdk) for name in _imports(source))
+        str(source.relative_to(ROOT))
+        for folder in (_APP, _PACKAGE)
+        for source in folder.rglob("*.py")
+        if not source.is_relative_to(_OTLP) and any(_is_of(name, sdk) for name in _imports(source))
     }
-    fitted_in = {f"telemetry/{name}.py" for name in ("exemplars", "sdk_values", "tally")}
-    assert using == {"telemetry/setup.py", *fitted_in}
+    fitted_in = {f"chatscope/{name}.py" for name in ("exemplars", "sdk_values", "tally")}
+    assert using == {"chatscope/providers.py", *fitted_in}
 
 
 @pytest.mark.parametrize(

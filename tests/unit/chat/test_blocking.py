@@ -18,7 +18,7 @@ from app.chat.provider import Completed, TextDelta
 from app.chat.request import ChatRequest
 from app.errors import Overloaded
 from app.main import create_app
-from app.telemetry.redaction import WITHHELD
+from chatscope.redaction import WITHHELD
 from tests.memory import Memory
 from tests.unit.scripted import END, MODEL, Scripted
 from tests.unit.serving import quick, serving

@@ -20,9 +20,9 @@ from app.chat.openai_compatible import OpenAICompatibleProvider
 from app.chat.provider import Completed, ProviderError, TextDelta, Upstream
 from app.chat.request import ChatRequest
 from app.main import create_app
-from app.telemetry import names
-from app.telemetry.model_request import Usage
-from app.telemetry.redaction import WITHHELD
+from chatscope import names
+from chatscope.genai.request import Usage
+from chatscope.redaction import WITHHELD
 from tests.memory import Memory
 from tests.unit.serving import quick, serving
 

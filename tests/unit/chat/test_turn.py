@@ -14,10 +14,10 @@ from app.chat.provider import Completed, ProviderError, TextDelta, Upstream
 from app.chat.request import ChatRequest
 from app.chat.turn import SHUTDOWN, ClientGone, Ending, Turn, run_turn
 from app.errors import Overloaded, ServiceError
-from app.telemetry import names
-from app.telemetry.instrument import Telemetry, instrument
-from app.telemetry.prices import PriceTable
-from app.telemetry.setup import TelemetrySettings
+from chatscope import names
+from chatscope.genai.pricing import PriceTable
+from chatscope.instrument import Telemetry, instrument
+from chatscope.providers import TelemetrySettings
 from tests.memory import Memory
 from tests.unit.scripted import END, MODEL, Scripted, Step
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from app.telemetry import names
+from chatscope import names
 from tests.unit.conformance.scripts import Script
 
 

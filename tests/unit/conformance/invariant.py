@@ -9,8 +9,8 @@ from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import StatusCode
 
-from app.telemetry import names
-from app.telemetry.prices import PriceTable
+from chatscope import names
+from chatscope.genai.pricing import PriceTable
 from tests.memory import Memory
 from tests.unit.conformance.cases import Case, Record, Way
 from tests.unit.conformance.scripts import MODEL

@@ -17,8 +17,8 @@ from app.chat.openai_compatible import OpenAICompatibleProvider
 from app.chat.provider import Completed, Provider, TextDelta
 from app.chat.request import ChatRequest
 from app.settings import SIMULATED_MODEL
-from app.telemetry.model_request import Usage
-from app.telemetry.tracing import step
+from chatscope.genai.request import Usage
+from chatscope.tracing import step
 from tests.unit.conformance.endpoint import Answers
 from tests.unit.serving import serving
 

@@ -2,7 +2,7 @@
 client sees so much, and this is the one record of it."""
 
 from app.chat.provider import Completed, ProviderError
-from app.telemetry.model_request import Usage
+from chatscope.genai.request import Usage
 from tests.unit.conformance.cases import (
     EMPTY,
     EMPTY_UNCOUNTED,

@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from app.telemetry.names import CLIENT_TOKEN_USAGE, EVENT_LOOP_LAG, LLM_COST, METRICS, Kind, Metric
+from chatscope.names import CLIENT_TOKEN_USAGE, EVENT_LOOP_LAG, LLM_COST, METRICS, Kind, Metric
 from dashboards import datasources, links
 from dashboards.board import COLUMNS, TAG
 from dashboards.others import HISTOGRAM_PARTS, SERIES

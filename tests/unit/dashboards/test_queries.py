@@ -1,6 +1,6 @@
 """Queries keep to what is chosen, and are spelt as each store wants them."""
 
-from app.telemetry.names import (
+from chatscope.names import (
     EVENT_LOOP_LAG,
     HTTP_REQUEST_DURATION,
     HTTP_ROUTE,

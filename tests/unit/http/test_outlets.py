@@ -10,7 +10,7 @@ from app.chat.provider import ProviderError
 from app.chat.turn import ClientGone, Ending
 from app.http.outlets import EventStream, OnePiece, _Http
 from app.http.wire import Completion
-from app.telemetry.model_request import Usage
+from chatscope.genai.request import Usage
 
 pytestmark = pytest.mark.anyio
 _ENDING = Ending(

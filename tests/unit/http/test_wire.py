@@ -8,7 +8,7 @@ import pytest
 
 from app.chat.turn import Ending
 from app.http.wire import Completion, event, usage_object
-from app.telemetry.model_request import Usage
+from chatscope.genai.request import Usage
 
 _ENDING = Ending(
     model="m", finish_reason="length", usage=Usage(3, 2), cost=None, seconds=1.0, trace_id="t"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.telemetry.setup import SHUTDOWN_SECONDS
+from chatscope.providers import SHUTDOWN_SECONDS
 from stack.facts import ROOT
 from tests.elapsed import takes_at_most
 

@@ -19,11 +19,11 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.trace import Link, SpanContext, TraceFlags
 from starlette.datastructures import Headers
 
-from app.telemetry.logs import start_logging
-from app.telemetry.setup import Providers, TelemetrySettings, build_providers
-from app.telemetry.stdlib_logs import ToLoguru
+from chatscope.logs.loguru_handler import start_logging
+from chatscope.logs.standard import ToLoguru
 from chatscope.otlp import values
 from chatscope.otlp.values import MAX_ITEMS, MAX_TOTAL_BYTES, convert, describe, text
+from chatscope.providers import Providers, TelemetrySettings, build_providers
 from stack.waiting import poll_until
 from tests.receiver import Receiver, _plain, _value
 from tests.unit.telemetry.hostile import CASES, LARGE, Case, marker
@@ -244,7 +244,7 @@ def test_number_of_any_type_is_a_metric_value(value: str) -> None:
 import sys
 import numpy as np
 from decimal import Decimal
-from app.telemetry.setup import TelemetrySettings, build_providers
+from chatscope.providers import TelemetrySettings, build_providers
 class Odd(int): pass
 providers = build_providers(TelemetrySettings(endpoint=sys.argv[1]))
 meter = providers.meter_provider.get_meter("test")
@@ -280,9 +280,9 @@ _WATCHED = """
 import sys, threading, time
 from pathlib import Path
 from loguru import logger
-from app.telemetry import console
-from app.telemetry.logs import start_logging
-from app.telemetry.setup import TelemetrySettings, build_providers
+from chatscope.logs import console
+from chatscope.logs.loguru_handler import start_logging
+from chatscope.providers import TelemetrySettings, build_providers
 from chatscope.otlp import Signal
 from tests.unit.telemetry.hostile import CASES, LARGE
 

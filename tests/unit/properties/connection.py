@@ -9,7 +9,7 @@ from app.chat.catalog import Catalog
 from app.chat.provider import Completed, TextDelta
 from app.chat.request import ChatRequest
 from app.main import create_app
-from app.telemetry.model_request import Usage
+from chatscope.genai.request import Usage
 from tests.memory import Memory
 from tests.unit.serving import quick
 

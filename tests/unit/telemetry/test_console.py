@@ -18,8 +18,8 @@ from typing import TextIO
 import httpx2
 import pytest
 
-from app.telemetry import names
-from app.telemetry.console import Console
+from chatscope import names
+from chatscope.logs.console import Console
 from stack.waiting import poll_until
 from tests.receiver import Receiver
 

@@ -9,13 +9,13 @@ import pytest
 from loguru import logger
 from opentelemetry.trace import Status, StatusCode
 
-from app.telemetry import names
-from app.telemetry.logs import start_logging
-from app.telemetry.setup import Providers, TelemetrySettings, build_providers
-from app.telemetry.stdlib_logs import ToLoguru
+from chatscope import names
+from chatscope.logs.loguru_handler import start_logging
+from chatscope.logs.standard import ToLoguru
 from chatscope.otlp import Signal
 from chatscope.otlp.values import MAX_TEXT_BYTES as LONGEST_TEXT
 from chatscope.otlp.values import text
+from chatscope.providers import Providers, TelemetrySettings, build_providers
 from tests.receiver import Receiver
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 import pytest
 from loguru import logger
 
-from app.telemetry import exception_texts
-from app.telemetry.exception_texts import attributes_of
-from app.telemetry.logs import start_logging
-from app.telemetry.setup import TelemetrySettings, build_providers
-from app.telemetry.stdlib_logs import ToLoguru
+from chatscope import exception_texts
+from chatscope.exception_texts import attributes_of
+from chatscope.logs.loguru_handler import start_logging
+from chatscope.logs.standard import ToLoguru
 from chatscope.otlp.values import MAX_TEXT_BYTES
+from chatscope.providers import TelemetrySettings, build_providers
 from stack.waiting import poll_until
 from tests.receiver import Receiver
 

@@ -3,8 +3,8 @@
 import pytest
 from opentelemetry.sdk.trace import Tracer
 
-from app.telemetry import exemplars, names
-from app.telemetry.instruments import Instruments
+from chatscope import exemplars, names
+from chatscope.instruments import Instruments
 from tests.memory import Memory
 
 _NAME = names.LLM_RESPONSE_TIME.name

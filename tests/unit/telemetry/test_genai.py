@@ -8,14 +8,14 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 from starlette.applications import Starlette
 
-from app.telemetry import names
-from app.telemetry.genai import Answer
-from app.telemetry.instrument import Telemetry, instrument
-from app.telemetry.model_request import ModelRequest, Usage
-from app.telemetry.prices import PriceTable
-from app.telemetry.redaction import WITHHELD
-from app.telemetry.setup import TelemetrySettings
-from app.telemetry.tracing import current_trace_id
+from chatscope import names
+from chatscope.genai.answer import Answer
+from chatscope.genai.pricing import PriceTable
+from chatscope.genai.request import ModelRequest, Usage
+from chatscope.instrument import Telemetry, instrument
+from chatscope.providers import TelemetrySettings
+from chatscope.redaction import WITHHELD
+from chatscope.tracing import current_trace_id
 from tests.memory import Memory
 
 MODEL = "simulated-1"
@@ -237,7 +237,7 @@ class _Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
     clock = _Clock()
-    monkeypatch.setattr("app.telemetry.genai.time", clock)
+    monkeypatch.setattr("chatscope.genai.answer.time", clock)
     return clock
 
 

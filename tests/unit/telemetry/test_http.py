@@ -20,9 +20,9 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
-from app.telemetry.instrument import instrument
-from app.telemetry.setup import TelemetrySettings
-from app.telemetry.tracing import current_trace_id, step
+from chatscope.instrument import instrument
+from chatscope.providers import TelemetrySettings
+from chatscope.tracing import current_trace_id, step
 from tests.memory import Memory
 
 _BACKGROUND_SECONDS = 0.5

@@ -4,8 +4,8 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.context import Context
 
-from app.telemetry import names
-from app.telemetry.instruments import Instruments
+from chatscope import names
+from chatscope.instruments import Instruments
 from tests.memory import Memory
 
 

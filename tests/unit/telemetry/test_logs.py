@@ -10,9 +10,9 @@ import pytest
 from loguru import logger
 from opentelemetry._logs import SeverityNumber
 
-from app.telemetry import console
-from app.telemetry.logs import severity, start_logging
-from app.telemetry.stdlib_logs import hide_access_lines
+from chatscope.logs import console
+from chatscope.logs.loguru_handler import severity, start_logging
+from chatscope.logs.standard import hide_access_lines
 from tests.memory import Memory
 
 
@@ -209,8 +209,8 @@ def test_level_below_the_chosen_goes_nowhere(capsys: pytest.CaptureFixture[str])
 
 _EARLY = """
 import logging
-from app.telemetry import console
-from app.telemetry.logs import capture_early, print_early, start_logging
+from chatscope.logs import console
+from chatscope.logs.loguru_handler import capture_early, print_early, start_logging
 capture_early()
 from loguru import logger
 from tests.memory import Memory

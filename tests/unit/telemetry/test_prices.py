@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.telemetry.prices import PriceTable, PriceTableError
+from chatscope.genai.pricing import PriceTable, PriceTableError
 
 
 def test_cost_is_the_price_of_both_kinds_of_tokens(tmp_path: Path) -> None:

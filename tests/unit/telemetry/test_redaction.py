@@ -3,7 +3,7 @@
 import sys
 import traceback
 
-from app.telemetry.redaction import WITHHELD, without_texts
+from chatscope.redaction import WITHHELD, without_texts
 
 _SECRET = "my secret words"
 

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Host, Mount, Route
 
-from app.telemetry.routes import route_template
+from chatscope.routes import route_template
 
 
 async def _answer(_: Request) -> Response:

@@ -5,8 +5,8 @@ import socket
 import pytest
 from starlette.applications import Starlette
 
-from app.telemetry.instrument import instrument
-from app.telemetry.setup import TelemetrySettings, build_providers, build_resource
+from chatscope.instrument import instrument
+from chatscope.providers import TelemetrySettings, build_providers, build_resource
 
 
 def test_resource_says_who_emits() -> None:

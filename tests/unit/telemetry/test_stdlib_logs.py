@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from loguru import logger
 
-from app.telemetry import console
-from app.telemetry.stdlib_logs import ToLoguru, handling, is_handling
+from chatscope.logs import console
+from chatscope.logs.standard import ToLoguru, handling, is_handling
 
 if TYPE_CHECKING:
     from loguru import Message, Record
@@ -36,7 +36,7 @@ class _Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
     clock = _Clock()
-    monkeypatch.setattr("app.telemetry.stdlib_logs.time", clock)
+    monkeypatch.setattr("chatscope.logs.standard.time", clock)
     return clock
 
 

@@ -13,13 +13,13 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader
 from starlette.applications import Starlette
 
-from app.telemetry import names
-from app.telemetry.genai import Answer
-from app.telemetry.instrument import Telemetry, instrument
-from app.telemetry.instruments import histogram
-from app.telemetry.model_request import ModelRequest, Usage
-from app.telemetry.setup import VIEWS, TelemetrySettings, build_providers
-from app.telemetry.tally import Tally
+from chatscope import names
+from chatscope.genai.answer import Answer
+from chatscope.genai.request import ModelRequest, Usage
+from chatscope.instrument import Telemetry, instrument
+from chatscope.instruments import histogram
+from chatscope.providers import VIEWS, TelemetrySettings, build_providers
+from chatscope.tally import Tally
 from tests.receiver import Receiver
 
 _METRIC = names.CLIENT_TIME_PER_OUTPUT_CHUNK

@@ -6,7 +6,7 @@ import pytest
 from opentelemetry.trace import StatusCode, Tracer
 
 from app.errors import InternalError, InvalidRequest
-from app.telemetry.tracing import current_trace_id, current_tracer, step, use_tracer
+from chatscope.tracing import current_trace_id, current_tracer, step, use_tracer
 from tests.memory import Memory
 
 
@@ -59,7 +59,7 @@ def test_outside_of_an_application_steps_go_to_the_global_provider(
         asked.append(name)
         return tracer
 
-    monkeypatch.setattr("app.telemetry.tracing.trace.get_tracer", get_tracer)
+    monkeypatch.setattr("chatscope.tracing.trace.get_tracer", get_tracer)
     assert contextvars.Context().run(current_tracer) is tracer
     assert asked == ["chatscope"]
     assert current_tracer() is tracer

@@ -11,11 +11,11 @@ from starlette.routing import WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from app.telemetry import names
-from app.telemetry.instrument import instrument
-from app.telemetry.instruments import Instruments
-from app.telemetry.setup import TelemetrySettings
-from app.telemetry.websocket import SocketConnection, socket_connection
+from chatscope import names
+from chatscope.instrument import instrument
+from chatscope.instruments import Instruments
+from chatscope.providers import TelemetrySettings
+from chatscope.websocket import SocketConnection, socket_connection
 from tests.memory import Memory
 
 

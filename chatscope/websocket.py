@@ -20,10 +20,10 @@ from starlette.datastructures import Headers
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from . import names
-from .attributes import known
-from .instruments import Instruments
-from .routes import route_template
+from chatscope import names
+from chatscope.attributes import known
+from chatscope.instruments import Instruments
+from chatscope.routes import route_template
 
 _STATE_KEY: Final = "chatscope_socket"
 # RFC 6455, section 7.4.1, and the two that IANA added since; any other is one word.

@@ -17,6 +17,9 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
 
+from chatscope import sdk_values
+from chatscope.exemplars import kept_exemplars
+from chatscope.names import METRICS, Metric
 from chatscope.otlp import (
     Delivery,
     DeliverySettings,
@@ -27,12 +30,8 @@ from chatscope.otlp import (
     load_endpoints,
     observe,
 )
-
-from . import sdk_values
-from .exemplars import kept_exemplars
-from .names import METRICS, Metric
-from .settings import TelemetrySettings as TelemetrySettings  # noqa: PLC0414
-from .tally import TallyingBuckets
+from chatscope.settings import TelemetrySettings as TelemetrySettings  # noqa: PLC0414
+from chatscope.tally import TallyingBuckets
 
 SCOPE = "chatscope"
 # Kubernetes kills 30 s after SIGTERM, and responses need most of those.

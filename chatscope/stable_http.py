@@ -31,7 +31,7 @@ def stable_middleware(app: ASGIApp, **options: Any) -> OpenTelemetryMiddleware:
     if selected is not _Mode.HTTP or middleware.duration_histogram_new is None:
         raise RuntimeError(
             "opentelemetry-instrumentation-asgi selects its HTTP conventions differently; "
-            "app/telemetry/stable_http.py was written for 0.66b2"
+            "chatscope/stable_http.py was written for 0.66b2"
         )
     return middleware
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from loguru import logger
 
+from chatscope import names
+from chatscope.exception_texts import stack_trace_of
+from chatscope.logs import console
 from chatscope.otlp.values import describe
-
-from . import console, names
-from .exception_texts import stack_trace_of
 
 if TYPE_CHECKING:
     from loguru import Record

@@ -18,11 +18,10 @@ from opentelemetry.sdk.metrics._internal.measurement import Measurement
 from opentelemetry.sdk.trace import Span
 from opentelemetry.util.types import Attributes
 
+from chatscope import names
+from chatscope.exception_texts import attributes_of
 from chatscope.otlp.values import MAX_INT, MIN_INT, convert, register
-
-from . import names
-from .exception_texts import attributes_of
-from .tally import TalliedValue
+from chatscope.tally import TalliedValue
 
 _PROBE: Any = {"a": [{"b": True}], "c": 2**64}
 _CONVERTED = {"a": ({"b": True},), "c": str(2**64)}

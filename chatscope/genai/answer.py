@@ -10,16 +10,16 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.util.types import AttributeValue
 
-from . import names
-from .attributes import known
-from .content import input_messages, output_messages
-from .guard import guarded
-from .instruments import Instruments
-from .model_request import ModelRequest, Usage
-from .prices import PriceTable
-from .redaction import without_texts
-from .tally import Tally
-from .tracing import trace_id_of
+from chatscope import names
+from chatscope.attributes import known
+from chatscope.genai.content import input_messages, output_messages
+from chatscope.genai.pricing import PriceTable
+from chatscope.genai.request import ModelRequest, Usage
+from chatscope.guard import guarded
+from chatscope.instruments import Instruments
+from chatscope.redaction import without_texts
+from chatscope.tally import Tally
+from chatscope.tracing import trace_id_of
 
 _OPERATION = "chat"
 # What `error.type` says of an answer that nobody waited for to its end.

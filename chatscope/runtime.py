@@ -11,10 +11,10 @@ from typing import Final
 import psutil
 from opentelemetry.metrics import Meter, Observation
 
-from . import names
-from .instruments import gauge, histogram
-from .names import Metric
-from .observing import Read, observe
+from chatscope import names
+from chatscope.instruments import gauge, histogram
+from chatscope.names import Metric
+from chatscope.observing import Read, observe
 
 # Often enough to see a stall of a tenth of a second, rarely enough to cost nothing.
 _LAG_EVERY_SECONDS: Final = 0.1

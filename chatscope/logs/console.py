@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 from opentelemetry.metrics import Meter, Observation
 
+from chatscope import names
+from chatscope.exception_texts import stack_trace_of
+from chatscope.observing import observe
 from chatscope.otlp.values import describe
-
-from . import names
-from .exception_texts import stack_trace_of
-from .observing import observe
-from .tracing import current_trace_id
+from chatscope.tracing import current_trace_id
 
 if TYPE_CHECKING:
     from loguru import Record

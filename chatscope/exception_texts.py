@@ -14,9 +14,8 @@ from contextlib import suppress
 from types import WrapperDescriptorType
 from typing import Final
 
+from chatscope import names
 from chatscope.otlp.values import describe, file_names, static_attribute, text
-
-from . import names
 
 # The innermost ones: the thousand frames of an endless recursion take longer than a request.
 _MAX_FRAMES: Final = 100

@@ -17,12 +17,12 @@ from loguru import logger
 from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber
 from opentelemetry.context import Context, get_current
 
+from chatscope import names, sdk_values
+from chatscope.exception_texts import attributes_of
+from chatscope.guard import guarded
+from chatscope.logs import console
+from chatscope.logs.standard import handling, intercept_stdlib, is_handling, set_stdlib_level
 from chatscope.otlp.values import text
-
-from . import console, names, sdk_values
-from .exception_texts import attributes_of
-from .guard import guarded
-from .stdlib_logs import handling, intercept_stdlib, is_handling, set_stdlib_level
 
 if TYPE_CHECKING:
     from loguru import Record

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from .names import Kind, Metric
+from chatscope.names import Kind, Metric
 
 Read = Callable[[], Iterable[Observation]]
 

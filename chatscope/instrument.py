@@ -10,18 +10,18 @@ from opentelemetry.trace import Tracer
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .console import observe_console
-from .genai import Answer
-from .http import HttpTelemetry
-from .instruments import Instruments
-from .logs import start_logging
-from .model_request import ModelRequest
-from .runtime import observe_process, watch_event_loop
-from .settings import TelemetrySettings
-from .setup import SCOPE, SHUTDOWN_SECONDS, Providers, build_providers
-from .stdlib_logs import hide_access_lines
-from .tracing import use_tracer
-from .websocket import WebSocketTelemetry
+from chatscope.genai.answer import Answer
+from chatscope.genai.request import ModelRequest
+from chatscope.instruments import Instruments
+from chatscope.logs.console import observe_console
+from chatscope.logs.loguru_handler import start_logging
+from chatscope.logs.standard import hide_access_lines
+from chatscope.providers import SCOPE, SHUTDOWN_SECONDS, Providers, build_providers
+from chatscope.runtime import observe_process, watch_event_loop
+from chatscope.settings import TelemetrySettings
+from chatscope.stock_asgi import HttpTelemetry
+from chatscope.tracing import use_tracer
+from chatscope.websocket import WebSocketTelemetry
 
 
 def instrument(

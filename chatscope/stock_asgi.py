@@ -17,11 +17,11 @@ from starlette.datastructures import URL, MutableHeaders
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from . import names
-from .routes import route_template
-from .setup import Providers
-from .stable_http import stable_middleware
-from .tracing import current_trace_id
+from chatscope import names
+from chatscope.providers import Providers
+from chatscope.routes import route_template
+from chatscope.stable_http import stable_middleware
+from chatscope.tracing import current_trace_id
 
 TRACE_ID_HEADER = "x-trace-id"
 _DEFAULT_PORTS = {"http": 80, "https": 443}

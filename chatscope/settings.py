@@ -7,7 +7,7 @@ whoever validates the environment must be able to import this first.
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .prices import PriceTable
+from chatscope.genai.pricing import PriceTable
 
 
 @dataclass(frozen=True, kw_only=True)

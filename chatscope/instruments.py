@@ -8,9 +8,9 @@ from opentelemetry.metrics import Counter, Histogram, Meter, Observation, UpDown
 # The API's own name for it, still.
 from opentelemetry.metrics import _Gauge as Gauge
 
-from . import names
-from .names import Metric
-from .observing import observe
+from chatscope import names
+from chatscope.names import Metric
+from chatscope.observing import observe
 
 _ROLES = frozenset({"user", "assistant", "system", "tool"})
 
