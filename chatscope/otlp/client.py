@@ -11,7 +11,7 @@ from enum import Enum, auto
 from typing import Final, Protocol
 
 from .settings import EndpointSettings, Signal
-from .settings import Protocol as Transport
+from .variables import Protocol as Transport
 from .wire import fields, message_field, number_field
 
 UNREACHABLE: Final = "unreachable"

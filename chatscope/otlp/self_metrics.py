@@ -14,9 +14,10 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from .delivery import Delivery
 from .pipeline import Pipeline
 from .queue import QUEUE_FULL, SHUT_DOWN
-from .settings import Protocol, Signal
+from .settings import Signal
 from .spool import DEAD_LETTERS_FULL, SPOOL_BROKEN, SPOOL_FULL
 from .statistics import INTERNAL_ERROR, NOT_ENCODABLE, REFUSED, UNDELIVERABLE
+from .variables import Protocol
 
 ERROR_TYPE: Final = "error.type"
 COMPONENT_TYPE: Final = "otel.component.type"
