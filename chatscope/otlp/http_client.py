@@ -1,9 +1,9 @@
 """OTLP over HTTP with binary Protocol Buffers."""
 
-import gzip
 import queue
 import threading
 import time
+import zlib
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -31,6 +31,7 @@ from .settings import EndpointSettings
 # 401, 403 and 404, which a proxy answers during a rollout, and 413 from a smaller limit.
 _REFUSED: Final = 400
 _LARGEST_RESPONSE: Final = 64 * 1024
+_GZIP: Final = 31  # the window bits that mean a gzip header
 _CONTENT_TYPE: Final = "application/x-protobuf"
 # How long a call may outlast its timeout, which each read from its socket has for itself.
 _GRACE: Final = 1.0  # s
@@ -136,7 +137,7 @@ class HttpClient:
         return session
 
     def _post(self, session: requests.Session, body: bytes, seconds: float) -> Result:
-        data = gzip.compress(body, 1) if self._settings.gzip else body
+        data = zlib.compress(body, 1, _GZIP) if self._settings.gzip else body
         with session.post(
             self._settings.url, data=data, timeout=seconds, stream=True, allow_redirects=False
         ) as response:
