@@ -115,7 +115,7 @@ def decode_request(request: bytes) -> list[tuple[Group, bytes]]:
             group = Group(
                 head, end, _FIRST + sized(message_field(inner, 1)), _raw_text(_SCHEMA_URL, inner)
             )
-            items += [(group, item) for item in _messages(inner, 2)]
+            items += [(group, item) for item in steps.over(_messages(inner, 2))]
     return items
 
 
