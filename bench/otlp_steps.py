@@ -17,6 +17,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -215,7 +216,7 @@ def _ignore(*_: object) -> None:
 def _calls(grpc_endpoint: str, http_endpoint: str) -> dict[str, Step]:
     body = os.urandom(_MEBIBYTE)
 
-    def client(**variables: str) -> Client:
+    def connected(**variables: str) -> Client:
         prefixed = {f"OTEL_EXPORTER_OTLP_{name}": value for name, value in variables.items()}
         found = connect(load_endpoints(prefixed)[Signal.TRACES])
         assert not found.send(b"").result().error_type
@@ -224,16 +225,20 @@ def _calls(grpc_endpoint: str, http_endpoint: str) -> dict[str, Step]:
     over_grpc = {"ENDPOINT": grpc_endpoint}
     over_http = {"ENDPOINT": http_endpoint, "PROTOCOL": "http/protobuf"}
     clients = {
-        "gRPC": client(**over_grpc),
-        "gRPC, gzip": client(**over_grpc, COMPRESSION="gzip"),
-        "HTTP": client(**over_http),
-        "HTTP, gzip": client(**over_http, COMPRESSION="gzip"),
+        "gRPC": connected(**over_grpc),
+        "gRPC, gzip": connected(**over_grpc, COMPRESSION="gzip"),
+        "HTTP": connected(**over_http),
+        "HTTP, gzip": connected(**over_http, COMPRESSION="gzip"),
     }
     return {
-        "gRPC, connecting": lambda: client(**over_grpc),
-        "HTTP, connecting": lambda: client(**over_http),
+        "gRPC, connecting": lambda: connected(**over_grpc),
+        "HTTP, connecting": lambda: connected(**over_http),
         **{
-            f"{name}, a call with 1 MiB": lambda each=each: each.send(body).result()
-            for name, each in clients.items()
+            f"{name}, a call with 1 MiB": partial(_call, client, body)
+            for name, client in clients.items()
         },
     }
+
+
+def _call(client: Client, body: bytes) -> None:
+    client.send(body).result()

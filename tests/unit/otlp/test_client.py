@@ -22,7 +22,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from chatscope.otlp.client import CANCELLED, Client, Outcome, Result, connect
-from chatscope.otlp.settings import EndpointSettings, Protocol, Signal
+from chatscope.otlp.settings import EndpointSettings, Signal
+from chatscope.otlp.variables import Protocol
 from chatscope.otlp.wire import LEN, VARINT, sized, tag, varint
 from stack.waiting import poll_until
 from tests.unit.otlp.servers import (
@@ -359,10 +360,10 @@ def test_calls_over_grpc_one_after_the_other_share_threads() -> None:
 
 def test_call_that_hangs_delays_no_other_over_grpc() -> None:
     hanging = threading.Event()
-    turns = iter([lambda: hanging.wait(30), lambda: None])
+    turns = iter([30.0, 0.0])  # s
 
     def respond(context: grpc.ServicerContext) -> bytes:
-        next(turns)()
+        hanging.wait(next(turns))
         return b""
 
     with _grpc(respond) as (server, client):
