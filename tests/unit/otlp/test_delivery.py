@@ -359,3 +359,19 @@ def test_item_that_only_the_official_encoder_can_encode_is_delivered_and_counted
     }
     assert counted == {"traces": 0, "logs": 1}
     assert [record.record.severity_number for record in receiver.log_records] == [99]
+
+
+def test_metric_larger_than_a_request_is_sent_in_parts(receiver: Receiver, started: Any) -> None:
+    emitted = started(limits=PipelineLimits(batch_bytes=10_000))
+    sent: list[bytes] = []
+    client = emitted.delivery.sums._client
+    send = client.send
+    client.send = lambda body: sent.append(body) or send(body)
+    histogram = emitted.meter_provider.get_meter("test").create_histogram("large")
+    for number in range(500):
+        histogram.record(1, {"number": number})
+    assert emitted.meter_provider.force_flush()
+    points = [point for point in receiver.metric_points if point.name == "large"]
+    assert {point.attributes["number"] for point in points} == set(range(500))
+    assert len(points) == 500
+    assert max(map(len, sent)) < 11_000  # the resource and the metric's name are in each
