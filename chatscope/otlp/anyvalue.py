@@ -5,7 +5,6 @@ converted by `values.convert`, in bounded time and to a bounded size.
 """
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from typing import Any, Final
 
 from .steps import Steps
@@ -29,8 +28,10 @@ _keys: dict[str, bytes] = {}
 def utf8(value: str) -> bytes:
     """Encode a text of any content as UTF-8, shortened to MAX_TEXT_BYTES."""
     if len(value) <= SURELY_SHORT or (value.isascii() and len(value) <= MAX_TEXT_BYTES):
-        with suppress(UnicodeEncodeError):
+        try:
             return value.encode()
+        except UnicodeEncodeError:
+            pass
     return text(value).encode()
 
 
