@@ -74,7 +74,11 @@ def test_every_variable_that_the_sdk_knows_is_checked() -> None:
         (f"{_OTLP}_CERTIFICATE", "/", "it is no file"),
         (f"{_OTLP}_CERTIFICATE", __file__, "it has no PEM certificate"),
         ("OTEL_PYTHON_EXPORTER_OTLP_GRPC_CREDENTIAL_PROVIDER", "mine", "a client of its own"),
-        ("OTEL_PYTHON_EXPORTER_OTLP_GRPC_RETRYABLE_ERROR_CODES", "UNAVAILABLE", "a client of its own"),
+        (
+            "OTEL_PYTHON_EXPORTER_OTLP_GRPC_RETRYABLE_ERROR_CODES",
+            "UNAVAILABLE",
+            "a client of its own",
+        ),
         (f"{_OTLP}_METRICS_TEMPORALITY_PREFERENCE", "delta", "give cumulative: Prometheus"),
         (f"{_OTLP}_METRICS_TEMPORALITY_PREFERENCE", "lowmemory", "give cumulative: Prometheus"),
         (

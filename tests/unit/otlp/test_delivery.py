@@ -366,7 +366,12 @@ def test_metric_larger_than_a_request_is_sent_in_parts(receiver: Receiver, start
     sent: list[bytes] = []
     client = emitted.delivery.sums._client
     send = client.send
-    client.send = lambda body: sent.append(body) or send(body)
+
+    def record(body: bytes) -> Any:
+        sent.append(body)
+        return send(body)
+
+    client.send = record
     histogram = emitted.meter_provider.get_meter("test").create_histogram("large")
     for number in range(500):
         histogram.record(1, {"number": number})

@@ -21,7 +21,9 @@ _values = st.one_of(
     _numbers,
     st.sampled_from(["true", "*", "https://a.example", "http://[::1", "http://a:99999", ",,", "/"]),
 )
-_environments = st.dictionaries(st.sampled_from([*_VARIABLES, *VARIABLES, *OTLP_VARIABLES]), _values)
+_environments = st.dictionaries(
+    st.sampled_from([*_VARIABLES, *VARIABLES, *OTLP_VARIABLES]), _values
+)
 
 
 def _problems(environ: dict[str, str]) -> list[str]:
