@@ -1,11 +1,12 @@
 """What delivery costs: our processors beside the SDK's with the official exporters.
 
     python -m bench.otlp
+    python -m bench.otlp --steps
 
 Both sides send to the same receiver on a socket of this machine, in turns, each in a process of
 its own. CPU is that of the sending process, all threads, divided by the items. The longest hold of
 the interpreter's lock is the longest time in which a thread that wants to run every 0.2 ms could
-not.
+not. The second table is of single steps (bench/otlp_steps.py).
 """
 
 import argparse
@@ -28,6 +29,7 @@ from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+from bench.otlp_steps import http_receiver, longest_holds
 from chatscope.otlp import (
     Delivery,
     DeliverySettings,
@@ -47,6 +49,8 @@ def main() -> int:
     """Print a table; a `--one` run prints its own figures as JSON."""
     parser = argparse.ArgumentParser(description="Cost of OTLP delivery.")
     parser.add_argument("--one", nargs=3, metavar=("SIDE", "SIGNAL", "BATCH"))
+    parser.add_argument("--steps", action="store_true", help="only the table of single steps")
+    parser.add_argument("--hold", nargs=2, metavar=("GRPC", "HTTP"))
     parser.add_argument("--endpoint")
     parser.add_argument("--rounds", type=int, default=_ROUNDS)
     given = parser.parse_args()
@@ -54,14 +58,32 @@ def main() -> int:
         side, signal, batch = given.one
         print(json.dumps(_measure(side, signal, int(batch), given.endpoint)))
         return 0
+    if given.hold:
+        print(json.dumps(longest_holds(*given.hold)))
+        return 0
     server, endpoint = _receiver()
-    print("median of", given.rounds, "rounds; us of CPU an item, longest hold of the lock in ms")
+    if not given.steps:
+        _compare(endpoint, given.rounds)
+    _show_steps(endpoint)
+    server.stop(0)
+    return 0
+
+
+def _compare(endpoint: str, rounds: int) -> None:
+    print("median of", rounds, "rounds; us of CPU an item, longest hold of the lock in ms")
     print(f"{'':22}{'official':>18}{'chatscope.otlp':>18}{'ratio':>8}")
     for signal in ("span", "log"):
         for batch in _BATCHES:
-            _row(signal, batch, endpoint, given.rounds)
-    server.stop(0)
-    return 0
+            _row(signal, batch, endpoint, rounds)
+
+
+def _show_steps(endpoint: str) -> None:
+    with http_receiver() as http:
+        command = [sys.executable, "-m", "bench.otlp", "--hold", endpoint, http]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=600)
+    print("longest hold of the interpreter's lock by one step, ms")
+    for name, seconds in json.loads(done.stdout).items():
+        print(f"{name:44}{seconds * 1e3:8.2f}")
 
 
 def _row(signal: str, batch: int, endpoint: str, rounds: int) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 
 from chatscope.otlp.self_metrics import (
     ABOUT_DURATION,
+    ABOUT_FALLBACKS,
     ABOUT_SPOOL_CAPACITY,
     ABOUT_SPOOL_DEAD_LETTERS,
     ABOUT_SPOOL_ITEMS,
@@ -476,6 +477,9 @@ SPOOL_DEAD_LETTERS: Final = Metric(
 )
 SPOOL_CAPACITY: Final = Metric(
     "chatscope.spool.capacity", Kind.GAUGE, "By", ABOUT_SPOOL_CAPACITY, (SIGNAL,)
+)
+ENCODER_FALLBACKS: Final = Metric(
+    "chatscope.encoder.fallbacks", Kind.COUNTER, "{item}", ABOUT_FALLBACKS, (SIGNAL,)
 )
 
 

@@ -17,6 +17,7 @@ class Screen:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._live = console.is_terminal and not console.is_dumb_terminal
         self._courses: list[Course] = []
         self._said: dict[str, str] = {}
 
@@ -24,7 +25,7 @@ class Screen:
     def round(self) -> Iterator[None]:
         """What is shown inside gives way to the table of the next."""
         self._courses = []
-        if not self._console.is_terminal:
+        if not self._live:
             yield
             return
         with Live(get_renderable=self._now, console=self._console, transient=True):
@@ -33,7 +34,7 @@ class Screen:
     def show(self, courses: list[Course]) -> None:
         """Hears how they go."""
         self._courses = courses
-        if self._console.is_terminal:
+        if self._live:
             return
         for course in courses:
             step = _step(course)

@@ -16,6 +16,8 @@ class Progress:
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
+        # A line cannot be replaced on a dumb terminal (`TERM=dumb`).
+        self._live = console.is_terminal and not console.is_dumb_terminal
         self._clock = clock
         self._what = ""
         self._since = self._said = clock()
@@ -33,9 +35,9 @@ class Progress:
         self._console.print(text, highlight=False, markup=False)
 
     def tick(self) -> None:
-        """Without a terminal: a line now and then, so that nobody thinks it hangs."""
+        """Without a live line: a line now and then, so that nobody thinks it hangs."""
         now = self._clock()
-        if not self._console.is_terminal and now - self._said >= PLAIN_LINE_EVERY_S:
+        if not self._live and now - self._said >= PLAIN_LINE_EVERY_S:
             self._said = now
             self.say(f"{self._what}, for {elapsed(now - self._since)}")
 
@@ -44,7 +46,7 @@ class Progress:
         return self._clock() - self._since
 
     def _shown(self) -> AbstractContextManager[object]:
-        if not self._console.is_terminal:
+        if not self._live:
             self.say(self._what)
             return nullcontext()
         spinner = Spinner("dots" if self._console.encoding.startswith("utf") else "line")

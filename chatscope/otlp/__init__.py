@@ -17,15 +17,17 @@ if TYPE_CHECKING:
     from .pipeline import PipelineLimits
     from .processors import OtlpLogRecordProcessor, OtlpSpanProcessor
     from .self_metrics import observe
-    from .settings import EndpointSettings, OtlpSettingsError, Protocol, Signal, load_endpoints
+    from .settings import EndpointSettings, OtlpSettingsError, Signal, load_endpoints
     from .spool import Backlog, SpoolUnusableError
     from .statistics import Warnings
+    from .variables import InvalidVariable, Protocol
 
 __all__ = [
     "Backlog",
     "Delivery",
     "DeliverySettings",
     "EndpointSettings",
+    "InvalidVariable",
     "OtlpLogRecordProcessor",
     "OtlpMetricExporter",
     "OtlpSettingsError",
@@ -46,12 +48,13 @@ _MODULES: Final = {
     "Delivery": "delivery",
     "DeliverySettings": "delivery",
     "EndpointSettings": "settings",
+    "InvalidVariable": "variables",
     "OtlpLogRecordProcessor": "processors",
     "OtlpMetricExporter": "exporter",
     "OtlpSettingsError": "settings",
     "OtlpSpanProcessor": "processors",
     "PipelineLimits": "pipeline",
-    "Protocol": "settings",
+    "Protocol": "variables",
     "Signal": "settings",
     "SpoolUnusableError": "spool",
     "Warnings": "statistics",

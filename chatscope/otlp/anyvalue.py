@@ -7,7 +7,8 @@ converted by `values.convert`, in bounded time and to a bounded size.
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from .values import MAX_INT, MAX_TEXT_BYTES, MIN_INT, convert, text
+from .steps import Steps
+from .values import MAX_INT, MAX_TEXT_BYTES, MIN_INT, SURELY_SHORT, convert, text
 from .wire import double, int64, varint
 
 _TRUE: Final = b"\x10\x01"
@@ -17,24 +18,30 @@ _EMPTY: Final = b""
 # are kept; a longer text is likely to be unique.
 _CACHED_PAIRS: Final = 4096
 _CACHED_LENGTH: Final = 128
+# More attributes, and longer texts, take long enough to let other threads run in between.
+_MANY: Final = 64
+_LONG: Final = 16_384
 _pairs: dict[tuple[str, str], bytes] = {}
 _keys: dict[str, bytes] = {}
 
 
 def utf8(value: str) -> bytes:
     """Encode a text of any content as UTF-8, shortened to MAX_TEXT_BYTES."""
-    try:
-        data = value.encode()
-    except UnicodeEncodeError:
-        return text(value).encode()
-    return data if len(data) <= MAX_TEXT_BYTES else text(value).encode()
+    if len(value) <= SURELY_SHORT or (value.isascii() and len(value) <= MAX_TEXT_BYTES):
+        try:
+            return value.encode()
+        except UnicodeEncodeError:
+            pass
+    return text(value).encode()
 
 
-def any_value(value: Any) -> bytes:
+def any_value(value: Any, steps: Steps) -> bytes:
     """Encode the fields of an `AnyValue` message; no bytes at all for None."""
     kind = type(value)
     if kind is str:
         data = utf8(value)
+        if len(data) > _LONG:
+            steps.pause()
         return b"\x0a" + varint(len(data)) + data
     if kind is bool:
         return _TRUE if value else _FALSE
@@ -44,20 +51,21 @@ def any_value(value: Any) -> bytes:
         return b"\x21" + double(value)
     if value is None:
         return _EMPTY
-    return _encode(convert(value))
+    return _encode(convert(value, steps=steps), steps)
 
 
-def attributes(tag: bytes, pairs: Mapping[str, Any] | None) -> list[bytes]:
+def attributes(tag: bytes, pairs: Mapping[str, Any] | None, steps: Steps) -> list[bytes]:
     """Encode `pairs` as repeated `KeyValue` fields, each introduced by `tag`."""
     if not pairs:
         return []
     parts: list[bytes] = []
     append = parts.append
-    for name, value in _items(pairs):
+    items = _items(pairs)
+    for name, value in items if len(pairs) <= _MANY else steps.over(items):
         if type(value) is str and len(value) <= _CACHED_LENGTH and type(name) is str:
-            pair = _pairs.get((name, value)) or _keep_pair(name, value)
+            pair = _pairs.get((name, value)) or _keep_pair(name, value, steps)
         else:
-            pair = _key_value(name, any_value(value))
+            pair = _key_value(name, any_value(value, steps))
         append(tag)
         append(pair)
     return parts
@@ -69,8 +77,8 @@ def _items(pairs: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
     return copy().items() if copy is not None else pairs.items()
 
 
-def _keep_pair(name: str, value: str) -> bytes:
-    pair = _key_value(name, any_value(value))
+def _keep_pair(name: str, value: str, steps: Steps) -> bytes:
+    pair = _key_value(name, any_value(value, steps))
     if len(_pairs) >= _CACHED_PAIRS:
         _pairs.clear()
     _pairs[(name, value)] = pair
@@ -93,22 +101,24 @@ def _key_value(name: Any, value: bytes) -> bytes:
     return varint(len(key) + len(size) + len(value)) + key + size + value
 
 
-def _encode(value: Any) -> bytes:
+def _encode(value: Any, steps: Steps) -> bytes:
     """Encode a value that `convert` has converted."""
     kind = type(value)
     if kind is tuple:
         parts: list[bytes] = []
         for item in value:
-            data = _encode(item)
+            data = _encode(item, steps)
             parts += (b"\x0a", varint(len(data)), data)
+            steps.tick()
         body = b"".join(parts)
         return b"\x2a" + varint(len(body)) + body
     if kind is dict:
         parts = []
         for name, item in value.items():
-            parts += (b"\x0a", _key_value(name, _encode(item)))
+            parts += (b"\x0a", _key_value(name, _encode(item, steps)))
+            steps.tick()
         body = b"".join(parts)
         return b"\x32" + varint(len(body)) + body
     if kind is bytes:
         return bytes(b"\x3a" + varint(len(value)) + value)
-    return any_value(value)
+    return any_value(value, steps)

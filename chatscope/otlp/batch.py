@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from .anyvalue import attributes, utf8
+from .steps import Steps
 from .wire import LEN, Fields, fields, message_field, sized, tag, varint
 
 _FIRST: Final = tag(1, LEN)
@@ -64,7 +65,7 @@ def encode_group(resource: Any, scope: Any, instance: str | None = None) -> Grou
     found = resource.attributes
     if instance is not None:
         found = {**found, _INSTANCE_ID: instance}
-    body = b"".join(attributes(_RESOURCE_ATTRIBUTE, found))
+    body = b"".join(attributes(_RESOURCE_ATTRIBUTE, found, Steps()))
     return Group(
         _FIRST + sized(body),
         _text(_SCHEMA_URL, resource.schema_url),
@@ -76,7 +77,8 @@ def encode_group(resource: Any, scope: Any, instance: str | None = None) -> Grou
 def encode_request(items: Iterable[tuple[Group, bytes]]) -> bytes:
     """Build one export request: items of one resource and scope stand together, in order."""
     resources: dict[tuple[bytes, bytes], dict[Group, list[bytes]]] = {}
-    for group, data in items:
+    steps = Steps()
+    for group, data in steps.over(items):
         scopes = resources.setdefault((group.resource, group.resource_end), {})
         parts = scopes.get(group)
         if parts is None:
@@ -89,9 +91,11 @@ def encode_request(items: Iterable[tuple[Group, bytes]]) -> bytes:
             parts.append(group.scope_end)
             scope = b"".join(parts)
             body += (_SECOND, varint(len(scope)), scope)
+            steps.pause()
         body.append(resource_end)
         data = b"".join(body)
         request += (_FIRST, varint(len(data)), data)
+        steps.pause()
     return b"".join(request)
 
 
@@ -100,17 +104,18 @@ def decode_request(request: bytes) -> list[tuple[Group, bytes]]:
 
     Raises ValueError or IndexError for bytes that are no request.
     """
+    steps = Steps()
     items: list[tuple[Group, bytes]] = []
-    for resource in _messages(fields(request), 1):
-        found = fields(resource)
+    for resource in _messages(fields(request, steps), 1):
+        found = fields(resource, steps)
         head = _FIRST + sized(message_field(found, 1))
         end = _raw_text(_SCHEMA_URL, found)
         for scope in _messages(found, 2):
-            inner = fields(scope)
+            inner = fields(scope, steps)
             group = Group(
                 head, end, _FIRST + sized(message_field(inner, 1)), _raw_text(_SCHEMA_URL, inner)
             )
-            items += [(group, item) for item in _messages(inner, 2)]
+            items += [(group, item) for item in steps.over(_messages(inner, 2))]
     return items
 
 
@@ -127,7 +132,7 @@ def _scope(scope: Any) -> bytes:
     if scope is None:
         return b""
     parts = [_text(_FIRST, scope.name), _text(_SECOND, scope.version)]
-    parts += attributes(_SCOPE_ATTRIBUTE, scope.attributes)
+    parts += attributes(_SCOPE_ATTRIBUTE, scope.attributes, Steps())
     return b"".join(parts)
 
 

@@ -11,7 +11,7 @@ from enum import Enum, auto
 from typing import Final, Protocol
 
 from .settings import EndpointSettings, Signal
-from .settings import Protocol as Transport
+from .variables import Protocol as Transport
 from .wire import fields, message_field, number_field
 
 UNREACHABLE: Final = "unreachable"
@@ -54,6 +54,9 @@ class Client(Protocol):
         """Cut calls under way; later ones are UNAVAILABLE."""
 
 
+_ACCEPTED: Final = Result(Outcome.ACCEPTED)
+
+
 def connect(settings: EndpointSettings) -> Client:
     """Return the client for the settings' protocol."""
     if settings.protocol is Transport.GRPC:
@@ -87,6 +90,8 @@ def accepted(response: bytes) -> Result:
 
     A response that cannot be read acknowledges nothing: it is not from an OTLP receiver.
     """
+    if not response:  # as usual
+        return _ACCEPTED
     try:
         partial = fields(message_field(fields(response), 1))
         message = message_field(partial, 2).decode("utf-8", "replace")

@@ -81,7 +81,6 @@ class Delivery:
         self.settings = settings or DeliverySettings()
         self.endpoints = load_endpoints(os.environ) if endpoints is None else endpoints
         self.warnings = Warnings()
-        self.fallbacks = 0  # items that only the official encoder could encode
         self._groups = Groups()
         self._shut_down = False
         self.pipelines: dict[Signal, Pipeline] = {
@@ -205,7 +204,6 @@ class Delivery:
         """Begin with empty queues and another instance: this is a forked process."""
         self._groups = Groups(str(uuid.uuid4()))
         self._shut_down = False
-        self.fallbacks = 0
         self.warnings.reset()
         for pipeline in self.pipelines.values():
             pipeline.after_fork_in_child()

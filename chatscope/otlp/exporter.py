@@ -1,6 +1,5 @@
 """A metric exporter that delivers through a `Delivery`; always cumulative."""
 
-import time
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -24,6 +23,7 @@ from opentelemetry.sdk.metrics.view import Aggregation
 from .batch import Group, encode_request
 from .delivery import Delivery
 from .metrics import encode_points, metric_data, metric_head
+from .steps import Steps
 
 _KINDS: Final = (
     Counter,
@@ -33,8 +33,6 @@ _KINDS: Final = (
     ObservableUpDownCounter,
     ObservableGauge,
 )
-# How long points are encoded before other threads get the interpreter.
-_STEP: Final = 0.0005  # s
 
 
 class OtlpMetricExporter(MetricExporter):
@@ -85,14 +83,17 @@ class OtlpMetricExporter(MetricExporter):
         return requests
 
     def _metrics(self, data: MetricsData) -> Iterator[tuple[Group, bytes, int]]:
-        clock = _Steps()
+        """Encode each metric, a large one in parts, with its number of points."""
+        steps = Steps()
         for resource_metrics in data.resource_metrics:
             for scope_metrics in resource_metrics.scope_metrics:
                 group = self._delivery.group(resource_metrics.resource, scope_metrics.scope)
                 for metric in scope_metrics.metrics:
                     try:
-                        points = _points(metric, clock)
-                        encoded = metric_head(metric) + metric_data(metric, points)
+                        for points in self._parts(metric, steps):
+                            encoded = metric_head(metric) + metric_data(metric, points)
+                            steps.pause()
+                            yield group, encoded, len(points)
                     except Exception as error:
                         # One metric that cannot be encoded must not end all others.
                         self._delivery.sums.statistics.count_not_encodable()
@@ -100,27 +101,16 @@ class OtlpMetricExporter(MetricExporter):
                             "not-encodable",
                             f"the metric {metric.name!r} cannot be encoded: {error!r}",
                         )
-                    else:
-                        if points:
-                            yield group, encoded, len(points)
 
-
-def _points(metric: Metric, clock: "_Steps") -> list[bytes]:
-    points = []
-    for point in encode_points(metric):
-        points.append(point)
-        clock.pause()
-    return points
-
-
-class _Steps:
-    """Lets other threads have the interpreter after each short step."""
-
-    def __init__(self) -> None:
-        self._end = time.perf_counter() + _STEP
-
-    def pause(self) -> None:
-        """Sleep for an instant when a step is over."""
-        if time.perf_counter() > self._end:
-            time.sleep(0)
-            self._end = time.perf_counter() + _STEP
+    def _parts(self, metric: Metric, steps: Steps) -> Iterator[list[bytes]]:
+        """Encode a metric's points, in parts that fit into a request."""
+        points: list[bytes] = []
+        size = 0
+        for point in encode_points(metric, steps):
+            if points and size + len(point) > self._delivery.settings.limits.batch_bytes:
+                yield points
+                points, size = [], 0
+            points.append(point)
+            size += len(point)
+        if points:
+            yield points

@@ -1,8 +1,12 @@
-"""OTLP over gRPC."""
+"""OTLP over gRPC.
+
+Calls are made on threads of our own: gRPC starts a thread for each asynchronous call that no other
+one overlaps, which costs as much as the call.
+"""
 
 import threading
 from concurrent.futures import Future
-from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import grpc
@@ -11,6 +15,7 @@ from .client import METHODS, Outcome, Result, accepted, cancelled, failed, finis
 from .credentials import Credentials
 from .settings import EndpointSettings
 from .wire import fields, message_field, number_field
+from .workers import Workers
 
 # The receiver cannot read the batch, however often it is sent. Everything else can pass: also
 # UNAUTHENTICATED, PERMISSION_DENIED and UNIMPLEMENTED, which a proxy answers during a rollout.
@@ -40,22 +45,17 @@ class GrpcClient:
         self.lock = threading.RLock()
         self._channel: grpc.Channel | None = None
         self._call: Any = None
+        self._workers = Workers(f"otlp-grpc-{settings.signal}")
         self._closed = False
 
     def send(self, body: bytes) -> Future[Result]:
         """Start a call; see `Client`."""
-        try:
-            call = self._connected()(
-                body,
-                timeout=self._settings.timeout,
-                metadata=self._credentials.headers,
-                compression=self._compression,
-            )
-        except Exception as error:
-            # A closed channel, or a certificate that is just being replaced.
-            return finished(cancelled() if self._closed else failed(error))
         future: Future[Result] = Future()
-        call.add_done_callback(lambda ended: future.set_result(self._result(ended)))
+        try:
+            self._workers.run(partial(self._export, self._connected(), body, future))
+        except Exception as error:
+            # A closed channel, a certificate that is just being replaced, or too many threads.
+            return finished(cancelled() if self._closed else failed(error))
         return future
 
     def close(self) -> None:
@@ -64,6 +64,7 @@ class GrpcClient:
             self._closed = True
             if self._channel is not None:
                 self._channel.close()
+        self._workers.close()
 
     def _connected(self) -> Any:
         with self.lock:
@@ -77,20 +78,30 @@ class GrpcClient:
                 self._channel = None
             if self._channel is None:
                 self._channel = self._open()
-                self._call = self._channel.unary_unary(METHODS[self._settings.signal]).future
+                self._call = self._channel.unary_unary(METHODS[self._settings.signal])
             return self._call
 
-    def _result(self, call: Any) -> Result:
+    def _export(self, call: Any, body: bytes, future: Future[Result]) -> None:
+        try:
+            response = call(
+                body,
+                timeout=self._settings.timeout,
+                metadata=self._credentials.headers,
+                compression=self._compression,
+            )
+            result = accepted(response)
+        except Exception as error:
+            result = self._status(error)
+        future.set_result(result)
+
+    def _status(self, error: Exception) -> Result:
         if self._closed:
             # gRPC's status is the same as that of a call that the receiver cancelled.
-            with suppress(Exception):
-                if call.exception() is None:
-                    return accepted(call.result())
             return cancelled()
         try:
-            return _status(call)
-        except Exception as error:
-            return failed(error)
+            return _status(error) if isinstance(error, grpc.RpcError) else failed(error)
+        except Exception as unreadable:
+            return failed(unreadable)
 
     def _open(self) -> grpc.Channel:
         settings = self._settings
@@ -108,10 +119,7 @@ class GrpcClient:
         return grpc.secure_channel(settings.target, grpc.ssl_channel_credentials(**read), options)
 
 
-def _status(call: Any) -> Result:
-    error = call.exception()
-    if error is None:
-        return accepted(call.result())
+def _status(error: Any) -> Result:
     code, message = error.code(), error.details() or ""
     if code is _REFUSED:
         return Result(Outcome.REFUSED, code.name, message)

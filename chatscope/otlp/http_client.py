@@ -1,9 +1,9 @@
 """OTLP over HTTP with binary Protocol Buffers."""
 
-import gzip
 import queue
 import threading
 import time
+import zlib
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -26,11 +26,13 @@ from .client import (
 )
 from .credentials import Credentials
 from .settings import EndpointSettings
+from .steps import Steps
 
 # The receiver cannot read the batch, however often it is sent. Everything else can pass: also
 # 401, 403 and 404, which a proxy answers during a rollout, and 413 from a smaller limit.
 _REFUSED: Final = 400
 _LARGEST_RESPONSE: Final = 64 * 1024
+_GZIP: Final = 31  # the window bits that mean a gzip header
 _CONTENT_TYPE: Final = "application/x-protobuf"
 # How long a call may outlast its timeout, which each read from its socket has for itself.
 _GRACE: Final = 1.0  # s
@@ -136,7 +138,7 @@ class HttpClient:
         return session
 
     def _post(self, session: requests.Session, body: bytes, seconds: float) -> Result:
-        data = gzip.compress(body, 1) if self._settings.gzip else body
+        data = _compress(body) if self._settings.gzip else body
         with session.post(
             self._settings.url, data=data, timeout=seconds, stream=True, allow_redirects=False
         ) as response:
@@ -153,6 +155,13 @@ class HttpClient:
             return Result(Outcome.REFUSED, str(status), message)
         delay = _retry_after(response.headers.get("retry-after", ""))
         return Result(Outcome.UNAVAILABLE, str(status), message, retry_after=delay)
+
+
+def _compress(body: bytes) -> bytes:
+    steps = Steps()
+    data = zlib.compress(body, 1, _GZIP)
+    steps.pause()  # the last part of the compression, copying, holds the interpreter lock
+    return data
 
 
 def _retry_after(value: str) -> float:

@@ -6,6 +6,7 @@ Source: opentelemetry/proto/logs/v1/logs.proto
 from typing import Any, Final
 
 from .anyvalue import any_value, attributes, utf8
+from .steps import Steps
 from .wire import I32, I64, LEN, VARINT, fixed32, fixed64, sized, tag, varint
 
 _TIME: Final = tag(1, I64)
@@ -27,6 +28,7 @@ def encode_log_record(readable: Any) -> bytes:
     The SDK has no public module for its log classes yet, hence the missing type.
     """
     record = readable.log_record
+    steps = Steps()
     parts: list[bytes] = []
     if record.timestamp:
         parts += (_TIME, fixed64(record.timestamp))
@@ -35,8 +37,8 @@ def encode_log_record(readable: Any) -> bytes:
     if record.severity_text:
         parts += (_SEVERITY_TEXT, sized(utf8(record.severity_text)))
     # An empty body is present, with no value in it.
-    parts += (_BODY, sized(any_value(record.body)))
-    parts += attributes(_ATTRIBUTE, record.attributes)
+    parts += (_BODY, sized(any_value(record.body, steps)))
+    parts += attributes(_ATTRIBUTE, record.attributes, steps)
     if dropped := readable.dropped_attributes:
         parts += (_DROPPED_ATTRIBUTES, varint(dropped))
     if record.trace_flags:

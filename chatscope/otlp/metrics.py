@@ -18,6 +18,7 @@ from opentelemetry.sdk.metrics.export import (
 )
 
 from .anyvalue import attributes, utf8
+from .steps import Steps
 from .values import MAX_INT, MIN_INT
 from .wire import I64, LEN, VARINT, double, fixed64, sfixed64, sint32, sized, tag, varint
 
@@ -78,49 +79,52 @@ def _head(name: str, description: str, unit: str) -> bytes:
 
 
 def metric_data(metric: Metric, points: Iterable[bytes]) -> bytes:
-    """Encode the field with a metric's kind, its temporality and its encoded `points`.
+    """Encode the field with a metric's kind, its temporality and points of `encode_points`.
 
     Raises UnknownMetric.
     """
     data: Any = metric.data
-    body = b"".join([part for point in points for part in (_POINT, sized(point))])
     if isinstance(data, Gauge):
-        return _GAUGE + sized(body)
-    body += _TEMPORALITY + varint(int(data.aggregation_temporality))
+        return _GAUGE + sized(b"".join(points))
+    end = _TEMPORALITY + varint(int(data.aggregation_temporality))
     if isinstance(data, Sum):
-        return _SUM + sized(body + _MONOTONIC if data.is_monotonic else body)
+        end += _MONOTONIC if data.is_monotonic else b""
+        return _SUM + sized(b"".join((*points, end)))
     if isinstance(data, Histogram):
-        return _HISTOGRAM + sized(body)
+        return _HISTOGRAM + sized(b"".join((*points, end)))
     if isinstance(data, ExponentialHistogram):
-        return _EXPONENTIAL + sized(body)
+        return _EXPONENTIAL + sized(b"".join((*points, end)))
     raise UnknownMetric(type(data).__name__)
 
 
-def encode_points(metric: Metric) -> Iterator[bytes]:
-    """Encode a metric's points one by one, so that the caller can pause in between.
+def encode_points(metric: Metric, steps: Steps) -> Iterator[bytes]:
+    """Encode a metric's points one by one, each as a field of its kind.
 
     Raises UnknownMetric.
     """
     data: Any = metric.data
     if isinstance(data, Gauge | Sum):
-        yield from map(_number_point, data.data_points)
+        encode = _number_point
     elif isinstance(data, Histogram):
-        yield from map(_histogram_point, data.data_points)
+        encode = _histogram_point
     elif isinstance(data, ExponentialHistogram):
-        yield from map(_exponential_point, data.data_points)
+        encode = _exponential_point
     else:
         raise UnknownMetric(type(data).__name__)
+    for point in data.data_points:
+        yield _POINT + sized(encode(point, steps))
+        steps.pause()
 
 
-def _number_point(point: Any) -> bytes:
+def _number_point(point: Any, steps: Steps) -> bytes:
     parts = _times(point)
     parts += _number(point.value, _AS_INT, _AS_DOUBLE)
-    parts += _exemplars(_NUMBER_EXEMPLAR, point.exemplars)
-    parts += attributes(_NUMBER_ATTRIBUTE, point.attributes)
+    parts += _exemplars(_NUMBER_EXEMPLAR, point.exemplars, steps)
+    parts += attributes(_NUMBER_ATTRIBUTE, point.attributes, steps)
     return b"".join(parts)
 
 
-def _histogram_point(point: Any) -> bytes:
+def _histogram_point(point: Any, steps: Steps) -> bytes:
     counts, bounds = point.bucket_counts, point.explicit_bounds
     parts = _times(point)
     if point.count:
@@ -130,14 +134,14 @@ def _histogram_point(point: Any) -> bytes:
         parts += (_BUCKET_COUNTS, sized(pack(f"<{len(counts)}Q", *counts)))
     if bounds:
         parts += (_BOUNDS, sized(pack(f"<{len(bounds)}d", *bounds)))
-    parts += _exemplars(_HISTOGRAM_EXEMPLAR, point.exemplars)
-    parts += attributes(_HISTOGRAM_ATTRIBUTE, point.attributes)
+    parts += _exemplars(_HISTOGRAM_EXEMPLAR, point.exemplars, steps)
+    parts += attributes(_HISTOGRAM_ATTRIBUTE, point.attributes, steps)
     parts += (_HISTOGRAM_MIN, double(_float(point.min)), _HISTOGRAM_MAX, double(_float(point.max)))
     return b"".join(parts)
 
 
-def _exponential_point(point: Any) -> bytes:
-    parts = attributes(_EXPONENTIAL_ATTRIBUTE, point.attributes)
+def _exponential_point(point: Any, steps: Steps) -> bytes:
+    parts = attributes(_EXPONENTIAL_ATTRIBUTE, point.attributes, steps)
     parts += _times(point)
     if point.count:
         parts += (_COUNT, fixed64(point.count))
@@ -151,7 +155,7 @@ def _exponential_point(point: Any) -> bytes:
             parts += (field, sized(_buckets(buckets.offset, buckets.bucket_counts)))
     if point.flags:
         parts += (_FLAGS, varint(point.flags))
-    parts += _exemplars(_EXPONENTIAL_EXEMPLAR, point.exemplars)
+    parts += _exemplars(_EXPONENTIAL_EXEMPLAR, point.exemplars, steps)
     parts += (
         _EXPONENTIAL_MIN,
         double(_float(point.min)),
@@ -174,11 +178,15 @@ def _times(point: Any) -> list[bytes]:
     return [*parts, _TIME, fixed64(point.time_unix_nano)]
 
 
-def _exemplars(field: bytes, exemplars: Iterable[Any]) -> list[bytes]:
-    return [part for exemplar in exemplars or () for part in (field, sized(_exemplar(exemplar)))]
+def _exemplars(field: bytes, exemplars: Iterable[Any], steps: Steps) -> list[bytes]:
+    parts = []
+    for exemplar in exemplars or ():
+        parts += [field, sized(_exemplar(exemplar, steps))]
+        steps.pause()
+    return parts
 
 
-def _exemplar(exemplar: Any) -> bytes:
+def _exemplar(exemplar: Any, steps: Steps) -> bytes:
     parts = [_EXEMPLAR_TIME, fixed64(exemplar.time_unix_nano)]
     parts += _number(exemplar.value, _EXEMPLAR_INT, _EXEMPLAR_DOUBLE)
     if exemplar.span_id is not None and exemplar.trace_id is not None:
@@ -188,7 +196,7 @@ def _exemplar(exemplar: Any) -> bytes:
             _EXEMPLAR_TRACE,
             exemplar.trace_id.to_bytes(16, "big"),
         )
-    parts += attributes(_EXEMPLAR_ATTRIBUTE, exemplar.filtered_attributes)
+    parts += attributes(_EXEMPLAR_ATTRIBUTE, exemplar.filtered_attributes, steps)
     return b"".join(parts)
 
 

@@ -97,7 +97,7 @@ def _encode(
     except Exception as error:
         delivery.warnings.warn("fallback", f"the official encoder encodes {signal}: {error!r}")
     data = official(item)
-    delivery.fallbacks += 1
+    delivery.pipelines[signal].statistics.count_fallback()
     return data
 
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Final
 
 from .batch import Group
+from .steps import Steps
 
 QUEUE_FULL: Final = "queue_full"
 SHUT_DOWN: Final = "already_shutdown"  # the conventions' error.type for items after the shutdown
@@ -85,10 +86,8 @@ class BoundedQueue:
             items = self._items
             items.append(item)
             self._bytes += size
-            while len(items) > self.max_items or (self._bytes > self.max_bytes and len(items) > 1):
-                oldest = len(items.popleft()[1]) + _ITEM_OVERHEAD
-                self._bytes -= oldest
-                self.dropped += 1
+            if len(items) > self.max_items or self._bytes > self.max_bytes:
+                self._drop_oldest()
             complete = len(items) == self._batch_items
         if complete:
             self.wanted.set()
@@ -97,6 +96,7 @@ class BoundedQueue:
         """Remove and return the oldest items, up to one batch or `max_bytes`; one at least."""
         batch: list[Item] = []
         size = 0
+        steps = Steps()
         with self._lock:
             items = self._items
             while items and len(batch) < self._batch_items:
@@ -109,9 +109,18 @@ class BoundedQueue:
                 size += length
                 self.taken += 1
                 self._bytes -= length + _ITEM_OVERHEAD
+                steps.tick()
             if len(items) < self._batch_items and not self._closed:
                 self.wanted.clear()
         return batch
+
+    def _drop_oldest(self) -> None:
+        items, steps = self._items, Steps()
+        while len(items) > self.max_items or (self._bytes > self.max_bytes and len(items) > 1):
+            oldest = len(items.popleft()[1]) + _ITEM_OVERHEAD
+            self._bytes -= oldest
+            self.dropped += 1
+            steps.tick()
 
     def close(self) -> None:
         """Accept nothing more; what is in the queue stays until it is taken."""

@@ -14,9 +14,10 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from .delivery import Delivery
 from .pipeline import Pipeline
 from .queue import QUEUE_FULL, SHUT_DOWN
-from .settings import Protocol, Signal
+from .settings import Signal
 from .spool import DEAD_LETTERS_FULL, SPOOL_BROKEN, SPOOL_FULL
 from .statistics import INTERNAL_ERROR, NOT_ENCODABLE, REFUSED, UNDELIVERABLE
+from .variables import Protocol
 
 ERROR_TYPE: Final = "error.type"
 COMPONENT_TYPE: Final = "otel.component.type"
@@ -103,6 +104,7 @@ ABOUT_SPOOL_DEAD_LETTERS: Final = (
     "Spans and log records that were set aside: not accepted again and again while others were."
 )
 ABOUT_SPOOL_CAPACITY: Final = "Room that they may take; the oldest is dropped for one more."
+ABOUT_FALLBACKS: Final = "Spans and log records that only the official encoder could encode."
 _NAMES: Final = {Signal.TRACES: SPANS, Signal.LOGS: LOGS, Signal.METRICS: POINTS}
 DURATIONS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _NO_ERROR: Final = ""
@@ -117,7 +119,7 @@ _KNOWN: Final = (
 
 
 def observe(meter: Meter, delivery: Delivery, prefix: str) -> None:
-    """Register all instruments; those without a convention are named `PREFIX.spool.*`."""
+    """Register all instruments; those without a convention are named with `prefix`."""
     duration = meter.create_histogram(
         OPERATION_DURATION,
         "s",
@@ -136,7 +138,7 @@ def observe(meter: Meter, delivery: Delivery, prefix: str) -> None:
         _observe_exporter(meter, names, pipeline)
         if names.created:
             _observe_processor(meter, names, pipeline)
-    _observe_spools(meter, delivery, prefix)
+    _observe_items(meter, delivery, prefix)
 
 
 def _component(delivery: Delivery, signal: Signal, names: SignalNames) -> str:
@@ -195,7 +197,7 @@ def _observe_processor(meter: Meter, names: SignalNames, pipeline: Pipeline) -> 
     )
 
 
-def _observe_spools(meter: Meter, delivery: Delivery, prefix: str) -> None:
+def _observe_items(meter: Meter, delivery: Delivery, prefix: str) -> None:
     signals = [signal for signal, names in _NAMES.items() if names.created]
 
     def each(read: Callable[[Pipeline], int]) -> Callable[[], Iterable[Observation]]:
@@ -217,6 +219,13 @@ def _observe_spools(meter: Meter, delivery: Delivery, prefix: str) -> None:
         [_callback(each(lambda pipeline: pipeline.spool.max_bytes))],
         "By",
         ABOUT_SPOOL_CAPACITY,
+    )
+    _counter(
+        meter,
+        f"{prefix}.encoder.fallbacks",
+        "{item}",
+        ABOUT_FALLBACKS,
+        each(lambda pipeline: pipeline.statistics.fallbacks),
     )
 
 

@@ -1,29 +1,28 @@
-"""Where OTLP goes: one signal's endpoint, credentials and limits, from `OTEL_EXPORTER_OTLP_*`.
+"""Where OTLP goes: one signal's endpoint, credentials and limits, from `OTEL_EXPORTER_OTLP_*`."""
 
-Source: https://opentelemetry.io/docs/specs/otel/protocol/exporter/. Timeouts are in seconds, as in
-the OpenTelemetry SDK for Python.
-"""
-
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from math import inf
 from pathlib import Path
-from ssl import SSLError, create_default_context
-from typing import Final, TypeVar
-from urllib.parse import unquote, urlsplit
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 from .proxy import bypasses_proxy
+from .variables import (
+    PREFIX,
+    VARIABLES,
+    Headers,
+    InvalidVariable,
+    Protocol,
+    is_resolved_by_grpc,
+    key_mismatch,
+    parse_endpoint,
+    parse_header,
+    show,
+)
 
-PREFIX: Final = "OTEL_EXPORTER_OTLP_"
-_TEMPORALITY: Final = f"{PREFIX}METRICS_TEMPORALITY_PREFERENCE"
-_DEFAULT_TIMEOUT: Final = 10.0
-_PORTS: Final = {"grpc": 4317, "http/protobuf": 4318}
-# Names that gRPC resolves: https://github.com/grpc/grpc/blob/master/doc/naming.md
-_GRPC_SCHEMES: Final = ("dns", "unix", "unix-abstract", "ipv4", "ipv6")
-
-_USER: Final = re.compile(r"//[^/?#]*@")
+_DEFAULT_TIMEOUT: Final = 10.0  # s
+_PORTS: Final = {Protocol.GRPC: 4317, Protocol.HTTP: 4318}
 
 T = TypeVar("T")
 
@@ -36,19 +35,12 @@ class Signal(StrEnum):
     LOGS = "logs"
 
 
-class Protocol(StrEnum):
-    """The transports that are implemented."""
-
-    GRPC = "grpc"
-    HTTP = "http/protobuf"
-
-
 class OtlpSettingsError(ValueError):
-    """Invalid settings; `problems` has a sentence for each."""
+    """Invalid settings; `problems` has all of them, each with a text of its own."""
 
-    def __init__(self, problems: Iterable[str]) -> None:
+    def __init__(self, problems: Iterable[InvalidVariable]) -> None:
         self.problems = list(problems)
-        super().__init__("; ".join(self.problems))
+        super().__init__("; ".join(map(str, self.problems)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +54,11 @@ class EndpointSettings:
     certificate: Path | None = None  # CA certificates, PEM
     client_key: Path | None = None
     client_certificate: Path | None = None
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: Headers = ()
     # More headers, `name=value` a line; read again when the file changes.
     headers_file: Path | None = None
     gzip: bool = False
-    timeout: float = _DEFAULT_TIMEOUT  # s
+    timeout: float = _DEFAULT_TIMEOUT
 
     @property
     def tls(self) -> bool:
@@ -76,7 +68,7 @@ class EndpointSettings:
     @property
     def target(self) -> str:
         """What a gRPC channel connects to."""
-        if self.url.partition(":")[0] in _GRPC_SCHEMES:
+        if is_resolved_by_grpc(self.url):
             return self.url
         parts = urlsplit(self.url)
         host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
@@ -96,148 +88,124 @@ def load_endpoints(
 ) -> dict[Signal, EndpointSettings]:
     """Read the settings of all signals.
 
-    `endpoint` takes the place of the default, and is used where no variable names one. Raises
-    OtlpSettingsError with all problems of all signals.
+    `endpoint` is used where no variable names one. Raises OtlpSettingsError with all problems;
+    a variable is checked also where another one of the signal's own has priority.
     """
-    problems: list[str] = []
-    found = {
-        signal: _Reader(environment, signal, problems).read(endpoint, headers_file)
-        for signal in Signal
-    }
-    preference = environment.get(_TEMPORALITY, "").strip()
-    if preference and preference.lower() != "cumulative":
-        problems.append(
-            f"{_TEMPORALITY} must be cumulative (got {preference!r}): sums outlive a lost export"
-            " only when they are cumulative, and Prometheus accepts nothing else"
-        )
-    if problems:
+    reader = _Reader(environment)
+    found = {signal: reader.read(signal, endpoint, headers_file) for signal in Signal}
+    reader.check_headers_file(headers_file)
+    if reader.problems:
         # A variable without a signal's name is read once for each signal.
-        raise OtlpSettingsError(dict.fromkeys(problems))
+        raise OtlpSettingsError(dict.fromkeys(reader.problems))
     return found
 
 
 class _Reader:
-    """Reads one signal's variables and collects what is wrong with them."""
+    """Reads the variables, and collects those that are invalid."""
 
-    def __init__(self, environment: Mapping[str, str], signal: Signal, problems: list[str]) -> None:
-        self._environment = environment
-        self._signal = signal
-        self._problems = problems
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.problems: list[InvalidVariable] = []
+        # An empty variable counts as unset.
+        self._given = {
+            name: value for name in VARIABLES if (value := environment.get(name, "").strip())
+        }
+        self._parsed: dict[str, Any] = {}
+        for name, value in self._given.items():
+            self._parse(name, value)
 
-    def read(self, endpoint: str | None, headers_file: Path | None) -> EndpointSettings:
-        protocol = self._value("PROTOCOL", Protocol, Protocol.GRPC, "grpc or http/protobuf")
-        key, certificate = self._file("CLIENT_KEY"), self._file("CLIENT_CERTIFICATE")
-        settings = EndpointSettings(
-            signal=self._signal,
+    def read(
+        self, signal: Signal, endpoint: str | None, headers_file: Path | None
+    ) -> EndpointSettings:
+        protocol = self._value(signal, "PROTOCOL", Protocol.GRPC)
+        self._check_key(signal)
+        return EndpointSettings(
+            signal=signal,
             protocol=protocol,
-            url=self._url(protocol, endpoint),
-            certificate=self._file("CERTIFICATE"),
-            client_key=key,
-            client_certificate=certificate,
-            headers=self._value("HEADERS", _headers, (), "name=value pairs separated by commas"),
+            url=self._url(signal, protocol, endpoint),
+            certificate=self._value(signal, "CERTIFICATE", None),
+            client_key=self._value(signal, "CLIENT_KEY", None),
+            client_certificate=self._value(signal, "CLIENT_CERTIFICATE", None),
+            headers=self._value(signal, "HEADERS", ()),
             headers_file=headers_file,
-            gzip=self._value("COMPRESSION", _compression, False, "gzip or none"),
-            timeout=self._value("TIMEOUT", _seconds, _DEFAULT_TIMEOUT, "seconds > 0"),
+            gzip=self._value(signal, "COMPRESSION", False),
+            timeout=self._value(signal, "TIMEOUT", _DEFAULT_TIMEOUT),
         )
-        self._check_certificates(settings)
-        self._check_headers_file(headers_file)
-        return settings
 
-    def _find(self, name: str) -> tuple[str, str]:
-        """Return the variable that counts, and its value; an empty one counts as unset."""
-        for variable in (f"{PREFIX}{self._signal.upper()}_{name}", f"{PREFIX}{name}"):
-            if value := self._environment.get(variable, "").strip():
-                return variable, value
-        return "", ""
-
-    def _value(self, name: str, parse: Callable[[str], T], default: T, accepted: str) -> T:
-        variable, value = self._find(name)
-        if not variable:
-            return default
-        try:
-            return parse(value)
-        except ValueError:
-            shown = "a value that is not shown" if name == "HEADERS" else repr(value)
-            self._problems.append(f"{variable} must be {accepted} (got {shown})")
-            return default
-
-    def _file(self, name: str) -> Path | None:
-        variable, value = self._find(name)
-        if not variable:
-            return None
-        path = Path(value)
-        try:
-            readable = b"-----BEGIN" in path.read_bytes()
-        except OSError as error:
-            self._problems.append(
-                f"{variable} must be a PEM file that can be read (got {value!r}: {error.strerror})"
-            )
-            return None
-        if not readable:
-            self._problems.append(f"{variable} must be a PEM file (got {value!r})")
-            return None
-        return path
-
-    def _url(self, protocol: Protocol, endpoint: str | None) -> str:
-        variable, value = self._find("ENDPOINT")
-        own = variable.startswith(f"{PREFIX}{self._signal.upper()}_")
-        variable, value = variable or "endpoint", value or endpoint or ""
-        if not value:
-            value = f"http://localhost:{_PORTS[protocol]}"
-        if protocol is Protocol.GRPC and value.partition(":")[0] in _GRPC_SCHEMES:
-            return value
-        if "://" not in value:
-            insecure = self._value("INSECURE", _boolean, False, "true or false")
-            value = f"{'http' if insecure else 'https'}://{value}"
-        try:
-            parts = urlsplit(value)
-            valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:
-            valid = False
-        if not valid:
-            self._problems.append(
-                f"{variable} must be a URL such as http://localhost:{_PORTS[protocol]}"
-                f" (got {_USER.sub('//***@', value)!r})"
-            )
-            return value
-        if protocol is Protocol.GRPC:
-            return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-        # A signal's own endpoint is used as it is.
-        return value if own else f"{value.rstrip('/')}/v1/{self._signal}"
-
-    def _check_certificates(self, settings: EndpointSettings) -> None:
-        key, certificate = settings.client_key, settings.client_certificate
-        if (key is None) != (certificate is None):
-            missing = "CLIENT_CERTIFICATE" if certificate is None else "CLIENT_KEY"
-            self._problems.append(
-                f"{PREFIX}{missing} must be set, too: a client key and its certificate belong"
-                " together"
-            )
-            return
-        if settings.certificate is None and certificate is None:
-            return
-        try:
-            context = create_default_context(cafile=settings.certificate)
-            if certificate is not None:
-                # An encrypted key would ask for its password at the terminal.
-                context.load_cert_chain(certificate, key, password=_no_password)
-        except (SSLError, OSError, ValueError) as error:
-            self._problems.append(
-                f"the certificates of {PREFIX}* cannot be used for {self._signal}: {error}"
-            )
-
-    def _check_headers_file(self, path: Path | None) -> None:
+    def check_headers_file(self, path: Path | None) -> None:
         if path is None:
             return
         try:
             read_headers(path)
         except (OSError, ValueError) as error:
-            self._problems.append(
-                f"the headers file must have name=value on each line ({path}: {error})"
+            reason = (error.strerror or "") if isinstance(error, OSError) else str(error)
+            accepts = "a file with name=value on each line"
+            self.problems.append(
+                InvalidVariable("the headers file", show(str(path)), accepts, reason)
             )
 
+    def _parse(self, name: str, value: str) -> None:
+        variable = VARIABLES[name]
+        try:
+            value.encode()
+            self._parsed[name] = variable.parse(value)
+        except UnicodeEncodeError:
+            self.problems.append(variable.problem(name, value, "it is not UTF-8"))
+        except ValueError as error:
+            self.problems.append(variable.problem(name, value, str(error)))
 
-def read_headers(path: Path) -> tuple[tuple[str, str], ...]:
+    def _name(self, signal: Signal, name: str) -> str:
+        """Return the variable that counts: the signal's own where it is given."""
+        own = f"{PREFIX}{signal.upper()}_{name}"
+        return own if own in self._given else f"{PREFIX}{name}"
+
+    def _value(self, signal: Signal, name: str, default: T) -> T:
+        found: T = self._parsed.get(self._name(signal, name), default)
+        return found
+
+    def _url(self, signal: Signal, protocol: Protocol, endpoint: str | None) -> str:
+        variable = self._name(signal, "ENDPOINT")
+        default = f"http://localhost:{_PORTS[protocol]}"
+        value = self._parsed.get(variable) or self._default_endpoint(endpoint) or default
+        if is_resolved_by_grpc(value):
+            if protocol is not Protocol.GRPC:
+                self._add_endpoint(variable, value, f"only gRPC resolves it, not {protocol}")
+            return value
+        if "://" not in value:
+            value = f"{'http' if self._value(signal, 'INSECURE', False) else 'https'}://{value}"
+        if protocol is Protocol.GRPC:
+            parts = urlsplit(value)
+            return f"{parts.scheme}://{parts.netloc}"
+        # A signal's own endpoint is used as it is.
+        return value if variable != f"{PREFIX}ENDPOINT" else f"{value.rstrip('/')}/v1/{signal}"
+
+    def _default_endpoint(self, endpoint: str | None) -> str | None:
+        try:
+            return parse_endpoint(endpoint) if endpoint else None
+        except ValueError as error:
+            self._add_endpoint("endpoint", endpoint or "", str(error))
+            return None
+
+    def _add_endpoint(self, name: str, value: str, reason: str) -> None:
+        self.problems.append(VARIABLES[f"{PREFIX}ENDPOINT"].problem(name, value, reason))
+
+    def _check_key(self, signal: Signal) -> None:
+        """A client key and its certificate are given together, and belong together."""
+        names = [self._name(signal, name) for name in ("CLIENT_KEY", "CLIENT_CERTIFICATE")]
+        key, certificate = names
+        given = [name for name in names if name in self._given]
+        if len(given) == 1:
+            [missing] = set(names) - set(given)
+            self._add(given[0], "a key and its certificate, or neither", f"{missing} is not set")
+        elif key in self._parsed and certificate in self._parsed:
+            reason = key_mismatch(self._parsed[certificate], self._parsed[key])
+            if reason:
+                self._add(key, f"the PEM key, without a password, of {certificate}", reason)
+
+    def _add(self, name: str, accepts: str, reason: str) -> None:
+        self.problems.append(InvalidVariable(name, show(self._given[name]), accepts, reason))
+
+
+def read_headers(path: Path) -> Headers:
     """Read a headers file: `name=value` a line; empty lines and `#` comments are skipped.
 
     Raises OSError, or ValueError for another line, which it does not repeat.
@@ -246,44 +214,8 @@ def read_headers(path: Path) -> tuple[tuple[str, str], ...]:
     return tuple(_header(line) for line in lines if line and not line.startswith("#"))
 
 
-def _headers(value: str) -> tuple[tuple[str, str], ...]:
-    pairs = [_header(unquote(part)) for part in value.split(",") if part.strip()]
-    return tuple(pairs)
-
-
-def _header(pair: str) -> tuple[str, str]:
-    name, equals, value = pair.partition("=")
-    name, value = name.strip().lower(), value.strip()
-    if (
-        not equals
-        or not name
-        or not name.isascii()
-        or not name.replace("-", "").replace("_", "").replace(".", "").isalnum()
-    ):
-        raise ValueError("a line is not name=value")
-    if not value.isascii() or not value.isprintable():
-        raise ValueError(f"the value of {name} has characters that a header cannot have")
-    return name, value
-
-
-def _compression(value: str) -> bool:
-    if value.lower() not in ("gzip", "none"):
-        raise ValueError(value)
-    return value.lower() == "gzip"
-
-
-def _seconds(value: str) -> float:
-    seconds = float(value)
-    if not 0 < seconds < inf:
-        raise ValueError(value)
-    return seconds
-
-
-def _boolean(value: str) -> bool:
-    if value.lower() not in ("true", "false"):
-        raise ValueError(value)
-    return value.lower() == "true"
-
-
-def _no_password() -> str:
-    raise ValueError("the client key is encrypted; only a key without a password is accepted")
+def _header(line: str) -> tuple[str, str]:
+    name, separator, value = line.partition("=")
+    if not separator:
+        raise ValueError("a line without =")
+    return parse_header(name, value)

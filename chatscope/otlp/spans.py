@@ -10,6 +10,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, TraceState
 
 from .anyvalue import attributes, utf8
+from .steps import Steps
 from .wire import I32, I64, LEN, VARINT, fixed32, fixed64, sized, tag, varint
 
 _TRACE_ID: Final = tag(1, LEN) + b"\x10"
@@ -57,6 +58,7 @@ def encode_span(span: ReadableSpan) -> bytes:
     context, parent, status = span.context, span.parent, span.status
     if context is None:
         raise ValueError("a span without a context cannot be exported")
+    steps = Steps()
     parts = [
         _TRACE_ID,
         context.trace_id.to_bytes(16, "big"),
@@ -79,13 +81,15 @@ def encode_span(span: ReadableSpan) -> bytes:
         _END,
         fixed64(span.end_time or 0),
     )
-    parts += attributes(_ATTRIBUTE, span.attributes)
+    parts += attributes(_ATTRIBUTE, span.attributes, steps)
     _add_count(parts, _DROPPED_ATTRIBUTES, span.dropped_attributes)
     for event in span.events:
-        parts += (_EVENT, sized(_encode_event(event)))
+        parts += (_EVENT, sized(_encode_event(event, steps)))
+        steps.pause()
     _add_count(parts, _DROPPED_EVENTS, span.dropped_events)
     for link in span.links:
-        parts += (_LINK, sized(_encode_link(link)))
+        parts += (_LINK, sized(_encode_link(link, steps)))
+        steps.pause()
     _add_count(parts, _DROPPED_LINKS, span.dropped_links)
     if status is not None:
         parts += (_STATUS, sized(_encode_status(status)))
@@ -98,14 +102,14 @@ def _short_name(name: str) -> bytes:
     return _NAME + sized(utf8(name))
 
 
-def _encode_event(event: Event) -> bytes:
+def _encode_event(event: Event, steps: Steps) -> bytes:
     parts = [_EVENT_TIME, fixed64(event.timestamp), _EVENT_NAME, sized(utf8(event.name))]
-    parts += attributes(_EVENT_ATTRIBUTE, event.attributes)
+    parts += attributes(_EVENT_ATTRIBUTE, event.attributes, steps)
     _add_count(parts, _EVENT_DROPPED, event.dropped_attributes)
     return b"".join(parts)
 
 
-def _encode_link(link: Link) -> bytes:
+def _encode_link(link: Link, steps: Steps) -> bytes:
     context: SpanContext = link.context
     parts = [
         _TRACE_ID,
@@ -115,7 +119,7 @@ def _encode_link(link: Link) -> bytes:
     ]
     if context.trace_state:
         parts += (_TRACE_STATE, sized(_trace_state(context.trace_state)))
-    parts += attributes(_LINK_ATTRIBUTE, link.attributes)
+    parts += attributes(_LINK_ATTRIBUTE, link.attributes, steps)
     _add_count(parts, _LINK_DROPPED, link.dropped_attributes)
     parts += (_LINK_FLAGS, _REMOTE if context.is_remote else _LOCAL)
     return b"".join(parts)

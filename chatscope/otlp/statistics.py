@@ -32,6 +32,7 @@ class Statistics:
         self.started = 0
         self.exported: Counter[str] = Counter()  # by error.type; "" for what was accepted
         self.not_encodable = 0
+        self.fallbacks = 0  # items that only the official encoder could encode
         self.inflight = 0
         self._lock = threading.RLock()
 
@@ -49,6 +50,11 @@ class Statistics:
         """Count an item that never reached the queue."""
         with self._lock:
             self.not_encodable += 1
+
+    def count_fallback(self) -> None:
+        """Count an item that only the official encoder could encode."""
+        with self._lock:
+            self.fallbacks += 1
 
     def change_inflight(self, items: int) -> None:
         """Count items whose call has started (negative: ended)."""

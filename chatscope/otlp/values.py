@@ -34,6 +34,8 @@ from types import FunctionType, MappingProxyType, MemberDescriptorType, SimpleNa
 from typing import Any, Final, TypeVar, cast
 from uuid import UUID
 
+from .steps import Steps
+
 # Bytes of one text: where Tempo would cut an attribute (tempo.yaml) and Loki a line (loki.yaml).
 MAX_TEXT_BYTES: Final = 262_144
 # Of all texts of one call; a batch of 64 such items still takes milliseconds to encode.
@@ -48,7 +50,11 @@ CYCLE: Final = "<cycle>"
 MIN_INT: Final = -(2**63)
 MAX_INT: Final = 2**63 - 1
 # A character has at most four bytes in UTF-8.
-_SURELY_SHORT: Final = MAX_TEXT_BYTES // 4
+SURELY_SHORT: Final = MAX_TEXT_BYTES // 4
+# Characters that are encoded at once: in UTF-8, and with surrogate halves among them, which takes a
+# hundred times as long.
+_PIECE: Final = 32_768
+_SLOW_PIECE: Final = 256
 _CUT: Final = "… [cut: "
 _LONGEST_MARK: Final = 60
 # Longer integers are described by their size: writing them out takes quadratic time.
@@ -63,17 +69,17 @@ T = TypeVar("T")
 _Handler = Callable[["_Conversion", Any, int], Any]
 
 
-def convert(found: object, max_text: int | None = None) -> Any:
+def convert(found: object, max_text: int | None = None, steps: Steps | None = None) -> Any:
     """Return `found` as str, bool, int, float, bytes, None, or a tuple or dict of these.
 
     `max_text` limits the characters of each text further, without a mark, as the SDK's
-    OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT does.
+    OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT does. `steps` are those of a longer computation.
     """
     if max_text is None and type(found) is dict and (simple := _copied(found)) is not None:
         return simple
     # A mapping may be that of all attributes: it is no level of its own.
     depth = -1 if issubclass(type(found), dict | MappingProxyType) else 0
-    return _Conversion(max_text).value(found, depth)
+    return _Conversion(max_text, steps).value(found, depth)
 
 
 def describe(found: object) -> str:
@@ -88,7 +94,7 @@ def text(found: object) -> str:
     Surrogate halves that belong together are joined, others are spelled out. A text that is cut
     ends with its original length.
     """
-    if type(found) is str and len(found) <= _SURELY_SHORT and found.isascii():
+    if type(found) is str and len(found) <= SURELY_SHORT and found.isascii():
         return found
     if not issubclass(type(found), str):
         return describe(found)
@@ -127,10 +133,11 @@ def _copied(found: dict[Any, Any]) -> dict[str, Any] | None:
 class _Conversion:
     """One call of `convert`, with what is left of its limits."""
 
-    def __init__(self, max_text: int | None = None) -> None:
+    def __init__(self, max_text: int | None, steps: Steps | None) -> None:
         self._max_text = max_text
         self._items = MAX_ITEMS
         self._bytes = MAX_TOTAL_BYTES
+        self._steps = steps or Steps()
         # Identities of the containers that are being converted.
         self._path: set[int] = set()
 
@@ -163,10 +170,10 @@ class _Conversion:
 
     def _within(self, found: str, left: int) -> str:
         length = str.__len__(found)
-        if type(found) is str and length <= min(_SURELY_SHORT, left) and found.isascii():
+        if type(found) is str and length <= min(SURELY_SHORT, left) and found.isascii():
             self._bytes -= length
             return found
-        cut = _cut(found, max(0, min(MAX_TEXT_BYTES, left)))
+        cut = _cut(found, max(0, min(MAX_TEXT_BYTES, left)), self._steps)
         self._bytes -= len(cut.encode())
         return cut
 
@@ -192,6 +199,7 @@ class _Conversion:
                     break
                 self._items -= 1
                 values.append(self.value(item, depth + 1))
+                self._steps.tick()
         finally:
             self._path.discard(id(found))
         return tuple(values)
@@ -213,6 +221,7 @@ class _Conversion:
                 # OTLP has no empty keys.
                 if name := self.key(key, depth + 1):
                     values[name] = self.value(item, depth + 1)
+                self._steps.tick()
         finally:
             self._path.discard(id(found))
         return values
@@ -228,20 +237,40 @@ def _is_mark(found: object) -> bool:
     return type(found) is str and len(found) < _LONGEST_MARK and found.startswith(_CUT)
 
 
-def _cut(found: str, limit: int) -> str:
+def _cut(found: str, limit: int, steps: Steps | None = None) -> str:
     """Return at most `limit` bytes of `found`, looking at no more than that many characters."""
     length = str.__len__(found)
-    # An exact str, also of a subclass.
-    begin = str.__getitem__(found, slice(limit)) if length > limit else str.__str__(found)
-    try:
-        data = begin.encode()
-    except UnicodeEncodeError:
-        joined = begin.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
-        data = joined.encode("utf-8", "backslashreplace")
-    if length <= limit and len(data) <= limit:
-        return data.decode()
+    pieces: list[bytes] = []
+    size = 0
+    for piece in _utf8_pieces(found, steps or Steps()):
+        pieces.append(piece)
+        size += len(piece)
+        if size > limit:
+            break
+    else:
+        return b"".join(pieces).decode()
     mark = f"{_CUT}{length} characters]"
-    return data[: max(0, limit - len(mark.encode()))].decode("utf-8", "ignore") + mark
+    data = b"".join(pieces)[: max(0, limit - len(mark.encode()))]
+    return data.decode("utf-8", "ignore") + mark
+
+
+def _utf8_pieces(found: str, steps: Steps) -> Iterator[bytes]:
+    """Encode a text piece by piece; surrogate halves without the other half are spelled out."""
+    length, position = str.__len__(found), 0
+    while position < length:
+        # An exact str, also of a subclass.
+        piece = str.__getitem__(found, slice(position, position + _PIECE))
+        try:
+            data = piece.encode()
+        except UnicodeEncodeError:
+            piece = piece[:_SLOW_PIECE]
+            if len(piece) > 1 and "\ud800" <= piece[-1] <= "\udbff":
+                piece = piece[:-1]  # the other half may follow
+            joined = piece.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+            data = joined.encode("utf-8", "backslashreplace")
+        yield data
+        position += len(piece)
+        steps.pause()
 
 
 def _digits(number: int) -> str:

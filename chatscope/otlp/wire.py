@@ -7,6 +7,8 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Final
 
+from .steps import Steps
+
 # Wire types.
 VARINT: Final = 0
 I64: Final = 1
@@ -61,7 +63,7 @@ def sized(data: bytes) -> bytes:
 Fields = dict[int, list[int | bytes]]
 
 
-def fields(data: bytes) -> Fields:
+def fields(data: bytes, steps: Steps | None = None) -> Fields:
     """Parse a message's varint and length-delimited fields; the others are skipped.
 
     Raises ValueError or IndexError for bytes that are no message.
@@ -85,6 +87,8 @@ def fields(data: bytes) -> Fields:
         position += size
         if position > len(data) or not number:
             raise ValueError("a field is longer than its message, or has the number 0")
+        if steps is not None:
+            steps.tick()
     return found
 
 

@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from chatscope.names import (
+    ENCODER_FALLBACKS,
     ERROR_TYPE,
     LOG_METRICS,
     POINTS_EXPORTED,
@@ -273,8 +274,9 @@ def _way(signal: _Signal) -> Row:
             ),
             _not_sent(name, hop),
             _discarded(signal),
+            _fallbacks(signal),
         ],
-        widths=(12, 6, 6, 6, 6, 6, 6),
+        widths=(12, 6, 6, 5, 5, 5, 5, 4),
     )
 
 
@@ -339,6 +341,16 @@ def _discarded(signal: _Signal) -> Panel:
             prom(or_nothing(rate(one, by=(REASON,))), f"thrown away {label(REASON)}")
             for one in signal.discarded
         ],
+    )
+
+
+def _fallbacks(signal: _Signal) -> Panel:
+    return lines(
+        f"How many {signal.name} did the fallback encode?",
+        "A second, encoded by the official encoder because ours could not, at several times the "
+        "cost. None is lost. The service logs the reason once a minute: report it as a bug.",
+        "short",
+        [prom(rate(ENCODER_FALLBACKS, equals(SIGNAL, signal.signal)), "fallbacks")],
     )
 
 

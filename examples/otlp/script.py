@@ -43,7 +43,7 @@ def main() -> int:
     try:
         delivery = Delivery(settings=DeliverySettings(spool_dir=given.spool))
     except OtlpSettingsError as error:
-        print("\n".join(error.problems), file=sys.stderr)
+        print(*error.problems, sep="\n", file=sys.stderr)
         return 2
 
     # 2. Its processors and its exporter go into the SDK's own providers.

@@ -187,6 +187,7 @@ def _sweep(data_root: Path, scratch: Path) -> None:
                 process.wait(STOP_SECONDS)
     for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
         place = line.split()[1]
-        if place.startswith((f"{scratch}/", f"{data_root}/")):
+        # dockerd mounts its data on itself where the file system around it is not shared.
+        if f"{place}/".startswith((f"{scratch}/", f"{data_root}/")):
             subprocess.run(["umount", "--lazy", place], check=False)
     shutil.rmtree(scratch, ignore_errors=True)

@@ -1,6 +1,5 @@
 """What must hold after every attack: health, its own record, and an end in time."""
 
-import os
 import signal
 import time
 import uuid
@@ -11,6 +10,7 @@ from typing import Any
 
 from chatscope import names
 from stack.waiting import WaitError, poll_until
+from tests.elapsed import overload
 from tests.hostile.service import START_SECONDS, Service, started
 from tests.receiver import ReceivedLog, ReceivedSpan
 
@@ -220,4 +220,4 @@ def _short(attributes: Mapping[str, Any]) -> str:
 
 
 def _is_busy() -> bool:
-    return os.getloadavg()[0] > (os.cpu_count() or 1)
+    return overload() > 1

@@ -9,6 +9,7 @@ import pytest
 
 from app.otel_environment import VARIABLES, normalize, problems
 from app.settings import Settings, SettingsError, load_settings
+from chatscope.otlp.variables import VARIABLES as OTLP_VARIABLES
 
 _OTLP = "OTEL_EXPORTER_OTLP"
 # Of parts of the SDK that this service does not use: its own configuration, other exporters.
@@ -45,7 +46,8 @@ def test_every_variable_that_the_sdk_knows_is_checked() -> None:
         if name.lstrip("_").startswith("OTEL_")
     }
     ours = {str(field.validation_alias) for field in Settings.model_fields.values()}
-    assert known - set(VARIABLES) - ours == _WITHOUT_EFFECT
+    assert known - {*VARIABLES, *OTLP_VARIABLES} - ours == _WITHOUT_EFFECT
+    assert not set(VARIABLES) & set(OTLP_VARIABLES)
 
 
 @pytest.mark.parametrize(
@@ -71,11 +73,19 @@ def test_every_variable_that_the_sdk_knows_is_checked() -> None:
         (f"{_OTLP}_CERTIFICATE", "/nowhere/ca.pem", "there is no such file"),
         (f"{_OTLP}_CERTIFICATE", "/", "it is no file"),
         (f"{_OTLP}_CERTIFICATE", __file__, "it has no PEM certificate"),
-        ("OTEL_PYTHON_EXPORTER_OTLP_GRPC_CREDENTIAL_PROVIDER", "mine", "'mine' is not installed"),
-        ("OTEL_PYTHON_EXPORTER_OTLP_GRPC_RETRYABLE_ERROR_CODES", "BROKEN", "no status code"),
+        ("OTEL_PYTHON_EXPORTER_OTLP_GRPC_CREDENTIAL_PROVIDER", "mine", "a client of its own"),
+        (
+            "OTEL_PYTHON_EXPORTER_OTLP_GRPC_RETRYABLE_ERROR_CODES",
+            "UNAVAILABLE",
+            "a client of its own",
+        ),
         (f"{_OTLP}_METRICS_TEMPORALITY_PREFERENCE", "delta", "give cumulative: Prometheus"),
         (f"{_OTLP}_METRICS_TEMPORALITY_PREFERENCE", "lowmemory", "give cumulative: Prometheus"),
-        (f"{_OTLP}_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "exponential", "explicit_bucket"),
+        (
+            f"{_OTLP}_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+            "base2_exponential_bucket_histogram",
+            "give explicit_bucket_histogram",
+        ),
         ("OTEL_TRACES_EXPORTER", "console", "give otlp"),
         ("OTEL_LOGS_EXPORTER", "none", "OTEL_SDK_DISABLED=true"),
         ("OTEL_BSP_SCHEDULE_DELAY", "1s", "give a whole number of milliseconds"),
@@ -200,7 +210,7 @@ def test_client_keys_belong_to_their_certificates(tmp_path: Path) -> None:
     assert problems({**good, f"{_OTLP}_CERTIFICATE": ""}) == []
     for name in (f"{_OTLP}_CLIENT_KEY", f"{_OTLP}_CLIENT_CERTIFICATE"):
         (problem,) = problems({**good, name: ""})
-        assert f"give {_OTLP}_CLIENT_KEY and {_OTLP}_CLIENT_CERTIFICATE or neither" in problem
+        assert f"({name} is not set): give a key and its certificate, or neither" in problem
 
 
 def test_all_problems_are_reported_together() -> None:

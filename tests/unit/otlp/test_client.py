@@ -22,7 +22,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from chatscope.otlp.client import CANCELLED, Client, Outcome, Result, connect
-from chatscope.otlp.settings import EndpointSettings, Protocol, Signal
+from chatscope.otlp.settings import EndpointSettings, Signal
+from chatscope.otlp.variables import Protocol
 from chatscope.otlp.wire import LEN, VARINT, sized, tag, varint
 from stack.waiting import poll_until
 from tests.unit.otlp.servers import (
@@ -344,6 +345,34 @@ def test_closing_ends_calls_under_way_at_once(protocol: Protocol) -> None:
         assert call.result(5).error_type == CANCELLED
         assert _send(client).error_type == CANCELLED
         assert time.monotonic() - began < 1
+
+
+def test_calls_over_grpc_one_after_the_other_share_threads() -> None:
+    before = set(threading.enumerate())
+    with _grpc() as (server, client):
+        for _ in range(20):
+            assert client.send(_BODY).result(5.0).outcome is Outcome.ACCEPTED
+        own = [each for each in threading.enumerate() if each.name == "otlp-grpc-traces"]
+        # A second one where a call begins before the first thread is seen to be idle.
+        assert len(set(own) - before) in (1, 2)
+        assert len(server.calls) == 20
+
+
+def test_call_that_hangs_delays_no_other_over_grpc() -> None:
+    hanging = threading.Event()
+    turns = iter([30.0, 0.0])  # s
+
+    def respond(context: grpc.ServicerContext) -> bytes:
+        hanging.wait(next(turns))
+        return b""
+
+    with _grpc(respond) as (server, client):
+        first = client.send(_BODY)
+        poll_until(lambda: len(server.calls) == 1, "the first call")
+        assert client.send(_BODY).result(5.0).outcome is Outcome.ACCEPTED
+        assert not first.done()
+        hanging.set()
+        assert first.result(5.0).outcome is Outcome.ACCEPTED
 
 
 def test_response_that_never_ends_blocks_no_later_call() -> None:

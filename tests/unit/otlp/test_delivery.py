@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -342,3 +343,40 @@ def test_finaliser_that_logs_while_the_queue_is_used_deadlocks_nothing(
     queue = emitted.delivery.pipelines[Signal.LOGS].queue
     assert queue.added == queue.taken + queue.dropped
     assert queue.bytes == 0
+
+
+def test_item_that_only_the_official_encoder_can_encode_is_delivered_and_counted(
+    receiver: Receiver, started: Any
+) -> None:
+    emitted = started()
+    later: Any = SimpleNamespace(value=99)  # a severity that this version does not know
+    emitted.logger_provider.get_logger("test").emit(body="line", severity_number=later)
+    assert emitted.delivery.flush(5.0)
+    emitted.meter_provider.force_flush()
+    counted = {
+        signal: sum(receiver.last("chatscope.encoder.fallbacks", chatscope__signal=signal).values())
+        for signal in ("traces", "logs")
+    }
+    assert counted == {"traces": 0, "logs": 1}
+    assert [record.record.severity_number for record in receiver.log_records] == [99]
+
+
+def test_metric_larger_than_a_request_is_sent_in_parts(receiver: Receiver, started: Any) -> None:
+    emitted = started(limits=PipelineLimits(batch_bytes=10_000))
+    sent: list[bytes] = []
+    client = emitted.delivery.sums._client
+    send = client.send
+
+    def record(body: bytes) -> Any:
+        sent.append(body)
+        return send(body)
+
+    client.send = record
+    histogram = emitted.meter_provider.get_meter("test").create_histogram("large")
+    for number in range(500):
+        histogram.record(1, {"number": number})
+    assert emitted.meter_provider.force_flush()
+    points = [point for point in receiver.metric_points if point.name == "large"]
+    assert {point.attributes["number"] for point in points} == set(range(500))
+    assert len(points) == 500
+    assert max(map(len, sent)) < 11_000  # the resource and the metric's name are in each

@@ -51,6 +51,7 @@ from chatscope.otlp.batch import Groups, encode_group, encode_request
 from chatscope.otlp.log_records import encode_log_record
 from chatscope.otlp.metrics import encode_points, metric_data, metric_head
 from chatscope.otlp.spans import encode_span
+from chatscope.otlp.steps import Steps
 
 _TEXTS = st.text(max_size=20)
 _KEYS = st.text(min_size=1, max_size=12)
@@ -282,7 +283,7 @@ def test_metrics_equal_the_official_encoding(
 ) -> None:
     group = encode_group(resource, scope)
     items = [
-        (group, metric_head(metric) + metric_data(metric, encode_points(metric)))
+        (group, metric_head(metric) + metric_data(metric, encode_points(metric, Steps())))
         for metric in metrics
     ]
 

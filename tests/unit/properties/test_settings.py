@@ -8,6 +8,7 @@ from hypothesis import given
 
 from app.otel_environment import VARIABLES
 from app.settings import Settings, SettingsError, load_settings
+from chatscope.otlp.variables import VARIABLES as OTLP_VARIABLES
 
 _VARIABLES = [str(field.validation_alias) for field in Settings.model_fields.values()]
 _numbers = st.one_of(
@@ -20,7 +21,9 @@ _values = st.one_of(
     _numbers,
     st.sampled_from(["true", "*", "https://a.example", "http://[::1", "http://a:99999", ",,", "/"]),
 )
-_environments = st.dictionaries(st.sampled_from([*_VARIABLES, *VARIABLES]), _values)
+_environments = st.dictionaries(
+    st.sampled_from([*_VARIABLES, *VARIABLES, *OTLP_VARIABLES]), _values
+)
 
 
 def _problems(environ: dict[str, str]) -> list[str]:

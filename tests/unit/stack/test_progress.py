@@ -36,12 +36,26 @@ def test_without_a_terminal_a_line_comes_every_15_seconds() -> None:
 
 
 def test_terminal_gets_a_live_line_and_keeps_only_what_is_said() -> None:
-    console = Console(file=io.StringIO(), width=40, force_terminal=True, color_system=None)
+    assert "Building loki, 6 of 6 · 0 s" in _shown_on("xterm")
+
+
+def test_dumb_terminal_gets_plain_lines() -> None:
+    assert _shown_on("dumb") == "Building loki, 6 of 6\n"
+
+
+def _shown_on(terminal: str) -> str:
+    text = io.StringIO()
+    console = Console(
+        file=text,
+        width=40,
+        force_terminal=True,
+        color_system=None,
+        _environ={"TERM": terminal},
+    )
     progress = Progress(console)
     with progress.activity("Building loki, 6 of 6"):
         progress.tick()
-    assert isinstance(console.file, io.StringIO)
-    assert "Building loki, 6 of 6 · 0 s" in console.file.getvalue()
+    return text.getvalue()
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.9, "59 s"), (187, "3:07 min")])
