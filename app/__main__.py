@@ -38,7 +38,7 @@ def _serve(settings: Settings) -> int:
         from app.workers import run_workers  # noqa: PLC0415
 
         return run_workers(settings)
-    from app.server import serve  # noqa: PLC0415
+    from app.transport.server import serve  # noqa: PLC0415
 
     return serve(settings)
 

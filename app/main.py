@@ -8,18 +8,18 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from app.chat.catalog import Catalog, build_catalog
-from app.errors import ServiceError
-from app.http.admission import Admission
-from app.http.completions import Completions
-from app.http.failures import CatchAll, UnknownPath, answer_error
-from app.http.handshake import refuse_handshake
-from app.http.health import Health
-from app.http.models import Models
-from app.http.origins import Cors, Origins
-from app.http.page import page
-from app.http.socket import ChatSocket
+from app.domain.errors import ServiceError
+from app.providers.catalog import Catalog, build_catalog
 from app.settings import Settings
+from app.transport.admission import Admission
+from app.transport.completions import Completions
+from app.transport.failures import CatchAll, UnknownPath, answer_error
+from app.transport.handshake import refuse_handshake
+from app.transport.health import Health
+from app.transport.models import Models
+from app.transport.origins import Cors, Origins
+from app.transport.page import page
+from app.transport.websocket import ChatSocket
 from chatscope.instrument import instrument
 from chatscope.providers import Providers
 

@@ -184,8 +184,8 @@ class Settings(BaseSettings):
         "A WebSocket connection on which both sides are silent for this long is closed.",
         _ABOVE_ZERO, gt=0, le=_WEEK,
     )  # fmt: skip
-    # With the rest of a shutdown (app/shutdown.py) this stays below the ten seconds after which
-    # `docker stop` kills.
+    # With the rest of a shutdown (app/transport/deadline.py) this stays below the ten seconds after
+    # which `docker stop` kills.
     shutdown_grace_seconds: float = _setting(
         4.0, "SHUTDOWN_GRACE_SECONDS",
         "How long responses may go on after SIGTERM. The process has ended 5 s after that, "

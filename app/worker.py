@@ -23,7 +23,7 @@ def work(settings: Settings, listener: socket, parent: Connection) -> None:
 
 
 def _serve(settings: Settings, listener: socket, parent: Connection) -> int:
-    from app.server import serve  # noqa: PLC0415
+    from app.transport.server import serve  # noqa: PLC0415
 
     def stop_with_parent(stop: Callable[[], None]) -> None:
         with suppress(EOFError, OSError):

@@ -11,9 +11,9 @@ from socket import AF_INET, AF_INET6, create_server, socket
 
 from loguru import logger
 
-from app.server import exit_on_signals
 from app.settings import Settings
-from app.shutdown import PARENT_KILLS_BEFORE, TELEMETRY_ENDS_BEFORE, Deadline
+from app.transport.deadline import PARENT_KILLS_BEFORE, TELEMETRY_ENDS_BEFORE, Deadline
+from app.transport.server import exit_on_signals
 from app.worker import READY, work
 from chatscope.instrument import Telemetry
 

@@ -13,8 +13,8 @@ import psutil
 import pytest
 from websockets.sync.client import connect
 
-from app.chat.request import ChatRequest
-from app.chat.simulated import Behaviour, compose
+from app.providers.simulated import Behaviour, compose
+from app.wire.request import ChatRequest
 from chatscope import names
 from stack.waiting import poll_until
 from tests.chaos.service import Service, even, limit_reached, service, value

@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
-from app.chat.provider import Completed, TextDelta
-from app.chat.request import ChatRequest
+from app.domain.provider import Completed, TextDelta
+from app.wire.request import ChatRequest
 from chatscope.genai.request import Usage
 
 MODEL = "scripted-1"

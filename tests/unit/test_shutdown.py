@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from app.shutdown import AFTER_GRACE_SECONDS, Deadline
+from app.transport.deadline import AFTER_GRACE_SECONDS, Deadline
 from tests.receiver import Receiver
 from tests.unit.process import PATIENCE_SECONDS, patched, printed, process, served
 
@@ -22,7 +22,7 @@ _LIMIT_SECONDS = (_GRACE_SECONDS + AFTER_GRACE_SECONDS) * 1.1
 # A provider that hangs in its call, in a thread of the event loop's pool, and when it is closed.
 _HANGING_PROVIDER = """
 import asyncio, time
-from app.chat import catalog
+from app.providers import catalog
 
 class Hanging:
     name, models, server, in_process = "hanging", ("hangs",), None, True
@@ -135,7 +135,7 @@ def test_provider_that_hangs_delays_no_stop_and_costs_no_telemetry(
 def test_process_that_cannot_end_is_ended_and_shows_where_it_hangs(tmp_path: Path) -> None:
     """The main thread itself does not come back."""
     hangs = (
-        "import time; from app.http import admission\n"
+        "import time; from app.transport import admission\n"
         "async def close(self, grace): time.sleep(3600)\n"
         "admission.Admission.close = close\n"
     )

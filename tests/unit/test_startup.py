@@ -26,7 +26,7 @@ def fail(*_):
 instruments.Instruments.show_limits = fail
 """
 _BUILDING_FAILS = """
-from app.chat import catalog
+from app.providers import catalog
 
 def fail(*_):
     raise MemoryError("no memory is left")

@@ -17,7 +17,7 @@ _APP = ROOT / "app"
 _PACKAGE = ROOT / "chatscope"
 _OTLP = ROOT / "chatscope" / "otlp"
 # What puts the rooms together.
-_COMPOSITION = ("app.main", "app.server", "app.workers", "app.__main__")
+_COMPOSITION = ("app.main", "app.transport.server", "app.workers", "app.__main__")
 # Imports everything in a package, and prints which of our modules that has loaded.
 _LOAD = """
 import importlib, json, pkgutil, sys
@@ -71,7 +71,9 @@ def _loaded_by(*modules: str) -> set[str]:
     ("room", "closed_to"),
     [
         ("chatscope", ("app",)),
-        ("app.chat", ("app.http", *_COMPOSITION)),
+        ("app.domain", ("app.transport", *_COMPOSITION)),
+        ("app.providers", ("app.transport", *_COMPOSITION)),
+        ("app.wire", ("app.transport", *_COMPOSITION)),
     ],
 )
 def test_room_loads_nothing_from_beyond_its_wall(room: str, closed_to: tuple[str, ...]) -> None:
@@ -83,7 +85,9 @@ def test_room_loads_nothing_from_beyond_its_wall(room: str, closed_to: tuple[str
 @pytest.mark.parametrize(
     ("room", "closed_to"),
     [
-        ("app/chat", ("app.http", "starlette", "uvicorn", *_COMPOSITION)),
+        ("app/domain", ("app.transport", "uvicorn", *_COMPOSITION)),
+        ("app/providers", ("app.transport", "starlette", "uvicorn", *_COMPOSITION)),
+        ("app/wire", ("app.transport", "starlette", "uvicorn", *_COMPOSITION)),
         ("chatscope", ("app", "tests", "stack")),
     ],
 )
@@ -111,16 +115,16 @@ def test_only_the_package_uses_the_sdk_and_one_file_builds_providers() -> None:
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("from ..http import wire", "app.http.wire"),
-        ("from .. import http", "app.http"),
-        ("from app import http", "app.http"),
-        ("def f():\n    from app.http.wire import x", "app.http.wire.x"),
-        ("import app.http", "app.http"),
+        ("from ..wire import completion", "app.wire.completion"),
+        ("from .. import wire", "app.wire"),
+        ("from app import wire", "app.wire"),
+        ("def f():\n    from app.wire.completion import x", "app.wire.completion.x"),
+        ("import app.wire", "app.wire"),
         ("from opentelemetry import sdk", "opentelemetry.sdk"),
     ],
 )
 def test_every_way_to_import_is_seen(text: str, found: str) -> None:
-    assert list(_imported(text, ("app", "chat"))) == [found]
+    assert list(_imported(text, ("app", "domain"))) == [found]
 
 
 def test_delivery_library_loads_nothing_else_of_ours() -> None:

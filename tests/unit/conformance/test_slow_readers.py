@@ -8,10 +8,10 @@ import httpx2
 import pytest
 from websockets.asyncio.client import connect
 
-from app.chat.catalog import Catalog
-from app.chat.provider import Completed, TextDelta
-from app.chat.request import ChatRequest
+from app.domain.provider import Completed, TextDelta
 from app.main import create_app
+from app.providers.catalog import Catalog
+from app.wire.request import ChatRequest
 from tests.memory import Memory
 from tests.unit.conformance.invariant import Spans, answered
 from tests.unit.conformance.scripts import END, MODEL

@@ -5,8 +5,8 @@ import logging
 
 import pytest
 
-from app.chat.catalog import Catalog
 from app.main import create_app
+from app.providers.catalog import Catalog
 from tests.memory import Memory
 from tests.unit.conformance import table
 from tests.unit.conformance.cases import Case, Client
@@ -43,7 +43,7 @@ async def _check(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("app.chat.supply.CLOSING_SECONDS", 0.2)
+    monkeypatch.setattr("app.providers.stream_guard.CLOSING_SECONDS", 0.2)
     if case.broken:
         monkeypatch.setattr(case.broken, _breaks)
     spans = Spans()

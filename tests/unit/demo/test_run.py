@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from app.chat.provider import ProviderError
+from app.domain.provider import ProviderError
 from stack.waiting import poll_until
 from tests.elapsed import takes_at_most
 from tests.memory import Memory
-from tests.unit.http.live import live
 from tests.unit.scripted import END, MODEL, Scripted
+from tests.unit.transport.live import live
 
 pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 _ROOT = Path(__file__).parents[3]

@@ -5,10 +5,10 @@ import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from app.chat.catalog import Catalog
-from app.chat.provider import Completed, TextDelta
-from app.chat.request import ChatRequest
+from app.domain.provider import Completed, TextDelta
 from app.main import create_app
+from app.providers.catalog import Catalog
+from app.wire.request import ChatRequest
 from chatscope.genai.request import Usage
 from tests.memory import Memory
 from tests.unit.serving import quick

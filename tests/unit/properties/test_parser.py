@@ -7,10 +7,10 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import example, given
 
-from app.chat.parameters import IGNORED, REFUSED
-from app.chat.parsing import check, parse_json
-from app.chat.request import ChatRequest, SocketQuestion
-from app.errors import InvalidRequest
+from app.domain.errors import InvalidRequest
+from app.wire.parameters import IGNORED, REFUSED
+from app.wire.parsing import check, parse_json
+from app.wire.request import ChatRequest, SocketQuestion
 
 _LIMITS = {"max_message_chars": 1000, "max_request_messages": 20, "max_request_chars": 5000}
 _MOST_WORDS = 1500

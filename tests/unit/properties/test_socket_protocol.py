@@ -15,7 +15,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from app.chat.provider import ProviderError
+from app.domain.provider import ProviderError
 from tests.unit.properties.connection import HISTORY, MODEL, Connection, completed
 
 pytestmark = pytest.mark.slow

@@ -5,7 +5,7 @@ import contextvars
 import pytest
 from opentelemetry.trace import StatusCode, Tracer
 
-from app.errors import InternalError, InvalidRequest
+from app.domain.errors import InternalError, InvalidRequest
 from chatscope.tracing import current_trace_id, current_tracer, step, use_tracer
 from tests.memory import Memory
 
