@@ -1,24 +1,25 @@
-"""What a model provider is: a name, its models, and a stream of text that ends with usage."""
+"""The interface of a model provider: a name, its models, and a stream of text that ends with
+its usage."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from app.domain.errors import ServiceError
-from app.wire.request import ChatRequest
+from app.domain.request import ChatRequest
 from chatscope.genai.request import Usage
 
 
 @dataclass(frozen=True)
 class TextDelta:
-    """A piece of the answer, never empty."""
+    """A chunk of the response; never empty."""
 
     text: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Completed:
-    """The last event of a stream that ended well; `usage` is None where nobody counted."""
+    """The last event of a complete stream; `usage` is None if the provider reported none."""
 
     finish_reason: str
     usage: Usage | None = None
@@ -26,8 +27,11 @@ class Completed:
     response_model: str | None = None
 
 
-class Source(Protocol):
-    """What is known of a provider, whichever way it streams."""
+Event = TextDelta | Completed
+
+
+class ProviderInfo(Protocol):
+    """Properties of a provider, independent of how it streams."""
 
     @property
     def name(self) -> str:
@@ -35,52 +39,73 @@ class Source(Protocol):
 
     @property
     def models(self) -> Sequence[str]:
-        """The models that it answers for."""
+        """Names of the models that it serves."""
 
     @property
     def server(self) -> tuple[str, int] | None:
-        """Address and port; None for one inside this process."""
+        """Address and port; None if the provider runs in this process."""
 
     @property
     def in_process(self) -> bool:
-        """Whether no call leaves this process."""
+        """Whether the provider makes no network call."""
 
     async def close(self) -> None:
-        """Release connections; the last call."""
+        """Release connections; nothing is called afterwards."""
 
 
-class Provider(Source, Protocol):
-    """Where answers come from."""
+class Provider(ProviderInfo, Protocol):
+    """A provider with an asynchronous stream."""
 
-    def stream(self, request: ChatRequest) -> AsyncGenerator[TextDelta | Completed]:
-        """Ask for an answer: text, then exactly one Completed. Raises ProviderError.
+    def stream(self, request: ChatRequest) -> AsyncGenerator[Event]:
+        """Yield the text in chunks, then exactly one Completed. Raise ProviderError.
 
-        An async generator: closing it gives the call up.
+        An async generator: closing it ends the call.
         """
+
+
+class ResponseStream(Protocol):
+    """The events of one response, with a bounded silence and a bounded time to close."""
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        """Return the iterator."""
+
+    async def aclose(self) -> None:
+        """End the call; return when the provider has released it, or after a timeout."""
+
+
+class Model(Protocol):
+    """One model of one provider."""
+
+    @property
+    def name(self) -> str:
+        """The name that clients request."""
+
+    @property
+    def provider(self) -> ProviderInfo:
+        """The provider that serves it."""
+
+    def stream(self, request: ChatRequest) -> ResponseStream:
+        """Start a response in the current context. The stream raises ProviderError."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Upstream:
-    """How a provider named its own failure: an HTTP status, and a code that is a single word."""
+    """The provider's own description of its failure: an HTTP status and a one-word code."""
 
     status: int | None = None
     code: str | None = None
 
 
-_WIRE_TYPES = {400: "invalid_request_error", 429: "rate_limit_error"}
-
-
 class ProviderError(ServiceError):
-    """A provider failed; `error_type` is one of a short closed list, `status` what we answer.
+    """A provider failed; `error_type` is one of a short closed list (docs/api.md).
 
-    `detail` holds the provider's own words: the client gets them behind `message`, telemetry
-    only while content is captured.
+    `detail` is the provider's own text: it is appended to the message for the client, and
+    recorded in telemetry only if content capture is on.
     """
 
     def __init__(
         self,
         error_type: str,
-        status: int,
         message: str,
         *,
         detail: str | None = None,
@@ -88,11 +113,8 @@ class ProviderError(ServiceError):
         param: str | None = None,
         upstream: Upstream = Upstream(),
     ) -> None:
-        headers = {"retry-after": retry_after} if retry_after else None
-        whole = f"{message} {detail}" if detail else message
-        super().__init__(whole, code=error_type, status=status, headers=headers, param=param)
-        self.type = _WIRE_TYPES.get(status, "provider_error")
+        text = f"{message} {detail}" if detail else message
+        super().__init__(text, code=error_type, retry_after=retry_after, param=param)
         self.error_type = error_type
-        self.retry_after = retry_after
         self.telemetry_text = message
         self.upstream = upstream

@@ -1,7 +1,7 @@
-"""The one place where a turn runs, and where it ends: a question, its answer, its record.
+"""One turn: request, response and record. The only place where a turn runs and ends.
 
-Every way out of an answer leads through `run_turn`: the provider's end, its failure, our bug,
-a client that leaves, a server that stops.
+A turn can end in five ways: the provider completes or fails, the service has a bug, the client
+disconnects or cancels, the server shuts down. Each is recorded exactly once.
 """
 
 import asyncio
@@ -14,37 +14,35 @@ from typing import Final, Protocol
 from loguru import logger
 
 from app.domain.errors import InternalError, Overloaded, ServiceError, ShuttingDown
-from app.domain.provider import Completed, ProviderError, TextDelta
-from app.providers.catalog import Entry
-from app.providers.stream_guard import Supply
-from app.wire.request import ChatRequest
+from app.domain.provider import Completed, Model, ProviderError, ResponseStream
+from app.domain.request import ChatRequest
 from chatscope.genai.answer import Answer
 from chatscope.genai.request import ModelRequest, Usage
 from chatscope.instrument import Telemetry
 from chatscope.redaction import without_texts
 
-# `task.cancel(SHUTDOWN)` says that the server gives a turn up; any other cancel is the client's.
+# `task.cancel(SHUTDOWN)` means that the server ends the turn; any other cancel is the client's.
 SHUTDOWN: Final = ShuttingDown().code
 
 
-class ClientGone(Exception):
-    """Nobody is there any more to send to."""
+class ClientDisconnected(Exception):
+    """Nothing can be sent any more because the client has disconnected."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """A question to one model."""
+    """A request to one model."""
 
-    entry: Entry
+    model: Model
     request: ChatRequest
-    started: float  # perf_counter of its arrival
-    new_roles: Sequence[str] = field(default=("user",))  # of the messages that are no history
+    started: float  # time.perf_counter() at its arrival
+    new_roles: Sequence[str] = field(default=("user",))  # of the messages that are not history
     conversation_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ending:
-    """What is told of an answer at its end."""
+class Summary:
+    """The figures of a response at its end."""
 
     model: str
     finish_reason: str
@@ -54,110 +52,103 @@ class Ending:
     trace_id: str
 
 
-class Outlet(Protocol):
-    """Where an answer goes. Its methods return when the bytes have left; raise ClientGone."""
+class Output(Protocol):
+    """Sends one response to the client.
+
+    Each method returns when the bytes were passed to the server. Raise ClientDisconnected.
+    """
 
     async def delta(self, text: str) -> None:
-        """A piece of the answer."""
+        """Send a chunk."""
 
-    async def completed(self, ending: Ending) -> None:
-        """The whole answer is there."""
+    async def completed(self, summary: Summary) -> None:
+        """Send the end of a complete response."""
 
-    async def cancelled(self, ending: Ending) -> None:
-        """The client gave it up; there may be nobody to tell."""
+    async def cancelled(self, summary: Summary) -> None:
+        """Send the end of a response that the client cancelled."""
 
     async def failed(self, error: ServiceError, trace_id: str) -> None:
-        """There will be no more of it: a failure, or the end of the service."""
+        """Send the end of a response that failed or was cut by the shutdown."""
 
 
-async def run_turn(telemetry: Telemetry, turn: Turn, outlet: Outlet) -> None:
-    """Ask, pass on, and record once, whatever happens.
+async def run_turn(telemetry: Telemetry, turn: Turn, output: Output) -> None:
+    """Stream the model's response to `output` and record it once, however it ends.
 
-    Raises CancelledError, and what the outlet raises when it cannot even tell of a failure.
+    Raises CancelledError, and exceptions of `output.failed`.
     """
     for role in turn.new_roles:
         telemetry.instruments.record_message(role)
-    answer = telemetry.start_answer(_recorded(turn), started=turn.started)
-    delivery = _Delivery(turn, outlet, answer)
+    answer = telemetry.start_answer(_model_request(turn), started=turn.started)
+    end = _End(turn, output, answer)
     try:
-        await delivery.run()
-    finally:
-        answer.close()
-        if delivery.answered:
-            telemetry.instruments.record_message("assistant")
-        if delivery.limit:
-            telemetry.instruments.record_limit_reached(delivery.limit)
-
-
-class _Delivery:
-    """One answer on its way from the provider to the outlet."""
-
-    def __init__(self, turn: Turn, outlet: Outlet, answer: Answer) -> None:
-        self._turn = turn
-        self._outlet = outlet
-        self._answer = answer
-        self._told = False  # the end of a whole answer went out
-        self.answered = False  # whether a message went out, whole or in part
-        self.limit: str | None = None  # the one by which the provider refused the call
-
-    async def run(self) -> None:
         failure: Exception | None = None
         try:
-            await self._pass_on()
+            async with aclosing(_stream(turn, answer)) as events:
+                # Without helpers: each chunk passes through this frame only.
+                async for event in events:
+                    if isinstance(event, Completed):
+                        await end.complete(event)
+                        continue
+                    answer.received(event.text)
+                    await output.delta(event.text)
+                    if turn.request.stream:
+                        end.mark_sent()
         except asyncio.CancelledError as cancelled:
-            # What was told as whole stays so: only its clearing up was cut short.
-            if not self._told:
-                await self._give_up(by_server=SHUTDOWN in cancelled.args)
+            # A response that was sent completely stays complete: only its cleanup was cut short.
+            if not end.completed:
+                await end.cancel(by_server=SHUTDOWN in cancelled.args)
             raise
-        except ClientGone:
-            self._answer.cancelled()
+        except ClientDisconnected:
+            answer.cancelled()
         except Exception as error:
             failure = error
-        if failure:  # here: what fails now has no provider's exception as its context
-            await self._fail(failure)
+        if failure:  # outside `except`: a new exception must not have the provider's as context
+            await end.fail(failure)
+    finally:
+        end.record(telemetry)
 
-    async def _pass_on(self) -> None:
-        turn, answer = self._turn, self._answer
-        with answer.current():
-            supply = Supply(
-                turn.entry.provider.stream(turn.request), stall_seconds=turn.entry.stall_seconds
-            )
-        async with aclosing(supply) as pieces:
-            async for piece in pieces:
-                match piece:
-                    case TextDelta(text):
-                        answer.received(text)
-                        await self._outlet.delta(text)
-                        if turn.request.stream:
-                            self._sent()
-                    case Completed():
-                        await self._complete(piece)
 
-    async def _complete(self, end: Completed) -> None:
-        self._answer.completed(
-            finish_reason=end.finish_reason,
-            usage=end.usage,
-            response_id=end.response_id,
-            response_model=end.response_model,
-        )
-        await self._outlet.completed(self._ending(end.finish_reason))
-        self._told = True
-        self._sent()
+def _stream(turn: Turn, answer: Answer) -> ResponseStream:
+    with answer.current():
+        return turn.model.stream(turn.request)
 
-    def _sent(self) -> None:
-        self.answered = True
+
+class _End:
+    """The end of one response, sent to the output and recorded."""
+
+    def __init__(self, turn: Turn, output: Output, answer: Answer) -> None:
+        self._turn = turn
+        self._output = output
+        self._answer = answer
+        self._sent = False  # a message was sent, complete or in part
+        self._limit: str | None = None  # the limit for which the provider refused the call
+        self.completed = False  # the end of a complete response was sent
+
+    def mark_sent(self) -> None:
+        self._sent = True
         self._answer.sent()
 
-    async def _give_up(self, *, by_server: bool) -> None:
-        with suppress(ClientGone):
+    async def complete(self, event: Completed) -> None:
+        self._answer.completed(
+            finish_reason=event.finish_reason,
+            usage=event.usage,
+            response_id=event.response_id,
+            response_model=event.response_model,
+        )
+        await self._output.completed(self._summary(event.finish_reason))
+        self.completed = True
+        self.mark_sent()
+
+    async def cancel(self, *, by_server: bool) -> None:
+        with suppress(ClientDisconnected):
             if by_server:
                 self._answer.cancelled(SHUTDOWN)
-                await self._outlet.failed(ShuttingDown(), self._answer.trace_id)
+                await self._output.failed(ShuttingDown(), self._answer.trace_id)
             else:
                 self._answer.cancelled()
-                await self._outlet.cancelled(self._ending("cancelled"))
+                await self._output.cancelled(self._summary("cancelled"))
 
-    async def _fail(self, cause: Exception) -> None:
+    async def fail(self, cause: Exception) -> None:
         if isinstance(cause, ProviderError):
             error: ServiceError = cause
             self._answer.failed(
@@ -167,19 +158,26 @@ class _Delivery:
                 provider_code=cause.upstream.code,
             )
         elif isinstance(cause, Overloaded):
-            self.limit = cause.limit
+            self._limit = cause.limit
             error = cause
             self._answer.failed(cause.code, cause)
         else:
-            logger.opt(exception=without_texts(cause)).error("answering failed")
+            logger.opt(exception=without_texts(cause)).error("response failed")
             error = InternalError()
-            self._answer.failed("internal_error", cause)
-        with suppress(ClientGone):
-            await self._outlet.failed(error, self._answer.trace_id)
+            self._answer.failed(error.code, cause)
+        with suppress(ClientDisconnected):
+            await self._output.failed(error, self._answer.trace_id)
 
-    def _ending(self, finish_reason: str) -> Ending:
-        return Ending(
-            model=self._turn.entry.model,
+    def record(self, telemetry: Telemetry) -> None:
+        self._answer.close()
+        if self._sent:
+            telemetry.instruments.record_message("assistant")
+        if self._limit:
+            telemetry.instruments.record_limit_reached(self._limit)
+
+    def _summary(self, finish_reason: str) -> Summary:
+        return Summary(
+            model=self._turn.model.name,
             finish_reason=finish_reason,
             usage=self._answer.usage,
             cost=self._answer.cost,
@@ -188,12 +186,12 @@ class _Delivery:
         )
 
 
-def _recorded(turn: Turn) -> ModelRequest:
-    request, provider = turn.request, turn.entry.provider
+def _model_request(turn: Turn) -> ModelRequest:
+    request, provider = turn.request, turn.model.provider
     address, port = provider.server or (None, None)
     return ModelRequest(
         provider=provider.name,
-        model=turn.entry.model,
+        model=turn.model.name,
         in_process=provider.in_process,
         stream=request.stream,
         server_address=address,

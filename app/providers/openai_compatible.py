@@ -1,5 +1,6 @@
 """Any OpenAI-compatible endpoint, through the official `openai` client."""
 
+import dataclasses
 import re
 from codecs import getincrementaldecoder
 from collections.abc import AsyncGenerator, Sequence
@@ -10,10 +11,10 @@ import httpx2
 import openai
 from openai.types.chat import ChatCompletionChunk
 
-from app.domain.provider import Completed, ProviderError, TextDelta, Upstream
+from app.domain.provider import Completed, Event, ProviderError, TextDelta, Upstream
+from app.domain.request import MEDIA, ChatRequest, Message
 from app.providers.http_client import TracedClient, error_type
 from app.providers.secrets import Redactor, redactor
-from app.wire.request import MEDIA, ChatRequest
 from chatscope.genai.request import Usage
 from chatscope.redaction import without_texts
 
@@ -27,27 +28,27 @@ _PASSED_ON = (
     "seed",
     "user",
 )
-_THEIRS = "The model's endpoint"
-_LONGEST_WORDS = 500
+_ENDPOINT = "The model's endpoint"
+_MAX_DETAIL_LENGTH = 500
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-# Of one call: a thousand times what any model takes.
-_MOST_TOKENS = 1_000_000_000
-# How an answer that is none shows itself in the client, which checks no shapes.
+# For one call: a thousand times the context of any model.
+_MAX_TOKENS = 1_000_000_000
+# Exceptions caused by malformed responses; the client does not validate them.
 _MALFORMED = (ValueError, AttributeError, TypeError, LookupError)
-# Their status, to our error type, our status and what happened.
-_STATUSES = {
-    401: ("authentication", 502, "did not take our key"),
-    403: ("permission_denied", 502, "does not allow us this"),
-    404: ("not_found", 502, "does not know the model, or is somewhere else"),
-    408: ("timeout", 504, "timed out"),
-    429: ("rate_limit_exceeded", 429, "takes no more requests for now"),
-    503: ("unavailable", 503, "is not available"),
-    504: ("timeout", 504, "timed out"),
+# Error type and description for a status of the endpoint.
+_BY_STATUS = {
+    401: ("authentication", "rejected the API key"),
+    403: ("permission_denied", "denied permission"),
+    404: ("not_found", "does not have this model, or has another address"),
+    408: ("timeout", "timed out"),
+    429: ("rate_limit_exceeded", "exceeded its rate limit"),
+    503: ("unavailable", "is unavailable"),
+    504: ("timeout", "timed out"),
 }
 
 
 class OpenAICompatibleProvider:
-    """Streams always, also for those who want the answer in one piece."""
+    """Always streams, even if the client wants the response as a whole."""
 
     name = "openai"
     in_process = False
@@ -63,45 +64,45 @@ class OpenAICompatibleProvider:
         connect_timeout: float,
         max_retries: int,
     ) -> None:
-        """Timeouts in seconds: `timeout` is the longest silence, not the whole answer."""
+        """Timeouts in seconds; `timeout` is the longest silence of the endpoint."""
         self.models = tuple(models)
         self.server = _server(base_url)
         self._redact = redactor(api_key, base_url)
         self._client = openai.AsyncOpenAI(
             base_url=base_url,
-            # Local endpoints want no key, but the client does not start without one.
+            # Local endpoints need no key, but the client requires one.
             api_key=api_key or "none",
             timeout=httpx2.Timeout(timeout, connect=connect_timeout),
             max_retries=max_retries,
             http_client=TracedClient(base_url),
         )
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[TextDelta | Completed]:
-        """Text as it comes; the usage that the endpoint tells at the end."""
-        end = _End()
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Event]:
+        """Yield the text as it arrives, then the usage that the endpoint reports."""
+        state = _StreamState()
         failure: ProviderError | None = None
         try:
             async with await self._client.chat.completions.create(**_arguments(request)) as chunks:
                 async for chunk in chunks:
-                    if text := end.take(chunk):
+                    if text := state.add(chunk):
                         yield TextDelta(text)
         except (openai.OpenAIError, httpx2.HTTPError) as error:
-            failure = _translated(error, self._redact, started=end.started)
+            failure = _to_provider_error(error, self._redact, started=state.started)
             failure.__cause__ = without_texts(error)
         except _MALFORMED as error:
-            failure = ProviderError("bad_response", 502, f"{_THEIRS} sent what is no answer.")
+            failure = _malformed()
             failure.__cause__ = without_texts(error)
-        if failure:  # raised here: the original, with its texts, is no context of it
+        if failure:  # outside `except`: the original, with its texts, must not be the context
             raise failure
-        yield end.completed()
+        yield state.completed()
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
 
 
-class _End:
-    """What a stream tells about itself on its way."""
+class _StreamState:
+    """The metadata of a stream, collected from its chunks."""
 
     def __init__(self) -> None:
         self.started = False
@@ -111,10 +112,10 @@ class _End:
         self._model: str | None = None
         self._characters = getincrementaldecoder("utf-16-le")("replace")
 
-    def take(self, chunk: ChatCompletionChunk) -> str | None:
-        """The text of a chunk; the rest is kept.
+    def add(self, chunk: ChatCompletionChunk) -> str | None:
+        """Return the text of a chunk and keep its metadata.
 
-        The client checks no shapes: of an answer that is none, anything may be missing here.
+        The client does not validate responses: any attribute of a malformed one may be missing.
         """
         self.started = True
         self._id = chunk.id or self._id
@@ -126,19 +127,19 @@ class _End:
         choice = chunk.choices[0]
         self._finish_reason = choice.finish_reason or self._finish_reason
         text = choice.delta.content
-        return None if text is None else self._whole(str(text))
+        return None if text is None else self._decode(str(text))
 
-    def _whole(self, text: str) -> str:
-        """Characters that UTF-8 has: JSON may cut an emoji in two, even over two chunks, and half
-        of one can be sent to nobody."""
+    def _decode(self, text: str) -> str:
+        """Return text that UTF-8 can encode: JSON may split an emoji into two surrogates, even in
+        two chunks. The first half waits for the second."""
         return self._characters.decode(text.encode("utf-16-le", "surrogatepass"))
 
     def completed(self) -> Completed:
-        """The end of a whole answer. Raises ProviderError for one that just stopped."""
+        """Return the end of a complete response. Raise ProviderError if the stream ended early."""
         if not self.started:
-            raise ProviderError("bad_response", 502, f"{_THEIRS} sent what is no answer.")
+            raise _malformed()
         if self._finish_reason is None:
-            raise ProviderError("broken_stream", 502, f"{_THEIRS} broke off its answer.")
+            raise _ended_early()
         return Completed(
             finish_reason=self._finish_reason,
             usage=self._usage,
@@ -147,22 +148,30 @@ class _End:
         )
 
 
-def _usage(told: Any) -> Usage | None:
-    """None for numbers that cannot be: one that is too large would stand in all sums for ever."""
-    counts = int(told.prompt_tokens), int(told.completion_tokens)
-    return Usage(*counts) if all(0 <= count <= _MOST_TOKENS for count in counts) else None
+def _usage(reported: Any) -> Usage | None:
+    """Return None for impossible numbers: a huge one would stay in the counters for ever."""
+    counts = int(reported.prompt_tokens), int(reported.completion_tokens)
+    return Usage(*counts) if all(0 <= count <= _MAX_TOKENS for count in counts) else None
 
 
 def _arguments(request: ChatRequest) -> dict[str, Any]:
     given = {name: getattr(request, name) for name in _PASSED_ON}
     return {
         "model": request.model,
-        "messages": [message.wire() for message in request.messages],
+        "messages": [forwarded_message(message) for message in request.messages],
         "stream": True,
         "stream_options": {"include_usage": True},
         **{name: value for name, value in given.items() if value is not None},
-        **({"stop": request.stop} if request.stop else {}),
+        **({"stop": list(request.stop)} if request.stop else {}),
     }
+
+
+def forwarded_message(message: Message) -> dict[str, Any]:
+    """Return the message as the client sent it."""
+    fields = {field.name: getattr(message, field.name) for field in dataclasses.fields(message)}
+    omits_content = fields.pop("omits_content")
+    sent = {name: value for name, value in fields.items() if value is not None}
+    return sent if omits_content else {**sent, "content": message.content}
 
 
 def _server(base_url: str) -> tuple[str, int]:
@@ -170,61 +179,67 @@ def _server(base_url: str) -> tuple[str, int]:
     return parts.hostname or "", parts.port or {"http": 80}.get(parts.scheme, 443)
 
 
-def _translated(error: Exception, redact: Redactor, *, started: bool) -> ProviderError:
-    """Of the endpoint's own words only those about the request: others may tell of our key."""
+def _to_provider_error(error: Exception, redact: Redactor, *, started: bool) -> ProviderError:
+    """Return an error with the endpoint's own text only if that describes an invalid request: other
+    texts may contain the API key."""
     if isinstance(error, openai.APIStatusError):
         return _of_status(error, redact)
-    # What the client wraps is its cause.
     cause = error.__cause__ if isinstance(error, openai.APIConnectionError) else error
     if isinstance(cause, httpx2.TimeoutException) and error_type(cause) == "timeout":
-        return ProviderError("timeout", 504, f"{_THEIRS} was silent for too long.")
+        return ProviderError("timeout", f"{_ENDPOINT} stopped responding.")
     if isinstance(error, openai.APIConnectionError | httpx2.HTTPError):
         if started:
-            return ProviderError("broken_stream", 502, f"{_THEIRS} broke off its answer.")
-        return ProviderError("connection", 503, f"{_THEIRS} cannot be reached.")
-    said = Upstream(code=_code(error, redact))
-    message = f"{_THEIRS} failed while it answered."
-    return ProviderError("server_error", 502, message, upstream=said)
+            return _ended_early()
+        return ProviderError("connection", f"{_ENDPOINT} is unreachable.")
+    upstream = Upstream(code=_code(error, redact))
+    message = f"{_ENDPOINT} failed during its response."
+    return ProviderError("server_error", message, upstream=upstream)
 
 
 def _of_status(error: openai.APIStatusError, redact: Redactor) -> ProviderError:
-    upstream = error.status_code
-    said = Upstream(status=upstream, code=_code(error, redact))
-    if upstream in (400, 413, 422):
+    status = error.status_code
+    upstream = Upstream(status=status, code=_code(error, redact))
+    if status in (400, 413, 422):
         return ProviderError(
             "invalid_request",
-            400,
-            f"{_THEIRS} refused the request:",
-            detail=_their_words(error, redact),
+            f"{_ENDPOINT} refused the request:",
+            detail=_detail(error, redact),
             param=_param(error, redact),
-            upstream=said,
+            upstream=upstream,
         )
-    known = _STATUSES.get(upstream)
-    if known is None and upstream >= 500:
-        known = ("server_error", 502, "failed")
-    error_type, status, what = known or ("bad_response", 502, f"answered with status {upstream}")
+    known = _BY_STATUS.get(status)
+    if known is None and status >= 500:
+        known = ("server_error", "failed")
+    error_type, description = known or ("bad_response", f"responded with status {status}")
     return ProviderError(
         error_type,
-        status,
-        f"{_THEIRS} {what}.",
+        f"{_ENDPOINT} {description}.",
         retry_after=_retry_after(error.response),
-        upstream=said,
+        upstream=upstream,
     )
 
 
-def _their_words(error: openai.APIStatusError, redact: Redactor) -> str:
+def _malformed() -> ProviderError:
+    return ProviderError("bad_response", f"{_ENDPOINT} sent a malformed response.")
+
+
+def _ended_early() -> ProviderError:
+    return ProviderError("broken_stream", f"{_ENDPOINT} ended the stream before its final message.")
+
+
+def _detail(error: openai.APIStatusError, redact: Redactor) -> str:
     body = error.body
-    words = body.get("message") if isinstance(body, dict) else None
-    return redact(str(words or "it gave no reason"))[:_LONGEST_WORDS]
+    text = body.get("message") if isinstance(body, dict) else None
+    return redact(str(text or "no reason given"))[:_MAX_DETAIL_LENGTH]
 
 
 def _param(error: openai.APIStatusError, redact: Redactor) -> str | None:
     param: object = error.param
-    return redact(param)[:_LONGEST_WORDS] if isinstance(param, str) else None
+    return redact(param)[:_MAX_DETAIL_LENGTH] if isinstance(param, str) else None
 
 
 def _code(error: Exception, redact: Redactor) -> str | None:
-    """The endpoint's code, if it is a word: telemetry records it."""
+    """Return the endpoint's code if it is one word: telemetry records it."""
     code = getattr(error, "code", None)
     return (
         code if isinstance(code, str) and _WORD.fullmatch(code) and redact(code) == code else None

@@ -1,4 +1,4 @@
-"""Credentials of a provider, removed from what the provider says."""
+"""Masking of a provider's credentials in the texts that it returns."""
 
 from base64 import b64encode
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 _MASK: Final = "***"
-# Shorter ones are no secrets, and their removal would garble other words.
+# Shorter texts are not secrets, and masking them would garble other words.
 _SHORTEST: Final = 4
 
 
@@ -25,7 +25,7 @@ class Redactor:
 
 
 def redactor(api_key: str | None, base_url: str) -> Redactor:
-    """Mask the key, and the credentials in the URL in each form in which they are sent."""
+    """Return a Redactor for the key and for the URL's credentials in each form they are sent in."""
     parts = urlsplit(base_url)
     password = parts.password and unquote(parts.password)
     basic = f"{unquote(parts.username or '')}:{password or ''}".encode()

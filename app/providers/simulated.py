@@ -1,4 +1,4 @@
-"""The built-in model: a seeded stream of words, honest about what it is.
+"""The simulated model: a seeded stream of words that says that it is simulated.
 
 Speed, length and failures are settings; a word is a token.
 """
@@ -8,13 +8,12 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from app.domain.provider import Completed, ProviderError, TextDelta
-from app.settings import SIMULATED_MODEL
-from app.wire.request import ChatRequest
+from app.domain.provider import Completed, Event, ProviderError, TextDelta
+from app.domain.request import ChatRequest
 from chatscope.genai.request import Usage
 
 _OPENING = "This answer is simulated: no language model was asked."
@@ -29,7 +28,7 @@ _LONGEST_SENTENCE = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Behaviour:
-    """How the simulated model answers; rates are shares of all answers, from 0 to 1."""
+    """How the simulated model responds; rates are shares of all responses, from 0 to 1."""
 
     tokens_per_second: float = 0.0  # 0: no pause
     first_token_seconds: float = 0.0
@@ -41,31 +40,31 @@ class Behaviour:
 
 
 class SimulatedProvider:
-    """Answers with words that depend on the seed and the messages alone."""
+    """Responds with words that depend on the seed and the messages only."""
 
     name = "simulated"
-    models = (SIMULATED_MODEL,)
     server = None
     in_process = True
 
-    def __init__(self, behaviour: Behaviour) -> None:
+    def __init__(self, behaviour: Behaviour, *, model: str) -> None:
+        self.models = (model,)
         self._behaviour = behaviour
-        # Not drawn from the messages: a question that failed may be asked again.
-        self._luck = Random(behaviour.seed)  # noqa: S311
+        # Independent of the messages: a request that failed may succeed when it is repeated.
+        self._random = Random(behaviour.seed)  # noqa: S311
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[TextDelta | Completed]:
-        """One word at a time; a stall or an error may come before any of them."""
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Event]:
+        """Yield one word at a time; a stall or an error may come before any of them."""
         tokens, finish_reason = compose(request, self._behaviour)
-        error_at = self._strikes(self._behaviour.error_rate, len(tokens))
-        stall_at = self._strikes(self._behaviour.stall_rate, len(tokens))
+        error_at = self._position_of(self._behaviour.error_rate, len(tokens))
+        stall_at = self._position_of(self._behaviour.stall_rate, len(tokens))
         due = time.monotonic() + self._behaviour.first_token_seconds
         for position, token in enumerate(tokens):
             if position == stall_at:
                 due += self._behaviour.stall_seconds
-            # By the clock, so that what the reader's own pace takes is not added.
+            # By the clock, so that the time that the reader takes is not added.
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             if position == error_at:
-                raise ProviderError("simulated_error", 502, "The simulated model failed, as set.")
+                raise ProviderError("simulated_error", "The simulated model failed, as configured.")
             yield TextDelta(token)
             due += self._pause
         yield Completed(
@@ -76,22 +75,22 @@ class SimulatedProvider:
         )
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Nothing to close."""
 
     @property
     def _pause(self) -> float:
         rate = self._behaviour.tokens_per_second
         return 1 / rate if rate else 0.0
 
-    def _strikes(self, rate: float, length: int) -> int | None:
-        """At which token it happens; None for an answer that is spared."""
-        if self._luck.random() >= rate:
+    def _position_of(self, rate: float, length: int) -> int | None:
+        """Return the position of an incident; None for a response without one."""
+        if self._random.random() >= rate:
             return None
-        return self._luck.randrange(max(1, length))
+        return self._random.randrange(max(1, length))
 
 
 def compose(request: ChatRequest, behaviour: Behaviour) -> tuple[list[str], str]:
-    """The tokens of an answer, each after the first with its blank, and why it ends."""
+    """Return the tokens of a response, each with its leading space, and the finish reason."""
     random = Random(_seed(request, behaviour.seed))  # noqa: S311
     half = behaviour.answer_tokens // 2
     length = random.randint(max(1, behaviour.answer_tokens - half), behaviour.answer_tokens + half)
@@ -103,7 +102,7 @@ def compose(request: ChatRequest, behaviour: Behaviour) -> tuple[list[str], str]
 
 
 def count_words(request: ChatRequest) -> int:
-    """Prompt tokens: the words of all messages."""
+    """Return the number of prompt tokens: the words of all messages."""
     return sum(len(message.text.split()) for message in request.messages)
 
 
@@ -118,7 +117,7 @@ def _sentences(random: Random, length: int) -> str:
     return " ".join(words)
 
 
-def _until_stop(text: str, stops: list[str]) -> tuple[str, list[str]]:
+def _until_stop(text: str, stops: Sequence[str]) -> tuple[str, list[str]]:
     found = [position for stop in stops if (position := text.find(stop)) >= 0]
     text = text[: min(found, default=len(text))]
     words = text.split(" ")
@@ -127,5 +126,5 @@ def _until_stop(text: str, stops: list[str]) -> tuple[str, list[str]]:
 
 def _seed(request: ChatRequest, default: int) -> int:
     chosen = default if request.seed is None else request.seed
-    told = json.dumps([chosen, request.texts()]).encode()
-    return int.from_bytes(hashlib.sha256(told).digest()[:8])
+    text = json.dumps([chosen, request.texts()]).encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:8])

@@ -1,121 +1,89 @@
-"""How much at the same time, and the end of it: places for answers and connections, shutdown."""
+"""Concurrency limits and graceful shutdown."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from loguru import logger
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.domain.errors import Overloaded, ShuttingDown
 from app.domain.turn import SHUTDOWN
 from app.settings import Settings
-from app.wire.completion import event
-from chatscope.tracing import current_trace_id
 
-# Telling a client that its answer was cut takes no longer, unless that client does not read.
-_LAST_WORDS_SECONDS = 0.5
+# Time to send the final error to clients whose response was cut.
+_FINAL_ERROR_SECONDS: Final = 0.5
 
 _T = TypeVar("_T")
-Leave = Callable[[], Coroutine[Any, Any, None]]
+Close = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Admission:
-    """Who is in, of one process."""
+    """The responses and connections in progress in this process."""
 
     def __init__(self, settings: Settings) -> None:
-        self._most_answers = settings.max_answers
-        self._most_connections = settings.max_connections
-        self._answers: set[asyncio.Task[Any]] = set()
-        self._arriving: set[asyncio.Task[Any]] = set()
-        self._connections: set[Leave] = set()
-        self.closing = False  # nothing new comes in any more
+        self._max_responses = settings.max_answers
+        self._max_connections = settings.max_connections
+        self._responses: set[asyncio.Task[Any]] = set()
+        self._receiving: set[asyncio.Task[Any]] = set()
+        self._connections: set[Close] = set()
+        self.closing = False  # nothing new is admitted
 
     @contextmanager
-    def answer(self) -> Iterator[None]:
-        """A place for one answer, given by the current task.
+    def response(self) -> Iterator[None]:
+        """Admit one response, produced by the current task. Raise Overloaded or ShuttingDown.
 
-        Raises Overloaded or ShuttingDown. An answer that outlasts the shutdown's grace is
-        cancelled, with SHUTDOWN as the message.
+        A response that exceeds the grace period of the shutdown is cancelled with SHUTDOWN.
         """
-        self._refuse_if_full("answers", len(self._answers), self._most_answers)
-        with _member(self._answers, _current_task()):
+        self._check("answers", len(self._responses), self._max_responses)
+        with _member(self._responses, _current_task()):
             yield
 
     @contextmanager
-    def connection(self, leave: Leave) -> Iterator[None]:
-        """A place for one WebSocket connection. Raises Overloaded or ShuttingDown.
+    def connection(self, close: Close) -> Iterator[None]:
+        """Admit one WebSocket connection. Raise Overloaded or ShuttingDown.
 
-        `leave` is called once, when the service stops: it ends the connection in good order.
+        `close` is called once, at shutdown; it closes the connection after its response.
         """
-        self._refuse_if_full("connections", len(self._connections), self._most_connections)
-        with _member(self._connections, leave):
+        self._check("connections", len(self._connections), self._max_connections)
+        with _member(self._connections, close):
             yield
 
     @contextmanager
-    def arrival(self) -> Iterator[None]:
-        """Around the wait for a request's body: a shutdown ends it, with ShuttingDown."""
-        self._refuse_if_closing()
-        with _member(self._arriving, _current_task()), told_of_shutdown():
+    def receiving(self) -> Iterator[None]:
+        """Wait for a request's body inside; a shutdown raises ShuttingDown."""
+        self._check_closing()
+        with _member(self._receiving, _current_task()), shutdown_as_error():
             yield
 
     async def close(self, grace_seconds: float) -> None:
-        """Let nobody in any more, tell those inside, and wait until they are gone."""
+        """Admit nothing new; wait for the responses, and cancel those that exceed the grace."""
         self.closing = True
-        inside = {"answers": len(self._answers), "connections": len(self._connections)}
-        logger.info("stopping", **inside)
-        for task in self._arriving:
+        in_progress = {"answers": len(self._responses), "connections": len(self._connections)}
+        logger.info("shutting down", **in_progress)
+        for task in self._receiving:
             task.cancel(SHUTDOWN)
-        leaving = {asyncio.create_task(leave()) for leave in self._connections}
-        await _ended_within(grace_seconds, self._answers)
-        if self._answers:
-            logger.warning("answers cut by the shutdown", answers=len(self._answers))
-        for task in self._answers:
+        closing = {asyncio.create_task(close()) for close in self._connections}
+        await _wait(self._responses, grace_seconds)
+        if self._responses:
+            logger.warning("responses cut by the shutdown", answers=len(self._responses))
+        for task in self._responses:
             task.cancel(SHUTDOWN)
-        await _ended_within(_LAST_WORDS_SECONDS, self._answers | leaving)
+        await _wait(self._responses | closing, _FINAL_ERROR_SECONDS)
 
-    def _refuse_if_full(self, limit: str, count: int, most: int) -> None:
-        self._refuse_if_closing()
-        if count >= most:
-            raise Overloaded(limit, most)
+    def _check(self, limit: str, count: int, maximum: int) -> None:
+        self._check_closing()
+        if count >= maximum:
+            raise Overloaded(limit, maximum)
 
-    def _refuse_if_closing(self) -> None:
+    def _check_closing(self) -> None:
         if self.closing:
             raise ShuttingDown
 
 
-class Admitted:
-    """A response with an answer in it: it is given where there is a place for it."""
-
-    def __init__(self, admission: Admission, response: ASGIApp) -> None:
-        self._admission = admission
-        self._response = response
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer. Raises Overloaded or ShuttingDown, either before anything was sent."""
-        begun, ended = False, False
-
-        async def watched_send(message: Message) -> None:
-            nonlocal begun, ended
-            begun = True
-            ended = message["type"] == "http.response.body" and not message.get("more_body")
-            await send(message)
-
-        try:
-            with told_of_shutdown(), self._admission.answer():
-                await self._response(scope, receive, watched_send)
-        except ShuttingDown as error:
-            if not begun:
-                raise
-            if not ended:
-                body = event(error.body(current_trace_id()))
-                await send({"type": "http.response.body", "body": body})
-
-
 @contextmanager
-def told_of_shutdown() -> Iterator[None]:
-    """Turn the cancellation that means shutdown into the error that says so."""
+def shutdown_as_error() -> Iterator[None]:
+    """Convert a cancellation with SHUTDOWN into ShuttingDown."""
     try:
         yield
     except asyncio.CancelledError as error:
@@ -140,6 +108,6 @@ def _current_task() -> asyncio.Task[Any]:
     return task
 
 
-async def _ended_within(seconds: float, tasks: set[asyncio.Task[Any]]) -> None:
+async def _wait(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
     if tasks:
         await asyncio.wait(tuple(tasks), timeout=seconds)

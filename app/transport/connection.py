@@ -1,4 +1,4 @@
-"""Work that ends when its client leaves, or the server stops."""
+"""Work that is cancelled when its client disconnects or the server shuts down."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -8,21 +8,21 @@ from starlette.types import Receive
 from app.domain.turn import SHUTDOWN
 
 
-async def while_connected(
-    receive: Receive, work: Coroutine[None, None, None], *, answered: Callable[[], bool]
+async def run_while_connected(
+    receive: Receive, work: Coroutine[None, None, None], *, is_complete: Callable[[], bool]
 ) -> None:
-    """Run `work` in a task of its own; cancel it, and wait for its end, when the client leaves.
+    """Run `work` in its own task; cancel it, and wait for its end, when the client disconnects.
 
-    A server may swallow what is sent to a client that is gone, so only `receive` tells. It says
-    the same after the last byte of an answer: where `answered`, work goes on to its own end.
-    The request's body must have been read. A server that stops cancels us: work then is
-    cancelled with SHUTDOWN.
+    Only `receive` reports a disconnect: a server may discard data for a client that is gone. It
+    reports the same after the last byte of a response: if `is_complete`, work continues to its
+    own end. The request's body must have been read. If this task is cancelled, by a shutdown,
+    work is cancelled with SHUTDOWN.
     """
     working = asyncio.create_task(work)
-    leaving = asyncio.create_task(_disconnected(receive))
+    disconnect = asyncio.create_task(_wait_for_disconnect(receive))
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not answered():
+        await asyncio.wait({working, disconnect}, return_when=asyncio.FIRST_COMPLETED)
+        if not is_complete():
             working.cancel()
         await asyncio.wait({working})
     except asyncio.CancelledError:
@@ -30,11 +30,11 @@ async def while_connected(
         await asyncio.wait({working})
         raise
     finally:
-        leaving.cancel()
+        disconnect.cancel()
     if not working.cancelled():
         working.result()
 
 
-async def _disconnected(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

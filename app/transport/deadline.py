@@ -1,4 +1,4 @@
-"""The one deadline of a shutdown, shared by everything that has to end before it.
+"""The deadline of a shutdown, shared by all parts that must end before it.
 
     signal | SHUTDOWN_GRACE_SECONDS | CLOSING_SECONDS  |                   |             | limit
            | responses may finish   | cut and close    | send telemetry    | end         |
@@ -14,39 +14,39 @@ import time
 from contextlib import suppress
 from typing import Final
 
-# From the end of the responses' grace to the end of the process.
+# From the end of the grace period for responses to the end of the process.
 AFTER_GRACE_SECONDS: Final = 5.0
-# Before the last: telemetry has ended; a process that hangs ends itself; the parent kills workers
-# that have not. A busy machine takes half a second to take an interpreter down.
+# Before the deadline: telemetry has been sent; a process that hangs ends itself; the parent kills
+# workers that have not ended. A busy machine needs half a second to end an interpreter.
 TELEMETRY_ENDS_BEFORE: Final = 1.7
 PROCESS_ENDS_BEFORE: Final = 0.9
 PARENT_KILLS_BEFORE: Final = 0.6
-# After the grace: for the clients of cut responses, connections and providers to be closed.
+# After the grace period: to close cut responses, connections and providers.
 CLOSING_SECONDS: Final = 1.9
 _SIGNAL_AFTER_SECONDS: Final = 0.1
 
 
 class Deadline:
-    """When this process has to have ended; it begins with the first `start`."""
+    """The time at which this process must have ended; it starts with the first `start`."""
 
     def __init__(self, grace_seconds: float) -> None:
         self.grace_seconds = grace_seconds
         self._ends = math.inf
 
     def start(self) -> None:
-        """Begin, unless it has begun; safe in a signal handler."""
+        """Start, unless it has started; safe in a signal handler."""
         if self._ends == math.inf:
             self._ends = time.monotonic() + self.grace_seconds + AFTER_GRACE_SECONDS
 
     def left(self, before: float = 0.0) -> float:
-        """Return the seconds until `before` seconds before its end; 0 when that has passed."""
+        """Return the seconds until `before` seconds before the deadline; 0 if that has passed."""
         return max(0.0, self._ends - before - time.monotonic())
 
     def enforce(self, before: float = PROCESS_ENDS_BEFORE) -> None:
-        """End this process shortly before the deadline, whatever its threads do by then.
+        """End this process shortly before the deadline, even if its threads hang.
 
-        The stacks of all threads are printed first. Neither that nor the signal that follows, for
-        a standard error that nobody reads, waits for the interpreter's lock.
+        The stacks of all threads are printed first. If nothing reads standard error, a signal
+        follows. Neither waits for the interpreter's lock.
         """
         seconds = max(self.left(before), _SIGNAL_AFTER_SECONDS)
         with suppress(OSError, ValueError, RuntimeError, AttributeError):

@@ -1,4 +1,4 @@
-"""WebSocket handshakes (RFC 6455, section 4.2), checked before a connection leaves HTTP."""
+"""Validation of WebSocket handshakes (RFC 6455, section 4.2) before the connection is upgraded."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,10 +9,11 @@ from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFact
 from websockets.http11 import Request as HandshakeRequest
 from websockets.server import ServerProtocol
 
-from app.domain.errors import InvalidRequest, shorten
+from app.domain.errors import shorten
+from app.wire.errors import HttpError
 
 _VERSION = "13"
-_LONGEST_REASON = 200
+_MAX_REASON_LENGTH = 200
 _UPGRADE = {"upgrade": "websocket", "connection": "upgrade"}
 
 
@@ -28,10 +29,10 @@ def request_head(
 def check_handshake(
     method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]], version: str
 ) -> None:
-    """Raise InvalidRequest, 426 or 400, unless the WebSocket server would accept this request.
+    """Raise HttpError, 426 or 400, unless the WebSocket server would accept this request.
 
-    The server's own code decides, on the same bytes: it answers some requests that it cannot
-    parse with nothing at all.
+    The same library validates the same bytes: the server sends no response at all to some requests
+    that it cannot parse.
     """
     if version != "1.1":  # RFC 9110, section 7.8: HTTP/1.0 has no upgrade
         raise _upgrade_required()
@@ -45,44 +46,45 @@ def check_handshake(
         return
     if isinstance(problem, InvalidUpgrade):
         raise _upgrade_required()
-    raise _refusal(problem, headers)
+    raise _to_error(problem, headers)
 
 
 async def refuse_handshake(request: Request) -> Response:
-    """Answer an HTTP request to the WebSocket endpoint. Raises InvalidRequest always."""
+    """Refuse an HTTP request to the WebSocket endpoint. Always raise HttpError."""
     scope = request.scope
     method = scope["method"].encode()
     check_handshake(method, scope["raw_path"], scope["headers"], scope["http_version"])
-    raise _invalid("an earlier request of this connection is not answered yet")
+    raise _invalid("an earlier request on this connection has not been answered yet")
 
 
-def _refusal(problem: Exception, headers: Iterable[tuple[bytes, bytes]]) -> InvalidRequest:
+def _to_error(problem: Exception, headers: Iterable[tuple[bytes, bytes]]) -> HttpError:
     name = b"sec-websocket-version"
     versions = [value.decode("latin-1") for key, value in headers if key.lower() == name]
     if versions not in ([], [_VERSION]):
-        return InvalidRequest(
-            f"WebSocket version {shorten(', '.join(versions))} is not supported; accepted is "
+        return HttpError(
+            426,
+            f"WebSocket version {shorten(', '.join(versions))} is not supported; accepted: "
             f"{_VERSION}.",
             code="unsupported_websocket_version",
-            status=426,
             headers={**_UPGRADE, "sec-websocket-version": _VERSION},
         )
     return _invalid(f"{problem.__cause__ or problem}")
 
 
-def _invalid(reason: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"Invalid WebSocket handshake: {shorten(reason, _LONGEST_REASON)}. Accepted are one "
+def _invalid(reason: str) -> HttpError:
+    return HttpError(
+        400,
+        f"Invalid WebSocket handshake: {shorten(reason, _MAX_REASON_LENGTH)}. Required: one "
         "Sec-WebSocket-Key of 16 bytes in base64, Sec-WebSocket-Version 13, and no body.",
         code="invalid_handshake",
     )
 
 
-def _upgrade_required() -> InvalidRequest:
-    return InvalidRequest(
+def _upgrade_required() -> HttpError:
+    return HttpError(
+        426,
         "This endpoint accepts WebSocket handshakes only: GET over HTTP/1.1 with "
         "'Connection: Upgrade' and 'Upgrade: websocket'.",
         code="upgrade_required",
-        status=426,
         headers=_UPGRADE,
     )

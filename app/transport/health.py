@@ -3,12 +3,12 @@
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from app.domain.errors import ServiceError
 from app.transport.admission import Admission
+from app.wire.errors import HttpError
 
 
 class Health:
-    """Alive as soon as it answers; ready from the end of its start until its shutdown."""
+    """Healthy as soon as it responds; ready from the end of startup until the shutdown begins."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
@@ -16,15 +16,15 @@ class Health:
 
     @property
     def ready(self) -> bool:
-        """Whether requests are taken."""
+        """Whether requests are accepted."""
         return self.started and not self._admission.closing
 
     async def healthz(self, request: Request) -> JSONResponse:
-        """The process answers."""
+        """Return 200: the process responds."""
         return JSONResponse({"status": "ok"})
 
     async def readyz(self, request: Request) -> JSONResponse:
-        """The service takes requests; 503 when not."""
+        """Return 200 if the service accepts requests. Raise HttpError with status 503 otherwise."""
         if not self.ready:
-            raise ServiceError("The service is not ready.", code="not_ready", status=503)
+            raise HttpError(503, "The service is not ready.", code="not_ready")
         return JSONResponse({"status": "ready"})

@@ -6,29 +6,29 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from app.providers.catalog import Catalog, Entry
+from app.providers.catalog import Catalog, CatalogModel
 
 
 class Models:
-    """What can be asked, in the OpenAI wire format; the default model first."""
+    """The models in OpenAI's format; the default model first."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._created = int(time.time())
 
     async def list(self, request: Request) -> JSONResponse:
-        """All."""
-        data = [self._object(entry) for entry in self._catalog.entries]
+        """Return all models."""
+        data = [self._object(model) for model in self._catalog.models]
         return JSONResponse({"object": "list", "data": data})
 
     async def retrieve(self, request: Request) -> JSONResponse:
-        """One; 404 for a name that nobody answers to."""
+        """Return one model. Raise ModelNotFound."""
         return JSONResponse(self._object(self._catalog.find(request.path_params["model"])))
 
-    def _object(self, entry: Entry) -> dict[str, Any]:
+    def _object(self, model: CatalogModel) -> dict[str, Any]:
         return {
-            "id": entry.model,
+            "id": model.name,
             "object": "model",
             "created": self._created,
-            "owned_by": entry.provider.name,
+            "owned_by": model.provider.name,
         }

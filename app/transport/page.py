@@ -1,4 +1,4 @@
-"""GET /: a page to chat in, one file without anything from elsewhere."""
+"""GET /: the chat page, a single file without external resources."""
 
 import base64
 import hashlib
@@ -12,7 +12,7 @@ _HTML = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
 
 
 async def page(request: Request) -> HTMLResponse:
-    """The page; nothing but its own script and style may run in it."""
+    """Return the page; its policy allows only its own script and style."""
     return HTMLResponse(_HTML, headers=_HEADERS)
 
 

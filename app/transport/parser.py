@@ -1,22 +1,22 @@
-"""The HTTP parser of a connection: it ignores offers to upgrade that are no WebSocket handshake.
+"""HTTP parser that ignores upgrade offers other than WebSocket handshakes.
 
-httptools ends a request at any such offer, before its body, and would parse that body as the
-next request. A server may ignore an offer (RFC 9110, section 7.8); then the body belongs to
-the request. Tested with httptools 0.9.0.
+httptools ends a request at any offer, before its body, and would parse the body as the next
+request. A server may ignore an offer (RFC 9110, section 7.8); the body then belongs to the
+request. Tested with httptools 0.9.0.
 """
 
 from typing import Any, Protocol
 
 import httptools
 
-from app.domain.errors import InvalidRequest
 from app.transport.handshake import check_handshake, request_head
+from app.wire.errors import HttpError
 
 _Header = tuple[bytes, bytes]
 
 
 class ParserEvents(Protocol):
-    """Callbacks of the parser, and the request that they collect."""
+    """Callbacks of the parser, and the request that they build."""
 
     url: bytes
     headers: list[_Header]
@@ -25,7 +25,7 @@ class ParserEvents(Protocol):
         """The first byte of a request."""
 
     def on_url(self, url: bytes) -> None:
-        """A piece of the target."""
+        """A part of the target."""
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header, or a trailer."""
@@ -34,7 +34,7 @@ class ParserEvents(Protocol):
         """The end of the head."""
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
+        """A part of the body."""
 
     def on_message_complete(self) -> None:
         """The end of the request."""
@@ -49,9 +49,9 @@ class RequestParser:
 
     def __init__(self, events: ParserEvents) -> None:
         self._events = events
-        self._ignored: list[_Header] | None = None  # headers of a request that is parsed again
+        self._ignored: list[_Header] | None = None  # headers of a request to be parsed again
         self._accepted = False
-        # Without a Python call in between.
+        # Directly, without another Python call.
         self.on_message_begin = events.on_message_begin
         self.on_url = events.on_url
         self.on_header = events.on_header
@@ -75,7 +75,7 @@ class RequestParser:
         return bytes(self._parser.get_method())
 
     def feed_data(self, data: bytes) -> None:
-        """Parse. Raises httptools' errors; HttpParserUpgrade for an accepted handshake only."""
+        """Parse. Raise httptools' errors; HttpParserUpgrade only for an accepted handshake."""
         while True:
             try:
                 self._parser.feed_data(data)
@@ -88,15 +88,15 @@ class RequestParser:
                 return
 
     def on_headers_complete(self) -> None:
-        """Decide about an offer to upgrade; pass on every other request."""
+        """Accept or ignore an upgrade offer; forward every other request."""
         self._accepted = False
         events = self._events
-        if self._ignored is not None:  # the second time: as the client sent them
+        if self._ignored is not None:  # parsed again: restore the headers that the client sent
             events.headers[:] = self._ignored
             self._ignored = None
         elif self._parser.should_upgrade():
             if self.get_method() == b"CONNECT":
-                raise ValueError("CONNECT is for proxies")
+                raise ValueError("CONNECT is not supported")
             if not self._is_handshake():
                 self._ignored = list(events.headers)
                 return
@@ -112,7 +112,7 @@ class RequestParser:
         events = self._events
         try:
             check_handshake(self.get_method(), events.url, events.headers, self.get_http_version())
-        except InvalidRequest:
+        except HttpError:
             return False
         return events.may_switch
 
@@ -125,6 +125,6 @@ class RequestParser:
 
     def _new(self) -> Any:
         parser = httptools.HttpRequestParser(self)
-        # As uvicorn: a request behind one that closes the connection ends no answer to the first.
+        # As in uvicorn: data after a request with `connection: close` must not end its response.
         parser.set_dangerous_leniencies(lenient_data_after_close=True)
         return parser

@@ -1,5 +1,5 @@
-"""uvicorn's protocols with bounds that it does not have: on what is sent to us before there is
-a request, on clients that send slowly or do not read, and on what comes after an answer."""
+"""uvicorn's protocols with limits that it lacks: on the size of a request's head, on clients that
+send or read slowly, and on data after a response."""
 
 import asyncio
 import json
@@ -17,9 +17,9 @@ from loguru import logger
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from app.domain.errors import InvalidRequest
 from app.settings import Settings
 from app.transport.parser import RequestParser
+from app.wire.errors import HttpError, error_object
 
 _ABNORMAL: Final = 1006
 _INVALID_TEXT: Final = 1007
@@ -27,52 +27,54 @@ _TOO_BIG: Final = 1009
 
 
 @dataclass(frozen=True)
-class Bounds:
-    """What a connection may cost, and whom to tell when it costs more."""
+class ConnectionLimits:
+    """Limits of one connection."""
 
     header_bytes: int
     receive_seconds: float
     send_seconds: float
-    reached: Callable[[str], None]  # with the name of the limit
+    on_limit: Callable[[str], None]  # called with the name of a limit that was reached
 
     @classmethod
-    def of(cls, settings: Settings, reached: Callable[[str], None]) -> "Bounds":
-        """Those of the settings."""
+    def from_settings(
+        cls, settings: Settings, on_limit: Callable[[str], None]
+    ) -> "ConnectionLimits":
+        """Return the configured limits."""
         return cls(
             settings.max_header_bytes,
             settings.receive_timeout_seconds,
             settings.send_timeout_seconds,
-            reached,
+            on_limit,
         )
 
 
-class BoundedHttp(HttpToolsProtocol):
-    """HTTP/1.1 of one client.
+class LimitedHttpProtocol(HttpToolsProtocol):
+    """HTTP/1.1 connection of one client.
 
-    What is refused here never becomes a request: it has no trace, and its error an empty
-    `trace_id`.
+    Input refused here never becomes a request: it has no trace, and the `trace_id` of its error
+    is empty.
     """
 
-    def __init__(self, *, bounds: Bounds, **server: Any) -> None:
+    def __init__(self, *, limits: ConnectionLimits, **server: Any) -> None:
         super().__init__(**server)
-        self._bounds = bounds
+        self._limits = limits
         self.parser = RequestParser(self)  # type: ignore[assignment]
-        self._head_open = False  # between the first byte of a request and its last header
-        self._loose_bytes = 0  # received since the parser last completed a head or a piece of body
+        self._head_open = False  # between a request's first byte and its last header
+        self._unparsed_bytes = 0  # since the parser last completed a head or a part of a body
         self._progressed = False
-        self._too_long = False
-        self._late: TimerHandle | None = None
-        self._unread: TimerHandle | None = None
+        self._head_too_large = False
+        self._head_timer: TimerHandle | None = None
+        self._send_timer: TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for a request's head, but not for ever."""
+        """Start the time limit for the first head."""
         super().connection_made(transport)
-        self._expect_head()
+        self._start_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nobody waits any more."""
-        _cancel(self._late)
-        _cancel(self._unread)
+        """Cancel the timers."""
+        _cancel(self._head_timer)
+        _cancel(self._send_timer)
         super().connection_lost(exc)
 
     @property
@@ -81,21 +83,21 @@ class BoundedHttp(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def data_received(self, data: bytes) -> None:
-        """Parse; refuse headers, trailers and chunk extensions without end."""
+        """Parse; refuse endless headers, trailers and chunk extensions."""
         self._progressed = False
         super().data_received(data)
         if not self._progressed and not self.transport.is_closing():
-            self._loose_bytes += len(data)
-            if self._loose_bytes > self._bounds.header_bytes:
+            self._unparsed_bytes += len(data)
+            if self._unparsed_bytes > self._limits.header_bytes:
                 self._refuse_head()
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
         self._head_open = True
-        self._progress()
-        if self._late is None:
-            self._expect_head()
+        self._mark_progress()
+        if self._head_timer is None:
+            self._start_head_timer()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect a header; drop a trailer, which must not change the request (RFC 9110, 6.5.1)."""
@@ -103,86 +105,84 @@ class BoundedHttp(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The head is there; one that came in one piece is measured now."""
+        """Check the size of the head, which may have arrived in one read."""
         self._head_open = False
-        self._progress()
-        _cancel(self._late)
-        self._late = None
+        self._mark_progress()
+        _cancel(self._head_timer)
+        self._head_timer = None
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if size > self._bounds.header_bytes:
-            self._too_long = True
-            raise ValueError("the head is too long")  # uvicorn then asks for a 400
+        if size > self._limits.header_bytes:
+            self._head_too_large = True
+            raise ValueError("the head is too large")  # uvicorn then calls `send_400_response`
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
-        self._progress()
+        """A part of the body."""
+        self._mark_progress()
         super().on_body(body)
 
     def on_response_complete(self) -> None:
-        """An answer that did not want the rest of its body: nor do we, it may have no end."""
-        unread = self.cycle.more_body and not self.pipeline
+        """Close if the response did not read the whole body: the rest may be endless."""
+        has_unread_body = self.cycle.more_body and not self.pipeline
         super().on_response_complete()
-        if unread:
+        if has_unread_body:
             self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
-        """What the parser could not read, or we did not want to, answered in the one shape."""
-        if self._too_long:
+        """Refuse a head that is malformed or too large."""
+        if self._head_too_large:
             self._refuse_head()
         else:
-            self._refuse(HTTPStatus.BAD_REQUEST, "invalid_http", f"{msg} Accepted is HTTP/1.1.")
+            self._refuse(400, "invalid_http", f"{msg} Only HTTP/1.1 is accepted.")
 
     def pause_writing(self) -> None:
-        """The client does not read; what we hold for it is bounded, and now the time too."""
+        """The client does not read: its buffer is limited already; start the time limit."""
         super().pause_writing()
-        self._unread = self.loop.call_later(self._bounds.send_seconds, self._cut)
+        self._send_timer = self.loop.call_later(self._limits.send_seconds, self._cut)
 
     def resume_writing(self) -> None:
-        """It read."""
-        _cancel(self._unread)
+        """The client reads again."""
+        _cancel(self._send_timer)
         super().resume_writing()
 
     def _should_upgrade(self) -> bool:
-        # The parser reports no other upgrades; uvicorn reads only one of several headers.
+        # The parser reports accepted handshakes only; uvicorn reads only one of several headers.
         return True
 
-    def _progress(self) -> None:
-        self._progressed, self._loose_bytes = True, 0
+    def _mark_progress(self) -> None:
+        self._progressed, self._unparsed_bytes = True, 0
 
-    def _expect_head(self) -> None:
-        self._late = self.loop.call_later(self._bounds.receive_seconds, self._head_is_late)
+    def _start_head_timer(self) -> None:
+        self._head_timer = self.loop.call_later(self._limits.receive_seconds, self._head_timed_out)
 
-    def _head_is_late(self) -> None:
+    def _head_timed_out(self) -> None:
         if not self._head_open:
-            self.transport.close()  # it never asked for anything
+            self.transport.close()  # no request was started
             return
-        self._bounds.reached("receive_seconds")
+        self._limits.on_limit("receive_seconds")
         self._refuse(
-            HTTPStatus.REQUEST_TIMEOUT,
+            408,
             "request_timeout",
-            "The headers did not arrive in time; accepted are up to "
-            f"{self._bounds.receive_seconds:g} s.",
+            f"The headers did not arrive within {self._limits.receive_seconds:g} s.",
         )
 
     def _refuse_head(self) -> None:
-        self._bounds.reached("header_bytes")
+        self._limits.on_limit("header_bytes")
         self._refuse(
-            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+            431,
             "headers_too_large",
-            "URL and headers are too large; accepted are up to "
-            f"{self._bounds.header_bytes} bytes together.",
+            f"URL and headers are larger than {self._limits.header_bytes} bytes together.",
         )
 
-    def _refuse(self, status: HTTPStatus, code: str, message: str) -> None:
-        error = InvalidRequest(message, code=code, status=status)
+    def _refuse(self, status: int, code: str, message: str) -> None:
+        error = HttpError(status, message, code=code)
         logger.info("request refused", code=error.code)
-        if self._may_answer:
+        if self._may_respond:
             self.transport.write(_response(error))
         self.transport.close()
 
     @property
-    def _may_answer(self) -> bool:
+    def _may_respond(self) -> bool:
         """Whether the next bytes to the client are the beginning of a response."""
         if self.may_switch:
             return True
@@ -190,30 +190,31 @@ class BoundedHttp(HttpToolsProtocol):
         return self.cycle.more_body and not self.cycle.response_started and not self.pipeline
 
     def _cut(self) -> None:
-        self._bounds.reached("send_seconds")
+        self._limits.on_limit("send_seconds")
         _abort(self.transport)
 
 
-class BoundedWebSocket(WebSocketsSansIOProtocol):
-    """WebSocket of one client; says by which code it was closed, whoever closed it."""
+class LimitedWebSocketProtocol(WebSocketsSansIOProtocol):
+    """WebSocket connection of one client; reports the close code, whichever side closed it."""
 
-    def __init__(self, *, bounds: Bounds, **server: Any) -> None:
+    def __init__(self, *, limits: ConnectionLimits, **server: Any) -> None:
         super().__init__(**server)
-        # Its lines on each handshake and close repeat ours; as uvicorn's own they would be shown.
+        # Its log lines on each handshake and close repeat those of the application. With uvicorn's
+        # logger they would be printed.
         self.conn.logger = logging.getLogger("websockets.server")
-        self._bounds = bounds
-        self._unread: TimerHandle | None = None
+        self._limits = limits
+        self._send_timer: TimerHandle | None = None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the application first: uvicorn says 1005 where nothing was said at all."""
-        _cancel(self._unread)
+        """Report the code first: uvicorn reports 1005 for a connection that was cut."""
+        _cancel(self._send_timer)
         closed = self.conn.close_rcvd or self.conn.close_sent
         code = closed.code if closed else _ABNORMAL
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code})
         super().connection_lost(exc)
 
     def send_receive_event_to_app(self) -> None:
-        """A client's wrong bytes are its own fault: uvicorn logs an exception of ours."""
+        """Refuse invalid UTF-8 as the client's mistake: uvicorn would log an exception."""
         if self.curr_msg_data_type == "text" and not _is_text(b"".join(self.frames)):
             self.frames = []
             self.conn.send_close(_INVALID_TEXT, "a text message must be UTF-8")
@@ -222,43 +223,43 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         super().send_receive_event_to_app()
 
     async def send(self, message: Any) -> None:
-        """Send; a response that refuses the handshake completes it, which uvicorn forgets."""
+        """Send. A response that refuses the handshake completes it, which uvicorn does not note."""
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
             self.handshake_complete = True
 
     def handle_parser_exception(self) -> None:
-        """A frame that breaks the protocol, or a message that is too long."""
+        """A frame that violates the protocol, or a message that is too large."""
         if self.conn.close_sent is not None and self.conn.close_sent.code == _TOO_BIG:
-            self._bounds.reached("body_bytes")
+            self._limits.on_limit("body_bytes")
         super().handle_parser_exception()
 
     def pause_writing(self) -> None:
-        """The client does not read; what we hold for it is bounded, and now the time too."""
+        """The client does not read: its buffer is limited already; start the time limit."""
         super().pause_writing()
-        self._unread = self.loop.call_later(self._bounds.send_seconds, self._cut)
+        self._send_timer = self.loop.call_later(self._limits.send_seconds, self._cut)
 
     def resume_writing(self) -> None:
-        """It read."""
-        _cancel(self._unread)
+        """The client reads again."""
+        _cancel(self._send_timer)
         super().resume_writing()
 
     def _cut(self) -> None:
-        self._bounds.reached("send_seconds")
+        self._limits.on_limit("send_seconds")
         _abort(self.transport)
 
 
 def _abort(transport: asyncio.Transport) -> None:
-    """Close, and let the kernel forget as well: it would keep megabytes for a client that does not
-    read, for as long as that goes on."""
-    at_once = struct.pack("ii", 1, 0)
+    """Close and discard the kernel's buffer, which could keep megabytes for a client that does not
+    read for an unlimited time."""
+    discard = struct.pack("ii", 1, 0)
     with suppress(OSError):
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, discard)
     transport.abort()
 
 
-def _response(error: InvalidRequest) -> bytes:
-    body = json.dumps(error.body("")).encode()
+def _response(error: HttpError) -> bytes:
+    body = json.dumps(error_object(error, "")).encode()
     head = (
         f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n"
         f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"

@@ -1,20 +1,16 @@
-"""The server: uvicorn with limits, which lets responses finish before it stops."""
+"""uvicorn with connection limits and a graceful shutdown."""
 
 import asyncio
-import os
-import resource
-import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from socket import socket
-from types import FrameType
+from typing import Final
 
 import uvicorn
 from loguru import logger
 from starlette.applications import Starlette
 
-from app.main import create_app
 from app.settings import Settings
 from app.transport.admission import Admission
 from app.transport.deadline import (
@@ -23,72 +19,18 @@ from app.transport.deadline import (
     TELEMETRY_ENDS_BEFORE,
     Deadline,
 )
-from app.transport.protocol import BoundedHttp, BoundedWebSocket, Bounds
+from app.transport.protocol import (
+    ConnectionLimits,
+    LimitedHttpProtocol,
+    LimitedWebSocketProtocol,
+)
 from chatscope.instrument import Telemetry
 
-_KEEP_ALIVE_SECONDS = 30
-# After the grace of the responses: clients that do not read are cut off, and then uvicorn cancels
-# what is left, and logs an exception for each.
-_UNREAD_SECONDS = 0.3
-_LAST_SECONDS = 0.7
-# More than any sensible MAX_CONNECTIONS, and less than any kernel refuses.
-_OPEN_FILES = 65_536
-# What the kernel adds to a signal's number for a shell.
-_BY_SIGNAL = 128
-
-Stop = Callable[[], None]
-
-
-def serve(
-    settings: Settings,
-    *,
-    sockets: list[socket] | None = None,
-    ready: Callable[[], None] = lambda: None,
-    stoppable: Callable[[Stop], None] = lambda stop: None,
-) -> int:
-    """Build the service and serve it until it is told to stop; return the process's exit code.
-
-    `ready` is called when it serves, `stoppable` before, with a second way to stop it. From the
-    first stop on the process ends within the grace of the responses and AFTER_GRACE_SECONDS.
-    """
-    allow_open_files()
-    app = create_app(settings, shutdown_with_app=False)
-    telemetry: Telemetry = app.state.telemetry
-    deadline = Deadline(settings.shutdown_grace_seconds)
-    try:
-        # Not with the first event of the server, which would answer every request with 500.
-        app.middleware_stack = app.build_middleware_stack()
-        server = Server(app, settings, deadline, ready=ready)
-
-        def stop() -> None:
-            server.stop()
-            deadline.enforce()
-
-        with exit_on_signals(stop):
-            stoppable(stop)
-            server.run(sockets)
-        return 0
-    except SystemExit:  # of uvicorn, which has logged why it cannot start
-        return 1
-    except Exception:
-        logger.exception("the service failed")
-        return 1
-    finally:
-        deadline.start()
-        telemetry.shutdown(deadline.left(TELEMETRY_ENDS_BEFORE))
-
-
-def allow_open_files() -> None:
-    """As many as whoever started us lets us have.
-
-    A shell's usual 1024 are used up before MAX_CONNECTIONS are; then clients get no answer at all
-    instead of a refusal, and what telemetry puts on disk finds no file either.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+_KEEP_ALIVE_SECONDS: Final = 30
+# After the grace period: first clients that do not read are cut off, then uvicorn cancels the
+# remaining tasks and logs an exception for each.
+_UNREAD_SECONDS: Final = 0.3
+_CANCEL_SECONDS: Final = 0.7
 
 
 class Server(uvicorn.Server):
@@ -100,28 +42,29 @@ class Server(uvicorn.Server):
         settings: Settings,
         deadline: Deadline | None = None,
         *,
-        ready: Callable[[], None] = lambda: None,
+        on_ready: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_ready` is called when the server accepts requests."""
         super().__init__(_config(app, settings))
-        self._ready = ready
+        self._on_ready = on_ready
         self._admission: Admission = app.state.admission
         self._telemetry: Telemetry = app.state.telemetry
         self._deadline = deadline or Deadline(settings.shutdown_grace_seconds)
 
     def stop(self) -> None:
-        """Begin to stop, if it has not begun yet; safe in a signal handler."""
+        """Begin the shutdown if it has not begun; safe in a signal handler."""
         self._deadline.start()
         self.should_exit = True
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
-        """Start, and tell."""
+        """Start and call `on_ready`."""
         await super().startup(sockets)
-        self._ready()
+        self._on_ready()
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
-        """Accept no new connection, wait for the responses, close, and send the telemetry.
+        """Accept no new connections, wait for the responses, close, and send the telemetry.
 
-        The last here, not after the event loop has ended: that waits for its threads.
+        Telemetry is sent here and not after the event loop has ended, which waits for its threads.
         """
         self._deadline.start()
         for listener in self.servers:
@@ -144,52 +87,28 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Nothing: `exit_on_signals` lasts longer than the server does, and uvicorn would raise
-        the signal once more, for an exit code that is not 0."""
+        """Do nothing: `exit_on_signals` handles signals longer than the server runs, and uvicorn
+        would raise the signal again, which changes the exit code."""
         yield
-
-
-@contextmanager
-def exit_on_signals(stop: Stop, at_once: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """The first SIGTERM or SIGINT calls `stop`; the second `at_once`, and ends the process.
-
-    Both are called amid whatever the main thread does: they may take no lock, so not log.
-    """
-    told = False
-
-    def handle(number: int, _: FrameType | None) -> None:
-        nonlocal told
-        if told:
-            at_once()
-            os._exit(_BY_SIGNAL + number)
-        told = True
-        stop()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _config(app: Starlette, settings: Settings) -> uvicorn.Config:
-    def reached(limit: str) -> None:
+    def on_limit(limit: str) -> None:
         app.state.telemetry.instruments.record_limit_reached(limit)
 
-    bounds = Bounds.of(settings, reached)
+    limits = ConnectionLimits.from_settings(settings, on_limit)
     return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
-        http=partial(BoundedHttp, bounds=bounds),  # type: ignore[arg-type]
-        ws=partial(BoundedWebSocket, bounds=bounds),  # type: ignore[arg-type]
+        http=partial(LimitedHttpProtocol, limits=limits),  # type: ignore[arg-type]
+        ws=partial(LimitedWebSocketProtocol, limits=limits),  # type: ignore[arg-type]
         log_config=None,
         server_header=False,
         lifespan="on",
         ws_max_size=settings.max_body_bytes,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=_LAST_SECONDS,  # type: ignore[arg-type]
-        # A pipelined request would otherwise join the trace of the request before it.
+        timeout_graceful_shutdown=_CANCEL_SECONDS,  # type: ignore[arg-type]
+        # Otherwise a pipelined request would join the trace of the request before it.
         reset_contextvars=True,
     )

@@ -1,10 +1,4 @@
-"""WS /ws/chat: questions in, pieces of answers out, with the memory of one connection.
-
-In:  {"type": "message", "content", "model"?}, {"type": "cancel"}, {"type": "ping"}
-Out: {"type": "delta", "content"}, then one of
-     {"type": "done", "model", "finish_reason", "usage", "cost", "seconds", "trace_id"} and
-     {"type": "error", "error": {...}, "trace_id"}; and {"type": "pong"}
-"""
+"""WS /ws/chat: chat with the memory of one connection. `app.wire.websocket` has the messages."""
 
 import asyncio
 import contextvars
@@ -15,29 +9,38 @@ from typing import Any
 from loguru import logger
 from opentelemetry import trace
 from opentelemetry.trace import Status, StatusCode
-from pydantic_core import to_json
 from starlette import status
-from starlette.types import Message
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.types import Message, Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from app.domain.conversation import Conversation
 from app.domain.errors import InternalError, InvalidRequest, ServiceError, ShuttingDown
-from app.domain.turn import ClientGone, Ending, Turn, run_turn
+from app.domain.request import ChatRequest
+from app.domain.turn import ClientDisconnected, Summary, Turn, run_turn
 from app.providers.catalog import Catalog
 from app.settings import Settings
 from app.transport.admission import Admission
-from app.transport.failures import record_refusal
-from app.wire.completion import usage_object
-from app.wire.parsing import check, parse_json
-from app.wire.request import ChatRequest, SocketQuestion
+from app.transport.errors import log_refusal
+from app.transport.steps import step
+from app.wire.errors import is_server_error
+from app.wire.parsing import validate
+from app.wire.websocket import (
+    PONG,
+    Question,
+    parse_message,
+    render_delta,
+    render_done,
+    render_error,
+)
 from chatscope import names
 from chatscope.instrument import Telemetry
-from chatscope.tracing import current_trace_id, step
+from chatscope.tracing import current_trace_id
 from chatscope.websocket import socket_connection
 
 
-class ChatSocket:
-    """The endpoint."""
+class ChatWebSocket:
+    """The endpoint. An ASGI application, because Starlette would put a wrapper around the `send` of
+    a function."""
 
     def __init__(
         self, settings: Settings, catalog: Catalog, telemetry: Telemetry, admission: Admission
@@ -47,12 +50,18 @@ class ChatSocket:
         self._telemetry = telemetry
         self._admission = admission
 
-    async def serve(self, websocket: WebSocket) -> None:
-        """Talk until either side closes."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection until either side closes it."""
+        websocket = WebSocket(scope, receive, send)
         session = _Session(
-            websocket, self._settings, self._catalog, self._telemetry, self._admission
+            websocket,
+            Sender(websocket, send),
+            self._settings,
+            self._catalog,
+            self._telemetry,
+            self._admission,
         )
-        with self._admission.connection(session.leave):
+        with self._admission.connection(session.close):
             await websocket.accept()
             try:
                 await session.read()
@@ -60,42 +69,48 @@ class ChatSocket:
                 await session.stop()
 
 
-class _Socket:
-    """The sending side."""
+class Sender:
+    """The sending side of one connection."""
 
-    def __init__(self, websocket: WebSocket) -> None:
+    def __init__(self, websocket: WebSocket, send: Send) -> None:
         self._websocket = websocket
+        self._send = send
 
-    async def send(self, message: dict[str, Any]) -> None:
-        text = to_json(message).decode()
+    async def send(self, text: str) -> None:
+        """Send a message. Raise ClientDisconnected."""
+        if self._websocket.application_state is not WebSocketState.CONNECTED:
+            raise ClientDisconnected
         try:
-            await self._websocket.send_text(text)
-        except (WebSocketDisconnect, RuntimeError) as error:
-            # The latter from a server that has closed already, before it says so to `receive`.
-            raise ClientGone from error
+            # Not with the WebSocket's methods, which would add two frames for each chunk.
+            await self._send({"type": "websocket.send", "text": text})
+        except (OSError, RuntimeError) as error:
+            # RuntimeError: a server that has closed the connection, and not reported it yet.
+            raise ClientDisconnected from error
 
-    async def refuse(self, error: ServiceError) -> None:
-        await self.send(error.to_socket_message(current_trace_id()))
+    async def send_error(self, error: ServiceError) -> None:
+        """Send an error that ends no turn."""
+        await self.send(render_error(error, current_trace_id()))
 
     async def close(self, code: int, reason: str) -> None:
-        # Who is gone already, or closed at the same time, need not be told.
+        """Close, unless the client has closed or is gone."""
         with suppress(WebSocketDisconnect, RuntimeError):
             await self._websocket.close(code, reason)
 
 
 class _Session:
-    """One connection: it reads on while an answer is on its way."""
+    """One connection. It reads messages while a turn runs in a task of its own."""
 
     def __init__(
         self,
         websocket: WebSocket,
+        sender: Sender,
         settings: Settings,
         catalog: Catalog,
         telemetry: Telemetry,
         admission: Admission,
     ) -> None:
         self._websocket = websocket
-        self._socket = _Socket(websocket)
+        self._sender = sender
         self._limits = settings.request_limits
         self._idle_seconds = settings.socket_idle_seconds
         self._catalog = catalog
@@ -103,193 +118,177 @@ class _Session:
         self._admission = admission
         self._connection = socket_connection(websocket.scope)
         self._conversation = Conversation(settings.history_messages, settings.max_request_chars)
-        self._outlet: SocketOutlet | None = None
+        self._output: WebSocketOutput | None = None
         self._turn: asyncio.Task[None] | None = None
-        self._active = time.monotonic()  # when either side last had something to say
+        self._last_active = time.monotonic()
         self._context = contextvars.copy_context()
 
     async def read(self) -> None:
-        """Take messages until the client leaves, or nobody says anything for too long."""
-        with suppress(ClientGone):
+        """Handle messages until the client disconnects or the connection is idle for too long."""
+        with suppress(ClientDisconnected):
             while (message := await self._receive())["type"] == "websocket.receive":
                 try:
-                    await self._take(message.get("text"))
+                    await self._handle(message.get("text"))
                 except ServiceError as error:
-                    self._record_refusal(error)
-                    await self._socket.refuse(error)
+                    self._log_refusal(error)
+                    await self._sender.send_error(error)
 
-    async def leave(self) -> None:
-        """The service stops: close when the answer on its way, if any, has come to its end."""
-        await asyncio.create_task(self._leave(), context=self._context)
+    async def close(self) -> None:
+        """Close for the shutdown, after the turn in progress has ended."""
+        await asyncio.create_task(self._close(), context=self._context)
 
     async def stop(self) -> None:
-        """Give up the answer on its way, and wait until it is recorded."""
+        """Cancel the turn in progress and wait until it is recorded."""
         if self._turn:
             self._turn.cancel()
             await asyncio.wait({self._turn})
 
-    async def _leave(self) -> None:
+    async def _close(self) -> None:
         if self._turn:
             await asyncio.wait({self._turn})
         error = ShuttingDown()
-        # Whose answer was cut by it knows.
-        if not (self._outlet and self._outlet.last_code == error.code):
-            with suppress(ClientGone):
-                await self._socket.refuse(error)
-        await self._socket.close(status.WS_1001_GOING_AWAY, error.message)
+        # A turn that was cut by the shutdown has ended with this error already.
+        if not (self._output and self._output.error_code == error.code):
+            with suppress(ClientDisconnected):
+                await self._sender.send_error(error)
+        await self._sender.close(status.WS_1001_GOING_AWAY, error.message)
 
     async def _receive(self) -> Message:
-        self._active = time.monotonic()
-        while (left := self._active + self._idle_seconds - time.monotonic()) > 0:
+        self._last_active = time.monotonic()
+        while (left := self._last_active + self._idle_seconds - time.monotonic()) > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(left):
                     return await self._websocket.receive()
-            if self._answering:
-                self._active = time.monotonic()
+            if self._turn_in_progress:
+                self._last_active = time.monotonic()
         self._telemetry.instruments.record_limit_reached("idle_seconds")
-        await self._socket.close(
+        await self._sender.close(
             status.WS_1000_NORMAL_CLOSURE, f"idle for {self._idle_seconds:g} s"
         )
-        raise ClientGone
+        raise ClientDisconnected
 
     @property
-    def _answering(self) -> bool:
+    def _turn_in_progress(self) -> bool:
         return self._turn is not None and not self._turn.done()
 
-    def _record_refusal(self, error: ServiceError) -> None:
-        record_refusal("socket message refused", error, self._telemetry.instruments)
+    def _log_refusal(self, error: ServiceError) -> None:
+        on_limit = self._telemetry.instruments.record_limit_reached
+        log_refusal("socket message refused", error, on_limit)
 
-    async def _take(self, text: str | None) -> None:
+    async def _handle(self, text: str | None) -> None:
         arrived = time.perf_counter()
-        if text is None:
-            raise InvalidRequest("A message must be text.", code="binary_message")
-        match parse_json(text):
-            case {"type": "message"} as data:
+        data = parse_message(text)
+        match data["type"]:
+            case "message":
                 await self._start_turn(data, arrived)
-            case {"type": "cancel"}:
+            case "cancel":
                 self._cancel_turn()
-            case {"type": "ping"}:
-                await self._socket.send({"type": "pong"})
-            case _:
-                raise InvalidRequest(
-                    "Invalid 'type': accepted are 'message', 'cancel' and 'ping'.",
-                    code="unknown_type",
-                    param="type",
-                )
+            case "ping":
+                await self._sender.send(PONG)
 
     def _cancel_turn(self) -> None:
-        # A cancel may cross the end of its answer on the way: then there is nothing to do. One
-        # that comes amid the last message, or a second one, would cut that message off.
-        if self._turn and not self._is_over():
+        # Nothing to do if the turn has just ended. While it sends its last message, or after an
+        # earlier cancel, another one would cut that message off.
+        if self._turn and not self._turn_is_ending():
             self._turn.cancel()
 
-    def _is_over(self) -> bool:
-        """Whether the turn only tells its end, and clears up."""
-        ended = self._outlet is not None and self._outlet.ended
+    def _turn_is_ending(self) -> bool:
+        """Whether the turn has ended, or is sending its last message and releasing resources."""
+        ended = self._output is not None and self._output.ended
         return ended or self._turn is None or bool(self._turn.cancelling())
 
     async def _start_turn(self, data: dict[str, Any], arrived: float) -> None:
-        if self._turn and self._answering:
-            if not self._is_over():
+        if self._turn and self._turn_in_progress:
+            if not self._turn_is_ending():
                 raise InvalidRequest(
-                    "An answer is on its way; wait for its end, or cancel it.",
+                    "A response is in progress; wait for its end, or cancel it.",
                     code="turn_in_progress",
                 )
             await asyncio.wait({self._turn})
-        self._outlet = SocketOutlet(self._socket)
-        self._turn = asyncio.create_task(self._run(data, arrived, self._outlet))
-        # A task that is cancelled before its first step never runs, and would tell no end.
+        self._output = WebSocketOutput(self._sender)
+        self._turn = asyncio.create_task(self._run(data, arrived, self._output))
+        # A task that is cancelled before its first step never runs, and would send no end.
         await asyncio.sleep(0)
 
-    async def _run(self, data: dict[str, Any], arrived: float, outlet: "SocketOutlet") -> None:
-        with self._connection.turn("message"), suppress(ClientGone):
+    async def _run(self, data: dict[str, Any], arrived: float, output: "WebSocketOutput") -> None:
+        with self._connection.turn("message"), suppress(ClientDisconnected):
             try:
-                await self._answer(data, arrived, outlet)
+                turn = self._prepare(data, arrived)
+                with self._admission.response():
+                    try:
+                        await run_turn(self._telemetry, turn, output)
+                    finally:
+                        self._remember(turn.request.messages[-1].text, output.text)
             except ServiceError as error:
-                self._record_refusal(error)
-                await outlet.failed(error, current_trace_id())
+                self._log_refusal(error)
+                await output.failed(error, current_trace_id())
             except Exception:
                 logger.exception("socket message failed")
-                await self._tell_bug(outlet)
+                await self._send_internal_error(output)
             finally:
-                self._active = time.monotonic()
+                self._last_active = time.monotonic()
 
-    async def _tell_bug(self, outlet: "SocketOutlet") -> None:
-        try:
-            await outlet.failed(InternalError(), current_trace_id())
-        except ClientGone:
-            raise
-        except Exception:
-            # Else the client would wait for an end that nobody can tell.
-            await self._socket.close(status.WS_1011_INTERNAL_ERROR, "The service failed.")
-
-    async def _answer(self, data: dict[str, Any], arrived: float, outlet: "SocketOutlet") -> None:
+    def _prepare(self, data: dict[str, Any], arrived: float) -> Turn:
         with step("validate"):
-            question = check(SocketQuestion, data, self._limits)
-            entry = self._catalog.find(question.model)
+            question = validate(Question, data, self._limits)
+            model = self._catalog.find(question.model)
         with step("history"):
             messages = self._conversation.with_question(question.content)
-            request = ChatRequest(model=entry.model, messages=messages, stream=True)
-        turn = Turn(
-            entry=entry, request=request, started=arrived, conversation_id=self._connection.id
+            request = ChatRequest(model=model.name, messages=messages, stream=True)
+        return Turn(
+            model=model, request=request, started=arrived, conversation_id=self._connection.id
         )
-        with self._admission.answer():
-            try:
-                await run_turn(self._telemetry, turn, outlet)
-            finally:
-                self._remember(question.content, outlet.text)
 
-    def _remember(self, question: str, answer: str) -> None:
-        for limit in self._conversation.remember(question, answer):
+    async def _send_internal_error(self, output: "WebSocketOutput") -> None:
+        try:
+            await output.failed(InternalError(), current_trace_id())
+        except ClientDisconnected:
+            raise
+        except Exception:
+            # The client must not wait for an end that cannot be sent.
+            await self._sender.close(status.WS_1011_INTERNAL_ERROR, "Internal error.")
+
+    def _remember(self, question: str, response: str) -> None:
+        for limit in self._conversation.remember(question, response):
             self._telemetry.instruments.record_limit_reached(limit)
 
 
-class SocketOutlet:
-    """One answer as messages; keeps its text for the conversation."""
+class WebSocketOutput:
+    """One response as messages; keeps its text for the conversation."""
 
-    def __init__(self, socket: _Socket) -> None:
-        self._socket = socket
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
         self._sent: list[str] = []
-        self.ended = False  # the last message of the turn went out
-        self.last_code: str | None = None  # of the error in it
+        self.ended = False  # the last message of the turn was passed to the server
+        self.error_code: str | None = None  # of the error in it
 
     @property
     def text(self) -> str:
-        """What the client got."""
+        """The text that was sent."""
         return "".join(self._sent)
 
     async def delta(self, text: str) -> None:
-        """One piece."""
-        await self._socket.send({"type": "delta", "content": text})
+        """Send a chunk."""
+        await self._sender.send(render_delta(text))
         self._sent.append(text)
 
-    async def completed(self, ending: Ending) -> None:
-        """The end, with what the answer took."""
-        await self._end(
-            {
-                "type": "done",
-                "model": ending.model,
-                "finish_reason": ending.finish_reason,
-                "usage": usage_object(ending.usage),
-                "cost": ending.cost,
-                "seconds": round(ending.seconds, 3),
-                "trace_id": ending.trace_id,
-            }
-        )
+    async def completed(self, summary: Summary) -> None:
+        """Send the end with the figures of the response."""
+        await self._end(render_done(summary))
 
-    async def cancelled(self, ending: Ending) -> None:
-        """The same, for an answer cut short."""
-        await self.completed(ending)
+    async def cancelled(self, summary: Summary) -> None:
+        """Send the end of a response that was cut short."""
+        await self.completed(summary)
 
     async def failed(self, error: ServiceError, trace_id: str) -> None:
-        """The end, with why; a failure of ours shows on the turn's span as on an HTTP one."""
-        self.last_code = error.code
-        if error.status >= 500:
+        """Send the error. A server error sets the status of the turn's span, as over HTTP."""
+        self.error_code = error.code
+        if is_server_error(error):
             span = trace.get_current_span()
             span.set_attribute(names.ERROR_TYPE, error.code)
             span.set_status(Status(StatusCode.ERROR, error.code))
-        await self._end(error.to_socket_message(trace_id))
+        await self._end(render_error(error, trace_id))
 
-    async def _end(self, message: dict[str, Any]) -> None:
+    async def _end(self, message: str) -> None:
         self.ended = True
-        await self._socket.send(message)
+        await self._sender.send(message)

@@ -1,19 +1,21 @@
-"""The objects of the OpenAI wire format, as bytes."""
+"""Responses of `POST /v1/chat/completions` in OpenAI's format, as bytes."""
 
 import time
 import uuid
-from typing import Any
+from typing import Any, Final
 
 from pydantic_core import to_json
 
-from app.domain.turn import Ending
+from app.domain.errors import ServiceError
+from app.domain.turn import Summary
+from app.wire.errors import error_object
 from chatscope.genai.request import Usage
 
-DONE = b"data: [DONE]\n\n"
+DONE: Final = b"data: [DONE]\n\n"
 
 
 class Completion:
-    """One answer on the wire: all its objects share id, time and model."""
+    """One response; all its JSON objects have the same ID, time and model."""
 
     def __init__(self, model: str, *, include_usage: bool) -> None:
         self._shared = {
@@ -23,37 +25,37 @@ class Completion:
         }
         self._include_usage = include_usage
 
-    def whole(self, text: str, ending: Ending) -> bytes:
-        """The answer in one piece."""
+    def whole(self, text: str, summary: Summary) -> bytes:
+        """Render the response without streaming."""
         message = {"role": "assistant", "content": text, "refusal": None}
         choice = {
             "index": 0,
             "message": message,
             "logprobs": None,
-            "finish_reason": ending.finish_reason,
+            "finish_reason": summary.finish_reason,
         }
         return to_json(
             {
                 "object": "chat.completion",
                 **self._shared,
                 "choices": [choice],
-                "usage": usage_object(ending.usage),
+                "usage": usage_object(summary.usage),
             }
         )
 
     def first(self) -> bytes:
-        """The chunk that says who speaks."""
+        """Render the first chunk of a stream, which has the role only."""
         return self._chunk({"role": "assistant", "content": ""}, None)
 
     def delta(self, text: str) -> bytes:
-        """A piece of the answer."""
+        """Render a chunk of text."""
         return self._chunk({"content": text}, None)
 
-    def last(self, ending: Ending) -> bytes:
-        """Why it ended, the usage for those who asked for it, and the end mark."""
-        end = self._chunk({}, ending.finish_reason)
+    def last(self, summary: Summary) -> bytes:
+        """Render the finish reason, the usage if the client requested it, and the end marker."""
+        end = self._chunk({}, summary.finish_reason)
         if self._include_usage:
-            end += self._event({"choices": [], "usage": usage_object(ending.usage)})
+            end += self._event({"choices": [], "usage": usage_object(summary.usage)})
         return end + DONE
 
     def _chunk(self, delta: dict[str, str], finish_reason: str | None) -> bytes:
@@ -62,16 +64,16 @@ class Completion:
         return self._event({"choices": [choice], **usage})
 
     def _event(self, rest: dict[str, Any]) -> bytes:
-        return event({"object": "chat.completion.chunk", **self._shared, **rest})
+        return _event({"object": "chat.completion.chunk", **self._shared, **rest})
 
 
-def event(data: dict[str, Any]) -> bytes:
-    """One server-sent event."""
-    return b"data: " + to_json(data) + b"\n\n"
+def error_event(error: ServiceError, trace_id: str) -> bytes:
+    """Render the error that ends a stream."""
+    return _event(error_object(error, trace_id))
 
 
 def usage_object(usage: Usage | None) -> dict[str, int] | None:
-    """Tokens as OpenAI tells them; None where nobody counted."""
+    """Return OpenAI's usage object; None if the usage is unknown."""
     if usage is None:
         return None
     return {
@@ -79,3 +81,7 @@ def usage_object(usage: Usage | None) -> dict[str, int] | None:
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.total_tokens,
     }
+
+
+def _event(data: dict[str, Any]) -> bytes:
+    return b"data: " + to_json(data) + b"\n\n"

@@ -1,4 +1,4 @@
-"""Parameters of the OpenAI format that change nothing here: refused, or taken and ignored."""
+"""Parameters of OpenAI's format that this service does not support: refused or ignored."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from app.domain.errors import shorten
 
-# We cannot honour these, and refuse all values but those that ask for nothing.
+# Refused, except for values that request nothing beyond the default.
 REFUSED: Final[Mapping[str, Sequence[object]]] = {
     "audio": (),
     "function_call": ("none",),
@@ -29,7 +29,7 @@ REFUSED: Final[Mapping[str, Sequence[object]]] = {
     "verbosity": (),
     "web_search_options": (),
 }
-# These change no answer here: taken, and not passed on.
+# Accepted and not forwarded: they do not change the response.
 IGNORED: Final = frozenset(
     {
         "metadata",
@@ -40,20 +40,23 @@ IGNORED: Final = frozenset(
         "safety_identifier",
     }
 )
-_MOST_NAMES = 5
+_MAX_NAMES: Final = 5
 
 
-def without_meaningless(data: Mapping[str, Any]) -> dict[str, Any]:
-    """`data` without nulls and without these parameters. Raises for one that asks for more."""
+def without_neutral(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `data` without nulls and without these parameters.
+
+    Raise PydanticCustomError for a refused parameter whose value changes the response.
+    """
     kept = {k: v for k, v in data.items() if v is not None and k not in IGNORED}
     for name in [name for name in kept if name in REFUSED]:
-        _refuse_unless_meaningless(name, kept.pop(name))
+        _refuse_unless_neutral(name, kept.pop(name))
     return kept
 
 
 def refuse_unknown(data: Mapping[str, Any], known: Mapping[str, Any], *, named: bool) -> None:
-    """Raise for names that are not known, all at once: one error each would cost seconds where
-    somebody sends a body full of them. `named`: the error's place is the first of them."""
+    """Raise one error for all unknown names; one error each would take seconds for a body full of
+    them. `named`: the error refers to the first of them as its parameter."""
     unknown = [shorten(name) for name in data if name not in known]
     if unknown:
         raise PydanticCustomError(
@@ -61,21 +64,21 @@ def refuse_unknown(data: Mapping[str, Any], known: Mapping[str, Any], *, named: 
             "Unrecognized request argument{s} supplied: {names}{more}",
             {
                 "s": "s" if len(unknown) > 1 else "",
-                "names": ", ".join(sorted(unknown[:_MOST_NAMES])),
-                "more": f" and {more} more" if (more := len(unknown) - _MOST_NAMES) > 0 else "",
+                "names": ", ".join(sorted(unknown[:_MAX_NAMES])),
+                "more": f" and {more} more" if (more := len(unknown) - _MAX_NAMES) > 0 else "",
                 **({"name": unknown[0]} if named else {}),
             },
         )
 
 
-def _refuse_unless_meaningless(name: str, value: Any) -> None:
+def _refuse_unless_neutral(name: str, value: Any) -> None:
     accepted = REFUSED[name]
-    # `True == 1` in Python, but not on the wire.
+    # `True == 1` in Python, but not in JSON.
     if any(value == other and type(value) is type(other) for other in accepted):
         return
-    only = " or ".join(json.dumps(other) for other in accepted)
+    values = " or ".join(json.dumps(other) for other in accepted)
     raise PydanticCustomError(
         "unsupported",
-        "it is not supported here{accepted}",
-        {"name": name, "accepted": f", accepted is only {only}" if only else ""},
+        "it is not supported{accepted}",
+        {"name": name, "accepted": f"; the only accepted value is {values}" if values else ""},
     )

@@ -13,10 +13,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.domain.provider import Completed, Provider, TextDelta
+from app.domain.request import ChatRequest
 from app.providers.blocking import BlockingProvider
 from app.providers.openai_compatible import OpenAICompatibleProvider
 from app.settings import SIMULATED_MODEL
-from app.wire.request import ChatRequest
 from chatscope.genai.request import Usage
 from chatscope.tracing import step
 from tests.unit.conformance.endpoint import Answers

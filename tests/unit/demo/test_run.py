@@ -117,7 +117,7 @@ async def test_it_ends_after_exactly_the_questions_allowed(whole_run: tuple[Demo
 async def test_failures_are_told_with_code_and_trace_and_no_answer_is_a_failed_run(
     memory: Memory,
 ) -> None:
-    broken = Scripted(ProviderError("server_error", 502, "It failed."))
+    broken = Scripted(ProviderError("server_error", "It failed."))
     async with live(memory, broken) as server:
         bounds = {"DEMO_USERS": "3", "DEMO_QUESTIONS": "6", "DEMO_MODELS": MODEL}
         process = await _start(f"http://{server.address}", **bounds)

@@ -3,7 +3,7 @@
 import pytest
 
 from app.domain.conversation import Conversation
-from app.wire.request import Message
+from app.domain.request import Message
 
 
 def _texts(conversation: Conversation) -> list[str]:

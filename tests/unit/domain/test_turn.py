@@ -11,21 +11,22 @@ from starlette.applications import Starlette
 
 from app.domain.errors import Overloaded, ServiceError
 from app.domain.provider import Completed, ProviderError, TextDelta, Upstream
-from app.domain.turn import SHUTDOWN, ClientGone, Ending, Turn, run_turn
-from app.providers.catalog import Entry
-from app.wire.request import ChatRequest
+from app.domain.request import ChatRequest
+from app.domain.turn import SHUTDOWN, ClientDisconnected, Summary, Turn, run_turn
+from app.providers.catalog import CatalogModel
+from app.wire.errors import http_status
 from chatscope import names
 from chatscope.genai.pricing import PriceTable
 from chatscope.instrument import Telemetry, instrument
 from chatscope.providers import TelemetrySettings
 from tests.memory import Memory
-from tests.unit.scripted import END, MODEL, Scripted, Step
+from tests.unit.scripted import END, MODEL, Scripted, Step, catalog_of, chat_request
 
 pytestmark = pytest.mark.anyio
 PRICED = "simulated-1"
 
 
-class _Outlet:
+class _Output:
     """Notes what it is given; `gone_after` pieces, nobody is there any more.
 
     The end of an answer waits for `room`, as for a client that reads slowly.
@@ -36,26 +37,26 @@ class _Outlet:
         self.room.set()
         self.ending = asyncio.Event()
         self.texts: list[str] = []
-        self.endings: list[Ending] = []
-        self.cancellations: list[Ending] = []
+        self.endings: list[Summary] = []
+        self.cancellations: list[Summary] = []
         self.errors: list[tuple[ServiceError, str]] = []
         self.begun = asyncio.Event()
         self._gone_after = gone_after
 
     async def delta(self, text: str) -> None:
         if len(self.texts) == self._gone_after:
-            raise ClientGone
+            raise ClientDisconnected
         self.texts.append(text)
         self.begun.set()
 
-    async def completed(self, ending: Ending) -> None:
+    async def completed(self, ending: Summary) -> None:
         self.ending.set()
         await self.room.wait()
         if len(self.texts) == self._gone_after:
-            raise ClientGone
+            raise ClientDisconnected
         self.endings.append(ending)
 
-    async def cancelled(self, ending: Ending) -> None:
+    async def cancelled(self, ending: Summary) -> None:
         self.cancellations.append(ending)
 
     async def failed(self, error: ServiceError, trace_id: str) -> None:
@@ -71,10 +72,10 @@ def telemetry(memory: Memory) -> Telemetry:
 
 
 def _turn(provider: Scripted, *, stream: bool = True) -> Turn:
-    request = ChatRequest.model_validate(
+    request = chat_request(
         {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "stream": stream}
     )
-    return Turn(entry=Entry(MODEL, provider), request=request, started=0.0)
+    return Turn(model=catalog_of(provider).find(MODEL), request=request, started=0.0)
 
 
 def _assert_recorded_once(memory: Memory, *, outcome: str, error_type: str | None) -> None:
@@ -90,10 +91,10 @@ def _assert_recorded_once(memory: Memory, *, outcome: str, error_type: str | Non
 async def test_a_whole_answer_is_passed_on_and_ends_with_what_it_took(
     telemetry: Telemetry, memory: Memory
 ) -> None:
-    outlet = _Outlet()
-    await run_turn(telemetry, _turn(Scripted("Hel", "lo", END)), outlet)
-    assert outlet.texts == ["Hel", "lo"]
-    (ending,) = outlet.endings
+    output = _Output()
+    await run_turn(telemetry, _turn(Scripted("Hel", "lo", END)), output)
+    assert output.texts == ["Hel", "lo"]
+    (ending,) = output.endings
     assert (ending.model, ending.finish_reason, ending.usage) == (MODEL, "stop", END.usage)
     assert ending.trace_id == f"{memory.span(f'chat {MODEL}').context.trace_id:032x}"
     _assert_recorded_once(memory, outcome="completed", error_type=None)
@@ -105,11 +106,11 @@ async def test_a_whole_answer_is_passed_on_and_ends_with_what_it_took(
 async def test_a_providers_failure_is_told_and_recorded_under_its_type(
     telemetry: Telemetry, memory: Memory, steps: tuple[Step, ...]
 ) -> None:
-    outlet = _Outlet()
-    error = ProviderError("timeout", 504, "late")
-    await run_turn(telemetry, _turn(Scripted(*steps, error)), outlet)
-    assert outlet.errors == [(error, f"{memory.span(f'chat {MODEL}').context.trace_id:032x}")]
-    assert outlet.endings == []
+    output = _Output()
+    error = ProviderError("timeout", "late")
+    await run_turn(telemetry, _turn(Scripted(*steps, error)), output)
+    assert output.errors == [(error, f"{memory.span(f'chat {MODEL}').context.trace_id:032x}")]
+    assert output.endings == []
     _assert_recorded_once(memory, outcome="failed", error_type="timeout")
     assert memory.value("message_count", role="assistant") == bool(steps)
 
@@ -117,13 +118,13 @@ async def test_a_providers_failure_is_told_and_recorded_under_its_type(
 async def test_an_unexpected_exception_is_recorded_by_type_and_place_alone(
     telemetry: Telemetry, memory: Memory
 ) -> None:
-    outlet = _Outlet()
-    await run_turn(telemetry, _turn(Scripted("x", ZeroDivisionError("a secret"))), outlet)
-    ((error, _),) = outlet.errors
+    output = _Output()
+    await run_turn(telemetry, _turn(Scripted("x", ZeroDivisionError("a secret"))), output)
+    ((error, _),) = output.errors
     assert error.code == "internal_error"
     assert "secret" not in error.message
     _assert_recorded_once(memory, outcome="failed", error_type="internal_error")
-    record = memory.log("answering failed").log_record
+    record = memory.log("response failed").log_record
     attributes = record.attributes or {}
     assert attributes["exception.type"] == "ZeroDivisionError"
     assert "scripted.py" in str(attributes["exception.stacktrace"])
@@ -131,25 +132,23 @@ async def test_an_unexpected_exception_is_recorded_by_type_and_place_alone(
     assert "secret" not in str([span.to_json() for span in memory.spans])
 
 
-async def test_an_outlet_that_fails_as_well_raises_without_the_providers_exception(
+async def test_an_output_that_fails_as_well_raises_without_the_providers_exception(
     telemetry: Telemetry, memory: Memory
 ) -> None:
-    class Broken(_Outlet):
+    class Broken(_Output):
         async def failed(self, error: ServiceError, trace_id: str) -> None:
             raise LookupError("no way out")
 
     with pytest.raises(LookupError) as caught:
-        await run_turn(
-            telemetry, _turn(Scripted(ProviderError("timeout", 504, "a secret"))), Broken()
-        )
+        await run_turn(telemetry, _turn(Scripted(ProviderError("timeout", "a secret"))), Broken())
     assert caught.value.__context__ is None
     _assert_recorded_once(memory, outcome="failed", error_type="timeout")
 
 
 async def test_an_answer_without_an_end_is_a_failure(telemetry: Telemetry, memory: Memory) -> None:
-    outlet = _Outlet()
-    await run_turn(telemetry, _turn(Scripted("x")), outlet)
-    ((error, _),) = outlet.errors
+    output = _Output()
+    await run_turn(telemetry, _turn(Scripted("x")), output)
+    ((error, _),) = output.errors
     assert error.code == "broken_stream"
     _assert_recorded_once(memory, outcome="failed", error_type="broken_stream")
 
@@ -168,22 +167,20 @@ async def test_request_and_response_are_recorded_whole(memory: Memory) -> None:
         "seed": 7,
     }
     messages = [{"role": "user", "content": "hi"}]
-    request = ChatRequest.model_validate(
-        {"messages": messages, "stream": True, "stop": ["x"], **parameters}
-    )
+    request = chat_request({"messages": messages, "stream": True, "stop": ["x"], **parameters})
     settings = TelemetrySettings(known_models=frozenset({PRICED}), capture_content=True)
     telemetry = instrument(Starlette(), settings, providers=memory.providers)
     telemetry.start()
-    provider, outlet = Remote("Hel", "lo", END), _Outlet()
+    provider, output = Remote("Hel", "lo", END), _Output()
     turn = Turn(
-        entry=Entry(PRICED, provider),
+        model=CatalogModel(PRICED, provider, stall_seconds=30.0),
         request=request,
         started=time.perf_counter() - 5,
         conversation_id="c-1",
     )
-    await run_turn(telemetry, turn, outlet)
+    await run_turn(telemetry, turn, output)
     assert provider.requests == [request]
-    [ending] = outlet.endings
+    [ending] = output.endings
     assert ending.cost == PriceTable.load().cost(PRICED, 3, 2)
     assert 5 <= ending.seconds < 60
     span = memory.span(f"chat {PRICED}")
@@ -211,8 +208,8 @@ async def test_providers_own_status_and_code_are_recorded_with_its_exception(
     telemetry: Telemetry, memory: Memory
 ) -> None:
     upstream = Upstream(status=429, code="quota")
-    error = ProviderError("rate_limit_exceeded", 429, "busy", detail="a secret", upstream=upstream)
-    await run_turn(telemetry, _turn(Scripted(error)), _Outlet())
+    error = ProviderError("rate_limit_exceeded", "busy", detail="a secret", upstream=upstream)
+    await run_turn(telemetry, _turn(Scripted(error)), _Output())
     span = memory.span(f"chat {MODEL}")
     attributes = span.attributes or {}
     assert attributes[names.HTTP_RESPONSE_STATUS_CODE] == 429
@@ -224,9 +221,9 @@ async def test_providers_own_status_and_code_are_recorded_with_its_exception(
 async def test_provider_without_room_is_refused_by_its_limit(
     telemetry: Telemetry, memory: Memory
 ) -> None:
-    outlet, error = _Outlet(), Overloaded("answers", 7)
-    await run_turn(telemetry, _turn(Scripted(error)), outlet)
-    assert [told for told, _ in outlet.errors] == [error]
+    output, error = _Output(), Overloaded("answers", 7)
+    await run_turn(telemetry, _turn(Scripted(error)), output)
+    assert [told for told, _ in output.errors] == [error]
     _assert_recorded_once(memory, outcome="failed", error_type="too_many_answers")
     assert memory.value("chatscope.limit.reached", chatscope__limit="answers") == 1
     [event] = memory.span(f"chat {MODEL}").events
@@ -236,13 +233,13 @@ async def test_provider_without_room_is_refused_by_its_limit(
 async def test_client_that_cancels_and_leaves_is_no_failure(
     telemetry: Telemetry, memory: Memory
 ) -> None:
-    class Gone(_Outlet):
-        async def cancelled(self, ending: Ending) -> None:
-            raise ClientGone
+    class Gone(_Output):
+        async def cancelled(self, ending: Summary) -> None:
+            raise ClientDisconnected
 
-    outlet = Gone()
-    task = asyncio.create_task(run_turn(telemetry, _turn(Scripted("a", asyncio.Event())), outlet))
-    await outlet.begun.wait()
+    output = Gone()
+    task = asyncio.create_task(run_turn(telemetry, _turn(Scripted("a", asyncio.Event())), output))
+    await output.begun.wait()
     task.cancel()
     await asyncio.wait({task})
     assert task.cancelled()
@@ -254,10 +251,10 @@ async def test_a_client_that_is_gone_ends_the_call_and_is_no_failure(
     telemetry: Telemetry, memory: Memory, gone_after: int, answers: int
 ) -> None:
     provider = Scripted("a", "b", asyncio.Event())
-    outlet = _Outlet(gone_after=gone_after)
-    await run_turn(telemetry, _turn(provider), outlet)
+    output = _Output(gone_after=gone_after)
+    await run_turn(telemetry, _turn(provider), output)
     assert provider.left.is_set()
-    assert (outlet.errors, outlet.cancellations) == ([], [])
+    assert (output.errors, output.cancellations) == ([], [])
     _assert_recorded_once(memory, outcome="cancelled", error_type="cancelled")
     assert memory.value("message_count", role="assistant") == answers
 
@@ -266,14 +263,14 @@ async def test_a_cancelled_turn_gives_up_the_call_and_tells_so(
     telemetry: Telemetry, memory: Memory
 ) -> None:
     provider = Scripted("a", asyncio.Event(), END)
-    outlet = _Outlet()
-    task = asyncio.create_task(run_turn(telemetry, _turn(provider), outlet))
-    await outlet.begun.wait()
+    output = _Output()
+    task = asyncio.create_task(run_turn(telemetry, _turn(provider), output))
+    await output.begun.wait()
     task.cancel()
     await asyncio.wait({task})
     assert task.cancelled()
     assert provider.left.is_set()
-    assert [ending.finish_reason for ending in outlet.cancellations] == ["cancelled"]
+    assert [ending.finish_reason for ending in output.cancellations] == ["cancelled"]
     _assert_recorded_once(memory, outcome="cancelled", error_type="cancelled")
     assert memory.value("message_count", role="assistant") == 1
 
@@ -281,10 +278,10 @@ async def test_a_cancelled_turn_gives_up_the_call_and_tells_so(
 async def test_an_answer_in_one_piece_that_nobody_waited_for_is_no_message(
     telemetry: Telemetry, memory: Memory
 ) -> None:
-    outlet = _Outlet()
+    output = _Output()
     turn = _turn(Scripted("a", asyncio.Event()), stream=False)
-    task = asyncio.create_task(run_turn(telemetry, turn, outlet))
-    await outlet.begun.wait()
+    task = asyncio.create_task(run_turn(telemetry, turn, output))
+    await output.begun.wait()
     task.cancel()
     await asyncio.wait({task})
     assert memory.value("message_count", role="assistant") == 0
@@ -293,7 +290,7 @@ async def test_an_answer_in_one_piece_that_nobody_waited_for_is_no_message(
 async def test_an_end_that_nobody_took_is_no_whole_answer(
     telemetry: Telemetry, memory: Memory
 ) -> None:
-    await run_turn(telemetry, _turn(Scripted("a", END)), _Outlet(gone_after=1))
+    await run_turn(telemetry, _turn(Scripted("a", END)), _Output(gone_after=1))
     _assert_recorded_once(memory, outcome="cancelled", error_type="cancelled")
     # The provider had told what it took.
     assert memory.value("llm_token_usage", type="completion") == 2
@@ -302,14 +299,14 @@ async def test_an_end_that_nobody_took_is_no_whole_answer(
 async def test_a_cancel_that_meets_the_end_on_its_way_out_is_told_in_its_place(
     telemetry: Telemetry, memory: Memory
 ) -> None:
-    outlet = _Outlet()
-    outlet.room.clear()
-    task = asyncio.create_task(run_turn(telemetry, _turn(Scripted("a", END)), outlet))
-    await outlet.ending.wait()
+    output = _Output()
+    output.room.clear()
+    task = asyncio.create_task(run_turn(telemetry, _turn(Scripted("a", END)), output))
+    await output.ending.wait()
     task.cancel()
     await asyncio.wait({task})
-    assert outlet.endings == []
-    assert [ending.finish_reason for ending in outlet.cancellations] == ["cancelled"]
+    assert output.endings == []
+    assert [ending.finish_reason for ending in output.cancellations] == ["cancelled"]
     _assert_recorded_once(memory, outcome="cancelled", error_type="cancelled")
 
 
@@ -326,27 +323,27 @@ async def test_a_cancel_after_the_end_was_told_changes_nothing(
                 closing.set()
                 await asyncio.Event().wait()
 
-    outlet = _Outlet()
-    task = asyncio.create_task(run_turn(telemetry, _turn(Lingering()), outlet))
+    output = _Output()
+    task = asyncio.create_task(run_turn(telemetry, _turn(Lingering()), output))
     await closing.wait()
-    await outlet.ending.wait()
+    await output.ending.wait()
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.wait({task})
-    assert len(outlet.endings) == 1
-    assert outlet.cancellations == []
+    assert len(output.endings) == 1
+    assert output.cancellations == []
     _assert_recorded_once(memory, outcome="completed", error_type=None)
 
 
 async def test_a_server_that_stops_is_told_apart_from_a_client_that_cancels(
     telemetry: Telemetry, memory: Memory
 ) -> None:
-    outlet = _Outlet()
+    output = _Output()
     turn = _turn(Scripted("a", asyncio.Event()))
-    task = asyncio.create_task(run_turn(telemetry, turn, outlet))
-    await outlet.begun.wait()
+    task = asyncio.create_task(run_turn(telemetry, turn, output))
+    await output.begun.wait()
     task.cancel(SHUTDOWN)
     await asyncio.wait({task})
-    assert outlet.cancellations == []
-    assert [error.status for error, _ in outlet.errors] == [503]
+    assert output.cancellations == []
+    assert [http_status(error) for error, _ in output.errors] == [503]
     _assert_recorded_once(memory, outcome="cancelled", error_type="shutting_down")

@@ -14,23 +14,21 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext
 
 from app.domain.errors import Overloaded
 from app.domain.provider import Completed, TextDelta
+from app.domain.request import ChatRequest
 from app.main import create_app
-from app.providers.blocking import Threaded, unblocked
-from app.providers.catalog import Catalog
-from app.wire.request import ChatRequest
+from app.providers.blocking import ThreadedProvider, non_blocking
 from chatscope.redaction import WITHHELD
 from tests.memory import Memory
-from tests.unit.scripted import END, MODEL, Scripted
+from tests.unit.scripted import END, MODEL, Scripted, catalog_of, chat_request
 from tests.unit.serving import quick, serving
 
 if TYPE_CHECKING:
     from loguru import Record
 
 pytestmark = pytest.mark.anyio
-_REQUEST = ChatRequest.model_validate(
-    {"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}
-)
+_REQUEST = chat_request({"model": MODEL, "messages": [{"role": "user", "content": "hi"}]})
 _Stream = Generator[TextDelta | Completed]
+_CALLS = 100
 
 
 class _Blocking:
@@ -55,7 +53,9 @@ class _Blocking:
 
 async def _told(stream: Callable[[], _Stream]) -> list[TextDelta | Completed]:
     async with asyncio.timeout(15):
-        return [piece async for piece in Threaded(_Blocking(stream)).stream(_REQUEST)]
+        return [
+            piece async for piece in ThreadedProvider(_Blocking(stream), _CALLS).stream(_REQUEST)
+        ]
 
 
 async def test_the_event_loop_goes_on_while_the_provider_blocks() -> None:
@@ -125,7 +125,7 @@ async def test_it_is_ahead_of_a_slow_taker_by_a_few_pieces_only() -> None:
         finally:
             closed.set()
 
-    async with aclosing(Threaded(_Blocking(stream)).stream(_REQUEST)) as pieces:
+    async with aclosing(ThreadedProvider(_Blocking(stream), _CALLS).stream(_REQUEST)) as pieces:
         await anext(pieces)
         assert await asyncio.to_thread(third.wait, 10)
     assert await asyncio.to_thread(closed.wait, 10)
@@ -146,7 +146,7 @@ async def test_given_up_it_is_closed_with_the_piece_that_it_is_about() -> None:
         finally:
             closed.set()
 
-    async with aclosing(Threaded(_Blocking(stream)).stream(_REQUEST)) as pieces:
+    async with aclosing(ThreadedProvider(_Blocking(stream), _CALLS).stream(_REQUEST)) as pieces:
         assert await anext(pieces) == TextDelta("a")
     assert not closed.is_set()  # nobody waited for the thread
     released.set()
@@ -158,7 +158,7 @@ def _provider_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "provider"]
 
 
-async def _abandon(provider: Threaded) -> list[threading.Thread]:
+async def _abandon(provider: ThreadedProvider) -> list[threading.Thread]:
     """Give a call up while it hangs, and return its thread."""
     stream = provider.stream(_REQUEST)
     asking = asyncio.create_task(anext(stream))
@@ -177,13 +177,13 @@ async def test_failure_after_the_end_is_logged_without_texts(logged: list["Recor
         raise ValueError("secret words")
         yield END
 
-    [thread] = await _abandon(Threaded(_Blocking(stream)))
+    [thread] = await _abandon(ThreadedProvider(_Blocking(stream), _CALLS))
     released.set()
     await asyncio.to_thread(thread.join, 10)
     [record] = logged
     assert (record["level"].name, record["message"]) == (
         "WARNING",
-        "the provider failed after its end",
+        "provider failed after its response",
     )
     assert record["exception"] is not None
     assert str(record["exception"].value) == WITHHELD
@@ -198,7 +198,7 @@ def test_call_that_returns_after_the_event_loop_ended_is_no_failure(
         assert released.wait(10)
         yield from ()
 
-    [thread] = asyncio.run(_abandon(Threaded(_Blocking(stream))))
+    [thread] = asyncio.run(_abandon(ThreadedProvider(_Blocking(stream), _CALLS)))
     assert thread.daemon  # it does not keep the process from its end
     released.set()
     thread.join(10)
@@ -213,14 +213,14 @@ async def test_calls_that_hang_keep_no_more_threads_than_allowed() -> None:
         yield END
 
     threads = threading.active_count()
-    provider = Threaded(_Blocking(stream), most_calls=3)
+    provider = ThreadedProvider(_Blocking(stream), max_calls=3)
     hanging = [asyncio.create_task(anext(provider.stream(_REQUEST))) for _ in range(3)]
     await asyncio.sleep(0)
     for task in hanging:
         task.cancel()
     await asyncio.wait(hanging)
     for _ in range(30):
-        with pytest.raises(Overloaded, match="up to 3 at the same time"):
+        with pytest.raises(Overloaded, match="maximum 3"):
             await anext(provider.stream(_REQUEST))
     assert threading.active_count() == threads + 3
     released.set()
@@ -239,7 +239,7 @@ async def test_client_of_a_provider_whose_calls_hang_gets_503(memory: Memory, st
             released.wait(10)
             yield END
 
-    catalog = Catalog([Hanging(lambda: iter(()))], MODEL, most_calls=1)  # type: ignore[arg-type,return-value]
+    catalog = catalog_of(Hanging(lambda: iter(())), max_calls=1)  # type: ignore[arg-type,return-value]
     app = create_app(quick(), catalog=catalog, providers=memory.providers)
     ask = {"messages": [{"role": "user", "content": "hi"}], "stream": stream}
     url = "/v1/chat/completions"
@@ -258,14 +258,14 @@ async def test_client_of_a_provider_whose_calls_hang_gets_503(memory: Memory, st
 
 async def test_closing_passes_through() -> None:
     provider = _Blocking(lambda: iter(()))  # type: ignore[arg-type,return-value]
-    await Threaded(provider).close()
+    await ThreadedProvider(provider, _CALLS).close()
     assert provider.closed
 
 
 async def test_only_a_provider_that_blocks_is_put_into_a_thread() -> None:
     scripted = Scripted(END)
-    assert unblocked(scripted) is scripted
-    assert isinstance(unblocked(_Blocking(lambda: iter(()))), Threaded)  # type: ignore[arg-type,return-value]
+    assert non_blocking(scripted, _CALLS) is scripted
+    assert isinstance(non_blocking(_Blocking(lambda: iter(())), _CALLS), ThreadedProvider)  # type: ignore[arg-type,return-value]
 
 
 def test_provider_in_a_thread_is_the_same_for_others() -> None:
@@ -274,7 +274,7 @@ def test_provider_in_a_thread_is_the_same_for_others() -> None:
         in_process = False
         media = frozenset({"image_url"})
 
-    threaded = Threaded(Seeing(lambda: iter(())))  # type: ignore[arg-type,return-value]
+    threaded = ThreadedProvider(Seeing(lambda: iter(())), _CALLS)  # type: ignore[arg-type,return-value]
     assert (threaded.name, threaded.models) == ("blocking", (MODEL,))
     assert (threaded.server, threaded.in_process) == (("api.example", 443), False)
     assert threaded.media == frozenset({"image_url"})

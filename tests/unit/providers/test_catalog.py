@@ -9,10 +9,10 @@ import pytest
 
 from app.domain.errors import InvalidRequest, ModelNotFound, Overloaded
 from app.domain.provider import Completed, TextDelta
-from app.providers.catalog import Catalog, build_catalog
-from app.providers.simulated import Behaviour
-from app.wire.request import ChatRequest
-from tests.unit.scripted import END, MODEL, Scripted
+from app.domain.request import ChatRequest
+from app.main import build_catalog
+from app.providers.simulated import Behaviour, SimulatedProvider
+from tests.unit.scripted import END, Scripted, catalog_of, chat_request
 from tests.unit.serving import quick
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def test_without_an_endpoint_there_is_the_simulated_model() -> None:
     catalog = build_catalog(quick())
-    assert [entry.model for entry in catalog.entries] == ["simulated-1"]
+    assert [model.name for model in catalog.models] == ["simulated-1"]
     assert catalog.find(None).provider.in_process
 
 
@@ -29,7 +29,7 @@ def test_both_providers_run_at_once_and_the_name_picks() -> None:
     catalog = build_catalog(
         quick(openai_models=("m", "org/n"), openai_base_url="http://127.0.0.1:8123/v1")
     )
-    assert [entry.model for entry in catalog.entries] == ["m", "org/n", "simulated-1"]
+    assert [model.name for model in catalog.models] == ["m", "org/n", "simulated-1"]
     assert catalog.find("org/n").provider.server == ("127.0.0.1", 8123)
     assert catalog.find("simulated-1").provider.server is None
 
@@ -47,8 +47,8 @@ def test_the_default_model_is_listed_first_and_answers_for_no_name() -> None:
     catalog = build_catalog(
         quick(openai_models=("m",), openai_api_key="k", default_model="simulated-1")
     )
-    assert [entry.model for entry in catalog.entries] == ["simulated-1", "m"]
-    assert catalog.find("").model == "simulated-1"
+    assert [model.name for model in catalog.models] == ["simulated-1", "m"]
+    assert catalog.find("").name == "simulated-1"
 
 
 def test_a_configured_model_wins_over_a_simulated_one_of_its_name() -> None:
@@ -65,14 +65,18 @@ def test_the_longest_silence_is_the_settings_for_every_model() -> None:
     catalog = build_catalog(
         quick(openai_models=("m",), openai_api_key="k", answer_stall_seconds=7.0)
     )
-    assert [entry.stall_seconds for entry in catalog.entries] == [7.0, 7.0]
-    assert Catalog([Scripted()], MODEL).find(None).stall_seconds == 120.0
+    assert [model.stall_seconds for model in catalog.models] == [7.0, 7.0]
 
 
 def test_simulated_model_behaves_as_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     behaviours: list[Behaviour] = []
-    build = "app.providers.catalog.SimulatedProvider.__init__"
-    monkeypatch.setattr(build, lambda _, behaviour: behaviours.append(behaviour))
+
+    class Recording(SimulatedProvider):
+        def __init__(self, behaviour: Behaviour, *, model: str) -> None:
+            behaviours.append(behaviour)
+            super().__init__(behaviour, model=model)
+
+    monkeypatch.setattr("app.main.SimulatedProvider", Recording)
     configured: dict[str, Any] = {
         "tokens_per_second": 3.0,
         "first_token_seconds": 2.0,
@@ -136,13 +140,13 @@ class _Blocking(Scripted):
 def _request(*parts: str) -> ChatRequest:
     content = [{"type": part, part: {}} for part in parts]
     messages = [{"role": "system", "content": "x"}, {"role": "user", "content": content}]
-    return ChatRequest.model_validate({"messages": messages})
+    return chat_request({"messages": messages})
 
 
 @pytest.mark.anyio
 async def test_calls_of_a_blocking_provider_are_bounded() -> None:
     provider = _Blocking()
-    streams = Catalog([provider], MODEL, most_calls=1).find(None).provider
+    streams = catalog_of(provider, max_calls=1).find(None).provider
     first = asyncio.ensure_future(anext(streams.stream(_request())))
     await asyncio.sleep(0)
     with pytest.raises(Overloaded):
@@ -153,17 +157,17 @@ async def test_calls_of_a_blocking_provider_are_bounded() -> None:
 
 def test_content_parts_that_a_provider_does_not_accept_are_refused() -> None:
     with pytest.raises(InvalidRequest) as caught:
-        Catalog([Scripted()], MODEL).find(None).check(_request("image_url", "file"))
+        catalog_of(Scripted()).find(None).check(_request("image_url", "file"))
     assert caught.value.param == "messages[1].content"
     assert caught.value.message == (
-        "The model 'scripted-1' does not accept content parts of type 'file'; accepted is 'text'."
+        "The model 'scripted-1' does not accept content parts of type 'file'; accepted: 'text'."
     )
 
 
 def test_content_parts_that_a_provider_accepts_are_let_through() -> None:
-    entry = Catalog([_Blocking()], MODEL).find(None)
+    entry = catalog_of(_Blocking()).find(None)
     entry.check(_request("image_url"))
-    with pytest.raises(InvalidRequest, match="type 'file'; accepted is 'text' or 'image_url'"):
+    with pytest.raises(InvalidRequest, match="type 'file'; accepted: 'text', 'image_url'"):
         entry.check(_request("image_url", "file"))
 
 
@@ -185,10 +189,10 @@ async def test_closing_closes_every_provider_also_beside_one_that_fails_or_hangs
 
     monkeypatch.setattr("app.providers.catalog._CLOSE_SECONDS", 0.05)
     providers = [Broken(), Hanging(), Scripted()]
-    await Catalog(providers, MODEL).close()
+    await catalog_of(*providers).close()
     assert all(provider.closed for provider in providers)
     assert [(record["level"].name, record["message"]) for record in logged] == [
-        ("ERROR", "a provider failed to close"),
-        ("WARNING", "a provider did not close in time"),
+        ("ERROR", "provider failed to close"),
+        ("WARNING", "provider did not close in time"),
     ]
     assert logged[1]["extra"] == {"provider": "hanging"}

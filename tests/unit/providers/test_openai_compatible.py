@@ -17,13 +17,15 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from app.domain.provider import Completed, ProviderError, TextDelta, Upstream
+from app.domain.request import ChatRequest
 from app.main import create_app
 from app.providers.openai_compatible import OpenAICompatibleProvider
-from app.wire.request import ChatRequest
+from app.wire.errors import http_status
 from chatscope import names
 from chatscope.genai.request import Usage
 from chatscope.redaction import WITHHELD
 from tests.memory import Memory
+from tests.unit.scripted import chat_request
 from tests.unit.serving import quick, serving
 
 pytestmark = pytest.mark.anyio
@@ -42,7 +44,7 @@ def _provider(server: str, **changes: float) -> OpenAICompatibleProvider:
 
 def _request(**parameters: object) -> ChatRequest:
     messages = [{"role": "user", "content": "hello"}]
-    return ChatRequest.model_validate({"model": "simulated-1", "messages": messages, **parameters})
+    return chat_request({"model": "simulated-1", "messages": messages, **parameters})
 
 
 async def _ask(
@@ -165,7 +167,7 @@ async def test_a_refusal_has_our_type_and_none_of_their_words(
 ) -> None:
     async with serving(_Fake(_refusal(status)).app) as server:
         error = await _failure(_provider(server))
-    assert (error.error_type, error.status) == (error_type, ours)
+    assert (error.error_type, http_status(error)) == (error_type, ours)
     assert error.upstream == Upstream(status=status, code="x")
     assert "their words" not in error.message
 
@@ -174,7 +176,7 @@ async def test_a_refusal_has_our_type_and_none_of_their_words(
 async def test_what_they_refuse_in_the_request_is_the_clients_to_mend(status: int) -> None:
     async with serving(_Fake(_refusal(status)).app) as server:
         error = await _failure(_provider(server))
-    assert (error.status, error.type, error.param) == (400, "invalid_request_error", "messages")
+    assert (http_status(error), error.param) == (400, "messages")
     assert error.upstream == Upstream(status=status, code="x")
     assert error.message == "The model's endpoint refused the request: their words, with ***"
 
@@ -182,7 +184,7 @@ async def test_what_they_refuse_in_the_request_is_the_clients_to_mend(status: in
 async def test_refusal_without_a_reason_says_so() -> None:
     async with serving(_Fake(JSONResponse({"error": {}}, 400)).app) as server:
         error = await _failure(_provider(server))
-    assert error.message == "The model's endpoint refused the request: it gave no reason"
+    assert error.message == "The model's endpoint refused the request: no reason given"
 
 
 async def test_cause_of_a_malformed_response_is_kept_without_its_text() -> None:
@@ -216,7 +218,7 @@ async def test_when_to_come_again_is_passed_on(given: str, passed: str | None) -
 async def test_what_is_no_answer_is_told_apart(response: Response, error_type: str) -> None:
     async with serving(_Fake(response).app) as server:
         error = await _failure(_provider(server))
-    assert (error.error_type, error.status) == (error_type, 502)
+    assert (error.error_type, http_status(error)) == (error_type, 502)
     assert "sk-test" not in error.message
 
 
@@ -235,15 +237,15 @@ async def test_a_stream_that_breaks_off_is_broken() -> None:
     async with server:
         host, port = server.sockets[0].getsockname()
         error = await _failure(_provider(f"{host}:{port}"))
-    assert (error.error_type, error.status) == ("broken_stream", 502)
-    assert error.message == "The model's endpoint broke off its answer."
+    assert (error.error_type, http_status(error)) == ("broken_stream", 502)
+    assert error.message == "The model's endpoint ended the stream before its final message."
 
 
 async def test_nobody_there_is_a_connection_failure() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
         error = await _failure(_provider(f"127.0.0.1:{taken.getsockname()[1]}"))
-    assert (error.error_type, error.status) == ("connection", 503)
+    assert (error.error_type, http_status(error)) == ("connection", 503)
 
 
 @pytest.mark.parametrize("events", [(), (_chunk("x"),)])
@@ -259,7 +261,7 @@ async def test_silence_beyond_the_limit_is_a_timeout(events: tuple[str, ...]) ->
     async with serving(_Fake(response).app) as server:
         error = await _failure(_provider(server, timeout=0.05))
         released.set()
-    assert (error.error_type, error.status) == ("timeout", 504)
+    assert (error.error_type, http_status(error)) == ("timeout", 504)
 
 
 async def test_a_failed_call_is_tried_again_as_often_as_set() -> None:
@@ -301,7 +303,7 @@ async def test_an_endpoint_that_takes_no_connection_is_a_connection_failure() ->
             provider = _provider(f"127.0.0.1:{address[1]}", connect_timeout=0.05)
             async with asyncio.timeout(5):  # half of the time for a silent response
                 error = await _failure(provider)
-    assert (error.error_type, error.status) == ("connection", 503)
+    assert (error.error_type, http_status(error)) == ("connection", 503)
     assert type(error.__cause__.__cause__).__name__ == "ConnectTimeout"  # type: ignore[union-attr]
 
 

@@ -5,20 +5,23 @@ from dataclasses import replace
 import pytest
 
 from app.domain.provider import Completed, ProviderError, TextDelta
+from app.domain.request import ChatRequest
 from app.providers.simulated import Behaviour, SimulatedProvider
-from app.wire.request import ChatRequest
+from app.wire.errors import http_status
+from tests.unit.scripted import chat_request
 
 pytestmark = pytest.mark.anyio
+MODEL = "simulated-1"
 _PLAIN = Behaviour(answer_tokens=30)
 
 
 def _request(text: str = "hello there", **parameters: object) -> ChatRequest:
     messages = [{"role": "user", "content": text}]
-    return ChatRequest.model_validate({"messages": messages, "model": "simulated-1", **parameters})
+    return chat_request({"messages": messages, "model": MODEL, **parameters})
 
 
 async def _ask(request: ChatRequest, behaviour: Behaviour = _PLAIN) -> tuple[list[str], Completed]:
-    events = [event async for event in SimulatedProvider(behaviour).stream(request)]
+    events = [event async for event in SimulatedProvider(behaviour, model=MODEL).stream(request)]
     texts = [event.text for event in events if isinstance(event, TextDelta)]
     end = events[-1]
     assert isinstance(end, Completed)
@@ -98,16 +101,16 @@ async def test_a_stop_text_at_the_start_leaves_nothing() -> None:
 
 
 async def test_at_an_error_rate_of_one_every_answer_fails() -> None:
-    provider = SimulatedProvider(replace(_PLAIN, error_rate=1.0))
+    provider = SimulatedProvider(replace(_PLAIN, error_rate=1.0), model=MODEL)
     for _ in range(3):
         with pytest.raises(ProviderError) as caught:
             [event async for event in provider.stream(_request())]
-        assert (caught.value.error_type, caught.value.status) == ("simulated_error", 502)
-        assert caught.value.message == "The simulated model failed, as set."
+        assert (caught.value.error_type, http_status(caught.value)) == ("simulated_error", 502)
+        assert caught.value.message == "The simulated model failed, as configured."
 
 
 async def test_a_question_that_failed_may_be_answered_when_asked_again() -> None:
-    provider = SimulatedProvider(replace(_PLAIN, error_rate=0.5))
+    provider = SimulatedProvider(replace(_PLAIN, error_rate=0.5), model=MODEL)
     outcomes = set()
     for _ in range(20):
         try:

@@ -10,7 +10,8 @@ import pytest
 
 from app.domain.provider import Completed, ProviderError, TextDelta
 from app.providers import stream_guard
-from app.providers.stream_guard import Supply
+from app.providers.stream_guard import StreamGuard
+from app.wire.errors import http_status
 from tests.unit.scripted import END
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ _A, _B = TextDelta("a"), TextDelta("b")
 _place: ContextVar[str] = ContextVar("place", default="nowhere")
 
 
-def _supply(stream: _Stream, stall_seconds: float = 10.0) -> "aclosing[Supply]":
-    return aclosing(Supply(stream, stall_seconds=stall_seconds))
+def _supply(stream: _Stream, stall_seconds: float = 10.0) -> "aclosing[StreamGuard]":
+    return aclosing(StreamGuard(stream, stall_seconds=stall_seconds))
 
 
 async def _pieces(stream: _Stream) -> list[TextDelta | Completed]:
@@ -66,8 +67,8 @@ async def test_stream_that_ends_early_or_cancels_itself_is_broken(cancelled: boo
     async with asyncio.timeout(5):
         with pytest.raises(ProviderError) as caught:
             await _pieces(stream())
-    assert (caught.value.error_type, caught.value.status) == ("broken_stream", 502)
-    assert caught.value.message == "The model's answer has no end."
+    assert (caught.value.error_type, http_status(caught.value)) == ("broken_stream", 502)
+    assert caught.value.message == "The provider's stream ended before its final message."
 
 
 @pytest.mark.parametrize("ahead", [True, False])
@@ -89,8 +90,8 @@ async def test_silence_counts_only_while_somebody_listens(ahead: bool) -> None:
         assert await anext(supply) == _B
         with pytest.raises(ProviderError) as caught:
             await anext(supply)
-    assert (caught.value.error_type, caught.value.status) == ("stalled", 504)
-    assert caught.value.message == "The model was silent for too long."
+    assert (caught.value.error_type, http_status(caught.value)) == ("stalled", 504)
+    assert caught.value.message == "The model stopped responding."
 
 
 async def test_silence_is_checked_at_least_once_per_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +144,7 @@ async def test_failure_after_the_end_is_logged_without_texts(logged: list["Recor
     [record] = logged
     assert (record["level"].name, record["message"]) == (
         "WARNING",
-        "the provider failed after its end",
+        "provider failed after its response",
     )
     assert record["exception"] is not None
     assert str(record["exception"].value) == "<text withheld>"

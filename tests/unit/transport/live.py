@@ -10,11 +10,10 @@ from typing import Any
 from starlette.applications import Starlette
 
 from app.main import create_app
-from app.providers.catalog import Catalog
 from app.settings import Settings
 from app.transport.server import Server
 from tests.memory import Memory
-from tests.unit.scripted import MODEL, Scripted
+from tests.unit.scripted import Scripted, catalog_of
 from tests.unit.serving import quick
 
 # What takes longer is broken, not slow.
@@ -101,10 +100,10 @@ async def live(
 ) -> AsyncIterator[Live]:
     """Serve on a free port, in this event loop, until the end of the block."""
     chosen: Settings = quick(**{"shutdown_grace_seconds": 0, **settings})
-    catalog = Catalog([provider], MODEL) if provider else None
+    catalog = catalog_of(provider) if provider else None
     app = create_app(chosen, catalog=catalog, providers=memory.providers)
     up = asyncio.Event()
-    server = Server(app, chosen, ready=up.set)
+    server = Server(app, chosen, on_ready=up.set)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         serving = asyncio.create_task(server.serve([listener]))
         waiting = asyncio.create_task(up.wait())

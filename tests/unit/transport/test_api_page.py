@@ -4,7 +4,6 @@ import ast
 import json
 import re
 from collections.abc import Iterator
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,14 @@ import pytest
 from starlette.routing import Route, WebSocketRoute
 
 from app.domain.errors import InternalError, ModelNotFound, Overloaded, ShuttingDown
+from app.domain.provider import ProviderError
 from app.main import create_app
-from app.providers.openai_compatible import _STATUSES
+from app.providers.openai_compatible import _BY_STATUS
 from app.settings import Settings
+from app.wire.errors import http_status
 from app.wire.parameters import IGNORED, REFUSED
-from app.wire.request import ChatRequest, SocketQuestion
+from app.wire.request import CompletionRequest
+from app.wire.websocket import Question
 from tests.memory import Memory
 from tests.unit.serving import quick
 
@@ -50,7 +52,7 @@ def _parameters(kind: str) -> dict[str, str]:
 
 
 def test_every_parameter_is_documented_as_it_is_taken() -> None:
-    assert _parameters("honoured").keys() == ChatRequest.model_fields.keys()
+    assert _parameters("honoured").keys() == CompletionRequest.model_fields.keys()
     assert _parameters("ignored").keys() == IGNORED
     assert _parameters("refused").keys() == REFUSED.keys()
 
@@ -81,14 +83,14 @@ def test_every_limit_is_documented_with_its_setting() -> None:
 
 def test_every_field_of_a_question_is_documented() -> None:
     rows = {row[0].strip("`"): row[1] for row in _table("WebSocket", "to the service")}
-    for name in SocketQuestion.model_fields:
+    for name in Question.model_fields:
         assert f"`{name}`" in rows["message"]
     accepted = re.findall(r"'(\w+)'", _text_of_unknown_type())
     assert list(rows) == accepted
 
 
 def _text_of_unknown_type() -> str:
-    source = (_ROOT / "app" / "transport" / "websocket.py").read_text()
+    source = (_ROOT / "app" / "wire" / "websocket.py").read_text()
     return next(line for line in source.splitlines() if "Invalid 'type'" in line).replace(
         "'type'", ""
     )
@@ -97,7 +99,7 @@ def _text_of_unknown_type() -> str:
 def test_every_message_to_the_client_is_documented_with_its_fields() -> None:
     rows = {row[0].strip("`"): row[1] for row in _table("WebSocket", "from the service")}
     sent = {"error": {"type", "error", "trace_id"}}
-    for node in ast.walk(_tree("transport/websocket.py")):
+    for node in ast.walk(_tree("wire/websocket.py")):
         if isinstance(node, ast.Dict):
             keys = [key.value for key in node.keys if isinstance(key, ast.Constant)]
             first = node.values[0]
@@ -117,7 +119,7 @@ def test_every_code_is_documented_with_its_status() -> None:
 def _codes() -> set[tuple[str, int]]:
     """All codes with their statuses: those built from names, and those in the source."""
     built = {
-        (error.code, error.status)
+        (error.code, http_status(error))
         for error in (
             InternalError(),
             ShuttingDown(),
@@ -132,7 +134,7 @@ def _codes() -> set[tuple[str, int]]:
         if f"max_{name}" in Settings.read({}).request_limits
     }
     routing = {("not_found", 404), ("method_not_allowed", 405)}
-    theirs = {(code, status) for code, status, _ in _STATUSES.values()}
+    theirs = {(code, http_status(ProviderError(code, ""))) for code, _ in _BY_STATUS.values()}
     return built | checked | routing | theirs | set(_codes_in_source()) | {("invalid_request", 400)}
 
 
@@ -143,29 +145,31 @@ def _codes_in_source() -> Iterator[tuple[str, int]]:
                 if isinstance(node, ast.Call):
                     yield from _code_of_call(node)
                 elif isinstance(node, ast.Tuple):
-                    yield from _code_and_status(node.elts)
+                    yield from _provider_code(node.elts)
 
 
 def _code_of_call(call: ast.Call) -> Iterator[tuple[str, int]]:
     name = getattr(call.func, "id", getattr(call.func, "attr", ""))
-    named = {keyword.arg: keyword.value for keyword in call.keywords}
-    if name == "ProviderError":
-        yield from _code_and_status(call.args)
-    elif name == "_refuse":
-        status, code, _ = call.args
-        assert isinstance(status, ast.Attribute)
-        yield str(_constant(code)), int(HTTPStatus[status.attr])
-    elif name == "_unsupported":
-        yield str(_constant(call.args[-1])), 415
-    elif name in ("InvalidRequest", "ServiceError") and isinstance(named.get("code"), ast.Constant):
-        status_given = _constant(named.get("status"))
-        yield str(_constant(named["code"])), int(status_given or 400)
-
-
-def _code_and_status(values: list[ast.expr]) -> Iterator[tuple[str, int]]:
-    match [_constant(value) for value in values[:2]]:
-        case [str(code), int(status)] if status >= 400:
+    named = {keyword.arg: _constant(keyword.value) for keyword in call.keywords}
+    arguments = [_constant(argument) for argument in call.args]
+    match name, arguments:
+        case "ProviderError", [str(code), *_]:
+            yield code, http_status(ProviderError(code, ""))
+        case "_refuse", [int(status), str(code), _]:
             yield code, status
+        case "_unsupported", [*_, str(code)]:
+            yield code, 415
+        case "HttpError", [int(status), *_] if isinstance(named.get("code"), str):
+            yield named["code"], status
+        case "InvalidRequest", _ if isinstance(named.get("code"), str):
+            yield named["code"], 400
+
+
+def _provider_code(values: list[ast.expr]) -> Iterator[tuple[str, int]]:
+    """Return the code of a pair such as `("server_error", "failed")` in openai_compatible."""
+    match [_constant(value) for value in values]:
+        case ["server_error" | "bad_response" as code, _]:
+            yield code, http_status(ProviderError(code, ""))
 
 
 def _constant(node: ast.expr | None) -> Any:

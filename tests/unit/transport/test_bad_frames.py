@@ -15,8 +15,8 @@ from starlette.websockets import WebSocket, WebSocketState
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from app.domain.turn import ClientGone
-from app.transport.websocket import _Socket
+from app.domain.turn import ClientDisconnected
+from app.transport.websocket import Sender
 from tests.memory import Memory
 from tests.unit.scripted import END, Scripted
 from tests.unit.transport.live import PATIENCE_SECONDS, Live, Raw, live
@@ -164,7 +164,7 @@ async def test_one_connection_too_many_is_refused_at_its_handshake(memory: Memor
             assert (response.status_code, response.headers["retry-after"]) == (503, "2")
             error = json.loads(response.body or b"")["error"]
             assert error["code"] == "too_many_connections"
-            assert "up to 1 at the same time" in error["message"]
+            assert "maximum 1" in error["message"]
             await first.send('{"type":"ping"}')
             assert await _hear(first) == {"type": "pong"}
         async with _talking(server):
@@ -189,7 +189,7 @@ async def test_one_answer_too_many_is_refused_and_its_connection_goes_on(memory:
         await _ask(second)
         refusal = await _hear(second)
         assert refusal["error"]["code"] == "too_many_answers"
-        assert "up to 1 at the same time" in refusal["error"]["message"]
+        assert "maximum 1" in refusal["error"]["message"]
         release.set()
         assert [(await _hear(first))["type"] for _ in range(2)] == ["delta", "done"]
         await _ask(second)
@@ -286,5 +286,5 @@ async def test_a_connection_that_the_server_closed_already_is_a_client_that_is_g
 
     websocket = WebSocket({"type": "websocket"}, receive, send)
     websocket.application_state = WebSocketState.CONNECTED
-    with pytest.raises(ClientGone):
-        await _Socket(websocket).send({"type": "pong"})
+    with pytest.raises(ClientDisconnected):
+        await Sender(websocket, send).send("{}")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from app.domain.errors import InvalidRequest
 from app.transport.body import read_body
+from app.wire.errors import HttpError
 
 pytestmark = pytest.mark.anyio
 _JSON = {"content-type": "application/json"}
@@ -53,16 +53,16 @@ async def test_json_as_long_as_the_limit_is_read(headers: dict[str, str]) -> Non
 @pytest.mark.parametrize(
     ("headers", "code", "message"),
     [
-        ({}, "media_type", "Content-Type '' is not supported; accepted is application/json."),
+        ({}, "media_type", "Content-Type '' is not supported; accepted: application/json."),
         (
             {"content-type": "text/plain"},
             "media_type",
-            "Content-Type 'text/plain' is not supported; accepted is application/json.",
+            "Content-Type 'text/plain' is not supported; accepted: application/json.",
         ),
         (
             {**_JSON, "content-encoding": "gzip"},
             "content_encoding",
-            "Content-Encoding 'gzip' is not supported; accepted is none.",
+            "Content-Encoding 'gzip' is not supported; accepted: none.",
         ),
     ],
 )
@@ -70,7 +70,7 @@ async def test_other_types_and_encodings_are_refused_unread(
     headers: dict[str, str], code: str, message: str
 ) -> None:
     client = _Client(b"{}")
-    with pytest.raises(InvalidRequest) as caught:
+    with pytest.raises(HttpError) as caught:
         await _read(client, headers)
     error = caught.value
     assert (error.status, error.code, error.message) == (415, f"unsupported_{code}", message)
@@ -83,20 +83,20 @@ async def test_longer_body_is_refused_as_soon_as_that_is_known(
     headers: dict[str, str], asked: int
 ) -> None:
     client = _Client(b"012345", b"67890", b"x")
-    with pytest.raises(InvalidRequest) as caught:
+    with pytest.raises(HttpError) as caught:
         await _read(client, {**_JSON, **headers})
     error = caught.value
     assert (error.status, error.code, error.limit) == (413, "request_too_large", "body_bytes")
-    assert error.message == "The body is too large; accepted are up to 10 bytes."
+    assert error.message == "The body is larger than 10 bytes."
     assert error.headers == {"connection": "close"}
     assert client.asked == asked
 
 
 async def test_body_that_does_not_arrive_is_given_up() -> None:
     async with asyncio.timeout(5):
-        with pytest.raises(InvalidRequest) as caught:
+        with pytest.raises(HttpError) as caught:
             await _read(_Client(b"{", hangs=True), seconds=0.05)
     error = caught.value
     assert (error.status, error.code, error.limit) == (408, "request_timeout", "receive_seconds")
-    assert error.message == "The body did not arrive in time; accepted are up to 0.05 s."
+    assert error.message == "The body did not arrive within 0.05 s."
     assert error.headers == {"connection": "close"}

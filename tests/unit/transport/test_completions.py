@@ -9,9 +9,8 @@ import pytest
 
 from app.domain.provider import ProviderError
 from app.main import create_app
-from app.providers.catalog import Catalog
 from tests.memory import Memory
-from tests.unit.scripted import END, MODEL, Scripted
+from tests.unit.scripted import END, MODEL, Scripted, catalog_of
 from tests.unit.serving import quick, serving
 
 pytestmark = pytest.mark.anyio
@@ -20,7 +19,7 @@ _ASK = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}]}
 
 
 def _app(memory: Memory, provider: Scripted, **settings: Any) -> Any:
-    catalog = Catalog([provider], MODEL)
+    catalog = catalog_of(provider)
     return create_app(quick(**settings), catalog=catalog, providers=memory.providers)
 
 
@@ -73,7 +72,7 @@ async def test_without_being_asked_a_stream_tells_no_usage(memory: Memory) -> No
 
 
 async def test_an_error_on_the_way_is_the_last_event(memory: Memory) -> None:
-    error = ProviderError("timeout", 504, "late")
+    error = ProviderError("timeout", "late")
     response = await _post(memory, Scripted("a", error), json={**_ASK, "stream": True})
     assert response.status_code == 200
     told = _events(response.content)[-1]["error"]

@@ -6,7 +6,7 @@ import pytest
 from starlette.types import Message
 
 from app.domain.turn import SHUTDOWN
-from app.transport.connection import while_connected
+from app.transport.connection import run_while_connected
 
 pytestmark = pytest.mark.anyio
 
@@ -34,7 +34,7 @@ async def test_work_comes_to_its_end_while_the_client_stays() -> None:
             await asyncio.sleep(0)
         done.set()
 
-    await while_connected(_Client().receive, work(), answered=lambda: False)
+    await run_while_connected(_Client().receive, work(), is_complete=lambda: False)
     assert done.is_set()
 
 
@@ -43,7 +43,7 @@ async def test_works_own_failure_is_raised() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await while_connected(_Client().receive, work(), answered=lambda: False)
+        await run_while_connected(_Client().receive, work(), is_complete=lambda: False)
 
 
 async def test_a_client_that_leaves_ends_the_work_and_its_clearing_up_is_waited_for() -> None:
@@ -57,7 +57,7 @@ async def test_a_client_that_leaves_ends_the_work_and_its_clearing_up_is_waited_
             await asyncio.sleep(0)
             cleared.set()
 
-    await while_connected(client.receive, work(), answered=lambda: False)
+    await run_while_connected(client.receive, work(), is_complete=lambda: False)
     assert cleared.is_set()
 
 
@@ -70,7 +70,7 @@ async def test_a_client_that_is_gone_after_its_answer_cuts_nothing_short() -> No
             await asyncio.sleep(0)
         whole.set()
 
-    await while_connected(client.receive, work(), answered=lambda: True)
+    await run_while_connected(client.receive, work(), is_complete=lambda: True)
     assert whole.is_set()
 
 
@@ -88,7 +88,7 @@ async def test_a_server_that_stops_ends_the_work_too_and_says_so() -> None:
             raise
 
     request = asyncio.create_task(
-        while_connected(_Client().receive, work(), answered=lambda: False)
+        run_while_connected(_Client().receive, work(), is_complete=lambda: False)
     )
     await begun.wait()
     request.cancel()

@@ -13,9 +13,8 @@ from websockets.exceptions import InvalidStatus
 
 from app.domain.provider import ProviderError
 from app.main import create_app
-from app.providers.catalog import Catalog
 from tests.memory import Memory
-from tests.unit.scripted import END, MODEL, Scripted
+from tests.unit.scripted import END, MODEL, Scripted, catalog_of
 from tests.unit.serving import quick, serving
 
 pytestmark = pytest.mark.anyio
@@ -51,7 +50,7 @@ class _Talk:
 async def _talk(
     memory: Memory, provider: Scripted | None = None, **settings: Any
 ) -> AsyncIterator[_Talk]:
-    catalog = Catalog([provider], MODEL) if provider else None
+    catalog = catalog_of(provider) if provider else None
     app = create_app(quick(**settings), catalog=catalog, providers=memory.providers)
     async with serving(app) as server, connect(f"ws://{server}/ws/chat", proxy=None) as socket:
         yield _Talk(socket)
@@ -74,7 +73,7 @@ async def test_an_answer_comes_in_pieces_and_ends_with_what_it_took(memory: Memo
 
 async def test_a_connection_remembers_and_another_does_not(memory: Memory) -> None:
     provider = Scripted("a", END)
-    catalog = Catalog([provider], MODEL)
+    catalog = catalog_of(provider)
     app = create_app(quick(), catalog=catalog, providers=memory.providers)
     async with serving(app) as server:
         for questions in (["one", "two"], ["three"]):
@@ -187,7 +186,7 @@ async def test_a_wrong_message_is_told_so_and_the_connection_goes_on(
 
 
 async def test_a_failing_provider_is_told_and_shows_on_the_turns_span(memory: Memory) -> None:
-    async with _talk(memory, Scripted("a", ProviderError("timeout", 504, "late"))) as talk:
+    async with _talk(memory, Scripted("a", ProviderError("timeout", "late"))) as talk:
         await talk.ask()
         text, message = await talk.hear_turn()
     assert text == "a"

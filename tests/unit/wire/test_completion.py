@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
-from app.domain.turn import Ending
-from app.wire.completion import Completion, event, usage_object
+from app.domain.errors import InternalError
+from app.domain.turn import Summary
+from app.wire.completion import Completion, error_event, usage_object
+from app.wire.errors import error_object
 from chatscope.genai.request import Usage
 
-_ENDING = Ending(
+_SUMMARY = Summary(
     model="m", finish_reason="length", usage=Usage(3, 2), cost=None, seconds=1.0, trace_id="t"
 )
 _USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
@@ -24,7 +26,7 @@ def _shared(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_response_in_one_piece() -> None:
-    found = json.loads(Completion("m", include_usage=False).whole("Hé", _ENDING))
+    found = json.loads(Completion("m", include_usage=False).whole("Hé", _SUMMARY))
     message = {"role": "assistant", "content": "Hé", "refusal": None}
     assert found == {
         **_shared(found),
@@ -36,7 +38,7 @@ def test_response_in_one_piece() -> None:
 
 def test_ids_of_responses_differ() -> None:
     ids = {
-        json.loads(Completion("m", include_usage=False).whole("", _ENDING))["id"] for _ in range(3)
+        json.loads(Completion("m", include_usage=False).whole("", _SUMMARY))["id"] for _ in range(3)
     }
     assert len(ids) == 3
 
@@ -44,7 +46,7 @@ def test_ids_of_responses_differ() -> None:
 @pytest.mark.parametrize("include_usage", [True, False])
 def test_chunks_of_a_stream(include_usage: bool) -> None:
     completion = Completion("m", include_usage=include_usage)
-    sent = completion.first() + completion.delta("Hé") + completion.last(_ENDING)
+    sent = completion.first() + completion.delta("Hé") + completion.last(_SUMMARY)
     *events, done, rest = sent.split(b"\n\n")
     assert (done, rest) == (b"data: [DONE]", b"")
     chunks = [json.loads(each.removeprefix(b"data: ")) for each in events]
@@ -66,5 +68,8 @@ def test_response_that_nobody_counted_has_no_usage() -> None:
     assert usage_object(None) is None
 
 
-def test_event_is_one_line_of_data() -> None:
-    assert event({"a": "b\n"}) == b'data: {"a":"b\\n"}\n\n'
+def test_error_event_is_one_line_of_data() -> None:
+    error = InternalError()
+    event = error_event(error, "t")
+    assert (event[:6], event[-2:], event.count(b"\n")) == (b"data: ", b"\n\n", 2)
+    assert json.loads(event[6:]) == error_object(error, "t")

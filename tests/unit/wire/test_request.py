@@ -3,15 +3,17 @@
 import pytest
 
 from app.domain.errors import InvalidRequest
-from app.wire.parsing import check, parse_json
-from app.wire.request import ChatRequest, SocketQuestion
+from app.providers.openai_compatible import forwarded_message
+from app.wire.parsing import parse_json, validate
+from app.wire.request import CompletionRequest
+from app.wire.websocket import Question
 
 _USER = {"role": "user", "content": "hi"}
 _LIMITS = {"max_message_chars": 100}
 
 
-def _check(**parameters: object) -> ChatRequest:
-    return check(ChatRequest, {"messages": [_USER], **parameters}, _LIMITS)
+def _check(**parameters: object) -> CompletionRequest:
+    return validate(CompletionRequest, {"messages": [_USER], **parameters}, _LIMITS)
 
 
 def _refusal(**parameters: object) -> InvalidRequest:
@@ -49,12 +51,12 @@ def test_one_stop_text_is_a_list_of_one() -> None:
 
 
 def test_the_newer_token_limit_wins() -> None:
-    assert _check(max_tokens=5).token_limit == 5
-    assert _check(max_tokens=5, max_completion_tokens=3).token_limit == 3
+    assert _check(max_tokens=5).to_domain("m").token_limit == 5
+    assert _check(max_tokens=5, max_completion_tokens=3).to_domain("m").token_limit == 3
 
 
-def test_null_is_as_good_as_absent() -> None:
-    nulls = dict.fromkeys([*ChatRequest.model_fields, "tools", "n", "logprobs", "audio"])
+def test_null_is_treated_as_omitted() -> None:
+    nulls = dict.fromkeys([*CompletionRequest.model_fields, "tools", "n", "logprobs", "audio"])
     del nulls["messages"]
     assert _check(**nulls) == _check()
 
@@ -92,19 +94,19 @@ def test_a_parameter_that_asks_for_nothing_is_taken(name: str, value: object) ->
 def test_what_we_cannot_honour_is_refused_by_name(name: str, value: object) -> None:
     refusal = _refusal(**{name: value})
     assert refusal.param == name
-    assert "not supported here" in refusal.message
+    assert "not supported" in refusal.message
 
 
 @pytest.mark.parametrize(
     ("parameters", "text"),
     [
-        ({"n": 2}, "Invalid 'n': it is not supported here, accepted is only 1"),
+        ({"n": 2}, "Invalid 'n': it is not supported; the only accepted value is 1"),
         (
             {"service_tier": "flex"},
-            """Invalid 'service_tier': it is not supported here, accepted is only "auto" or """
-            '"default"',
+            "Invalid 'service_tier': it is not supported; the only accepted value is "
+            '"auto" or "default"',
         ),
-        ({"audio": {}}, "Invalid 'audio': it is not supported here"),
+        ({"audio": {}}, "Invalid 'audio': it is not supported"),
     ],
 )
 def test_unsupported_parameter_is_refused_with_its_accepted_values(
@@ -134,17 +136,17 @@ def test_an_unknown_parameter_is_refused_in_openais_words(
 @pytest.mark.parametrize(
     ("parameters", "param", "text"),
     [
-        ({"temperature": 3}, "temperature", "less than or equal to 2, not 3"),
-        ({"temperature": "hot"}, "temperature", "valid number, not 'hot'"),
-        ({"stream": "yes"}, "stream", "valid boolean, not 'yes'"),
-        ({"max_tokens": 0}, "max_tokens", "greater than or equal to 1, not 0"),
+        ({"temperature": 3}, "temperature", "less than or equal to 2 (got 3)"),
+        ({"temperature": "hot"}, "temperature", "valid number (got 'hot')"),
+        ({"stream": "yes"}, "stream", "valid boolean (got 'yes')"),
+        ({"max_tokens": 0}, "max_tokens", "greater than or equal to 1 (got 0)"),
         ({"stop": [""]}, "stop[0]", "at least 1 character"),
         ({"stop": ["a"] * 5}, "stop", "at most 4 items"),
         ({"messages": []}, "messages", "Invalid 'messages': it must not be empty"),
         (
             {"messages": [{"role": "assistant", "content": [{"type": "refusal"}]}]},
             "messages[0].content",
-            "'refusal' must have a text under 'refusal'",
+            "'refusal' must have a text in 'refusal'",
         ),
         ({"messages": "hi"}, "messages", "must be a list"),
         ({"messages": [5]}, "messages[0]", "must be an object"),
@@ -155,17 +157,17 @@ def test_an_unknown_parameter_is_refused_in_openais_words(
         (
             {"messages": [{"role": "system", "content": [{"type": "image_url"}]}]},
             "messages[0].content",
-            "'image_url' are not supported; accepted is 'text'",
+            "'image_url' are not supported; accepted: 'text'",
         ),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
             "messages[0].content",
-            "'image_url' must have an object under 'image_url'",
+            "'image_url' must have an object in 'image_url'",
         ),
         (
             {"messages": [{"role": "user", "content": [{"type": "refusal", "refusal": "no"}]}]},
             "messages[0].content",
-            "accepted is 'text' or 'image_url' or 'input_audio' or 'file'",
+            "accepted: 'text', 'image_url', 'input_audio', 'file'",
         ),
         ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content", "a text or a list"),
         ({"messages": [{"role": "user", "content": None}]}, "messages[0].content", "is required"),
@@ -192,7 +194,7 @@ def test_exceeded_limit_has_a_code_and_a_metric_attribute() -> None:
     refusal = _refusal(messages=[{"role": "user", "content": "x" * 101}])
     assert (refusal.code, refusal.limit) == ("too_many_message_chars", "message_chars")
     assert refusal.param == "messages[0]"
-    assert refusal.message.endswith("the content has 101 characters, accepted are up to 100")
+    assert refusal.message.endswith("the content has 101 characters, the maximum is 100")
 
 
 def test_content_as_long_as_the_limit_is_accepted() -> None:
@@ -213,10 +215,10 @@ def test_content_as_long_as_the_limit_is_accepted() -> None:
 def test_all_messages_together_have_limits(limits: dict[str, int], limit: str, text: str) -> None:
     two = {"messages": [{"role": "user", "content": "x"}] * 2}
     with pytest.raises(InvalidRequest) as caught:
-        check(ChatRequest, two, limits)
+        validate(CompletionRequest, two, limits)
     assert (caught.value.code, caught.value.limit) == (f"too_many_{limit}", limit)
-    assert caught.value.message == f"Invalid 'messages': {text}, accepted are up to 1"
-    check(ChatRequest, two, dict.fromkeys(limits, 2))
+    assert caught.value.message == f"Invalid 'messages': {text}, the maximum is 1"
+    validate(CompletionRequest, two, dict.fromkeys(limits, 2))
 
 
 @pytest.mark.parametrize("count", [6, 9])
@@ -230,13 +232,13 @@ def test_first_five_problems_are_listed_and_the_rest_counted(count: int) -> None
 
 def test_invalid_value_is_repeated_up_to_40_characters() -> None:
     short, long = "x" * 38, "x" * 39  # and two quotes
-    assert _refusal(temperature=short).message.endswith(f", not '{short}'")
+    assert _refusal(temperature=short).message.endswith(f" (got '{short}')")
     assert _refusal(temperature=long).message.endswith("valid number")
 
 
 def test_what_is_no_object_is_refused() -> None:
     with pytest.raises(InvalidRequest, match=r"^Invalid 'body': it must be an object$"):
-        check(ChatRequest, [])
+        validate(CompletionRequest, [])
 
 
 def test_an_answer_can_be_sent_back_as_history() -> None:
@@ -280,8 +282,8 @@ _IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="
     ],
 )
 def test_history_goes_to_the_provider_as_it_was_sent(message: dict[str, object], text: str) -> None:
-    request = _check(messages=[_USER, message, _USER])
-    assert request.messages[1].wire() == message
+    request = _check(messages=[_USER, message, _USER]).to_domain("m")
+    assert forwarded_message(request.messages[1]) == message
     assert request.texts()[1] == {"role": message["role"], "content": text}
 
 
@@ -303,9 +305,14 @@ def test_all_that_a_model_reads_counts_as_characters(message: dict[str, object])
 def test_messages_after_the_last_answer_are_new() -> None:
     roles = ["system", "user", "assistant", "tool", "function", "developer", "user"]
     messages = [{"role": role, "content": "x"} for role in roles]
-    assert _check(messages=messages).new_roles() == ["tool", "tool", "system", "user"]
-    assert _check(messages=messages[:2]).new_roles() == ["system", "user"]
-    assert _check(messages=messages[:3]).new_roles() == []
+    assert _check(messages=messages).to_domain("m").new_roles() == [
+        "tool",
+        "tool",
+        "system",
+        "user",
+    ]
+    assert _check(messages=messages[:2]).to_domain("m").new_roles() == ["system", "user"]
+    assert _check(messages=messages[:3]).to_domain("m").new_roles() == []
 
 
 @pytest.mark.parametrize("body", ['{"a": [1.5, null]}', b'{"a": [1.5, null]}'])
@@ -325,5 +332,5 @@ def test_what_is_no_json_is_refused(text: str | bytes) -> None:
 
 def test_a_question_over_websocket_has_the_same_limit() -> None:
     data = {"type": "message", "content": "x" * 101}
-    with pytest.raises(InvalidRequest, match="up to 100"):
-        check(SocketQuestion, data, _LIMITS)
+    with pytest.raises(InvalidRequest, match="maximum is 100"):
+        validate(Question, data, _LIMITS)

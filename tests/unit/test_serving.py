@@ -1,8 +1,8 @@
-"""What the server asks of the machine."""
+"""The serving process."""
 
 import resource
 
-from app.transport.server import allow_open_files
+from app.serving import raise_file_limit
 
 
 def test_as_many_files_are_open_as_may_be() -> None:
@@ -10,7 +10,7 @@ def test_as_many_files_are_open_as_may_be() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
     try:
-        allow_open_files()
+        raise_file_limit()
         raised = resource.getrlimit(resource.RLIMIT_NOFILE)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

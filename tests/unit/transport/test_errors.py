@@ -89,7 +89,7 @@ def test_a_wrong_method_is_told_the_right_ones(client: TestClient) -> None:
 def test_unknown_path_is_told_the_endpoints(client: TestClient, path: str, shown: str) -> None:
     message = client.put(path).json()["error"]["message"]
     assert message == (
-        f"Unknown endpoint: PUT {shown}. Supported are GET /, GET /healthz, GET /readyz, "
+        f"Unknown endpoint: PUT {shown}. Available endpoints: GET /, GET /healthz, GET /readyz, "
         "GET /v1/models, GET /v1/models/{model}, POST /v1/chat/completions, WS /ws/chat."
     )
 
@@ -119,7 +119,7 @@ def test_client_that_leaves_within_its_request_is_no_bug(
 ) -> None:
     with pytest.raises(AssertionError, match="did not receive any response"):
         client.get("/left")
-    record = memory.log("client left before its request was complete").log_record
+    record = memory.log("client disconnected before its request was complete").log_record
     assert record.severity_text == "INFO"
     assert "ERROR" not in [r.log_record.severity_text for r in memory.logs]
 
@@ -221,7 +221,7 @@ def test_a_refused_preflight_request_has_the_one_shape(
     response = client.options("/v1/chat/completions", headers=headers)
     _assert_shape(response, 400, "preflight_refused")
     assert response.json()["error"]["message"].endswith(
-        "; accepted are the methods GET and POST from the origins in FRONTEND_URL."
+        "; allowed: GET, POST from the origins in FRONTEND_URL."
     )
     assert response.headers["vary"] == "Origin"
     record = memory.log("request refused").log_record

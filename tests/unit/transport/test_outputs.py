@@ -4,19 +4,21 @@ import json
 from typing import Any
 
 import pytest
-from starlette.types import Message
+from starlette.types import Message, Scope
 
 from app.domain.provider import ProviderError
-from app.domain.turn import ClientGone, Ending
-from app.transport.outlets import EventStream, OnePiece, _Http
+from app.domain.turn import ClientDisconnected, Summary
+from app.transport.outputs import EventStream, WholeResponse
+from app.transport.response import ResponseWriter
 from app.wire.completion import Completion
+from app.wire.errors import error_object
 from chatscope.genai.request import Usage
 
 pytestmark = pytest.mark.anyio
-_ENDING = Ending(
+_SUMMARY = Summary(
     model="m", finish_reason="stop", usage=Usage(3, 2), cost=None, seconds=1.0, trace_id="t"
 )
-_FAILURE = ProviderError("timeout", 504, "late", retry_after="7")
+_FAILURE = ProviderError("timeout", "late", retry_after="7")
 
 
 class _Server:
@@ -25,10 +27,10 @@ class _Server:
     def __init__(self) -> None:
         self.sent: list[Message] = []
         self.gone = False
-        scope = {"type": "http", "method": "POST", "headers": []}
-        self.http = _Http(scope, self._receive, self._send)
+        self.scope: Scope = {"type": "http", "method": "POST", "headers": []}
+        self.writer = ResponseWriter(self.scope, self._send)
 
-    async def _receive(self) -> Message:
+    async def receive(self) -> Message:
         raise AssertionError("the request was read")
 
     async def _send(self, message: Message) -> None:
@@ -55,7 +57,15 @@ def server() -> _Server:
 
 
 def _stream(server: _Server) -> EventStream:
-    return EventStream(server.http, Completion("m", include_usage=False))
+    return EventStream(
+        server.scope, server.receive, server.writer, Completion("m", include_usage=False)
+    )
+
+
+def _whole(server: _Server) -> WholeResponse:
+    return WholeResponse(
+        server.scope, server.receive, server.writer, Completion("m", include_usage=False)
+    )
 
 
 def _last(body: bytes) -> Any:
@@ -76,20 +86,20 @@ async def test_stream_is_sent_chunk_by_chunk_past_caches_and_buffers(server: _Se
         b"x-accel-buffering": b"no",
     }
     assert server.sent[-1]["body"].count(b"\n\n") == 2  # the role and the text
-    assert not server.http.ended
+    assert not server.writer.complete
     await stream.delta("b")
     assert server.sent[-1]["body"].count(b"\n\n") == 1
-    await stream.completed(_ENDING)
-    assert [message.get("more_body") for message in server.sent[1:]] == [True, True, False]
+    await stream.completed(_SUMMARY)
+    assert [message.get("more_body", False) for message in server.sent[1:]] == [True, True, False]
     assert server.body.endswith(b"data: [DONE]\n\n")
-    assert server.http.ended
+    assert server.writer.complete
 
 
 async def test_stream_that_fails_before_its_first_chunk_has_a_status(server: _Server) -> None:
     await _stream(server).failed(_FAILURE, "t" * 32)
     assert (server.status, server.headers[b"retry-after"]) == (504, b"7")
-    assert json.loads(server.body) == _FAILURE.body("t" * 32)
-    assert server.http.ended
+    assert json.loads(server.body) == error_object(_FAILURE, "t" * 32)
+    assert server.writer.complete
 
 
 async def test_stream_that_fails_later_ends_with_an_error_event(server: _Server) -> None:
@@ -97,16 +107,16 @@ async def test_stream_that_fails_later_ends_with_an_error_event(server: _Server)
     await stream.delta("a")
     await stream.failed(_FAILURE, "t" * 32)
     assert server.status == 200
-    assert _last(server.body) == _FAILURE.body("t" * 32)
-    assert server.http.ended
+    assert _last(server.body) == error_object(_FAILURE, "t" * 32)
+    assert server.writer.complete
 
 
 async def test_response_in_one_piece_is_sent_when_it_is_whole(server: _Server) -> None:
-    response = OnePiece(server.http, Completion("m", include_usage=False))
+    response = _whole(server)
     await response.delta("a")
     await response.delta("b")
     assert server.sent == []
-    await response.completed(_ENDING)
+    await response.completed(_SUMMARY)
     assert (server.status, server.headers[b"content-type"]) == (200, b"application/json")
     found = json.loads(server.body)
     assert found["choices"][0]["message"]["content"] == "ab"
@@ -114,20 +124,20 @@ async def test_response_in_one_piece_is_sent_when_it_is_whole(server: _Server) -
 
 
 async def test_failure_takes_the_place_of_the_whole_response(server: _Server) -> None:
-    response = OnePiece(server.http, Completion("m", include_usage=False))
+    response = _whole(server)
     await response.delta("a")
     await response.failed(_FAILURE, "t" * 32)
     assert server.status == 504
-    assert json.loads(server.body) == _FAILURE.body("t" * 32)
+    assert json.loads(server.body) == error_object(_FAILURE, "t" * 32)
 
 
 async def test_nothing_is_sent_to_a_client_that_cancels(server: _Server) -> None:
-    await _stream(server).cancelled(_ENDING)
-    await OnePiece(server.http, Completion("m", include_usage=False)).cancelled(_ENDING)
+    await _stream(server).cancelled(_SUMMARY)
+    await _whole(server).cancelled(_SUMMARY)
     assert server.sent == []
 
 
 async def test_client_that_is_gone_ends_the_turn(server: _Server) -> None:
     server.gone = True
-    with pytest.raises(ClientGone):
+    with pytest.raises(ClientDisconnected):
         await _stream(server).delta("a")
