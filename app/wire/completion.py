@@ -24,6 +24,9 @@ class Completion:
             "model": model,
         }
         self._include_usage = include_usage
+        # All chunks of text are equal but for the text: only that is rendered for each.
+        # (Inside of a JSON string a quotation mark is escaped, so this text is not in the model.)
+        self._before, self._after = self._chunk({"content": ""}, None).split(b'"content":""')
 
     def whole(self, text: str, summary: Summary) -> bytes:
         """Render the response without streaming."""
@@ -49,7 +52,7 @@ class Completion:
 
     def delta(self, text: str) -> bytes:
         """Render a chunk of text."""
-        return self._chunk({"content": text}, None)
+        return b'%b"content":%b%b' % (self._before, to_json(text), self._after)
 
     def last(self, summary: Summary) -> bytes:
         """Render the finish reason, the usage if the client requested it, and the end marker."""
