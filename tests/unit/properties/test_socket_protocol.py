@@ -52,7 +52,7 @@ _steps = st.lists(
     st.one_of(
         _pieces,
         st.integers(0, 50).map(completed),
-        st.builds(ProviderError, st.just("timeout"), st.just(504), st.just("late")),
+        st.builds(ProviderError, st.just("timeout"), st.just("late")),
     ),
     max_size=3,
 )
