@@ -9,17 +9,19 @@ import time
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from loguru import logger
 
 from app.domain.errors import InternalError, Overloaded, ServiceError, ShuttingDown
 from app.domain.provider import Completed, Model, ProviderError, ResponseStream
 from app.domain.request import ChatRequest
-from chatscope.genai.answer import Answer
 from chatscope.genai.request import ModelRequest, Usage
-from chatscope.instrument import Telemetry
 from chatscope.redaction import without_texts
+
+if TYPE_CHECKING:  # the telemetry of web frameworks, which the domain must not load
+    from chatscope.genai.answer import Answer
+    from chatscope.instrument import Telemetry
 
 # `task.cancel(SHUTDOWN)` means that the server ends the turn; any other cancel is the client's.
 SHUTDOWN: Final = ShuttingDown().code
@@ -71,7 +73,7 @@ class Output(Protocol):
         """Send the end of a response that failed or was cut by the shutdown."""
 
 
-async def run_turn(telemetry: Telemetry, turn: Turn, output: Output) -> None:
+async def run_turn(telemetry: "Telemetry", turn: Turn, output: Output) -> None:
     """Stream the model's response to `output` and record it once, however it ends.
 
     Raises CancelledError, and exceptions of `output.failed`.
@@ -108,7 +110,7 @@ async def run_turn(telemetry: Telemetry, turn: Turn, output: Output) -> None:
         end.record(telemetry)
 
 
-def _stream(turn: Turn, answer: Answer) -> ResponseStream:
+def _stream(turn: Turn, answer: "Answer") -> ResponseStream:
     with answer.current():
         return turn.model.stream(turn.request)
 
@@ -116,7 +118,7 @@ def _stream(turn: Turn, answer: Answer) -> ResponseStream:
 class _End:
     """The end of one response, sent to the output and recorded."""
 
-    def __init__(self, turn: Turn, output: Output, answer: Answer) -> None:
+    def __init__(self, turn: Turn, output: Output, answer: "Answer") -> None:
         self._turn = turn
         self._output = output
         self._answer = answer
@@ -168,7 +170,7 @@ class _End:
         with suppress(ClientDisconnected):
             await self._output.failed(error, self._answer.trace_id)
 
-    def record(self, telemetry: Telemetry) -> None:
+    def record(self, telemetry: "Telemetry") -> None:
         self._answer.close()
         if self._sent:
             telemetry.instruments.record_message("assistant")
