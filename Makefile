@@ -79,7 +79,7 @@ lint: ## Style and types
 	@status=0; $(PY) -m ruff check || status=1; $(PY) -m ruff format --check || status=1; \
 	$(PY) -m mypy || status=1; exit $$status
 
-mutation: ## See tests fail for changed code; MODULE=app/errors.py for one
+mutation: ## See tests fail for changed code; MODULE=app/domain/errors.py for one
 	$(BOOTSTRAP)
 	@nice -n 15 $(PY) -m tests.mutation $(MODULE) $(if $(SAMPLE),--sample $(SAMPLE))
 

@@ -53,7 +53,7 @@ _AREA: Final[Area] = "llm"
 _BY_MODEL: Final = (*BY_SERVICE, GEN_AI_REQUEST_MODEL)
 _MODEL: Final = label(GEN_AI_REQUEST_MODEL)
 _PAID: Final = keep(f"{prometheus_label(ANSWER_COST)} > 0")
-# What app/chat calls what a provider does; a test holds this to it.
+# What app/providers calls what a provider does; a test holds this to it.
 RATE_LIMITED: Final = ("rate_limit_exceeded",)
 SERVER_ERRORS: Final = (
     "server_error",

@@ -12,12 +12,12 @@ _INVALID_SETTINGS = 2
 
 
 def main() -> int:
-    """Run; return the process's exit code."""
+    """Run the service; return the process's exit code."""
     parser = argparse.ArgumentParser(prog="python -m app", description="The chat service.")
     parser.add_argument("--workers", help="number of worker processes; overrides WORKERS")
-    given = parser.parse_args().workers
+    workers = parser.parse_args().workers
     try:
-        settings = load_settings(overrides={} if given is None else {"WORKERS": given})
+        settings = load_settings(overrides={} if workers is None else {"WORKERS": workers})
     except SettingsError as error:
         for problem in error.problems:
             sys.stderr.write(f"ERROR    {problem}\n")
@@ -27,7 +27,7 @@ def main() -> int:
 
 
 def _run(settings: Settings) -> int:
-    # What serves takes a second to import: invalid settings are reported before.
+    # The server takes a second to import: report invalid settings first.
     from app.startup import run_reported  # noqa: PLC0415
 
     return run_reported(lambda: _serve(settings))
@@ -38,7 +38,7 @@ def _serve(settings: Settings) -> int:
         from app.workers import run_workers  # noqa: PLC0415
 
         return run_workers(settings)
-    from app.server import serve  # noqa: PLC0415
+    from app.serving import serve  # noqa: PLC0415
 
     return serve(settings)
 

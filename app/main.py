@@ -1,27 +1,39 @@
-"""Puts the application together: routes, middleware, lifespan; no logic."""
+"""Composition of the application: models, routes, middleware, lifespan."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import ASGIApp
 
-from app.chat.catalog import Catalog, build_catalog
-from app.errors import ServiceError
-from app.http.admission import Admission
-from app.http.completions import Completions
-from app.http.failures import CatchAll, UnknownPath, answer_error
-from app.http.handshake import refuse_handshake
-from app.http.health import Health
-from app.http.models import Models
-from app.http.origins import Cors, Origins
-from app.http.page import page
-from app.http.socket import ChatSocket
-from app.settings import Settings
+from app.domain.provider import Provider
+from app.providers.catalog import Catalog
+from app.providers.simulated import Behaviour, SimulatedProvider
+from app.settings import OPENAI_URL, SIMULATED_MODEL, Settings
+from app.transport.admission import Admission
+from app.transport.completions import Completions
+from app.transport.errors import ErrorMiddleware, OnLimit, UnknownPath
+from app.transport.handshake import refuse_handshake
+from app.transport.health import Health
+from app.transport.models import Models
+from app.transport.origins import Cors, Origins
+from app.transport.page import page
+from app.transport.websocket import ChatWebSocket
 from chatscope.instrument import instrument
 from chatscope.providers import Providers
+
+
+class Application(Starlette):
+    """Starlette without its two error middlewares: `ErrorMiddleware` handles all errors."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Put the middleware around the router."""
+        app: ASGIApp = self.router
+        for middleware, args, kwargs in reversed(self.user_middleware):
+            app = middleware(app, *args, **kwargs)
+        return app
 
 
 def create_app(
@@ -31,11 +43,11 @@ def create_app(
     providers: Providers | None = None,
     shutdown_with_app: bool = True,
 ) -> Starlette:
-    """The service, instrumented.
+    """Return the service, instrumented.
 
-    `catalog` stands for the models that the settings ask for, `providers` for those that
-    export. Where `shutdown_with_app` is False, the caller ends `app.state.telemetry`.
-    A server that stops awaits `app.state.admission.close()` before it cuts connections.
+    `catalog` replaces the configured models, `providers` the OpenTelemetry providers that export.
+    If `shutdown_with_app` is False, the caller shuts `app.state.telemetry` down. A server awaits
+    `app.state.admission.close()` at shutdown, before it closes connections.
     """
     catalog = catalog or build_catalog(settings)
     admission = Admission(settings)
@@ -49,32 +61,67 @@ def create_app(
         health.started = False
         await catalog.close()
 
-    app = Starlette(
-        middleware=_middleware(settings),
-        exception_handlers={HTTPException: answer_error, ServiceError: answer_error},
-        lifespan=lifespan,
-    )
+    def on_limit(limit: str) -> None:
+        telemetry.instruments.record_limit_reached(limit)
+
+    app = Application(middleware=_middleware(settings, on_limit), lifespan=lifespan)
     telemetry = instrument(
         app, settings.telemetry(), providers=providers, shutdown_with_app=shutdown_with_app
     )
     app.state.admission = admission
     completions = Completions(settings, catalog, telemetry, admission)
-    socket = ChatSocket(settings, catalog, telemetry, admission)
-    app.router.routes.extend(_routes(completions, socket, Models(catalog), health))
+    websocket = ChatWebSocket(settings, catalog, telemetry, admission)
+    app.router.routes.extend(_routes(completions, websocket, Models(catalog), health))
     app.router.default = UnknownPath(app.router.routes)
     return app
 
 
-def _middleware(settings: Settings) -> list[Middleware]:
+def build_catalog(settings: Settings) -> Catalog:
+    """Return the configured models. The simulated model is always included."""
+    behaviour = Behaviour(
+        tokens_per_second=settings.simulated_tokens_per_second,
+        first_token_seconds=settings.simulated_first_token_seconds,
+        answer_tokens=settings.simulated_answer_tokens,
+        error_rate=settings.simulated_error_rate,
+        stall_rate=settings.simulated_stall_rate,
+        stall_seconds=settings.simulated_stall_seconds,
+        seed=settings.simulated_seed,
+    )
+    simulated = SimulatedProvider(behaviour, model=SIMULATED_MODEL)
+    configured = [_openai_compatible(settings)] if settings.openai_models else []
+    return Catalog(
+        [*configured, simulated],
+        settings.model,
+        stall_seconds=settings.answer_stall_seconds,
+        max_calls=settings.max_answers,
+    )
+
+
+def _openai_compatible(settings: Settings) -> Provider:
+    # Its client takes a second to import: only for those who use it.
+    from app.providers.openai_compatible import OpenAICompatibleProvider  # noqa: PLC0415
+
+    key = settings.openai_api_key
+    return OpenAICompatibleProvider(
+        base_url=settings.openai_base_url or OPENAI_URL,
+        api_key=key.get_secret_value() if key else None,
+        models=settings.openai_models,
+        timeout=settings.openai_timeout_seconds,
+        connect_timeout=settings.openai_connect_timeout_seconds,
+        max_retries=settings.openai_max_retries,
+    )
+
+
+def _middleware(settings: Settings, on_limit: OnLimit) -> list[Middleware]:
     return [
+        Middleware(ErrorMiddleware, on_limit),
         Middleware(Origins, settings.frontend_url),
         Middleware(Cors, settings.frontend_url),
-        Middleware(CatchAll),
     ]
 
 
 def _routes(
-    completions: Completions, socket: ChatSocket, models: Models, health: Health
+    completions: Completions, websocket: ChatWebSocket, models: Models, health: Health
 ) -> list[BaseRoute]:
     return [
         Route("/", page),
@@ -82,9 +129,9 @@ def _routes(
         Route("/readyz", health.readyz),
         Route("/v1/models", models.list),
         Route("/v1/models/", models.list, include_in_schema=False),
-        # Names of models may have slashes in them.
+        # Names of models may contain slashes.
         Route("/v1/models/{model:path}", models.retrieve),
-        Route("/v1/chat/completions", completions.create, methods=["POST"]),
-        WebSocketRoute("/ws/chat", socket.serve),
+        Route("/v1/chat/completions", completions, methods=["POST"]),
+        WebSocketRoute("/ws/chat", websocket),
         Route("/ws/chat", refuse_handshake, include_in_schema=False),
     ]

@@ -1,4 +1,4 @@
-"""The environment, read once into one frozen settings object; no other module reads it.
+"""Settings from the environment, read once into a frozen object; no other module reads it.
 
 Nothing here imports the OpenTelemetry SDK, which raises for some invalid variables while it is
 imported (see `app.otel_environment`).
@@ -38,7 +38,7 @@ OPENAI_URL = "https://api.openai.com/v1"
 
 
 class SettingsError(ValueError):
-    """The environment has invalid values; `problems` has a line for each variable."""
+    """The environment has invalid values; `problems` has one line for each."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -73,7 +73,7 @@ def _split(value: object) -> object:
 
 
 def _true_or_false(value: object) -> object:
-    """Accept what the SDK, which reads the same variable, understands: it takes `1` for false."""
+    """Accept only what the SDK reads in the same way: it reads `1` as false."""
     if not isinstance(value, str):
         return value
     return {"true": True, "false": False}.get(value.lower(), value)
@@ -93,7 +93,7 @@ ContentCapture = Annotated[
     Literal["NO_CONTENT", "SPAN_ONLY", "EVENT_ONLY", "SPAN_AND_EVENT", "TRUE", "FALSE"],
     BeforeValidator(_upper),
 ]
-# Timers of the event loop and of threads overflow, each at another number, far above a week.
+# Timers of the event loop and of threads overflow at different values far above a week.
 _WEEK = 604_800
 _SECONDS = f"a number of seconds from 0 to {_WEEK}"
 _RATE = "a number from 0 (never) to 1 (always)"
@@ -108,7 +108,7 @@ _HOST_CHARACTERS = frozenset(string.ascii_letters + string.digits + "-._")
 
 
 def _expand_home(value: object) -> object:
-    """Expand `~` as a shell does, which leaves it alone in .env and after `NAME=`."""
+    """Expand `~`, which a shell does not expand in .env files and after `NAME=`."""
     return os.path.expanduser(value) if isinstance(value, str) else value
 
 
@@ -118,7 +118,7 @@ _Place = Annotated[Path, BeforeValidator(_expand_home)]
 class Settings(BaseSettings):
     """All settings of the service: default, variable, meaning, and what is accepted.
 
-    A field that depends on another stands below it, so that each problem is told at its own.
+    A field that depends on another one must follow it: validation runs in this order.
     """
 
     model_config = SettingsConfigDict(
@@ -127,179 +127,205 @@ class Settings(BaseSettings):
 
     host: str = _setting("127.0.0.1", "HOST", "Address to listen on.", "an address or host name")
     port: int = _setting(
-        3000, "PORT", "Port to listen on; 0 takes a free one.",
+        3000, "PORT", "Port to listen on; 0 selects a free port.",
         "a whole number from 0 to 65535", ge=0, le=65535,
     )  # fmt: skip
     frontend_url: CommaList = _setting(
         (), "FRONTEND_URL",
-        "Web origins, besides our own, that may use the service from a browser, with credentials.",
+        "Other web origins that may use the service from a browser, with credentials.",
         "a comma list of exact origins, scheme://host[:port] as a browser sends them: http or "
         "https, no path, no default port, no *",
     )  # fmt: skip
     log_level: LogLevel = _setting(
-        "INFO", "LOG_LEVEL", "Least level that is logged.",
+        "INFO", "LOG_LEVEL", "Minimum level of logged lines.",
         "TRACE, DEBUG, INFO, SUCCESS, WARNING, ERROR or CRITICAL",
     )  # fmt: skip
     max_body_bytes: int = _setting(
-        1_048_576, "MAX_BODY_BYTES", "Largest request body and WebSocket message, in bytes.",
+        1_048_576, "MAX_BODY_BYTES",
+        "Maximum size of a request body and of a WebSocket message, in bytes.",
         "a whole number, 1024 or more", ge=1024,
     )  # fmt: skip
     max_message_chars: int = _setting(
-        100_000, "MAX_MESSAGE_CHARS", "Longest single message of a conversation, in characters.",
+        100_000, "MAX_MESSAGE_CHARS",
+        "Maximum length of one message of a conversation, in characters.",
         _ONE_OR_MORE, ge=1,
     )  # fmt: skip
     max_request_messages: int = _setting(
-        1000, "MAX_REQUEST_MESSAGES", "Most messages of one HTTP request.", _ONE_OR_MORE, ge=1
+        1000,
+        "MAX_REQUEST_MESSAGES",
+        "Maximum number of messages in one HTTP request.",
+        _ONE_OR_MORE,
+        ge=1,
     )
     max_request_chars: int = _setting(
         500_000, "MAX_REQUEST_CHARS",
-        "Longest conversation, in characters: the messages of an HTTP request together, and what "
-        "a WebSocket connection remembers.",
+        "Maximum length of a conversation, in characters: of the messages of an HTTP request, and "
+        "of the history of a WebSocket connection.",
         _ONE_OR_MORE, ge=1,
     )  # fmt: skip
     max_header_bytes: int = _setting(
-        65_536, "MAX_HEADER_BYTES", "Largest head of a request: its URL and headers, in bytes.",
+        65_536, "MAX_HEADER_BYTES",
+        "Maximum size of a request's URL and headers together, in bytes.",
         "a whole number, 1024 or more", ge=1024,
     )  # fmt: skip
     max_answers: int = _setting(
-        100, "MAX_ANSWERS", "Most answers on their way at the same time, in each worker.",
+        100, "MAX_ANSWERS", "Maximum number of concurrent responses, in each worker.",
         _ONE_OR_MORE, ge=1,
     )  # fmt: skip
     max_connections: int = _setting(
-        1000, "MAX_CONNECTIONS", "Most WebSocket connections at the same time, in each worker.",
+        1000, "MAX_CONNECTIONS",
+        "Maximum number of concurrent WebSocket connections, in each worker.",
         _ONE_OR_MORE, ge=1,
     )  # fmt: skip
     receive_timeout_seconds: float = _setting(
         30.0, "RECEIVE_TIMEOUT_SECONDS",
-        "Longest wait for the whole head of a request, and again for its whole body, in seconds.",
+        "Timeout for the complete head of a request, and again for its complete body, in seconds.",
         _ABOVE_ZERO, gt=0, le=_WEEK,
     )  # fmt: skip
     send_timeout_seconds: float = _setting(
         30.0, "SEND_TIMEOUT_SECONDS",
-        "Longest wait for a client that does not read, before its connection is cut, in seconds.",
+        "Time after which a client that does not read is disconnected, in seconds.",
         _ABOVE_ZERO, gt=0, le=_WEEK,
     )  # fmt: skip
     socket_idle_seconds: float = _setting(
         3600.0, "SOCKET_IDLE_SECONDS",
-        "A WebSocket connection on which both sides are silent for this long is closed.",
+        "Time without messages after which a WebSocket connection is closed, in seconds.",
         _ABOVE_ZERO, gt=0, le=_WEEK,
     )  # fmt: skip
-    # With the rest of a shutdown (app/shutdown.py) this stays below the ten seconds after which
-    # `docker stop` kills.
+    # With the rest of a shutdown (app/transport/deadline.py) this stays below the ten seconds after
+    # which `docker stop` kills.
     shutdown_grace_seconds: float = _setting(
         4.0, "SHUTDOWN_GRACE_SECONDS",
-        "How long responses may go on after SIGTERM. The process has ended 5 s after that, "
-        "whatever hangs.",
+        "Grace period of responses after SIGTERM, in seconds. The process ends at most 5 s later, "
+        "even if something hangs.",
         _SECONDS, ge=0, le=_WEEK,
     )  # fmt: skip
     workers: int = _setting(
-        1, "WORKERS", "Processes that serve; `--workers` wins.",
+        1, "WORKERS", "Number of worker processes; `--workers` takes precedence.",
         "a whole number from 1 to 256", ge=1, le=256,
     )  # fmt: skip
     history_messages: int = _setting(
         40, "HISTORY_MESSAGES",
-        "Messages, in whole turns, that a WebSocket connection remembers; 0: none.",
+        "Maximum number of messages, in complete turns, in the history of a WebSocket connection; "
+        "0: no history.",
         "a whole number, 0 or more", ge=0,
     )  # fmt: skip
 
     answer_stall_seconds: float = _setting(
         120.0, "ANSWER_STALL_SECONDS",
-        "Longest silence of any model, before its first piece of an answer and between two, "
-        "in seconds; past it the answer fails.",
+        "Maximum silence of a model before the first chunk of a response and between two chunks, "
+        "in seconds; then the response fails.",
         _ABOVE_ZERO, gt=0, le=_WEEK,
     )  # fmt: skip
 
     openai_base_url: str | None = _setting(
         None, "OPENAI_BASE_URL",
-        f"Base URL of an OpenAI-compatible endpoint; OpenAI's own ({OPENAI_URL}) unless set.",
+        f"Base URL of an OpenAI-compatible endpoint; unset: OpenAI's own, {OPENAI_URL}.",
         "an http or https URL",
     )  # fmt: skip
     openai_api_key: SecretStr | None = _setting(
         None,
         "OPENAI_API_KEY",
-        "Key for that endpoint; many local ones want none.",
+        "API key of that endpoint; many local endpoints need none.",
         "a key of printable ASCII characters without blanks",
     )
     openai_models: CommaList = _setting(
         (), "OPENAI_MODELS",
-        "Models asked of that endpoint; unset: it is not used. They win over a simulated model "
-        "of the same name.",
+        "Models of that endpoint; unset: it is not used. They take precedence over a simulated "
+        "model of the same name.",
         "a comma list of model names, together with OPENAI_API_KEY or OPENAI_BASE_URL",
     )  # fmt: skip
     openai_timeout_seconds: float = _setting(
-        60.0, "OPENAI_TIMEOUT_SECONDS", "Longest silence of that endpoint in one try, in seconds.",
+        60.0, "OPENAI_TIMEOUT_SECONDS",
+        "Maximum silence of that endpoint in one attempt, in seconds.",
         _ABOVE_ZERO, gt=0, le=_WEEK,
     )  # fmt: skip
     openai_connect_timeout_seconds: float = _setting(
         5.0, "OPENAI_CONNECT_TIMEOUT_SECONDS",
-        "Longest wait for a connection to it in one try, in seconds.",
+        "Timeout for a connection to it in one attempt, in seconds.",
         _ABOVE_ZERO, gt=0, le=_WEEK,
     )  # fmt: skip
     openai_max_retries: int = _setting(
-        2, "OPENAI_MAX_RETRIES", "Further tries of a call that failed before its first token.",
+        2, "OPENAI_MAX_RETRIES",
+        "Maximum number of retries of a call that failed before its first token.",
         "a whole number from 0 to 10", ge=0, le=10,
     )  # fmt: skip
     default_model: str | None = _setting(
         None, "DEFAULT_MODEL",
-        f"Model of a request that names none; unset: the first of OPENAI_MODELS, "
-        f"else {SIMULATED_MODEL}.",
+        f"Model of a request without `model`; unset: the first of OPENAI_MODELS, "
+        f"otherwise {SIMULATED_MODEL}.",
         f"one of OPENAI_MODELS, or {SIMULATED_MODEL}",
     )  # fmt: skip
 
     simulated_tokens_per_second: float = _setting(
-        80.0, "SIMULATED_TOKENS_PER_SECOND", "Speed of the simulated model; 0: no pause at all.",
+        80.0, "SIMULATED_TOKENS_PER_SECOND",
+        "Speed of the simulated model; 0: no delay between tokens.",
         "a number, 0 or more", ge=0,
     )  # fmt: skip
     simulated_first_token_seconds: float = _setting(
-        0.2, "SIMULATED_FIRST_TOKEN_SECONDS", "Wait before its first token.",
+        0.2, "SIMULATED_FIRST_TOKEN_SECONDS", "Delay before its first token, in seconds.",
         _SECONDS, ge=0, le=_WEEK,
     )  # fmt: skip
     simulated_answer_tokens: int = _setting(
         60, "SIMULATED_ANSWER_TOKENS",
-        "Length of its answers in tokens (words); each has between half and one and a half of it.",
+        "Mean length of its responses in tokens (words); each has 50% to 150% of it.",
         "a whole number, 1 or more", ge=1,
     )  # fmt: skip
     simulated_error_rate: float = _setting(
-        0.0, "SIMULATED_ERROR_RATE", "Share of its answers that fail.", _RATE, ge=0, le=1
+        0.0, "SIMULATED_ERROR_RATE", "Share of its responses that fail.", _RATE, ge=0, le=1
     )
     simulated_stall_rate: float = _setting(
-        0.0, "SIMULATED_STALL_RATE", "Share of its answers that stall once.", _RATE, ge=0, le=1
+        0.0, "SIMULATED_STALL_RATE", "Share of its responses that stall once.", _RATE, ge=0, le=1
     )
     simulated_stall_seconds: float = _setting(
-        5.0, "SIMULATED_STALL_SECONDS", "Length of such a stall.", _SECONDS, ge=0, le=_WEEK
+        5.0,
+        "SIMULATED_STALL_SECONDS",
+        "Duration of such a stall, in seconds.",
+        _SECONDS,
+        ge=0,
+        le=_WEEK,
     )
     simulated_seed: int = _setting(
-        1, "SIMULATED_SEED", "Same seed and same messages: same words.", "a whole number"
+        1,
+        "SIMULATED_SEED",
+        "Seed of its words: the same seed and messages give the same response.",
+        "a whole number",
     )
 
     prices_file: _Place | None = _setting(
         None, "PRICES_FILE",
-        "Price table in place of the shipped one (chatscope/genai/prices.json).",
+        "Price table that replaces the included one (chatscope/genai/prices.json).",
         'a JSON file, {"model": {"prompt": USD, "completion": USD}}, each for a million tokens',
     )  # fmt: skip
     otel_service_name: str = _setting(
-        "chatscope", "OTEL_SERVICE_NAME", "Name of the service on all telemetry.", "a name"
+        "chatscope", "OTEL_SERVICE_NAME", "`service.name` of all telemetry.", "a name"
     )
     otel_bsp_schedule_delay: int = _setting(
-        200, "OTEL_BSP_SCHEDULE_DELAY", "Spans leave this often, in ms.",
+        200, "OTEL_BSP_SCHEDULE_DELAY", "Interval at which spans are exported, in ms.",
         _MILLISECONDS, ge=1, le=_HOUR_MS,
     )  # fmt: skip
     otel_blrp_schedule_delay: int = _setting(
-        200, "OTEL_BLRP_SCHEDULE_DELAY", "Logs leave this often, in ms.",
+        200, "OTEL_BLRP_SCHEDULE_DELAY", "Interval at which log records are exported, in ms.",
         _MILLISECONDS, ge=1, le=_HOUR_MS,
     )  # fmt: skip
     otel_bsp_max_queue_size: int = _setting(
         16_384, "OTEL_BSP_MAX_QUEUE_SIZE",
-        "Spans that wait in memory, where no disk takes them; then the oldest is dropped,"
-        " and counted.",
+        "Maximum number of spans queued in memory if there is no spool; then the oldest is "
+        "dropped and counted.",
         _QUEUE, ge=1, le=_LONGEST_QUEUE,
     )  # fmt: skip
     otel_bsp_max_export_batch_size: int = _setting(
-        64, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "Most spans in one export, no more than can wait.",
+        64, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+        "Maximum number of spans in one export; at most the queue size.",
         _QUEUE, ge=1, le=_LONGEST_QUEUE,
     )  # fmt: skip
     otel_blrp_max_queue_size: int = _setting(
-        8_192, "OTEL_BLRP_MAX_QUEUE_SIZE", "Log records that wait.", _QUEUE, ge=1, le=_LONGEST_QUEUE
+        8_192,
+        "OTEL_BLRP_MAX_QUEUE_SIZE",
+        "The same for log records.",
+        _QUEUE,
+        ge=1,
+        le=_LONGEST_QUEUE,
     )
     otel_blrp_max_export_batch_size: int = _setting(
         64, "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", "The same for log records.",
@@ -307,25 +333,29 @@ class Settings(BaseSettings):
     )  # fmt: skip
     telemetry_spool_dir: _Place | None = _setting(
         None, "TELEMETRY_SPOOL_DIR",
-        "Where spans and log records wait for a Collector that is away, on a local file system, "
-        "all workers' together; unset: in memory only.",
-        "a directory that can be made, and written",
+        "Directory of the spool for spans and log records while the Collector is unreachable, on a "
+        "local file system, shared by all workers; unset: in memory only.",
+        "a writable directory, which is created if missing",
     )  # fmt: skip
     telemetry_spool_bytes: int = _setting(
         268_435_456, "TELEMETRY_SPOOL_BYTES",
-        "Most disk that they take, half for each; then the oldest are dropped, and counted.",
+        "Maximum size of the spool in bytes, half for each; then the oldest are dropped and "
+        "counted.",
         f"a whole number from 1048576 to {_LARGEST_SPOOL}", ge=1_048_576, le=_LARGEST_SPOOL,
     )  # fmt: skip
     otel_metric_export_interval: int = _setting(
-        1000, "OTEL_METRIC_EXPORT_INTERVAL", "Metrics leave this often, in ms.",
+        1000, "OTEL_METRIC_EXPORT_INTERVAL", "Interval at which metrics are exported, in ms.",
         _MILLISECONDS, ge=1, le=_HOUR_MS,
     )  # fmt: skip
     otel_sdk_disabled: StrictBoolean = _setting(
-        False, "OTEL_SDK_DISABLED", "Switches telemetry off, in the SDK itself.", "true or false"
+        False,
+        "OTEL_SDK_DISABLED",
+        "Whether telemetry is switched off, in the SDK itself.",
+        "true or false",
     )
     content_capture: ContentCapture = _setting(
         "NO_CONTENT", "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT",
-        "Whether spans carry the text of prompts and answers: SPAN_ONLY, SPAN_AND_EVENT or true. "
+        "Whether spans have the text of prompts and responses: SPAN_ONLY, SPAN_AND_EVENT or true. "
         "There are no content events, so EVENT_ONLY captures nothing.",
         "NO_CONTENT, SPAN_ONLY, EVENT_ONLY, SPAN_AND_EVENT, true or false",
     )  # fmt: skip
@@ -339,7 +369,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what is handed in: a test's settings never depend on its machine."""
+        """Use arguments only: the settings of a test must not depend on the machine."""
         return (init_settings,)
 
     @field_validator("host")
@@ -376,14 +406,14 @@ class Settings(BaseSettings):
     def _fits_a_header(cls, key: SecretStr | None) -> SecretStr | None:
         text = key.get_secret_value() if key else "-"
         if not (text.isascii() and text.isprintable()) or " " in text:
-            raise ValueError("it cannot stand in a header")
+            raise ValueError("it is not valid in a header")
         return key
 
     @field_validator("openai_models")
     @classmethod
     def _reachable(cls, models: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         needed = ("openai_api_key", "openai_base_url")
-        if models and all(info.data.get(name, "wrong too") is None for name in needed):
+        if models and all(info.data.get(name, "invalid") is None for name in needed):
             raise ValueError("neither OPENAI_API_KEY nor OPENAI_BASE_URL is set")
         return models
 
@@ -393,15 +423,15 @@ class Settings(BaseSettings):
         if model and "openai_models" in info.data:
             models = (*info.data["openai_models"], SIMULATED_MODEL)
             if model not in models:
-                raise ValueError(f"not served here; there are {', '.join(models)}")
+                raise ValueError(f"available models: {', '.join(models)}")
         return model
 
     @field_validator("prices_file")
     @classmethod
     def _readable(cls, path: Path | None) -> Path | None:
-        # Reading a pipe or a device may have no end.
+        # Reading a pipe or a device may never end.
         if path is not None and os.path.exists(path) and not os.path.isfile(path):
-            raise ValueError(f"{path} is no file")
+            raise ValueError(f"{path} is not a file")
         PriceTable.load(path)
         return path
 
@@ -413,7 +443,7 @@ class Settings(BaseSettings):
                 nearest = next(
                     place for place in (path, *path.absolute().parents) if place.exists()
                 )
-                # Asking for permissions says yes to root, also where nothing can be written.
+                # Not `os.access`: for root it is always true, even on a read-only file system.
                 with TemporaryFile(dir=nearest):
                     pass
             except OSError as error:
@@ -422,17 +452,17 @@ class Settings(BaseSettings):
 
     @property
     def model(self) -> str:
-        """The model of a request that names none."""
+        """The model of a request without `model`."""
         return self.default_model or (*self.openai_models, SIMULATED_MODEL)[0]
 
     @property
     def request_limits(self) -> dict[str, int]:
-        """What bounds the messages of a request, as its check wants to know."""
+        """Limits on the messages of a request, for its validation."""
         names = ("max_message_chars", "max_request_messages", "max_request_chars")
         return {name: getattr(self, name) for name in names}
 
     def limits(self) -> dict[str, float]:
-        """Every bound of the service by its short name, the one that metrics carry."""
+        """Return every limit of the service by its short name, as in metrics."""
         return {
             "answers": self.max_answers,
             "connections": self.max_connections,
@@ -448,7 +478,7 @@ class Settings(BaseSettings):
         }
 
     def telemetry(self) -> TelemetrySettings:
-        """What telemetry wants to know; the exporters read OTEL_EXPORTER_OTLP_* themselves."""
+        """Return the settings of telemetry; the exporters read OTEL_EXPORTER_OTLP_* themselves."""
         return TelemetrySettings(
             service_name=self.otel_service_name,
             service_version=VERSION,
@@ -469,9 +499,9 @@ class Settings(BaseSettings):
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Self:
-        """Settings from a mapping; unset and empty mean the same. Raises SettingsError.
+        """Return settings from a mapping; unset and empty mean the same. Raise SettingsError.
 
-        The variables that the OpenTelemetry SDK reads itself are checked as well.
+        The variables that the OpenTelemetry SDK reads itself are validated too.
         """
         variables = [str(field.validation_alias) for field in cls.model_fields.values()]
         given = {name: value for name in variables if (value := environ.get(name, "").strip())}
@@ -498,17 +528,16 @@ class Settings(BaseSettings):
 def load_settings(
     environ: Mapping[str, str] | None = None, *, overrides: Mapping[str, str] | None = None
 ) -> Settings:
-    """The settings of this process, or of a mapping in its place. Raises SettingsError.
+    """Return the settings of this process, or of a mapping. Raise SettingsError.
 
-    `overrides` win over both: what the command line says.
+    `overrides` take precedence: options of the command line.
     """
     return Settings.read({**(os.environ if environ is None else environ), **(overrides or {})})
 
 
 def normalize_environment() -> None:
-    """Let the OpenTelemetry SDK read this process's variables as `load_settings` does.
-
-    To be called by a program, before the SDK is imported.
+    """Change this process's variables so that the OpenTelemetry SDK reads them as `load_settings`
+    does. Must be called before the SDK is imported.
     """
     otel_environment.normalize(os.environ)
 
@@ -526,7 +555,7 @@ def _is_origin(text: str) -> bool:
 
 
 def _proxy_problems(environ: Mapping[str, str], base_url: str) -> Iterator[str]:
-    """Proxies for which the client of the models' endpoint cannot be built."""
+    """Yield proxies that the client of the models' endpoint does not support."""
     if is_loopback(urlsplit(base_url).hostname or ""):
         return
     for name, value in environ.items():

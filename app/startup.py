@@ -1,4 +1,4 @@
-"""A process from its first log line: whatever ends it, what it logged is printed."""
+"""Start of a process: its log lines are printed, however it ends."""
 
 from collections.abc import Callable
 from typing import Final
@@ -13,7 +13,7 @@ _FAILED: Final = 1
 def run_reported(run: Callable[[], int]) -> int:
     """Return the exit code of `run`, or 1 after logging its exception.
 
-    Log lines are held back until telemetry can send them as well; where it never comes to that,
+    Log lines are buffered until telemetry is started, which also exports them; if it never starts,
     they are printed at the end.
     """
     capture_early()

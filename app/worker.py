@@ -1,4 +1,4 @@
-"""The life of one worker process; imports the server only when the process logs."""
+"""One worker process. Imports the server only after the capture of log lines has begun."""
 
 import signal
 import sys
@@ -17,24 +17,24 @@ READY: Final = "ready"
 
 def work(settings: Settings, listener: socket, parent: Connection) -> None:
     """Serve until the parent closes its end of the connection; end the process."""
-    # A terminal interrupts us together with our parent, who then stops us.
+    # A terminal interrupts all processes of a group; the parent stops this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(run_reported(lambda: _serve(settings, listener, parent)))
 
 
 def _serve(settings: Settings, listener: socket, parent: Connection) -> int:
-    from app.server import serve  # noqa: PLC0415
+    from app.serving import serve  # noqa: PLC0415
 
-    def stop_with_parent(stop: Callable[[], None]) -> None:
+    def wait_for_parent(stop: Callable[[], None]) -> None:
         with suppress(EOFError, OSError):
             parent.recv()
         stop()
 
-    def watch_parent(stop: Callable[[], None]) -> None:
-        threading.Thread(target=stop_with_parent, args=(stop,), daemon=True).start()
+    def stop_with_parent(stop: Callable[[], None]) -> None:
+        threading.Thread(target=wait_for_parent, args=(stop,), daemon=True).start()
 
-    def tell_parent() -> None:
-        with suppress(OSError):  # it is gone, which the other thread notices as well
+    def report_ready() -> None:
+        with suppress(OSError):  # the parent has ended, which `wait_for_parent` detects too
             parent.send(READY)
 
-    return serve(settings, sockets=[listener], ready=tell_parent, stoppable=watch_parent)
+    return serve(settings, sockets=[listener], on_ready=report_ready, on_start=stop_with_parent)

@@ -242,8 +242,8 @@ def _log_side(
             severity_text="INFO",
             body="request completed",
             attributes={
-                "code.file.path": "app/http/completions.py",
-                "code.function.name": "app.http.completions.create",
+                "code.file.path": "app/transport/completions.py",
+                "code.function.name": "app.transport.completions.create",
                 "code.line.number": 42,
                 "http.route": "/v1/chat/completions",
                 "http.response.status_code": 200,

@@ -66,7 +66,7 @@ def own_environment() -> dict[str, str]:
 
 def app_stop_seconds() -> int:
     """Return after how many seconds of a stop the app is killed: one after the limit of its own
-    (app/shutdown.py), which follows SHUTDOWN_GRACE_SECONDS."""
+    (app/transport/deadline.py), which follows SHUTDOWN_GRACE_SECONDS."""
     grace = own_environment().get("SHUTDOWN_GRACE_SECONDS", "").strip()
     try:
         return math.ceil(float(grace or DEFAULT_GRACE_SECONDS)) + APP_STOP_AFTER_GRACE_SECONDS

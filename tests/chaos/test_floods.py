@@ -13,14 +13,14 @@ import psutil
 import pytest
 from websockets.sync.client import connect
 
-from app.chat.request import ChatRequest
-from app.chat.simulated import Behaviour, compose
+from app.providers.simulated import Behaviour, compose
 from chatscope import names
 from stack.waiting import poll_until
 from tests.chaos.service import Service, even, limit_reached, service, value
 from tests.chaos.watching import answers
 from tests.running import PATIENCE_SECONDS, Stack
 from tests.stack.turns import MODEL, Turn, http_turn, openai_client, sse_turn, websocket_url
+from tests.unit.scripted import chat_request
 
 _SOCKETS = 2_000
 _MOST = 1_000
@@ -173,7 +173,7 @@ def _read_slowly(client: socket.socket) -> None:
 
 def test_clients_that_do_not_read_are_cut_and_hold_up_nobody(stack: Stack, tmp_path: Path) -> None:
     """One of them reads a little now and then."""
-    whole = len(compose(ChatRequest.model_validate(_ASK), Behaviour(answer_tokens=_TOKENS))[0])
+    whole = len(compose(chat_request(_ASK), Behaviour(answer_tokens=_TOKENS))[0])
     with service(stack, tmp_path, **_ENDLESS) as one:
         process = psutil.Process(one.pid)
         _short(one.facts)

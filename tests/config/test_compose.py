@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app.settings import Settings
-from app.shutdown import AFTER_GRACE_SECONDS
+from app.transport.deadline import AFTER_GRACE_SECONDS
 from stack import facts as stack_facts
 from stack.facts import ROOT
 from stack.parts import PARTS

@@ -21,7 +21,7 @@ RECORD_SECONDS = 5.0
 # of a second it stays below the SIGKILL that docker-compose.yml sends a second after the limit.
 _AFTER_GRACE_SECONDS = 5.0
 _BUSY_FACTOR = 1.15
-# app/shutdown.py: a process that takes longer than this ends itself, with this exit code.
+# app/transport/deadline.py: a process that takes longer than this ends itself, with this exit code.
 _MARGIN_SECONDS = 0.9
 _ENDED_ITSELF = 1
 _ACTIVE = (

@@ -36,7 +36,7 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make mutation", description=__doc__)
-    parser.add_argument("modules", nargs="*", help="for example app/chat/parsing.py")
+    parser.add_argument("modules", nargs="*", help="for example app/wire/parsing.py")
     parser.add_argument("--sample", type=int, default=_SAMPLE, help="mutants per module")
     return parser.parse_args()
 

@@ -4,16 +4,19 @@ from tests.mutation.workspace import PACKAGES, ROOT
 
 # Tests besides the one that mirrors the module (tests/unit/chat/test_parsing.py, ...).
 _MORE = {
-    "app/chat/client.py": ["chat/test_openai_compatible.py"],
-    "app/chat/parameters.py": ["chat/test_request.py"],
-    "app/chat/parsing.py": ["chat/test_request.py"],
-    "app/chat/provider.py": ["chat/test_turn.py", "test_errors.py"],
-    "app/http/handshake.py": ["http/test_handshakes.py"],
-    "app/http/models.py": ["http/test_health.py"],
-    "app/http/origins.py": ["http/test_failures.py"],
-    "app/http/outlets.py": ["http/test_completions.py"],
-    "app/http/parser.py": ["http/test_upgrades.py"],
-    "app/http/protocol.py": ["http/test_upgrades.py", "http/test_headers.py"],
+    "app/providers/http_client.py": ["providers/test_openai_compatible.py"],
+    "app/wire/parameters.py": ["wire/test_request.py"],
+    "app/wire/parsing.py": ["wire/test_request.py"],
+    "app/domain/provider.py": ["domain/test_turn.py", "domain/test_errors.py"],
+    "app/domain/request.py": ["wire/test_request.py", "domain/test_turn.py"],
+    "app/transport/handshake.py": ["transport/test_handshakes.py"],
+    "app/transport/models.py": ["transport/test_health.py"],
+    "app/transport/origins.py": ["transport/test_errors.py"],
+    "app/transport/outputs.py": ["transport/test_completions.py"],
+    "app/transport/response.py": ["transport/test_outputs.py", "transport/test_errors.py"],
+    "app/transport/steps.py": ["transport/test_errors.py"],
+    "app/transport/parser.py": ["transport/test_upgrades.py"],
+    "app/transport/protocol.py": ["transport/test_upgrades.py", "transport/test_headers.py"],
     "chatscope/genai/content.py": ["telemetry/test_genai.py"],
     "chatscope/instrument.py": ["telemetry/test_http.py", "telemetry/test_genai.py"],
     "chatscope/instruments.py": ["telemetry/test_names.py"],
@@ -32,15 +35,16 @@ _MORE = {
 _COLLECTED_ANEW = frozenset({"chatscope/otlp/values.py"})
 # Their functions are called while modules are imported, before a mutant is active.
 _CALLED_BY_IMPORTS = frozenset(
-    {"app/http/page.py", "app/otel_checks.py", "app/settings.py", "chatscope/names.py"}
+    {"app/transport/page.py", "app/otel_checks.py", "app/settings.py", "chatscope/names.py"}
 )
 # Mainly tested with child processes, in which no mutant is active: startup, shutdown, export.
 _IN_CHILD_PROCESSES = frozenset(
     {
         "app/__main__.py",
         "app/main.py",
-        "app/server.py",
-        "app/shutdown.py",
+        "app/serving.py",
+        "app/transport/server.py",
+        "app/transport/deadline.py",
         "app/startup.py",
         "chatscope/providers.py",
     }

@@ -68,7 +68,7 @@ class Ruler:
             }
             for number in range(times)
         ]
-        scope = {"scope": {"name": "app.chat.turn"}, "logRecords": records}
+        scope = {"scope": {"name": "app.domain.turn"}, "logRecords": records}
         resource = {"attributes": [_pair("service.name", service)]}
         body = {"resourceLogs": [{"resource": resource, "scopeLogs": [scope]}]}
         with local_client(self.url) as client:
@@ -256,14 +256,14 @@ def test_a_new_error_is_told_and_when_it_is_new_no_more(pushed: Ruler) -> None:
         "severity": "warning",
         "area": "logs",
         "service_name": "changed",
-        "scope_name": "app.chat.turn",
+        "scope_name": "app.domain.turn",
         "code_function_name": "<lambda>",
         "code_line_number": "7",
         "error_type": "timeout",
         "exception_type": 'Odd"Error',
     }
     assert alert["annotations"]["summary"] == (
-        "changed logs an error that was not there in the 5m before, 1 times: app.chat.turn, "
+        "changed logs an error that was not there in the 5m before, 1 times: app.domain.turn, "
         'line 7 of <lambda>, timeout, Odd"Error.'
     )
     over = pushed.told("NewErrorPattern", "changed", "resolved")

@@ -1,10 +1,14 @@
-"""A provider that does what its script says, and tells when it was given up."""
+"""A scripted provider, its catalog, and requests to it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any
 
-from app.chat.provider import Completed, TextDelta
-from app.chat.request import ChatRequest
+from app.domain.provider import Completed, Provider, TextDelta
+from app.domain.request import ChatRequest
+from app.providers.blocking import BlockingProvider
+from app.providers.catalog import Catalog
+from app.wire.request import CompletionRequest
 from chatscope.genai.request import Usage
 
 MODEL = "scripted-1"
@@ -47,3 +51,16 @@ class Scripted:
 
     async def close(self) -> None:
         self.closed = True
+
+
+def catalog_of(
+    *providers: Provider | BlockingProvider, stall_seconds: float = 30.0, max_calls: int = 100
+) -> Catalog:
+    """Return a catalog of the providers; the first model of the first one is the default."""
+    default = providers[0].models[0]
+    return Catalog(providers, default, stall_seconds=stall_seconds, max_calls=max_calls)
+
+
+def chat_request(data: Mapping[str, Any]) -> ChatRequest:
+    """Return the request of a body in OpenAI's format."""
+    return CompletionRequest.model_validate(data).to_domain(data.get("model", ""))

@@ -105,4 +105,4 @@ def test_spans_and_log_records_of_an_answer_share_its_trace(sent: Receiver) -> N
 
 def test_log_records_of_the_server_and_of_a_refused_request_arrive(sent: Receiver) -> None:
     bodies = {log.body for log in sent.log_records}
-    assert bodies >= {"Application startup complete.", "request refused", "stopping"}
+    assert bodies >= {"Application startup complete.", "request refused", "shutting down"}

@@ -155,7 +155,7 @@ def test_a_second_signal_ends_it_at_once(
                 chunks = response.iter_lines()
                 next(chunks)
                 process.send_signal(signal.SIGTERM)
-                _until(lambda: any("stopping answers=1" in line for line in lines))
+                _until(lambda: any("shutting down answers=1" in line for line in lines))
                 with takes_at_most(1.0):
                     process.send_signal(second)
                     assert process.wait(_PATIENCE_SECONDS) == 128 + second
@@ -199,7 +199,7 @@ def test_a_worker_that_dies_is_replaced() -> None:
         with _told(process) as lines:
             _until(lambda: _count(lines, "Application startup complete") == 2)
             os.kill(_workers(process)[0], signal.SIGKILL)
-            _until(lambda: _count(lines, "another takes its place") == 1)
+            _until(lambda: _count(lines, "is restarted") == 1)
             _until(lambda: _count(lines, "Application startup complete") == 3)
             assert _ask(url, max_tokens=2).status_code == 200
             process.send_signal(signal.SIGTERM)

@@ -118,7 +118,7 @@ def test_the_first_configured_model_is_the_default_unless_one_is_named() -> None
 
 def test_a_default_model_that_is_not_served_is_refused() -> None:
     (problem,) = _problems(DEFAULT_MODEL="gpt-9")
-    assert "not served here; there are simulated-1" in problem
+    assert "available models: simulated-1" in problem
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:11434", "ftp://x/v1", "http://"])
@@ -157,7 +157,11 @@ def test_a_price_table_that_is_not_there_is_named_as_it_was_given() -> None:
 def test_prices_are_read_from_files_only(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    for path, reason in ((pipe, "is no file"), (tmp_path, "is no file"), ("/no", "cannot read")):
+    for path, reason in (
+        (pipe, "is not a file"),
+        (tmp_path, "is not a file"),
+        ("/no", "cannot read"),
+    ):
         (problem,) = _problems(PRICES_FILE=str(path))
         assert reason in problem
 

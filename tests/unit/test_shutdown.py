@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from app.shutdown import AFTER_GRACE_SECONDS, Deadline
+from app.transport.deadline import AFTER_GRACE_SECONDS, Deadline
 from tests.receiver import Receiver
 from tests.unit.process import PATIENCE_SECONDS, patched, printed, process, served
 
@@ -22,7 +22,7 @@ _LIMIT_SECONDS = (_GRACE_SECONDS + AFTER_GRACE_SECONDS) * 1.1
 # A provider that hangs in its call, in a thread of the event loop's pool, and when it is closed.
 _HANGING_PROVIDER = """
 import asyncio, time
-from app.chat import catalog
+from app.providers import catalog
 
 class Hanging:
     name, models, server, in_process = "hanging", ("hangs",), None, True
@@ -125,17 +125,17 @@ def test_provider_that_hangs_delays_no_stop_and_costs_no_telemetry(
             running.wait(PATIENCE_SECONDS)
             assert time.monotonic() - stopped < _LIMIT_SECONDS
     # As often as it was printed: on a busy machine a worker may be ended before it says so.
-    printed_times = sum("a provider did not close in time" in line for line in lines)
+    printed_times = sum("provider did not close in time" in line for line in lines)
     assert 1 <= printed_times <= int(workers)
     logged = [log.body for log in receiver.log_records]
-    assert logged.count("a provider did not close in time") == printed_times
+    assert logged.count("provider did not close in time") == printed_times
     assert [span.name for span in receiver.spans if span.name == "chat hangs"]
 
 
 def test_process_that_cannot_end_is_ended_and_shows_where_it_hangs(tmp_path: Path) -> None:
     """The main thread itself does not come back."""
     hangs = (
-        "import time; from app.http import admission\n"
+        "import time; from app.transport import admission\n"
         "async def close(self, grace): time.sleep(3600)\n"
         "admission.Admission.close = close\n"
     )

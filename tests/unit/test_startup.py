@@ -20,18 +20,18 @@ _ALONE_AND_WORKERS = pytest.mark.parametrize("workers", ["1", "2"], ids=["alone"
 _LIFESPAN_FAILS = """
 from chatscope import instruments
 
-def fail(*_):
+def fail(*_, **__):
     raise RuntimeError("the lifespan fails")
 
 instruments.Instruments.show_limits = fail
 """
 _BUILDING_FAILS = """
-from app.chat import catalog
+from app.providers import catalog
 
-def fail(*_):
+def fail(*_, **__):
     raise MemoryError("no memory is left")
 
-catalog.build_catalog = fail
+catalog.Catalog.__init__ = fail
 """
 _IMPORT_FAILS = "import sys; sys.modules['starlette.applications'] = None"
 _LOG_LINE = re.compile(r"\d\d:\d\d:\d\d\.\d{3} ")

@@ -16,15 +16,16 @@ from stack.facts import ROOT
 _APP = ROOT / "app"
 _PACKAGE = ROOT / "chatscope"
 _OTLP = ROOT / "chatscope" / "otlp"
-# What puts the rooms together.
-_COMPOSITION = ("app.main", "app.server", "app.workers", "app.__main__")
-# Imports everything in a package, and prints which of our modules that has loaded.
+# Modules that put the parts together.
+_COMPOSITION = ("app.main", "app.serving", "app.worker", "app.workers", "app.__main__")
+_HTTP = ("starlette", "uvicorn", "http", "httptools", "websockets")
+# Imports everything in a package, and prints which modules that has loaded.
 _LOAD = """
 import importlib, json, pkgutil, sys
 package = importlib.import_module(sys.argv[1])
 for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
     importlib.import_module(module.name)
-print(json.dumps([name for name in sys.modules if name.partition(".")[0] in ("app", "chatscope")]))
+print(json.dumps(list(sys.modules)))
 """
 
 
@@ -71,7 +72,11 @@ def _loaded_by(*modules: str) -> set[str]:
     ("room", "closed_to"),
     [
         ("chatscope", ("app",)),
-        ("app.chat", ("app.http", *_COMPOSITION)),
+        ("app.domain", ("app.providers", "app.settings", "app.transport", "app.wire")),
+        ("app.domain", ("starlette", "uvicorn", "openai", *_COMPOSITION)),
+        ("app.providers", ("app.settings", "app.transport", "app.wire", *_COMPOSITION)),
+        ("app.wire", ("app.providers", "app.settings", "app.transport", *_COMPOSITION)),
+        ("app.transport", _COMPOSITION),
     ],
 )
 def test_room_loads_nothing_from_beyond_its_wall(room: str, closed_to: tuple[str, ...]) -> None:
@@ -83,7 +88,10 @@ def test_room_loads_nothing_from_beyond_its_wall(room: str, closed_to: tuple[str
 @pytest.mark.parametrize(
     ("room", "closed_to"),
     [
-        ("app/chat", ("app.http", "starlette", "uvicorn", *_COMPOSITION)),
+        ("app/domain", ("app.providers", "app.settings", "app.transport", "app.wire", *_HTTP)),
+        ("app/providers", ("app.settings", "app.transport", "app.wire", *_COMPOSITION, *_HTTP)),
+        ("app/wire", ("app.providers", "app.settings", "app.transport", "starlette", "uvicorn")),
+        ("app/transport", _COMPOSITION),
         ("chatscope", ("app", "tests", "stack")),
     ],
 )
@@ -94,6 +102,27 @@ def test_no_function_imports_from_beyond_the_wall(room: str, closed_to: tuple[st
     for source in sources:
         beyond = [name for name in _imports(source) if _is_of(name, closed_to)]
         assert not beyond, f"{source.relative_to(ROOT)} imports {beyond}"
+
+
+def test_domain_has_no_http_status() -> None:
+    """No name and no number of a status. `Upstream.status` is what a provider has reported."""
+    reported = {("turn.py", "status"), ("provider.py", "status")}
+    for source in (_APP / "domain").glob("*.py"):
+        for node in ast.walk(ast.parse(source.read_text())):
+            match node:
+                case ast.Constant(value=int(number)) if 400 <= number < 600:
+                    pytest.fail(f"{source.name} has the number {number}")
+                case ast.Attribute(attr=name) | ast.Name(id=name) | ast.arg(arg=name):
+                    assert "status" not in name or (source.name, name) in reported
+
+
+def test_errors_get_their_status_in_one_place() -> None:
+    mapping = {
+        str(source.relative_to(_APP))
+        for source in _APP.rglob("*.py")
+        if "def http_status(" in source.read_text()
+    }
+    assert mapping == {"wire/errors.py"}
 
 
 def test_only_the_package_uses_the_sdk_and_one_file_builds_providers() -> None:
@@ -111,16 +140,16 @@ def test_only_the_package_uses_the_sdk_and_one_file_builds_providers() -> None:
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("from ..http import wire", "app.http.wire"),
-        ("from .. import http", "app.http"),
-        ("from app import http", "app.http"),
-        ("def f():\n    from app.http.wire import x", "app.http.wire.x"),
-        ("import app.http", "app.http"),
+        ("from ..wire import completion", "app.wire.completion"),
+        ("from .. import wire", "app.wire"),
+        ("from app import wire", "app.wire"),
+        ("def f():\n    from app.wire.completion import x", "app.wire.completion.x"),
+        ("import app.wire", "app.wire"),
         ("from opentelemetry import sdk", "opentelemetry.sdk"),
     ],
 )
 def test_every_way_to_import_is_seen(text: str, found: str) -> None:
-    assert list(_imported(text, ("app", "chat"))) == [found]
+    assert list(_imported(text, ("app", "domain"))) == [found]
 
 
 def test_delivery_library_loads_nothing_else_of_ours() -> None:

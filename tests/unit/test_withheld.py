@@ -223,7 +223,7 @@ def test_error_type_status_and_code_stay_visible(asked: Asked) -> None:
             assert span.span.status.message == expected[0]
             (event,) = [event for event in span.span.events if event.name == "exception"]
             recorded = {each.key: each.value.string_value for each in event.attributes}
-            assert recorded["exception.type"] == "app.chat.provider.ProviderError"
+            assert recorded["exception.type"] == "app.domain.provider.ProviderError"
             assert recorded["exception.message"].startswith("The model's endpoint ")
             assert "openai_compatible.py" in recorded["exception.stacktrace"]
 

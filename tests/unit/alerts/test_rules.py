@@ -8,10 +8,10 @@ import pytest
 from alerts import llm, pipeline, service
 from alerts.objectives import read
 from alerts.windows import DRILL, NORMAL
-from app.chat import openai_compatible
+from app.providers import openai_compatible
 from stack.facts import ROOT
 
-_CHAT = ROOT / "app" / "chat"
+_PROVIDERS = ROOT / "app" / "providers"
 # Our own configuration is wrong, or the request is: no failure of a provider's day.
 _OURS = {"authentication", "permission_denied", "not_found", "invalid_request"}
 
@@ -19,10 +19,10 @@ _OURS = {"authentication", "permission_denied", "not_found", "invalid_request"}
 def test_each_failure_of_a_provider_is_of_one_kind() -> None:
     raised = {
         name
-        for source in _CHAT.glob("*.py")
+        for source in _PROVIDERS.glob("*.py")
         for name in re.findall(r'ProviderError\(\s*"(\w+)"', source.read_text())
     }
-    raised |= {known[0] for known in openai_compatible._STATUSES.values()}
+    raised |= {known[0] for known in openai_compatible._BY_STATUS.values()}
     raised |= {"server_error", "bad_response"}
     kinds = [*llm.RATE_LIMITED, *llm.SERVER_ERRORS, *llm.TIMEOUTS]
     assert len(kinds) == len(set(kinds))

@@ -12,10 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.chat.blocking import BlockingProvider
-from app.chat.openai_compatible import OpenAICompatibleProvider
-from app.chat.provider import Completed, Provider, TextDelta
-from app.chat.request import ChatRequest
+from app.domain.provider import Completed, Provider, TextDelta
+from app.domain.request import ChatRequest
+from app.providers.blocking import BlockingProvider
+from app.providers.openai_compatible import OpenAICompatibleProvider
 from app.settings import SIMULATED_MODEL
 from chatscope.genai.request import Usage
 from chatscope.tracing import step

@@ -1,7 +1,7 @@
 """Every way out of an answer: over a way in, the provider does this and the client that; then the
 client sees so much, and this is the one record of it."""
 
-from app.chat.provider import Completed, ProviderError
+from app.domain.provider import Completed, ProviderError
 from chatscope.genai.request import Usage
 from tests.unit.conformance.cases import (
     EMPTY,
@@ -25,13 +25,13 @@ _READS, _LEAVES, _VANISHES, _CANCELS, _STAYS = Client
 
 _UNCOUNTED_END = Completed(finish_reason="stop")
 _EMPTY_END = Completed(finish_reason="stop", usage=Usage(3, 0))
-_BUSY = ProviderError("rate_limit_exceeded", 429, "slow down", retry_after="7")
-_DOWN = ProviderError("server_error", 502, "it failed")
+_BUSY = ProviderError("rate_limit_exceeded", "slow down", retry_after="7")
+_DOWN = ProviderError("server_error", "it failed")
 _BUG = ZeroDivisionError("a secret")
-_BUG_LINE = ("answering failed",)
-_LATE_LINE = ("the provider failed after its end",)
-_HANG_LINE = ("the provider does not end its call",)
-_CUT_LINE = ("answers cut by the shutdown",)
+_BUG_LINE = ("response failed",)
+_LATE_LINE = ("provider failed after its response",)
+_HANG_LINE = ("provider does not end its call",)
+_CUT_LINE = ("responses cut by the shutdown",)
 _RESTART = "503 shutting_down retry-after 2"
 
 # fmt: off
@@ -94,24 +94,24 @@ FAILURES = [
 OUR_BUGS = [
     Case("a piece cannot be written", _SSE, Says("a", END), "500 internal_error",
          failed("internal_error", ONE_PIECE, message=False),
-         broken="app.http.wire.Completion.delta", logged=_BUG_LINE),
+         broken="app.wire.completion.Completion.delta", logged=_BUG_LINE),
     Case("the end cannot be written", _HTTP, Says("Hel", "lo", END), "500 internal_error",
          failed("internal_error", Tokens(3, 2), message=False),
-         broken="app.http.wire.Completion.whole", logged=_BUG_LINE),
+         broken="app.wire.completion.Completion.whole", logged=_BUG_LINE),
     Case("the end cannot be written", _SSE, Says("Hel", "lo", END), "200 error internal_error",
          failed("internal_error", Tokens(3, 2)),
-         broken="app.http.wire.Completion.last", logged=_BUG_LINE),
+         broken="app.wire.completion.Completion.last", logged=_BUG_LINE),
     Case("the end cannot be written", _SOCKET, Says("Hel", "lo", END), "error internal_error",
          failed("internal_error", Tokens(3, 2)),
-         broken="app.http.socket.usage_object", logged=_BUG_LINE),
+         broken="app.wire.websocket.usage_object", logged=_BUG_LINE),
     Case("a failure cannot be told", _HTTP, Says(_DOWN), "500 internal_error",
          failed("server_error"),
-         broken="app.http.outlets.OnePiece.failed", logged=("request failed",)),
+         broken="app.transport.outputs.WholeResponse.failed", logged=("request failed",)),
     Case("a failure cannot be told midway", _SSE, Says("a", _DOWN), "200 cut",
-         failed("server_error", ONE_PIECE), broken="app.http.outlets.EventStream.failed",
+         failed("server_error", ONE_PIECE), broken="app.transport.outputs.EventStream.failed",
          logged=("request failed", "ASGI callable returned without completing response.")),
     Case("a failure cannot be told midway", _SOCKET, Says("a", _DOWN), "closed 1011",
-         failed("server_error", ONE_PIECE), broken="app.http.socket.SocketOutlet.failed",
+         failed("server_error", ONE_PIECE), broken="app.transport.websocket.WebSocketOutput.failed",
          logged=("socket message failed",)),
 ]
 

@@ -8,13 +8,13 @@ import httpx2
 import pytest
 from websockets.asyncio.client import connect
 
-from app.chat.catalog import Catalog
-from app.chat.provider import Completed, TextDelta
-from app.chat.request import ChatRequest
+from app.domain.provider import Completed, TextDelta
+from app.domain.request import ChatRequest
 from app.main import create_app
 from tests.memory import Memory
 from tests.unit.conformance.invariant import Spans, answered
 from tests.unit.conformance.scripts import END, MODEL
+from tests.unit.scripted import catalog_of
 from tests.unit.serving import quick, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.anyio]
@@ -96,7 +96,7 @@ async def test_no_more_is_asked_of_the_provider_than_buffers_take(
     endless = provider()
     spans = Spans()
     memory.providers.tracer_provider.add_span_processor(spans)
-    app = create_app(quick(), catalog=Catalog([endless], MODEL), providers=memory.providers)
+    app = create_app(quick(), catalog=catalog_of(endless), providers=memory.providers)
     async with serving(app) as server:
         async with unread(server):
             await _settled(server, endless)

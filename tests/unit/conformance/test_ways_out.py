@@ -5,14 +5,14 @@ import logging
 
 import pytest
 
-from app.chat.catalog import Catalog
 from app.main import create_app
 from tests.memory import Memory
 from tests.unit.conformance import table
 from tests.unit.conformance.cases import Case, Client
 from tests.unit.conformance.clients import talk
 from tests.unit.conformance.invariant import Spans, answered, assert_recorded_once
-from tests.unit.conformance.scripts import MODEL, Stage
+from tests.unit.conformance.scripts import Stage
+from tests.unit.scripted import catalog_of
 from tests.unit.serving import quick, serving
 
 pytestmark = pytest.mark.anyio
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 async def _play(case: Case, memory: Memory, spans: Spans, stage: Stage) -> str:
     """Serve the case's provider to the case's client; what it saw."""
     async with case.script.provider(stage) as provider:
-        catalog = Catalog([provider], MODEL, stall_seconds=case.stall_seconds)
+        catalog = catalog_of(provider, stall_seconds=case.stall_seconds)
         app = create_app(
             quick(), catalog=catalog, providers=memory.providers, shutdown_with_app=False
         )
@@ -43,7 +43,7 @@ async def _check(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("app.chat.supply.CLOSING_SECONDS", 0.2)
+    monkeypatch.setattr("app.providers.stream_guard.CLOSING_SECONDS", 0.2)
     if case.broken:
         monkeypatch.setattr(case.broken, _breaks)
     spans = Spans()

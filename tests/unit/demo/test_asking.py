@@ -7,16 +7,16 @@ from typing import Any, TypeVar
 
 import pytest
 
-from app.chat.provider import ProviderError
+from app.domain.provider import ProviderError
 from demo.asking import LOST, SILENT, Answer, AskError, Conversation, HttpClient, Message
 from tests.memory import Memory
-from tests.unit.http.live import PATIENCE_SECONDS, live
 from tests.unit.scripted import END, MODEL, Scripted
+from tests.unit.transport.live import PATIENCE_SECONDS, live
 
 pytestmark = pytest.mark.anyio
 T = TypeVar("T")
 _MESSAGES: list[Message] = [{"role": "user", "content": "hello"}]
-_BROKEN = ProviderError("server_error", 502, "It failed.")
+_BROKEN = ProviderError("server_error", "It failed.")
 _NOBODY = "http://127.0.0.1:9"
 _WAYS = ("http", "sse", "websocket")
 

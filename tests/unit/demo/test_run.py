@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from app.chat.provider import ProviderError
+from app.domain.provider import ProviderError
 from stack.waiting import poll_until
 from tests.elapsed import takes_at_most
 from tests.memory import Memory
-from tests.unit.http.live import live
 from tests.unit.scripted import END, MODEL, Scripted
+from tests.unit.transport.live import live
 
 pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 _ROOT = Path(__file__).parents[3]
@@ -117,7 +117,7 @@ async def test_it_ends_after_exactly_the_questions_allowed(whole_run: tuple[Demo
 async def test_failures_are_told_with_code_and_trace_and_no_answer_is_a_failed_run(
     memory: Memory,
 ) -> None:
-    broken = Scripted(ProviderError("server_error", 502, "It failed."))
+    broken = Scripted(ProviderError("server_error", "It failed."))
     async with live(memory, broken) as server:
         bounds = {"DEMO_USERS": "3", "DEMO_QUESTIONS": "6", "DEMO_MODELS": MODEL}
         process = await _start(f"http://{server.address}", **bounds)

@@ -5,12 +5,12 @@ import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from app.chat.catalog import Catalog
-from app.chat.provider import Completed, TextDelta
-from app.chat.request import ChatRequest
+from app.domain.provider import Completed, TextDelta
+from app.domain.request import ChatRequest
 from app.main import create_app
 from chatscope.genai.request import Usage
 from tests.memory import Memory
+from tests.unit.scripted import catalog_of
 from tests.unit.serving import quick
 
 MODEL = "played-1"
@@ -62,7 +62,7 @@ class Connection:
         self.out: list[dict[str, Any]] = []
         self.closed: int | None = None
         self._runner = asyncio.Runner()
-        catalog = Catalog([self.provider], MODEL)
+        catalog = catalog_of(self.provider)
         self._settings = quick(history_messages=HISTORY, max_message_chars=20)
         self.app = create_app(self._settings, catalog=catalog, providers=self.memory.providers)
         self.open()

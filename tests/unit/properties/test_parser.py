@@ -7,15 +7,17 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import example, given
 
-from app.chat.parameters import IGNORED, REFUSED
-from app.chat.parsing import check, parse_json
-from app.chat.request import ChatRequest, SocketQuestion
-from app.errors import InvalidRequest
+from app.domain.errors import InvalidRequest
+from app.wire.errors import error_object
+from app.wire.parameters import IGNORED, REFUSED
+from app.wire.parsing import parse_json, validate
+from app.wire.request import CompletionRequest
+from app.wire.websocket import Question
 
 _LIMITS = {"max_message_chars": 1000, "max_request_messages": 20, "max_request_chars": 5000}
 _MOST_WORDS = 1500
 _names = st.one_of(
-    st.sampled_from([*ChatRequest.model_fields, *SocketQuestion.model_fields, *REFUSED, *IGNORED]),
+    st.sampled_from([*CompletionRequest.model_fields, *Question.model_fields, *REFUSED, *IGNORED]),
     st.sampled_from(["role", "content", "text", "include_usage", "tool_calls", "name"]),
     st.text(max_size=60),
 )
@@ -59,14 +61,16 @@ _request = st.fixed_dictionaries(
 def _assert_short(refusal: InvalidRequest) -> None:
     assert 0 < len(refusal.message) < _MOST_WORDS
     assert len(refusal.param or "") < 100
-    json.dumps(refusal.body("")).encode()
+    json.dumps(error_object(refusal, "")).encode()
 
 
-@pytest.mark.parametrize("model", [ChatRequest, SocketQuestion])
+@pytest.mark.parametrize("model", [CompletionRequest, Question])
 @given(data=_json)
-def test_any_json_is_taken_or_refused_in_a_few_words(model: type[ChatRequest], data: Any) -> None:
+def test_any_json_is_taken_or_refused_in_a_few_words(
+    model: type[CompletionRequest], data: Any
+) -> None:
     try:
-        check(model, parse_json(json.dumps(data)), _LIMITS)
+        validate(model, parse_json(json.dumps(data)), _LIMITS)
     except InvalidRequest as refusal:
         _assert_short(refusal)
 
@@ -83,7 +87,7 @@ def test_one_wrong_part_is_taken_or_refused_in_a_few_words(
         {**request, "stream": True, "stream_options": {name: part}},
     ):
         try:
-            check(ChatRequest, data, _LIMITS)
+            validate(CompletionRequest, data, _LIMITS)
         except InvalidRequest as refusal:
             _assert_short(refusal)
 
@@ -104,7 +108,7 @@ def test_any_bytes_are_json_or_refused_in_a_few_words(body: bytes | str) -> None
 @given(request=_request)
 def test_a_valid_request_comes_through_as_it_was(request: dict[str, Any]) -> None:
     total = sum(len(message["content"]) for message in request["messages"])
-    parsed = check(ChatRequest, parse_json(json.dumps(request)), _LIMITS)
+    parsed = validate(CompletionRequest, parse_json(json.dumps(request)), _LIMITS)
     assert total <= _LIMITS["max_request_chars"]
     assert parsed.model_dump(exclude_unset=True) == request
 
@@ -118,7 +122,7 @@ def test_a_request_is_refused_exactly_when_it_is_too_long(sizes: list[int]) -> N
         or sum(sizes) > _LIMITS["max_request_chars"]
     )
     try:
-        check(ChatRequest, {"messages": messages}, _LIMITS)
+        validate(CompletionRequest, {"messages": messages}, _LIMITS)
         refused = None
     except InvalidRequest as refusal:
         refused = refusal.limit

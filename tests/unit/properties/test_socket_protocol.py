@@ -15,7 +15,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from app.chat.provider import ProviderError
+from app.domain.provider import ProviderError
 from tests.unit.properties.connection import HISTORY, MODEL, Connection, completed
 
 pytestmark = pytest.mark.slow
@@ -52,7 +52,7 @@ _steps = st.lists(
     st.one_of(
         _pieces,
         st.integers(0, 50).map(completed),
-        st.builds(ProviderError, st.just("timeout"), st.just(504), st.just("late")),
+        st.builds(ProviderError, st.just("timeout"), st.just("late")),
     ),
     max_size=3,
 )
@@ -199,7 +199,7 @@ class SocketProtocol(RuleBasedStateMachine):
     @precondition(lambda self: self.asked is not None)
     @rule(error=st.sampled_from(["timeout", "bug"]))
     def provider_fails(self, error: str) -> None:
-        failure = ProviderError(error, 504, "late") if error == "timeout" else ZeroDivisionError()
+        failure = ProviderError(error, "late") if error == "timeout" else ZeroDivisionError()
         code = error if error == "timeout" else "internal_error"
         assert _codes(self.connection.play(failure)) == [code]
         self._has_ended("failed")
@@ -241,7 +241,7 @@ class SocketProtocol(RuleBasedStateMachine):
             str(record.log_record.body).removeprefix("answer ")
             for record in memory.logs
             if str(record.log_record.body).startswith("answer ")
-            and record.log_record.body != "answering failed"
+            and record.log_record.body != "response failed"
         ]
         assert lines == self.outcomes
         assert len(spans) == len(self.outcomes)

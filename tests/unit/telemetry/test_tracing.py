@@ -5,9 +5,16 @@ import contextvars
 import pytest
 from opentelemetry.trace import StatusCode, Tracer
 
-from app.errors import InternalError, InvalidRequest
 from chatscope.tracing import current_trace_id, current_tracer, step, use_tracer
 from tests.memory import Memory
+
+
+class _ClientError(Exception):
+    status = 400
+
+
+class _ServerError(Exception):
+    status = 500
 
 
 @pytest.fixture
@@ -20,8 +27,8 @@ def memory() -> Memory:
 @pytest.mark.parametrize(
     ("error", "status", "description"),
     [
-        (InvalidRequest("my secret words"), StatusCode.UNSET, None),
-        (InternalError(), StatusCode.ERROR, "InternalError"),
+        (_ClientError("my secret words"), StatusCode.UNSET, None),
+        (_ServerError(), StatusCode.ERROR, "_ServerError"),
         (ZeroDivisionError("my secret words"), StatusCode.ERROR, "ZeroDivisionError"),
     ],
 )

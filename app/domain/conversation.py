@@ -1,0 +1,46 @@
+"""The memory of one connection: a bounded list of complete turns."""
+
+from collections import deque
+
+from app.domain.request import Message
+
+
+class Conversation:
+    """Questions with their responses, newest last; the oldest turn is removed first."""
+
+    def __init__(self, max_messages: int, max_chars: int) -> None:
+        self._max_turns = max_messages // 2
+        self._max_chars = max_chars
+        # A question without its response, or the reverse, would mislead the model.
+        self._turns: deque[tuple[Message, Message]] = deque()
+        self._chars = 0
+
+    def with_question(self, text: str) -> list[Message]:
+        """Return the messages for the model: all remembered turns, then the question."""
+        remembered = [message for turn in self._turns for message in turn]
+        return [*remembered, Message(role="user", content=text)]
+
+    def remember(self, question: str, response: str) -> set[str]:
+        """Add a turn, unless its response is empty or the memory is switched off.
+
+        Return the names of the limits that caused turns to be removed. A turn that is too long
+        is removed itself.
+        """
+        if not response or not self._max_turns:
+            return set()
+        asked = Message(role="user", content=question)
+        self._turns.append((asked, Message(role="assistant", content=response)))
+        self._chars += len(question) + len(response)
+        return self._remove_oldest()
+
+    def _remove_oldest(self) -> set[str]:
+        reached = set()
+        while limit := self._exceeded_limit():
+            reached.add(limit)
+            self._chars -= sum(len(message.text) for message in self._turns.popleft())
+        return reached
+
+    def _exceeded_limit(self) -> str | None:
+        if len(self._turns) > self._max_turns:
+            return "history_messages"
+        return "request_chars" if self._chars > self._max_chars else None

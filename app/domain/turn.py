@@ -1,0 +1,210 @@
+"""One turn: request, response and record. The only place where a turn runs and ends.
+
+A turn can end in five ways: the provider completes or fails, the service has a bug, the client
+disconnects or cancels, the server shuts down. Each is recorded exactly once.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
+
+from loguru import logger
+
+from app.domain.errors import InternalError, Overloaded, ServiceError, ShuttingDown
+from app.domain.provider import Completed, Model, ProviderError, ResponseStream
+from app.domain.request import ChatRequest
+from chatscope.genai.request import ModelRequest, Usage
+from chatscope.redaction import without_texts
+
+if TYPE_CHECKING:  # the telemetry of web frameworks, which the domain must not load
+    from chatscope.genai.answer import Answer
+    from chatscope.instrument import Telemetry
+
+# `task.cancel(SHUTDOWN)` means that the server ends the turn; any other cancel is the client's.
+SHUTDOWN: Final = ShuttingDown().code
+
+
+class ClientDisconnected(Exception):
+    """Nothing can be sent any more because the client has disconnected."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """A request to one model."""
+
+    model: Model
+    request: ChatRequest
+    started: float  # time.perf_counter() at its arrival
+    new_roles: Sequence[str] = field(default=("user",))  # of the messages that are not history
+    conversation_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """The figures of a response at its end."""
+
+    model: str
+    finish_reason: str
+    usage: Usage | None
+    cost: float | None  # US dollars
+    seconds: float
+    trace_id: str
+
+
+class Output(Protocol):
+    """Sends one response to the client.
+
+    Each method returns when the bytes were passed to the server. Raise ClientDisconnected.
+    """
+
+    async def delta(self, text: str) -> None:
+        """Send a chunk."""
+
+    async def completed(self, summary: Summary) -> None:
+        """Send the end of a complete response."""
+
+    async def cancelled(self, summary: Summary) -> None:
+        """Send the end of a response that the client cancelled."""
+
+    async def failed(self, error: ServiceError, trace_id: str) -> None:
+        """Send the end of a response that failed or was cut by the shutdown."""
+
+
+async def run_turn(telemetry: "Telemetry", turn: Turn, output: Output) -> None:
+    """Stream the model's response to `output` and record it once, however it ends.
+
+    Raises CancelledError, and exceptions of `output.failed`.
+    """
+    for role in turn.new_roles:
+        telemetry.instruments.record_message(role)
+    answer = telemetry.start_answer(_model_request(turn), started=turn.started)
+    end = _End(turn, output, answer)
+    try:
+        failure: Exception | None = None
+        try:
+            async with aclosing(_stream(turn, answer)) as events:
+                # Without helpers: each chunk passes through this frame only.
+                async for event in events:
+                    if isinstance(event, Completed):
+                        await end.complete(event)
+                        continue
+                    answer.received(event.text)
+                    await output.delta(event.text)
+                    if turn.request.stream:
+                        end.mark_sent()
+        except asyncio.CancelledError as cancelled:
+            # A response that was sent completely stays complete: only its cleanup was cut short.
+            if not end.completed:
+                await end.cancel(by_server=SHUTDOWN in cancelled.args)
+            raise
+        except ClientDisconnected:
+            answer.cancelled()
+        except Exception as error:
+            failure = error
+        if failure:  # outside `except`: a new exception must not have the provider's as context
+            await end.fail(failure)
+    finally:
+        end.record(telemetry)
+
+
+def _stream(turn: Turn, answer: "Answer") -> ResponseStream:
+    with answer.current():
+        return turn.model.stream(turn.request)
+
+
+class _End:
+    """The end of one response, sent to the output and recorded."""
+
+    def __init__(self, turn: Turn, output: Output, answer: "Answer") -> None:
+        self._turn = turn
+        self._output = output
+        self._answer = answer
+        self._sent = False  # a message was sent, complete or in part
+        self._limit: str | None = None  # the limit for which the provider refused the call
+        self.completed = False  # the end of a complete response was sent
+
+    def mark_sent(self) -> None:
+        self._sent = True
+        self._answer.sent()
+
+    async def complete(self, event: Completed) -> None:
+        self._answer.completed(
+            finish_reason=event.finish_reason,
+            usage=event.usage,
+            response_id=event.response_id,
+            response_model=event.response_model,
+        )
+        await self._output.completed(self._summary(event.finish_reason))
+        self.completed = True
+        self.mark_sent()
+
+    async def cancel(self, *, by_server: bool) -> None:
+        with suppress(ClientDisconnected):
+            if by_server:
+                self._answer.cancelled(SHUTDOWN)
+                await self._output.failed(ShuttingDown(), self._answer.trace_id)
+            else:
+                self._answer.cancelled()
+                await self._output.cancelled(self._summary("cancelled"))
+
+    async def fail(self, cause: Exception) -> None:
+        if isinstance(cause, ProviderError):
+            error: ServiceError = cause
+            self._answer.failed(
+                cause.error_type,
+                cause,
+                provider_status=cause.upstream.status,
+                provider_code=cause.upstream.code,
+            )
+        elif isinstance(cause, Overloaded):
+            self._limit = cause.limit
+            error = cause
+            self._answer.failed(cause.code, cause)
+        else:
+            logger.opt(exception=without_texts(cause)).error("response failed")
+            error = InternalError()
+            self._answer.failed(error.code, cause)
+        with suppress(ClientDisconnected):
+            await self._output.failed(error, self._answer.trace_id)
+
+    def record(self, telemetry: "Telemetry") -> None:
+        self._answer.close()
+        if self._sent:
+            telemetry.instruments.record_message("assistant")
+        if self._limit:
+            telemetry.instruments.record_limit_reached(self._limit)
+
+    def _summary(self, finish_reason: str) -> Summary:
+        return Summary(
+            model=self._turn.model.name,
+            finish_reason=finish_reason,
+            usage=self._answer.usage,
+            cost=self._answer.cost,
+            seconds=time.perf_counter() - self._turn.started,
+            trace_id=self._answer.trace_id,
+        )
+
+
+def _model_request(turn: Turn) -> ModelRequest:
+    request, provider = turn.request, turn.model.provider
+    address, port = provider.server or (None, None)
+    return ModelRequest(
+        provider=provider.name,
+        model=turn.model.name,
+        in_process=provider.in_process,
+        stream=request.stream,
+        server_address=address,
+        server_port=port,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        frequency_penalty=request.frequency_penalty,
+        presence_penalty=request.presence_penalty,
+        max_tokens=request.token_limit,
+        seed=request.seed,
+        stop=tuple(request.stop),
+        conversation_id=turn.conversation_id,
+        messages=request.texts(),
+    )

@@ -1,0 +1,110 @@
+"""A guard around a provider's stream: bounded silence, bounded read-ahead, bounded time to close.
+
+The stream runs in a task of its own, so that a provider that blocks on its way out, or ignores a
+cancellation, cannot delay its response.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Final, Self
+
+from loguru import logger
+
+from app.domain.provider import Completed, Event, ProviderError
+from chatscope.redaction import without_texts
+
+CLOSING_SECONDS: Final = 2.0
+# The event loop has only weak references to waiting tasks.
+_tasks: set[asyncio.Task[None]] = set()
+
+
+class StreamGuard:
+    """The events of one stream, up to its Completed; later events are ignored.
+
+    Must be created in a running event loop. The stream runs in the context of its creation from
+    the first step to the last, wherever the reader stops reading.
+    """
+
+    def __init__(self, stream: AsyncGenerator[Event], *, stall_seconds: float) -> None:
+        """`stall_seconds`: the longest time that a reader waits for the next event."""
+        self._stall_seconds = stall_seconds
+        self._queue: asyncio.Queue[Event | Exception] = asyncio.Queue(maxsize=1)
+        self._ended = False
+        self._closing = False
+        self._loop = asyncio.get_running_loop()
+        self._waiting_since: float | None = None
+        self._timer = self._loop.call_later(stall_seconds, self._check_silence)
+        self._task = asyncio.create_task(self._run(stream))
+        _tasks.add(self._task)
+        self._task.add_done_callback(_discard)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        """Return the next event. Raise the stream's exception, or ProviderError for a stall."""
+        if self._ended:
+            raise StopAsyncIteration
+        self._waiting_since = self._loop.time()
+        try:
+            event = await self._queue.get()
+        finally:
+            self._waiting_since = None
+        if isinstance(event, Exception):
+            raise event
+        self._ended = isinstance(event, Completed)
+        return event
+
+    async def aclose(self) -> None:
+        """Cancel the stream if it has not ended, and wait at most CLOSING_SECONDS for its end."""
+        self._closing = True
+        self._timer.cancel()
+        if not self._ended:
+            self._task.cancel()
+        try:
+            done, _ = await asyncio.wait({self._task}, timeout=CLOSING_SECONDS)
+            if not done:
+                logger.warning("provider does not end its call")
+        finally:
+            self._task.cancel()
+
+    def _check_silence(self) -> None:
+        """Fail a read that waits too long. One timer serves all reads: a timeout for each event
+        would cost more than everything else here."""
+        since, now = self._waiting_since, self._loop.time()
+        left = self._stall_seconds if since is None else since + self._stall_seconds - now
+        if left <= 0 and self._queue.empty():
+            self._queue.put_nowait(ProviderError("stalled", "The model stopped responding."))
+        else:
+            self._timer = self._loop.call_later(max(left, 0), self._check_silence)
+
+    async def _run(self, stream: AsyncGenerator[Event]) -> None:
+        try:
+            async for event in stream:
+                if self._closing:
+                    return
+                await self._queue.put(event)
+                if isinstance(event, Completed):
+                    return
+            await self._queue.put(_ended_early())
+        except Exception as error:
+            if self._closing:
+                raise  # nothing reads the queue any more: `_discard` logs it
+            await self._queue.put(error)
+        except asyncio.CancelledError:
+            if self._task.cancelling():
+                raise
+            # Not cancelled by this class, but by something inside the provider.
+            await self._queue.put(_ended_early())
+        finally:
+            await stream.aclose()
+
+
+def _ended_early() -> ProviderError:
+    return ProviderError("broken_stream", "The provider's stream ended before its final message.")
+
+
+def _discard(task: asyncio.Task[None]) -> None:
+    _tasks.discard(task)
+    if not task.cancelled() and (error := task.exception()):
+        logger.opt(exception=without_texts(error)).warning("provider failed after its response")

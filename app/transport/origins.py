@@ -1,0 +1,105 @@
+"""Access of web pages: the Origin and Host headers, and CORS."""
+
+import re
+from collections.abc import Sequence
+from functools import partial
+from http import HTTPStatus
+
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.domain.errors import shorten
+from app.transport.response import response_writer
+from app.wire.errors import HttpError
+
+_METHODS = ("GET", "POST")
+# A name, an IPv4 address or an IPv6 address in brackets, and a port (RFC 9110, section 7.2).
+_HOST = re.compile(r"([A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{0,5})?")
+
+
+class Origins:
+    """Refuses requests from web pages of other origins than our own and the listed ones, and
+    requests with an invalid Host.
+
+    Must be outside of CORS, which forwards such a request and only hides its response. A client
+    that sends no Origin is not a browser, and passes.
+    """
+
+    def __init__(self, app: ASGIApp, allowed: Sequence[str]) -> None:
+        self._app = app
+        self._allowed = frozenset(allowed)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Forward the request. Raise HttpError with status 400 or 403."""
+        if scope["type"] in ("http", "websocket"):
+            self._check(Headers(scope=scope), scope.get("http_version", ""))
+        await self._app(scope, receive, send)
+
+    def _check(self, headers: Headers, http_version: str) -> None:
+        hosts = headers.getlist("host")
+        # HTTP/1.0 has no Host, HTTP/1.1 requires one (RFC 9112, section 3.2); it may be empty.
+        missing = not hosts and http_version == "1.1"
+        if missing or len(hosts) > 1 or any(h and not _HOST.fullmatch(h) for h in hosts):
+            raise HttpError(
+                400,
+                f"Host must be one host[:port] (got {_quoted(hosts) or 'none'}).",
+                code="invalid_host",
+            )
+        origins = headers.getlist("origin")
+        if not origins or self._is_allowed(origins, "".join(hosts).lower()):
+            return
+        raise HttpError(
+            403,
+            f"The origin {_quoted(origins)} is not allowed; FRONTEND_URL lists the allowed ones.",
+            code="origin_not_allowed",
+        )
+
+    def _is_allowed(self, origins: Sequence[str], host: str) -> bool:
+        """Compare as text: an origin is never parsed, however malformed it is."""
+        origin = origins[0].lower()
+        # A proxy may have terminated TLS: the client's scheme may differ from ours.
+        own = host and origin in (f"http://{host}", f"https://{host}")
+        return len(origins) == 1 and bool(own or origin in self._allowed)
+
+
+class Cors(CORSMiddleware):
+    """CORS for the listed origins, with errors in the format of the API."""
+
+    def __init__(self, app: ASGIApp, allowed: Sequence[str]) -> None:
+        super().__init__(
+            app,
+            allow_origins=allowed,
+            allow_methods=_METHODS,
+            # Origins are checked exactly; clients send custom headers.
+            allow_headers=("*",),
+            allow_credentials=True,
+            expose_headers=("x-trace-id", "retry-after"),
+        )
+
+    async def simple_response(
+        self, scope: Scope, receive: Receive, send: Send, request_headers: Headers
+    ) -> None:
+        """Add the CORS headers; only the start of the response passes through this middleware."""
+        response_writer(scope).wrap_start(
+            lambda start: partial(self.send, send=start, request_headers=request_headers)
+        )
+        await self.app(scope, receive, send)
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """Respond to a preflight request. Raise HttpError."""
+        response = super().preflight_response(request_headers)
+        if response.status_code < HTTPStatus.BAD_REQUEST:
+            return response
+        raise HttpError(
+            400,
+            f"{bytes(response.body).decode()}; allowed: {', '.join(_METHODS)} from the origins in "
+            "FRONTEND_URL.",
+            code="preflight_refused",
+            headers={"vary": "Origin"},
+        )
+
+
+def _quoted(values: Sequence[str]) -> str:
+    return ", ".join(f"'{shorten(value)}'" for value in values[:2])

@@ -1,0 +1,94 @@
+"""Output of a turn over HTTP: as server-sent events, or as a whole response."""
+
+from typing import Final
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope
+
+from app.domain.errors import ServiceError
+from app.domain.turn import Summary
+from app.transport.errors import error_response
+from app.transport.response import ResponseWriter
+from app.wire.completion import Completion, error_event
+
+_EVENT_STREAM: Final = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # otherwise nginx buffers the stream
+]
+
+
+class _HttpOutput:
+    """Common part: responses that are sent as a whole."""
+
+    def __init__(
+        self, scope: Scope, receive: Receive, writer: ResponseWriter, completion: Completion
+    ) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._writer = writer
+        self._completion = completion
+
+    async def cancelled(self, summary: Summary) -> None:
+        """Send nothing: over HTTP a client cancels by disconnecting."""
+
+    async def failed(self, error: ServiceError, trace_id: str) -> None:
+        """Send an error response."""
+        await self._respond(error_response(error, trace_id))
+
+    async def _respond(self, response: Response) -> None:
+        await response(self._scope, self._receive, self._writer)
+
+
+class EventStream(_HttpOutput):
+    """Server-sent events. The status is sent with the first of them, so that an early failure
+    has a status of its own."""
+
+    async def delta(self, text: str) -> None:
+        """Send a chunk."""
+        data = self._completion.delta(text)
+        if not self._writer.started:
+            data = await self._start(data)
+        await self._writer({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def completed(self, summary: Summary) -> None:
+        """Send the last chunks."""
+        data = self._completion.last(summary)
+        if not self._writer.started:
+            data = await self._start(data)
+        await self._end(data)
+
+    async def failed(self, error: ServiceError, trace_id: str) -> None:
+        """Send an error response, or an error event if the stream has started."""
+        if self._writer.started:
+            await self._end(error_event(error, trace_id))
+        else:
+            await super().failed(error, trace_id)
+
+    async def _start(self, data: bytes) -> bytes:
+        """Send the status; return the first chunk and `data`."""
+        headers = list(_EVENT_STREAM)
+        await self._writer({"type": "http.response.start", "status": 200, "headers": headers})
+        return self._completion.first() + data
+
+    async def _end(self, data: bytes) -> None:
+        await self._writer({"type": "http.response.body", "body": data})
+
+
+class WholeResponse(_HttpOutput):
+    """Collects the text and sends it when it is complete."""
+
+    def __init__(
+        self, scope: Scope, receive: Receive, writer: ResponseWriter, completion: Completion
+    ) -> None:
+        super().__init__(scope, receive, writer, completion)
+        self._text: list[str] = []
+
+    async def delta(self, text: str) -> None:
+        """Keep a chunk."""
+        self._text.append(text)
+
+    async def completed(self, summary: Summary) -> None:
+        """Send the response."""
+        body = self._completion.whole("".join(self._text), summary)
+        await self._respond(Response(body, media_type="application/json"))

@@ -1,0 +1,367 @@
+"""The OpenAI-compatible provider, against a real socket that speaks the real protocol."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, aclosing
+
+import pytest
+from opentelemetry import baggage, trace
+from opentelemetry.context import attach, detach
+from opentelemetry.sdk.trace import ReadableSpan
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from app.domain.provider import Completed, ProviderError, TextDelta, Upstream
+from app.domain.request import ChatRequest
+from app.main import create_app
+from app.providers.openai_compatible import OpenAICompatibleProvider
+from app.wire.errors import http_status
+from chatscope import names
+from chatscope.genai.request import Usage
+from chatscope.redaction import WITHHELD
+from tests.memory import Memory
+from tests.unit.scripted import chat_request
+from tests.unit.serving import quick, serving
+
+pytestmark = pytest.mark.anyio
+
+
+def _provider(server: str, **changes: float) -> OpenAICompatibleProvider:
+    return OpenAICompatibleProvider(
+        base_url=f"http://{server}/v1",
+        api_key="sk-test",
+        models=("simulated-1",),
+        timeout=changes.get("timeout", 10.0),
+        connect_timeout=changes.get("connect_timeout", 5.0),
+        max_retries=int(changes.get("max_retries", 0)),
+    )
+
+
+def _request(**parameters: object) -> ChatRequest:
+    messages = [{"role": "user", "content": "hello"}]
+    return chat_request({"model": "simulated-1", "messages": messages, **parameters})
+
+
+async def _ask(
+    provider: OpenAICompatibleProvider, request: ChatRequest | None = None
+) -> tuple[str, Completed]:
+    events = [event async for event in provider.stream(request or _request())]
+    await provider.close()
+    end = events.pop()
+    assert isinstance(end, Completed)
+    return "".join(event.text for event in events if isinstance(event, TextDelta)), end
+
+
+async def _failure(provider: OpenAICompatibleProvider) -> ProviderError:
+    with pytest.raises(ProviderError) as caught:
+        await _ask(provider)
+    await provider.close()
+    return caught.value
+
+
+class _Fake:
+    """An endpoint that answers with one prepared response, and notes what it was asked."""
+
+    def __init__(self, response: Response) -> None:
+        self._response = response
+        self.asked: list[dict[str, object]] = []
+        self.headers: list[Headers] = []
+        self.app = Starlette(routes=[Route("/v1/chat/completions", self._answer, methods=["POST"])])
+
+    async def _answer(self, request: Request) -> Response:
+        self.asked.append(await request.json())
+        self.headers.append(request.headers)
+        return self._response
+
+
+def _stream(*events: str) -> StreamingResponse:
+    async def body() -> AsyncIterator[str]:
+        for event in events:
+            yield f"data: {event}\n\n"
+
+    return StreamingResponse(body(), media_type="text/event-stream")
+
+
+def _chunk(text: str = "", finish_reason: str | None = None) -> str:
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": finish_reason}
+    shared = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m-2026"}
+    return json.dumps({**shared, "choices": [choice]})
+
+
+async def test_our_own_service_is_such_an_endpoint(memory: Memory) -> None:
+    async with serving(create_app(quick(), providers=memory.providers)) as server:
+        text, end = await _ask(_provider(server), _request(max_tokens=4))
+    assert _provider(server).models == ("simulated-1",)
+    assert text == "This answer is simulated:"
+    assert (end.finish_reason, end.usage) == ("length", Usage(1, 4))
+    assert end.response_model == "simulated-1"
+    assert (end.response_id or "").startswith("chatcmpl-")
+
+
+async def test_it_passes_on_what_was_asked_and_always_streams_with_usage() -> None:
+    fake = _Fake(_stream(_chunk("x"), _chunk(finish_reason="stop"), "[DONE]"))
+    async with serving(fake.app) as server:
+        request = _request(temperature=0.5, stop=["."], seed=3, max_completion_tokens=9, user="u")
+        _, end = await _ask(_provider(server), request)
+    assert fake.asked == [
+        {
+            "model": "simulated-1",
+            "messages": [{"role": "user", "content": "hello"}],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "temperature": 0.5,
+            "stop": ["."],
+            "seed": 3,
+            "max_completion_tokens": 9,
+            "user": "u",
+        }
+    ]
+    assert end == Completed(finish_reason="stop", response_id="c", response_model="m-2026")
+
+
+async def test_emoji_that_was_cut_in_two_is_whole_and_half_of_one_is_replaced() -> None:
+    """A person gets an answer, not an error: half a character can be sent to nobody."""
+    pieces = _chunk("a\ud83d"), _chunk("\ude00b"), _chunk("\udc00c"), _chunk("d\ud800e")
+    fake = _Fake(_stream(*pieces, _chunk(finish_reason="stop"), "[DONE]"))
+    async with serving(fake.app) as server:
+        text, _ = await _ask(_provider(server))
+    assert text == "a😀b�cd�e"
+
+
+@pytest.mark.parametrize("tokens", [-1, 2**70])
+async def test_usage_that_cannot_be_is_not_believed(tokens: int) -> None:
+    told = {"prompt_tokens": 3, "completion_tokens": tokens, "total_tokens": 3}
+    last = json.dumps({"id": "c", "object": "chat.completion.chunk", "choices": [], "usage": told})
+    fake = _Fake(_stream(_chunk("x"), _chunk(finish_reason="stop"), last, "[DONE]"))
+    async with serving(fake.app) as server:
+        _, end = await _ask(_provider(server))
+    assert end.usage is None
+
+
+def _refusal(status: int, headers: dict[str, str] | None = None) -> Response:
+    error = {"message": "their words, with sk-test", "param": "messages", "code": "x"}
+    return JSONResponse({"error": error}, status, headers)
+
+
+@pytest.mark.parametrize(
+    ("status", "error_type", "ours"),
+    [
+        (401, "authentication", 502),
+        (403, "permission_denied", 502),
+        (404, "not_found", 502),
+        (408, "timeout", 504),
+        (418, "bad_response", 502),
+        (429, "rate_limit_exceeded", 429),
+        (500, "server_error", 502),
+        (503, "unavailable", 503),
+        (504, "timeout", 504),
+    ],
+)
+async def test_a_refusal_has_our_type_and_none_of_their_words(
+    status: int, error_type: str, ours: int
+) -> None:
+    async with serving(_Fake(_refusal(status)).app) as server:
+        error = await _failure(_provider(server))
+    assert (error.error_type, http_status(error)) == (error_type, ours)
+    assert error.upstream == Upstream(status=status, code="x")
+    assert "their words" not in error.message
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+async def test_what_they_refuse_in_the_request_is_the_clients_to_mend(status: int) -> None:
+    async with serving(_Fake(_refusal(status)).app) as server:
+        error = await _failure(_provider(server))
+    assert (http_status(error), error.param) == (400, "messages")
+    assert error.upstream == Upstream(status=status, code="x")
+    assert error.message == "The model's endpoint refused the request: their words, with ***"
+
+
+async def test_refusal_without_a_reason_says_so() -> None:
+    async with serving(_Fake(JSONResponse({"error": {}}, 400)).app) as server:
+        error = await _failure(_provider(server))
+    assert error.message == "The model's endpoint refused the request: no reason given"
+
+
+async def test_cause_of_a_malformed_response_is_kept_without_its_text() -> None:
+    async with serving(_Fake(_stream("{not json, but sk-test")).app) as server:
+        error = await _failure(_provider(server))
+    assert type(error.__cause__).__name__ == "JSONDecodeError"
+    assert str(error.__cause__) == WITHHELD
+
+
+@pytest.mark.parametrize(("given", "passed"), [("17", "17"), ("soon", None)])
+async def test_when_to_come_again_is_passed_on(given: str, passed: str | None) -> None:
+    async with serving(_Fake(_refusal(429, {"retry-after": given})).app) as server:
+        error = await _failure(_provider(server))
+    assert error.retry_after == passed
+
+
+@pytest.mark.parametrize(
+    ("response", "error_type"),
+    [
+        (_stream("{not json"), "bad_response"),
+        (_stream("[1, 2]"), "bad_response"),
+        (_stream('{"choices": [{"delta": null}]}'), "bad_response"),
+        (_stream('{"choices": 5}'), "bad_response"),
+        (Response("<html>hello</html>", media_type="text/html"), "bad_response"),
+        (JSONResponse({"choices": []}), "bad_response"),
+        (_stream(_chunk("x"), "[DONE]"), "broken_stream"),
+        (_stream(_chunk("x")), "broken_stream"),
+        (_stream(_chunk("x"), '{"error": {"message": "with sk-test"}}'), "server_error"),
+    ],
+)
+async def test_what_is_no_answer_is_told_apart(response: Response, error_type: str) -> None:
+    async with serving(_Fake(response).app) as server:
+        error = await _failure(_provider(server))
+    assert (error.error_type, http_status(error)) == (error_type, 502)
+    assert "sk-test" not in error.message
+
+
+async def test_a_stream_that_breaks_off_is_broken() -> None:
+    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n")
+        writer.write(b"transfer-encoding: chunked\r\n\r\n")
+        event = f"data: {_chunk('x')}\n\n".encode()
+        writer.write(b"%x\r\n%s\r\n" % (len(event), event))
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(cut, "127.0.0.1", 0)
+    async with server:
+        host, port = server.sockets[0].getsockname()
+        error = await _failure(_provider(f"{host}:{port}"))
+    assert (error.error_type, http_status(error)) == ("broken_stream", 502)
+    assert error.message == "The model's endpoint ended the stream before its final message."
+
+
+async def test_nobody_there_is_a_connection_failure() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
+        error = await _failure(_provider(f"127.0.0.1:{taken.getsockname()[1]}"))
+    assert (error.error_type, http_status(error)) == ("connection", 503)
+
+
+@pytest.mark.parametrize("events", [(), (_chunk("x"),)])
+async def test_silence_beyond_the_limit_is_a_timeout(events: tuple[str, ...]) -> None:
+    released = asyncio.Event()
+
+    async def silent() -> AsyncIterator[str]:
+        for event in events:
+            yield f"data: {event}\n\n"
+        await released.wait()
+
+    response = StreamingResponse(silent(), media_type="text/event-stream")
+    async with serving(_Fake(response).app) as server:
+        error = await _failure(_provider(server, timeout=0.05))
+        released.set()
+    assert (error.error_type, http_status(error)) == ("timeout", 504)
+
+
+async def test_a_failed_call_is_tried_again_as_often_as_set() -> None:
+    fake = _Fake(_refusal(500, {"retry-after-ms": "1"}))
+    async with serving(fake.app) as server:
+        error = await _failure(_provider(server, max_retries=2))
+    assert error.error_type == "server_error"
+    assert len(fake.asked) == 3
+
+
+async def test_a_stream_that_is_closed_gives_the_call_up() -> None:
+    gone = asyncio.Event()
+
+    async def body() -> AsyncIterator[str]:
+        try:
+            yield f"data: {_chunk('x')}\n\n"
+            await asyncio.Event().wait()
+        finally:
+            gone.set()
+
+    fake = _Fake(StreamingResponse(body(), media_type="text/event-stream"))
+    async with serving(fake.app) as server:
+        provider = _provider(server)
+        async with aclosing(provider.stream(_request())) as events:
+            assert await anext(events) == TextDelta("x")
+        await asyncio.wait_for(gone.wait(), 5)
+        await provider.close()
+
+
+async def test_an_endpoint_that_takes_no_connection_is_a_connection_failure() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        address = listener.getsockname()
+        with ExitStack() as others:
+            # Nobody accepts: once the queue is full, a further handshake gets no answer.
+            for _ in range(3):
+                waiting = others.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(address)
+            provider = _provider(f"127.0.0.1:{address[1]}", connect_timeout=0.05)
+            async with asyncio.timeout(5):  # half of the time for a silent response
+                error = await _failure(provider)
+    assert (error.error_type, http_status(error)) == ("connection", 503)
+    assert type(error.__cause__.__cause__).__name__ == "ConnectTimeout"  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def call() -> Iterator[Memory]:
+    """What a `chat` span around the call under test is told."""
+    memory = Memory()
+    tracer = memory.providers.tracer_provider.get_tracer("test")
+    with tracer.start_as_current_span("chat"):
+        yield memory
+
+
+def _retries() -> list[tuple[str, dict[str, object]]]:
+    span = trace.get_current_span()
+    assert isinstance(span, ReadableSpan)
+    return [(event.name, dict(event.attributes or {})) for event in span.events]
+
+
+@pytest.mark.usefixtures("call")
+async def test_each_further_try_is_an_event_that_says_what_failed() -> None:
+    async with serving(_Fake(_refusal(500, {"retry-after-ms": "1"})).app) as server:
+        await _failure(_provider(server, max_retries=2))
+    assert _retries() == [
+        (names.EVENT_RETRY, {names.HTTP_RESEND_COUNT: 1, names.HTTP_RESPONSE_STATUS_CODE: 500}),
+        (names.EVENT_RETRY, {names.HTTP_RESEND_COUNT: 2, names.HTTP_RESPONSE_STATUS_CODE: 500}),
+    ]
+
+
+@pytest.mark.usefixtures("call")
+async def test_a_further_try_after_no_answer_at_all_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.001)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
+        await _failure(_provider(f"127.0.0.1:{taken.getsockname()[1]}", max_retries=1))
+    assert _retries() == [
+        (names.EVENT_RETRY, {names.HTTP_RESEND_COUNT: 1, names.ERROR_TYPE: "connection"})
+    ]
+
+
+@pytest.mark.usefixtures("call")
+async def test_a_call_that_needs_no_further_try_has_no_such_event() -> None:
+    fake = _Fake(_stream(_chunk("x"), _chunk(finish_reason="stop"), "[DONE]"))
+    async with serving(fake.app) as server:
+        await _ask(_provider(server))
+    assert _retries() == []
+
+
+@pytest.mark.usefixtures("call")
+async def test_the_endpoint_may_join_the_trace_and_learns_nothing_else() -> None:
+    fake = _Fake(_stream(_chunk("x"), _chunk(finish_reason="stop"), "[DONE]"))
+    token = attach(baggage.set_baggage("whose", "a client's"))
+    async with serving(fake.app) as server:
+        await _ask(_provider(server))
+    detach(token)
+    context = trace.get_current_span().get_span_context()
+    (headers,) = fake.headers
+    ids = f"00-{context.trace_id:032x}-{context.span_id:016x}-"
+    assert headers["traceparent"].startswith(ids)
+    assert "baggage" not in headers

@@ -1,0 +1,140 @@
+"""The simulated model: the same words for the same question, and the faults that were set."""
+
+from dataclasses import replace
+
+import pytest
+
+from app.domain.provider import Completed, ProviderError, TextDelta
+from app.domain.request import ChatRequest
+from app.providers.simulated import Behaviour, SimulatedProvider
+from app.wire.errors import http_status
+from tests.unit.scripted import chat_request
+
+pytestmark = pytest.mark.anyio
+MODEL = "simulated-1"
+_PLAIN = Behaviour(answer_tokens=30)
+
+
+def _request(text: str = "hello there", **parameters: object) -> ChatRequest:
+    messages = [{"role": "user", "content": text}]
+    return chat_request({"messages": messages, "model": MODEL, **parameters})
+
+
+async def _ask(request: ChatRequest, behaviour: Behaviour = _PLAIN) -> tuple[list[str], Completed]:
+    events = [event async for event in SimulatedProvider(behaviour, model=MODEL).stream(request)]
+    texts = [event.text for event in events if isinstance(event, TextDelta)]
+    end = events[-1]
+    assert isinstance(end, Completed)
+    assert len(events) == len(texts) + 1
+    return texts, end
+
+
+async def test_it_says_that_it_is_simulated() -> None:
+    texts, _ = await _ask(_request())
+    assert "".join(texts).startswith("This answer is simulated: no language model was asked.")
+
+
+async def test_same_seed_and_same_messages_give_the_same_words() -> None:
+    first, _ = await _ask(_request())
+    again, _ = await _ask(_request())
+    assert again == first
+
+
+async def test_another_seed_or_question_gives_other_words() -> None:
+    texts, _ = await _ask(_request())
+    for other in (
+        _ask(_request(), replace(_PLAIN, seed=2)),
+        _ask(_request(seed=2)),
+        _ask(_request("hello you")),
+    ):
+        assert (await other)[0] != texts
+
+
+async def test_a_word_is_a_token() -> None:
+    texts, end = await _ask(_request("three little words"))
+    assert end.usage is not None
+    assert end.usage.prompt_tokens == 3
+    assert end.usage.completion_tokens == len(texts) == len("".join(texts).split())
+    assert end.finish_reason == "stop"
+
+
+async def test_response_ids_are_unique_and_the_model_is_the_requested_one() -> None:
+    (_, first), (_, second) = await _ask(_request()), await _ask(_request())
+    assert first.response_id
+    assert first.response_id != second.response_id
+    assert first.response_model == "simulated-1"
+
+
+@pytest.mark.parametrize("text", ["a", "b", "c", "d", "e"])
+async def test_length_is_between_half_and_one_and_a_half_of_what_was_set(text: str) -> None:
+    texts, _ = await _ask(_request(text))
+    assert 15 <= len(texts) <= 45
+
+
+async def test_lengths_vary_around_what_was_set() -> None:
+    lengths = [len((await _ask(_request(str(number))))[0]) for number in range(20)]
+    assert min(lengths) < 30 < max(lengths)
+
+
+async def test_a_token_limit_ends_the_answer_for_its_length() -> None:
+    texts, end = await _ask(_request(max_tokens=4))
+    assert "".join(texts) == "This answer is simulated:"
+    assert end.finish_reason == "length"
+    assert end.usage is not None
+    assert end.usage.completion_tokens == 4
+
+
+@pytest.mark.parametrize(
+    ("stop", "text"), [(" no lang", "This answer is simulated:"), (["zzz", "swer"], "This an")]
+)
+async def test_a_stop_text_ends_the_answer_before_it(stop: object, text: str) -> None:
+    texts, end = await _ask(_request(stop=stop))
+    assert "".join(texts) == text
+    assert end.finish_reason == "stop"
+
+
+async def test_a_stop_text_at_the_start_leaves_nothing() -> None:
+    texts, end = await _ask(_request(stop="This"))
+    assert texts == []
+    assert end.usage is not None
+    assert end.usage.completion_tokens == 0
+
+
+async def test_at_an_error_rate_of_one_every_answer_fails() -> None:
+    provider = SimulatedProvider(replace(_PLAIN, error_rate=1.0), model=MODEL)
+    for _ in range(3):
+        with pytest.raises(ProviderError) as caught:
+            [event async for event in provider.stream(_request())]
+        assert (caught.value.error_type, http_status(caught.value)) == ("simulated_error", 502)
+        assert caught.value.message == "The simulated model failed, as configured."
+
+
+async def test_a_question_that_failed_may_be_answered_when_asked_again() -> None:
+    provider = SimulatedProvider(replace(_PLAIN, error_rate=0.5), model=MODEL)
+    outcomes = set()
+    for _ in range(20):
+        try:
+            outcomes.add(bool([event async for event in provider.stream(_request())]))
+        except ProviderError:
+            outcomes.add(False)
+    assert outcomes == {True, False}
+
+
+async def test_pauses_and_stalls_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    clock = 0.0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal clock
+        waits.append(round(seconds, 6))
+        clock += seconds
+
+    monkeypatch.setattr("app.providers.simulated.asyncio.sleep", sleep)
+    monkeypatch.setattr("app.providers.simulated.time.monotonic", lambda: clock)
+    slow = replace(
+        _PLAIN, first_token_seconds=2, tokens_per_second=10, stall_rate=1, stall_seconds=7
+    )
+    texts, _ = await _ask(_request(max_tokens=5), slow)
+    assert len(waits) == len(texts) == 5
+    assert sum(waits) == pytest.approx(2 + 4 * 0.1 + 7)
+    assert sorted(round(wait, 3) for wait in waits)[-1] >= 7
