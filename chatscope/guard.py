@@ -1,18 +1,32 @@
-"""Containment of telemetry's own faults."""
+"""Containment of telemetry's own errors, and reports of invalid arguments."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from chatscope.otlp import Warnings
 
+_Value = TypeVar("_Value")
 _warnings = Warnings()
 
 
 @contextmanager
 def guarded(doing: str) -> Iterator[None]:
-    """Turn any exception inside into a line on the console, once a minute: telemetry never fails a
-    request."""
+    """Log any exception inside, once a minute, and continue: telemetry never fails a request."""
     try:
         yield
     except Exception as error:
-        _warnings.warn(doing, f"telemetry failed while {doing}", error)
+        report(doing, error)
+
+
+def report(doing: str, error: Exception) -> None:
+    """Log an error of telemetry itself, once a minute for each `doing`."""
+    _warnings.warn(doing, f"telemetry failed while {doing}", error)
+
+
+def accepted(name: str, value: object, kind: type[_Value]) -> _Value | None:
+    """Return an argument of the right type; None for any other, which is logged once a minute."""
+    if value is None or (isinstance(value, kind) and not (kind is int and value is True)):
+        return value
+    _warnings.warn(name, f"{name} must be {kind.__name__} (got {type(value).__name__})")
+    return None

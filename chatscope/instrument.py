@@ -11,6 +11,8 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chatscope.genai.answer import Answer
+from chatscope.genai.deferred import WORKER
+from chatscope.genai.recorder import Recorder, forget_recorder, log_by_loguru, use_recorder
 from chatscope.genai.request import ModelRequest
 from chatscope.instruments import Instruments
 from chatscope.logs.console import observe_console
@@ -57,6 +59,7 @@ class Telemetry:
     tracer: Tracer
     meter: Meter
     instruments: Instruments
+    recorder: Recorder
     providers: Providers
 
     def __init__(self, settings: TelemetrySettings, providers: Providers | None) -> None:
@@ -73,27 +76,31 @@ class Telemetry:
         version = settings.service_version
         self.tracer = self.providers.tracer_provider.get_tracer(SCOPE, version)
         self.meter = self.providers.meter_provider.get_meter(SCOPE, version)
-        self.instruments = Instruments(self.meter, settings.known_models)
+        self.instruments = Instruments(self.meter, settings.known_models, self.providers.tallies)
+        self.recorder = Recorder(
+            tracer=self.tracer,
+            instruments=self.instruments,
+            prices=settings.prices,
+            capture_content=settings.capture_content,
+            log=log_by_loguru,
+        )
+        use_recorder(self.recorder)
         observe_process(self.meter)
         observe_console(self.meter)
         hide_access_lines(settings.quiet_paths)
         self._stop_logging = start_logging(self.providers.logger_provider, settings.log_level)
 
     def start_answer(self, request: ModelRequest, *, started: float) -> Answer:
-        """Begin one answer of a model; `started` is the perf_counter of its question's arrival."""
-        return Answer(
-            request,
-            started=started,
-            tracer=self.tracer,
-            instruments=self.instruments,
-            prices=self.settings.prices,
-            capture_content=self.settings.capture_content,
-        )
+        """Start one response of a model; `started` is the perf_counter of its request's arrival."""
+        return self.recorder.start_answer(request, started=started)
 
     def shutdown(self, seconds: float = SHUTDOWN_SECONDS) -> bool:
         """Send what is queued and stop, within `seconds`; False when not all of it was sent."""
         if self._stop_logging is None:
             return True
+        forget_recorder(self.recorder)
+        # Streams that were abandoned a moment ago are recorded by another thread.
+        WORKER.flush(seconds / 2)
         self._stop_logging()
         self._stop_logging = None
         return self.providers.shutdown(min(seconds, SHUTDOWN_SECONDS))

@@ -7,15 +7,30 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk.environment_variables import OTEL_TRACES_SAMPLER
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-from opentelemetry.sdk.metrics.view import View
+from opentelemetry.sdk.environment_variables import (
+    OTEL_METRICS_EXEMPLAR_FILTER,
+    OTEL_TRACES_SAMPLER,
+)
+from opentelemetry.sdk.metrics import (
+    AlwaysOffExemplarFilter,
+    AlwaysOnExemplarFilter,
+    ExemplarFilter,
+    MeterProvider,
+    TraceBasedExemplarFilter,
+)
+from opentelemetry.sdk.metrics.export import (
+    MetricExportResult,
+    MetricsData,
+    PeriodicExportingMetricReader,
+)
+from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from chatscope import sdk_values
 from chatscope.exemplars import kept_exemplars
@@ -31,7 +46,7 @@ from chatscope.otlp import (
     observe,
 )
 from chatscope.settings import TelemetrySettings as TelemetrySettings  # noqa: PLC0414
-from chatscope.tally import TallyingBuckets
+from chatscope.tally import TalliedHistograms
 
 SCOPE = "chatscope"
 # Kubernetes kills 30 s after SIGTERM, and responses need most of those.
@@ -49,6 +64,8 @@ class Providers:
     meter_provider: MeterProvider
     logger_provider: LoggerProvider
     delivery: Delivery | None = None
+    # None: the meter provider's reader does not add them.
+    tallies: TalliedHistograms | None = None
 
     def shutdown(self, seconds: float = SHUTDOWN_SECONDS) -> bool:
         """Send what is queued and stop, within `seconds`; False when something was lost.
@@ -78,15 +95,16 @@ def build_providers(settings: TelemetrySettings) -> Providers:
     logger_provider = LoggerProvider(resource, shutdown_on_exit=False)
     logger_provider.add_log_record_processor(OtlpLogRecordProcessor(delivery))
     interval = settings.metric_interval_ms / 1000
+    tallies = build_tallies(settings)
     reader = PeriodicExportingMetricReader(
-        OtlpMetricExporter(delivery, interval=interval),
+        _TallyingExporter(delivery, tallies, interval),
         export_interval_millis=settings.metric_interval_ms,
     )
     meter_provider = MeterProvider([reader], resource, shutdown_on_exit=False, views=VIEWS)
     observe(meter_provider.get_meter(SCOPE, settings.service_version), delivery, _PREFIX)
     # A service without requests also sends what its predecessor left.
     delivery.start()
-    return Providers(tracer_provider, meter_provider, logger_provider, delivery)
+    return Providers(tracer_provider, meter_provider, logger_provider, delivery, tallies)
 
 
 def build_delivery(settings: TelemetrySettings) -> Delivery:
@@ -104,6 +122,33 @@ def build_delivery(settings: TelemetrySettings) -> Delivery:
             batch_items={Signal.TRACES: settings.span_batch, Signal.LOGS: settings.log_batch},
         ),
     )
+
+
+def build_tallies(settings: TelemetrySettings) -> TalliedHistograms:
+    """Build the histograms that are exported beside those of the meter provider."""
+    return TalliedHistograms(InstrumentationScope(SCOPE, settings.service_version), _exemplars())
+
+
+def _exemplars() -> ExemplarFilter:
+    """Return the filter that the SDK's meter provider uses by default."""
+    chosen = os.environ.get(OTEL_METRICS_EXEMPLAR_FILTER, "").strip().lower()
+    if chosen == "always_on":
+        return AlwaysOnExemplarFilter()
+    return AlwaysOffExemplarFilter() if chosen == "always_off" else TraceBasedExemplarFilter()
+
+
+class _TallyingExporter(OtlpMetricExporter):
+    """Exports the tallied histograms with the collected metrics."""
+
+    def __init__(self, delivery: Delivery, tallies: TalliedHistograms, interval: float) -> None:
+        super().__init__(delivery, interval=interval)
+        self._tallies = tallies
+
+    def export(
+        self, metrics_data: MetricsData, timeout_millis: float = 10_000, **options: Any
+    ) -> MetricExportResult:
+        """Send all points, or keep them until the next export."""
+        return super().export(self._tallies.added_to(metrics_data), timeout_millis, **options)
 
 
 def build_resource(settings: TelemetrySettings) -> Resource:
@@ -144,7 +189,7 @@ def _view(metric: Metric) -> View:
     return View(
         instrument_name=metric.name,
         # The stock middleware's own buckets end where a streamed answer only begins.
-        aggregation=TallyingBuckets(buckets) if buckets else None,
+        aggregation=ExplicitBucketHistogramAggregation(buckets) if buckets else None,
         exemplar_reservoir_factory=kept_exemplars,
     )
 

@@ -21,7 +21,6 @@ from opentelemetry.util.types import Attributes
 from chatscope import names
 from chatscope.exception_texts import attributes_of
 from chatscope.otlp.values import MAX_INT, MIN_INT, convert, register
-from chatscope.tally import TalliedValue
 
 _PROBE: Any = {"a": [{"b": True}], "c": 2**64}
 _CONVERTED = {"a": ({"b": True},), "c": str(2**64)}
@@ -86,8 +85,6 @@ class _Measurement(Measurement):
 
 def _number(found: Any) -> float:
     """An int of 64 bits, else a float."""
-    if type(found) is TalliedValue:
-        return found
     converted = convert(found)
     return converted if type(converted) is int else float(found)
 

@@ -23,6 +23,7 @@ from chatscope.providers import (
     TelemetrySettings,
     build_delivery,
     build_resource,
+    build_tallies,
     choose_sampler,
 )
 
@@ -50,7 +51,10 @@ class Memory:
         meter_provider = MeterProvider(
             [self._reader], resource, shutdown_on_exit=False, views=VIEWS
         )
-        self.providers = Providers(tracer_provider, meter_provider, logger_provider)
+        self.tallies = build_tallies(settings or TelemetrySettings())
+        self.providers = Providers(
+            tracer_provider, meter_provider, logger_provider, tallies=self.tallies
+        )
         # It delivers nothing: no processor is connected to it.
         self.delivery = build_delivery(settings or TelemetrySettings())
         observe(meter_provider.get_meter("test"), self.delivery, "chatscope")
@@ -85,7 +89,7 @@ class Memory:
             return {}
         return {
             metric.name: metric
-            for resource in data.resource_metrics
+            for resource in self.tallies.added_to(data).resource_metrics
             for scope in resource.scope_metrics
             for metric in scope.metrics
         }

@@ -237,7 +237,8 @@ class _Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
     clock = _Clock()
-    monkeypatch.setattr("chatscope.genai.answer.time", clock)
+    for module in ("answer", "operation"):
+        monkeypatch.setattr(f"chatscope.genai.{module}.time", clock)
     return clock
 
 

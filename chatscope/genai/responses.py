@@ -1,0 +1,143 @@
+"""Facts of a response, read from the objects of common clients or from their JSON.
+
+Known are strings, and the chat completions, chunks, embeddings and responses of the OpenAI format
+and the messages and events of the Anthropic format. Whatever is not known has no facts.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from chatscope.genai.request import Usage
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a response, or a chunk of it, says; None is not said."""
+
+    text: str | None = None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    id: str | None = None
+    model: str | None = None
+
+
+def read(found: Any) -> Facts:
+    """Return the facts of a response or of a chunk."""
+    if isinstance(found, str):
+        return Facts(text=found)
+    # Events of a stream wrap the response: `message` (Anthropic), `response` (OpenAI Responses).
+    inner = _get(found, "message") or _get(found, "response")
+    facts = _read(found)
+    return _merged(facts, _read(inner)) if _is_object(inner) else facts
+
+
+def usage_of(found: Any) -> Usage | None:
+    """Return the tokens that a client's usage object counts; None for anything else."""
+    if isinstance(found, Usage):
+        return found
+    prompt = _count(found, "prompt_tokens")
+    completion = _count(found, "completion_tokens")
+    if prompt is not None or completion is not None:
+        details = ("prompt_tokens_details", "completion_tokens_details")
+        return _openai(found, prompt or 0, completion or 0, details)
+    prompt, completion = _count(found, "input_tokens"), _count(found, "output_tokens")
+    if prompt is None and completion is None:
+        return None
+    read = _count(found, "cache_read_input_tokens")
+    cached = _count(found, "cache_read_input_tokens")
+    written = _count(found, "cache_creation_input_tokens")
+    if cached is not None or written is not None:
+        # Anthropic's count of the input excludes what was read from and written to the cache.
+        total = (prompt or 0) + (cached or 0) + (written or 0)
+        return Usage(total, completion or 0, cache_read_tokens=cached, cache_write_tokens=written)
+    details = ("input_tokens_details", "output_tokens_details")
+    return _openai(found, prompt or 0, completion or 0, details)
+
+
+def _openai(found: Any, prompt: int, completion: int, details: tuple[str, str]) -> Usage:
+    first, second = (_get(found, name) for name in details)
+    return Usage(
+        prompt,
+        completion,
+        cache_read_tokens=_count(first, "cached_tokens"),
+        reasoning_tokens=_count(second, "reasoning_tokens"),
+    )
+
+
+def _read(found: Any) -> Facts:
+    choices = _get(found, "choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    delta = _get(found, "delta")  # Anthropic's, and that of an event of OpenAI Responses
+    if isinstance(delta, str) and _get(found, "type") != "response.output_text.delta":
+        delta = None  # such as the arguments of a tool call
+    return Facts(
+        text=_first(
+            _text(_get(_get(choice, "delta"), "content")),
+            _text(_get(_get(choice, "message"), "content")),
+            _text(delta),
+            _text(_get(delta, "text")),
+            _text(_get(found, "output_text")),
+            _blocks(_get(found, "content")),
+        ),
+        finish_reason=_first(
+            _text(_get(choice, "finish_reason")),
+            _text(_get(found, "stop_reason")),
+            _text(_get(delta, "stop_reason")),
+        ),
+        usage=usage_of(_get(found, "usage")),
+        id=_text(_get(found, "id")),
+        model=_text(_get(found, "model")),
+    )
+
+
+def merged_usage(old: Usage | None, new: Usage | None) -> Usage | None:
+    """Return the larger counts: a stream may say the prompt first and the completion last."""
+    if old is None or new is None:
+        return old or new
+    pairs = {field.name: (getattr(old, field.name), getattr(new, field.name)) for field in _COUNTS}
+    return Usage(
+        **{
+            name: max(counts) if (counts := [c for c in pair if c is not None]) else None
+            for name, pair in pairs.items()
+        }
+    )
+
+
+_COUNTS = [field for field in fields(Usage) if field.name != "partial"]
+
+
+def _merged(outer: Facts, inner: Facts) -> Facts:
+    names = [field.name for field in fields(Facts)]
+    return Facts(**{name: _first(getattr(outer, name), getattr(inner, name)) for name in names})
+
+
+def _blocks(content: Any) -> str | None:
+    """Return the text of Anthropic's content blocks."""
+    if not isinstance(content, list):
+        return None
+    texts = [text for block in content if isinstance(text := _get(block, "text"), str)]
+    return "".join(texts) if texts else None
+
+
+def _get(found: Any, name: str) -> Any:
+    if isinstance(found, Mapping):
+        return found.get(name)
+    return getattr(found, name, None) if _is_object(found) else None
+
+
+def _is_object(found: Any) -> bool:
+    return found is not None and not isinstance(found, str | bytes | int | float | list)
+
+
+def _text(found: Any) -> str | None:
+    return found if isinstance(found, str) else None
+
+
+def _count(found: Any, name: str) -> int | None:
+    value = _get(found, name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _first(*found: Any) -> Any:
+    return next((value for value in found if value is not None), None)
