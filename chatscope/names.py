@@ -6,9 +6,10 @@ repository, status Development). Names that neither has carry the prefix `chatsc
 but for the product's own instruments, which are named in full.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Final
+from typing import Final, TypeVar
 
 from chatscope.otlp.self_metrics import (
     ABOUT_DURATION,
@@ -23,6 +24,8 @@ from chatscope.otlp.self_metrics import (
     POINTS,
     SPANS,
 )
+
+_Value = TypeVar("_Value")
 
 # A value outside a closed list, on metrics: the conventions' own word.
 OTHER: Final = "_OTHER"
@@ -169,6 +172,13 @@ def prefixed(name: str, prefix: str) -> str:
     """Return one of our own names with another prefix, and any other name unchanged."""
     first, dot, rest = name.partition(".")
     return f"{prefix}.{rest}" if dot and first == PREFIX else name
+
+
+def all_prefixed(attributes: Mapping[str, _Value], prefix: str) -> dict[str, _Value]:
+    """Return attributes with another prefix for those of our own."""
+    if prefix == PREFIX:
+        return dict(attributes)
+    return {prefixed(name, prefix): value for name, value in attributes.items()}
 
 
 def prometheus_label(attribute: str) -> str:

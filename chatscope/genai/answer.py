@@ -1,6 +1,7 @@
 """One response of a model: one span, one set of counts, one cost, one log record."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -60,8 +61,7 @@ class Answer(Operation):
         self._pauses: Values | None = None
         self._first_sent: float | None = None
         self._last_sent: float | None = None
-        self._provider_status: int | None = None
-        self._provider_code: str | None = None
+        self._failure: dict[str, AttributeValue | None] = {}
         self._finish_reason: str | None = None
         self._response_id: str | None = None
         self._response_model: str | None = None
@@ -106,11 +106,11 @@ class Answer(Operation):
     def received(self, text: str) -> None:
         """Record that a chunk came from the provider."""
         now = time.perf_counter()
-        if self._first_received is None:
+        if self._pauses is None:
             self._first_received = now
             self._span.add_event(names.EVENT_FIRST_TOKEN)
             self._pauses = self._instruments.chunk_times(self._client_attributes(), self.context)
-        elif self._pauses is not None:
+        else:
             self._pauses.add(now - self._last_received)
         self._last_received = now
         self._received += 1
@@ -196,8 +196,10 @@ class Answer(Operation):
         The exception's text is recorded only while content is captured.
         """
         super().failed(error_type, exception)
-        self._provider_status = provider_status
-        self._provider_code = provider_code
+        self._failure = {
+            names.HTTP_RESPONSE_STATUS_CODE: provider_status,
+            names.PROVIDER_ERROR_CODE: provider_code,
+        }
 
     def _record(self) -> None:
         with guarded("reading an instrumented client"):
@@ -210,11 +212,11 @@ class Answer(Operation):
         if found is not None:
             self.complement(found)
 
-    def _finish_span(self) -> None:
+    def _finish_span(self, results: Mapping[str, AttributeValue]) -> None:
         if self._capture_content:
             text = output_messages("".join(self._text), self._finish_reason)
             self._span.set_attribute(names.GEN_AI_OUTPUT_MESSAGES, text)
-        super()._finish_span()
+        super()._finish_span(results)
 
     def _result_attributes(self) -> dict[str, AttributeValue]:
         usage = self.usage
@@ -222,8 +224,7 @@ class Answer(Operation):
             names.ANSWER_OUTCOME: self._outcome,
             names.ANSWER_EMPTY: self._is_empty or None,
             names.ERROR_TYPE: self._error_type,
-            names.HTTP_RESPONSE_STATUS_CODE: self._provider_status,
-            names.PROVIDER_ERROR_CODE: self._provider_code,
+            **self._failure,
             names.GEN_AI_RESPONSE_ID: self._response_id,
             names.GEN_AI_RESPONSE_MODEL: self._response_model,
             names.GEN_AI_RESPONSE_FINISH_REASONS: (
@@ -240,8 +241,7 @@ class Answer(Operation):
             found[names.GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS] = usage.cache_write_tokens
             found[names.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS] = usage.reasoning_tokens
             found[names.USAGE_PARTIAL] = usage.partial or None
-        prefix = self._instruments.prefix
-        return {names.prefixed(name, prefix): value for name, value in known(found).items()}
+        return names.all_prefixed(known(found), self._instruments.prefix)
 
     @property
     def _is_empty(self) -> bool:
@@ -331,17 +331,17 @@ class Answer(Operation):
             attributes[names.GEN_AI_RESPONSE_MODEL] = self._response_model
         return attributes
 
-    def _log(self) -> None:
-        request, prefix = self._request, self._instruments.prefix
-        attributes = known(
+    def _log(self, results: Mapping[str, AttributeValue]) -> None:
+        request = self._request
+        about = known(
             {
                 names.GEN_AI_REQUEST_MODEL: request.model,
                 names.GEN_AI_PROVIDER_NAME: request.provider,
                 names.GEN_AI_CONVERSATION_ID: request.conversation_id,
-                names.prefixed(names.ANSWER_SECONDS, prefix): round(self._waited(), 6),
-                **self._result_attributes(),
+                names.ANSWER_SECONDS: round(self._waited(), 6),
             }
         )
+        attributes = {**names.all_prefixed(about, self._instruments.prefix), **results}
         level = "ERROR" if self._outcome == FAILED else "INFO"
         with self.current():
             self.recorder.log(

@@ -177,7 +177,8 @@ class ModelCall(Handle[Answer]):
             return
         with guarded("reading a chunk"):
             facts = responses.read(item)
-            if facts.text is not None or facts == Facts():
+            unknown = facts == Facts() and not responses.is_event(item)
+            if facts.text is not None or unknown:
                 self.chunk(facts.text or "")
             self._describe(
                 Facts(

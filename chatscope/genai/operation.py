@@ -140,15 +140,18 @@ class Operation:
         self._error_type = error_type
 
     def _record(self) -> None:
+        results: dict[str, AttributeValue] = {}
+        with guarded("reading the result of an operation"):
+            results = self._result_attributes()
         with guarded("recording the span of an operation"):
-            self._finish_span()
+            self._finish_span(results)
         with guarded("recording the metrics of an operation"):
             self._count()
         with guarded("logging an operation"):
-            self._log()
+            self._log(results)
 
-    def _finish_span(self) -> None:
-        self._span.set_attributes(self._result_attributes())
+    def _finish_span(self, results: Mapping[str, AttributeValue]) -> None:
+        self._span.set_attributes(results)
         if self._outcome == FAILED:
             self._span.set_status(Status(StatusCode.ERROR, self._error_type))
         self._span.end(self._ended_ns)
@@ -166,7 +169,7 @@ class Operation:
     def _count(self) -> None:
         """Record the metrics."""
 
-    def _log(self) -> None:
+    def _log(self, results: Mapping[str, AttributeValue]) -> None:
         """Write a log record."""
 
 

@@ -16,7 +16,7 @@ from chatscope.genai import nesting
 from chatscope.genai.answer import Answer
 from chatscope.genai.decorating import Recording
 from chatscope.genai.deferred import WORKER
-from chatscope.genai.handles import AgentStep, EmbeddingsCall, Handle, ModelCall, ToolCall
+from chatscope.genai.handles import AgentStep, EmbeddingsCall, ModelCall, ToolCall
 from chatscope.genai.operation import innermost_operation
 from chatscope.genai.recorder import current_recorder
 from chatscope.genai.request import ModelRequest
@@ -28,7 +28,7 @@ from chatscope.genai.steps import (
     ToolExecution,
     ToolRequest,
 )
-from chatscope.guard import accepted, guarded
+from chatscope.guard import accepted, guarded, refuse
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _UNKNOWN = "unknown"
@@ -289,7 +289,7 @@ def record_message(role: str) -> None:
 def record_llm_response_time(seconds: float, *, model: str | None = None) -> None:
     """Record the seconds from a request's arrival until its response's last byte was sent."""
     with guarded("recording a response time"):
-        if accepted("seconds", seconds, int | float) is not None:
+        if accepted("seconds", seconds, float) is not None:
             current_recorder().instruments.record_llm_response_time(seconds, model=model)
 
 
@@ -298,11 +298,12 @@ def record_token_usage(type: str, count: int, *, model: str | None = None) -> No
     with guarded("recording tokens"):
         if accepted("count", count, int) is None:
             return
-        if type not in _TOKEN_TYPES or count < 0:
-            raise ValueError(
-                f"type must be prompt or completion and count >= 0 (got {type!r}, {count})"
-            )
-        current_recorder().instruments.record_token_usage(type, count, model=model)
+        if type not in _TOKEN_TYPES:
+            refuse("type of tokens", f"type must be prompt or completion (got {type!r})")
+        elif count < 0:
+            refuse("number of tokens", f"count must be >= 0 (got {count})")
+        else:
+            current_recorder().instruments.record_token_usage(type, count, model=model)
 
 
 def _name(name: str, value: object) -> str:

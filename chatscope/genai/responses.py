@@ -6,14 +6,23 @@ and the messages and events of the Anthropic format. Whatever is not known has n
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Final
 
 from chatscope.genai.request import Usage
 
 
+_OTHER_OUTPUT: Final = (
+    *("tool_calls", "reasoning", "reasoning_content", "refusal"),
+    *("partial_json", "thinking"),
+)
+
+
 @dataclass(frozen=True)
 class Facts:
-    """What a response, or a chunk of it, says; None is not said."""
+    """What a response, or a chunk of it, says; None is not said.
+
+    An empty `text` is output without a text, such as a part of a tool call.
+    """
 
     text: str | None = None
     finish_reason: str | None = None
@@ -32,6 +41,11 @@ def read(found: Any) -> Facts:
     return _merged(facts, _read(inner)) if _is_object(inner) else facts
 
 
+def is_event(found: Any) -> bool:
+    """Whether it is one of the typed events of a stream."""
+    return isinstance(_get(found, "type"), str)
+
+
 def usage_of(found: Any) -> Usage | None:
     """Return the tokens that a client's usage object counts; None for anything else."""
     if isinstance(found, Usage):
@@ -44,7 +58,6 @@ def usage_of(found: Any) -> Usage | None:
     prompt, completion = _count(found, "input_tokens"), _count(found, "output_tokens")
     if prompt is None and completion is None:
         return None
-    read = _count(found, "cache_read_input_tokens")
     cached = _count(found, "cache_read_input_tokens")
     written = _count(found, "cache_creation_input_tokens")
     if cached is not None or written is not None:
@@ -68,17 +81,19 @@ def _openai(found: Any, prompt: int, completion: int, details: tuple[str, str]) 
 def _read(found: Any) -> Facts:
     choices = _get(found, "choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
+    chunk = _get(choice, "delta")
     delta = _get(found, "delta")  # Anthropic's, and that of an event of OpenAI Responses
     if isinstance(delta, str) and _get(found, "type") != "response.output_text.delta":
-        delta = None  # such as the arguments of a tool call
+        delta = ""  # such as the arguments of a tool call
     return Facts(
         text=_first(
-            _text(_get(_get(choice, "delta"), "content")),
+            _text(_get(chunk, "content")),
             _text(_get(_get(choice, "message"), "content")),
             _text(delta),
             _text(_get(delta, "text")),
             _text(_get(found, "output_text")),
             _blocks(_get(found, "content")),
+            "" if _has_other_output(chunk) or _has_other_output(delta) else None,
         ),
         finish_reason=_first(
             _text(_get(choice, "finish_reason")),
@@ -89,6 +104,11 @@ def _read(found: Any) -> Facts:
         id=_text(_get(found, "id")),
         model=_text(_get(found, "model")),
     )
+
+
+def _has_other_output(delta: Any) -> bool:
+    """Whether a delta contains a part of a tool call, of a reasoning or of a refusal."""
+    return any(_get(delta, name) for name in _OTHER_OUTPUT)
 
 
 def merged_usage(old: Usage | None, new: Usage | None) -> Usage | None:
