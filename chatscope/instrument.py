@@ -83,6 +83,8 @@ class Telemetry:
             prices=settings.prices,
             capture_content=settings.capture_content,
             log=log_by_loguru,
+            tracer_provider=self.providers.tracer_provider,
+            meter_provider=self.providers.meter_provider,
         )
         use_recorder(self.recorder)
         observe_process(self.meter)

@@ -57,7 +57,7 @@ class Answer(Operation):
         # Chunks from the provider: perf_counter of the first and the last, and the pauses between.
         self._first_received: float | None = None
         self._last_received = 0.0
-        self._received = 0
+        self._received = 0  # chunks, or an estimate of the tokens of a whole text
         self._pauses: Values | None = None
         self._first_sent: float | None = None
         self._last_sent: float | None = None
@@ -168,7 +168,7 @@ class Answer(Operation):
         """Record the text of a response that was not streamed."""
         self._watched = True
         if text and not self._received:
-            self._received = 1
+            self._received = -(-len(text) // _CHARACTERS_PER_TOKEN)
             if self._capture_content:
                 self._text.append(text)
 

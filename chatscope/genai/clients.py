@@ -38,7 +38,7 @@ def instrument_clients(
     """Instrument clients, and return the names of those that are instrumented.
 
     `clients` are `openai` and `anthropic`; without any, those that are installed together with
-    their instrumentation. The providers are by default the global ones. `count_cost=False`
+    their instrumentation. The providers are by default those of the recorders. `count_cost=False`
     leaves `llm_cost`, `llm_token_usage` and `llm_response_time` to a gateway behind the client
     that counts them. A second call changes nothing.
 
@@ -52,13 +52,13 @@ def instrument_clients(
             raise MissingInstrumentationError(
                 f"{client} or its instrumentation is not installed: pip install chatscope[{client}]"
             )
-    instrumented = []
+    recorder, instrumented = current_recorder(), []
     for client in clients or filter(_is_installed, _INSTRUMENTATIONS):
         instrumentor = _instrumentor(client)
         if not instrumentor.is_instrumented_by_opentelemetry:
             instrumentor.instrument(
-                tracer_provider=tracer_provider,
-                meter_provider=meter_provider,
+                tracer_provider=tracer_provider or recorder.tracer_provider,
+                meter_provider=meter_provider or recorder.meter_provider,
                 **({"completion_hook": _Costs()} if count_cost else {}),
             )
         # Still not where the client's version is not supported; that is in the log.

@@ -42,13 +42,15 @@ def log_by_loguru(level: str, message: str, attributes: Mapping[str, AttributeVa
 
 @dataclass(frozen=True, kw_only=True)
 class Recorder:
-    """What operations are recorded with."""
+    """What operations are recorded with; the providers are for instrumented clients."""
 
     tracer: Tracer
     instruments: Instruments
     prices: PriceTable
     capture_content: bool = False
     log: Log = log_by_standard_library
+    tracer_provider: TracerProvider | None = None
+    meter_provider: MeterProvider | None = None
 
     def start_answer(self, request: ModelRequest, *, started: float) -> Answer:
         """Start one response of a model; `started` is the perf_counter of its request's arrival."""
@@ -86,4 +88,6 @@ def _of_providers(tracer_provider: TracerProvider, meter_provider: MeterProvider
         instruments=Instruments(meter_provider.get_meter(SCOPE)),
         prices=PriceTable.load(),
         capture_content=os.environ.get(_CAPTURE, "").strip().lower() in _CAPTURING,
+        tracer_provider=tracer_provider,
+        meter_provider=meter_provider,
     )

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from chatscope.genai.request import Usage
 
-
 _OTHER_OUTPUT: Final = (
     *("tool_calls", "reasoning", "reasoning_content", "refusal"),
     *("partial_json", "thinking"),

@@ -11,7 +11,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket
 
-from chatscope import names
+from chatscope import genai, names
 from chatscope.genai.request import ModelRequest, Usage
 from chatscope.instrument import Telemetry, instrument
 from chatscope.names import METRICS, Kind, Metric
@@ -51,6 +51,11 @@ def _record_everything() -> Memory:
                 finish_reason="stop", usage=Usage(1, 2), response_id="r", response_model=_MODEL
             )
         watched.close()
+        for failure in ("", "timeout"):
+            with genai.execute_tool("search") as tool, genai.invoke_agent("planner") as agent:
+                if failure:
+                    tool.failed(failure)
+                    agent.failed(failure)
         return PlainTextResponse("x", 500 if request.query_params else 200)
 
     async def echo(websocket: WebSocket) -> None:

@@ -124,9 +124,8 @@ def test_call_in_a_block_has_the_conventions_span_counts_and_cost(
 def test_call_is_one_log_record_of_the_standard_library(
     recorder: Recorder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO, "chatscope.genai"):
-        with genai.inference(**_CALL) as call:
-            call.response(usage=Usage(100, 20), text="x")
+    with caplog.at_level(logging.INFO, "chatscope.genai"), genai.inference(**_CALL) as call:
+        call.response(usage=Usage(100, 20), text="x")
     [record] = caplog.records
     assert (record.levelname, record.getMessage()) == ("INFO", "answer completed")
     assert vars(record)["gen_ai.usage.output_tokens"] == 20
@@ -150,9 +149,13 @@ def test_empty_text_is_an_empty_response(memory: Memory, recorder: Recorder) -> 
 
 
 def test_failure_after_the_response_keeps_its_tokens(memory: Memory, recorder: Recorder) -> None:
-    with pytest.raises(ValueError, match="not JSON"), genai.inference(**_CALL) as call:
-        call.response(text="x", usage=Usage(100, 20))
+    @genai.inference(**_CALL)
+    def ask() -> None:
+        genai.current_call().response(text="x", usage=Usage(100, 20))
         raise ValueError("not JSON")
+
+    with pytest.raises(ValueError, match="not JSON"):
+        ask()
     span = memory.span("chat gpt-4o")
     assert _attributes(span)[names.ERROR_TYPE] == "ValueError"
     assert [event.name for event in span.events] == ["exception"]
@@ -178,12 +181,13 @@ def test_texts_are_recorded_only_when_captured(memory: Memory, capturing: Record
 
 
 def test_texts_are_recorded_nowhere_by_default(memory: Memory, recorder: Recorder) -> None:
-    with (
-        pytest.raises(RuntimeError),
-        genai.inference(**_CALL, messages=[{"role": "user", "content": SECRET}]) as call,
-    ):
-        call.chunk(SECRET)
-        raise RuntimeError(SECRET)
+    def ask() -> None:
+        with genai.inference(**_CALL, messages=[{"role": "user", "content": SECRET}]) as call:
+            call.chunk(SECRET)
+            raise RuntimeError(SECRET)
+
+    with pytest.raises(RuntimeError):
+        ask()
     assert memory.spans
     assert not any(SECRET in span.to_json() for span in memory.spans)
 
@@ -481,11 +485,9 @@ def test_functions_record_their_return(memory: Memory, recorder: Recorder) -> No
 def test_function_that_fails_is_recorded_once(
     kind: str, memory: Memory, recorder: Recorder
 ) -> None:
+    call = _function if kind == "function" else lambda fails: asyncio.run(_coroutine(fails))
     with pytest.raises(_Failure) as raised:
-        if kind == "function":
-            _function(True)
-        else:
-            asyncio.run(_coroutine(True))
+        call(True)
     assert raised.value is _FAILURE
     _recorded_once(memory, "failed")
 
@@ -735,9 +737,9 @@ def test_call_inside_of_a_call_is_the_same_call(memory: Memory, recorder: Record
 def test_call_of_a_tool_inside_of_a_call_is_another_call(
     memory: Memory, recorder: Recorder
 ) -> None:
-    with genai.inference(**_CALL), genai.execute_tool("summarize"):
-        with genai.inference(model="inner", provider="openai"):
-            pass
+    inner = genai.inference(model="inner", provider="openai")
+    with genai.inference(**_CALL), genai.execute_tool("summarize"), inner:
+        pass
     assert [span.name for span in memory.spans] == [
         "chat inner",
         "execute_tool summarize",
