@@ -114,16 +114,18 @@ def merged_usage(old: Usage | None, new: Usage | None) -> Usage | None:
     """Return the larger counts: a stream may say the prompt first and the completion last."""
     if old is None or new is None:
         return old or new
-    pairs = {field.name: (getattr(old, field.name), getattr(new, field.name)) for field in _COUNTS}
     return Usage(
-        **{
-            name: max(counts) if (counts := [c for c in pair if c is not None]) else None
-            for name, pair in pairs.items()
-        }
+        max(old.prompt_tokens, new.prompt_tokens),
+        max(old.completion_tokens, new.completion_tokens),
+        old.partial and new.partial,
+        _larger(old.cache_read_tokens, new.cache_read_tokens),
+        _larger(old.cache_write_tokens, new.cache_write_tokens),
+        _larger(old.reasoning_tokens, new.reasoning_tokens),
     )
 
 
-_COUNTS = [field for field in fields(Usage) if field.name != "partial"]
+def _larger(old: int | None, new: int | None) -> int | None:
+    return max((count for count in (old, new) if count is not None), default=None)
 
 
 def _merged(outer: Facts, inner: Facts) -> Facts:

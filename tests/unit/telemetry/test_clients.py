@@ -56,7 +56,7 @@ def recorder(memory: Memory) -> Iterator[Recorder]:
 @pytest.fixture
 def instrumented(memory: Memory, recorder: Recorder) -> Iterator[None]:
     providers = memory.providers
-    given = {
+    given: Any = {
         "tracer_provider": providers.tracer_provider,
         "meter_provider": providers.meter_provider,
     }

@@ -26,7 +26,7 @@ from tests.memory import Memory
 
 MODEL = "gpt-4o"
 SECRET = "the capital of nowhere"
-_CALL = {"model": MODEL, "provider": "openai"}
+_CALL: Any = {"model": MODEL, "provider": "openai"}
 _PRICES = PriceTable({MODEL: Price(prompt=2.5, completion=10.0)})
 
 
@@ -172,7 +172,7 @@ def test_failure_without_an_exception_is_recorded(memory: Memory, recorder: Reco
 
 def test_texts_are_recorded_only_when_captured(memory: Memory, capturing: Recorder) -> None:
     parts = [{"type": "text", "text": SECRET}, {"type": "image_url", "image_url": {"url": "x"}}]
-    messages = [{"role": "user", "content": parts}, {"role": "assistant", "content": None}]
+    messages: Any = [{"role": "user", "content": parts}, {"role": "assistant", "content": None}]
     with genai.inference(**_CALL, messages=messages) as call:
         call.response(text="none", finish_reason="stop")
     found = _attributes(memory.span("chat gpt-4o"))
