@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Final, Protocol
 from opentelemetry.context import Context
 from opentelemetry.metrics import Counter, Histogram, Meter, Observation, UpDownCounter
 
-# The API's own name for it, still.
-from opentelemetry.metrics import _Gauge as Gauge
-
 from chatscope import names
 from chatscope.names import Metric
 from chatscope.observing import observe
 
 if TYPE_CHECKING:
+    # The API's name for it, still.
+    from opentelemetry.metrics import _Gauge as Gauge
+
     from chatscope.tally import TalliedHistograms
 
 _ROLES: Final = frozenset({"user", "assistant", "system", "tool"})
@@ -32,7 +32,7 @@ def up_down_counter(meter: Meter, metric: Metric) -> UpDownCounter:
     return meter.create_up_down_counter(metric.name, metric.unit, metric.description)
 
 
-def gauge(meter: Meter, metric: Metric) -> Gauge:
+def gauge(meter: Meter, metric: Metric) -> "Gauge":
     """Create the gauge of that name."""
     return meter.create_gauge(metric.name, metric.unit, metric.description)
 

@@ -97,12 +97,16 @@ class ModelCall(Handle[Answer]):
     @property
     def usage(self) -> Usage | None:
         """The provider's count, else an estimate; None when nothing is known."""
-        return None if self._operation is None else self._operation.usage
+        with guarded("reading the usage"):
+            return None if self._operation is None else self._operation.usage
+        return None
 
     @property
     def cost(self) -> float | None:
         """US dollars by the price table; None when the usage or the price is not known."""
-        return None if self._operation is None else self._operation.cost
+        with guarded("reading the cost"):
+            return None if self._operation is None else self._operation.cost
+        return None
 
     def chunk(self, text: str = "") -> None:
         """Record that a chunk was received, and its text."""
@@ -228,12 +232,16 @@ class EmbeddingsCall(Handle[Embeddings]):
     @property
     def usage(self) -> Usage | None:
         """The tokens, if the provider returned them."""
-        return None if self._operation is None else self._operation.usage
+        with guarded("reading the usage"):
+            return None if self._operation is None else self._operation.usage
+        return None
 
     @property
     def cost(self) -> float | None:
         """US dollars by the price table; None when the usage or the price is not known."""
-        return None if self._operation is None else self._operation.cost
+        with guarded("reading the cost"):
+            return None if self._operation is None else self._operation.cost
+        return None
 
     def response(
         self, response: object = None, *, tokens: int | None = None, model: str | None = None

@@ -6,7 +6,7 @@ Each recorder is a context manager and a decorator. It records to the telemetry 
 
 import inspect
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
@@ -71,6 +71,7 @@ class InferenceRecording(Recording[ModelCall]):
             if outer is not None:
                 return ModelCall(publish=outer)
             options: dict[str, Any] = dict(self._options)
+            options["messages"] = _messages(options.get("messages"))
             if stop := options.pop("stop", None):
                 options["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
             request = ModelRequest(
@@ -308,6 +309,15 @@ def record_token_usage(type: str, count: int, *, model: str | None = None) -> No
 
 def _name(name: str, value: object) -> str:
     return accepted(name, value, str) or _UNKNOWN
+
+
+def _messages(found: object) -> Sequence[Mapping[str, Any]]:
+    """Return messages of the right shape; others are reported."""
+    messages = [] if isinstance(found, str) else list(accepted("messages", found, Iterable) or ())
+    if isinstance(found, str) or not all(isinstance(each, Mapping) for each in messages):
+        refuse("messages", "messages must be mappings with role and content")
+        return ()
+    return messages
 
 
 def _outer_call() -> Callable[[nesting.Published], None] | None:

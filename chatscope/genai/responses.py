@@ -48,7 +48,8 @@ def is_event(found: Any) -> bool:
 def usage_of(found: Any) -> Usage | None:
     """Return the tokens that a client's usage object counts; None for anything else."""
     if isinstance(found, Usage):
-        return found
+        counts = (found.prompt_tokens, found.completion_tokens)
+        return found if all(_is_count(count) for count in counts) else None
     prompt = _count(found, "prompt_tokens")
     completion = _count(found, "completion_tokens")
     if prompt is not None or completion is not None:
@@ -157,7 +158,11 @@ def _text(found: Any) -> str | None:
 
 def _count(found: Any, name: str) -> int | None:
     value = _get(found, name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if _is_count(value) else None
+
+
+def _is_count(found: Any) -> bool:
+    return isinstance(found, int) and not isinstance(found, bool) and found >= 0
 
 
 def _first(*found: Any) -> Any:

@@ -54,7 +54,9 @@ def recorder(memory: Memory) -> Iterator[Recorder]:
 
 
 @pytest.fixture
-def instrumented(memory: Memory, recorder: Recorder) -> Iterator[None]:
+def instrumented(
+    memory: Memory, recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> Iterator[None]:
     providers = memory.providers
     given: Any = {
         "tracer_provider": providers.tracer_provider,
@@ -62,6 +64,7 @@ def instrumented(memory: Memory, recorder: Recorder) -> Iterator[None]:
     }
     assert genai.instrument_clients(**given) == ("openai", "anthropic")
     assert genai.instrument_clients(**given) == ("openai", "anthropic")
+    assert caplog.messages == []
     yield
     genai.uninstrument_clients()
 
@@ -187,6 +190,15 @@ def test_call_after_a_recorder_has_ended_is_another_call(memory: Memory, client:
     _ask(client)
     assert len(memory.spans) == 2
     assert memory.value("llm_token_usage", type="prompt") == 11
+
+
+@pytest.mark.usefixtures("instrumented")
+def test_call_after_a_closed_one_in_its_block_is_another_call(memory: Memory) -> None:
+    with genai.inference(model=MODEL, provider="openai") as call:
+        call.close()
+        with genai.inference(model="second", provider="openai"):
+            pass
+    assert [span.name for span in memory.spans] == ["chat gpt-4o", "chat second"]
 
 
 @pytest.mark.usefixtures("instrumented")

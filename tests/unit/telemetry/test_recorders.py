@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -160,6 +161,26 @@ def test_failure_after_the_response_keeps_its_tokens(memory: Memory, recorder: R
     assert _attributes(span)[names.ERROR_TYPE] == "ValueError"
     assert [event.name for event in span.events] == ["exception"]
     assert memory.value("llm_token_usage", type="prompt") == 100
+
+
+def test_failure_of_a_stream_in_a_block_is_one_event(memory: Memory, recorder: Recorder) -> None:
+    def ask() -> None:
+        with genai.inference(**_CALL) as call:
+            list(call.stream(_words(True)))
+
+    with pytest.raises(_Failure):
+        ask()
+    assert _recorded_once(memory, "failed")[names.ERROR_TYPE] == f"{__name__}._Failure"
+    [span] = memory.spans
+    assert [event.name for event in span.events] == ["gen_ai.first_token", "exception"]
+
+
+def test_failure_of_a_stream_that_is_handled_in_the_block_stays(
+    memory: Memory, recorder: Recorder
+) -> None:
+    with genai.inference(**_CALL) as call, suppress(_Failure):
+        list(call.stream(_words(True)))
+    _recorded_once(memory, "failed")
 
 
 def test_failure_without_an_exception_is_recorded(memory: Memory, recorder: Recorder) -> None:
@@ -923,6 +944,10 @@ def test_invalid_arguments_are_reported_once_and_do_not_raise(
         with genai.inference(model=5, provider="openai") as call:  # type: ignore[arg-type]
             call.chunk(b"x")  # type: ignore[arg-type]
             call.response(usage="many", id=7)  # type: ignore[arg-type]
+        with genai.inference(**_CALL, messages="hello") as call:
+            call.chunk("x")
+            call.response(usage=Usage("many", "more"))  # type: ignore[arg-type]
+            assert call.usage == Usage(0, 1, partial=True)
         with genai.execute_tool(7):  # type: ignore[call-overload]
             pass
     genai.record_message(None)  # type: ignore[arg-type]
@@ -938,6 +963,7 @@ def test_invalid_arguments_are_reported_once_and_do_not_raise(
         "text of a chunk must be str (got bytes)",
         "usage must be Usage (got str)",
         "id must be str (got int)",
+        "messages must be mappings with role and content",
         "name of a tool must be str (got int)",
         "role must be str (got int)",
         "delta must be int (got str)",
