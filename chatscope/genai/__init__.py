@@ -4,9 +4,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from chatscope.genai.answer import Answer
     from chatscope.genai.clients import instrument_clients, uninstrument_clients
+    from chatscope.genai.handles import ModelCall
     from chatscope.genai.pricing import PriceTable, PriceTableError
-    from chatscope.genai.recorder import Recorder, forget_recorder, use_recorder
+    from chatscope.genai.recorder import Recorder as Recorder
+    from chatscope.genai.recorder import forget_recorder as forget_recorder
+    from chatscope.genai.recorder import use_recorder as use_recorder
     from chatscope.genai.recording import (
         current_call,
         embeddings,
@@ -21,15 +25,15 @@ if TYPE_CHECKING:
     from chatscope.genai.request import ModelRequest, Usage
 
 __all__ = [
+    "Answer",
+    "ModelCall",
     "ModelRequest",
     "PriceTable",
     "PriceTableError",
-    "Recorder",
     "Usage",
     "current_call",
     "embeddings",
     "execute_tool",
-    "forget_recorder",
     "inference",
     "instrument_clients",
     "invoke_agent",
@@ -38,12 +42,14 @@ __all__ = [
     "record_socket_connection",
     "record_token_usage",
     "uninstrument_clients",
-    "use_recorder",
 ]
 
+# Beside the public names, those by which a configuration sets where recorders record to.
 # Imported when they are first used: the SDK raises for some invalid variables while it is
 # imported, and an application may want to check the variables first.
 _MODULES: Final = {
+    "Answer": "answer",
+    "ModelCall": "handles",
     "ModelRequest": "request",
     "PriceTable": "pricing",
     "PriceTableError": "pricing",

@@ -51,7 +51,7 @@ class Recording(ABC, Generic[H]):
     ) -> None:
         if self._current is not None:
             current, self._current = self._current, None
-            _leave(current, error)
+            current.__exit__(kind, error, traceback)
         if self._handle is not None:
             handle, self._handle = self._handle, None
             handle.finish(error)
@@ -195,21 +195,6 @@ class _Ready(Generic[H]):
     def __await__(self) -> Generator[None, None, H]:
         return self._handle
         yield
-
-
-def _leave(current: AbstractContextManager[None], error: BaseException | None) -> None:
-    """Make the span no longer current, after a block that `error` may have ended."""
-    if error is None:
-        current.__exit__(None, None, None)
-        return
-    traceback = error.__traceback__
-    try:
-        current.__exit__(type(error), error, traceback)
-    except BaseException as raised:
-        if raised is not error:
-            raise
-    finally:
-        error.__traceback__ = traceback
 
 
 def _ended(handle: Handle[Any], value: Any) -> Any:

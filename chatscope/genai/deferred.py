@@ -20,7 +20,8 @@ class Worker:
 
     def __init__(self) -> None:
         self._reset()
-        os.register_at_fork(after_in_child=self._reset)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
         self._tasks: SimpleQueue[Task] = SimpleQueue()
@@ -31,13 +32,13 @@ class Worker:
         """Start the thread, unless it runs already."""
         if self._thread is not None:
             return
-        with self._lock:
+        with self._lock, guarded("starting a thread"):
             if self._thread is None:
-                self._thread = threading.Thread(
+                thread = threading.Thread(
                     target=_run, args=(self._tasks,), name="chatscope deferred", daemon=True
                 )
-                with guarded("starting a thread"):
-                    self._thread.start()
+                thread.start()
+                self._thread = thread
 
     def put(self, task: Task) -> None:
         """Run a task soon."""

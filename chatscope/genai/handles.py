@@ -1,7 +1,7 @@
 """Handles of operations in progress, for the code that is recorded. None of them ever raises."""
 
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterable, Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, TypeVar, overload
 
 from chatscope import names
@@ -31,14 +31,12 @@ class Handle(Generic[_Operation]):
         """32 hex digits; "" where nothing is recorded."""
         return "" if self._operation is None else self._operation.trace_id
 
-    @contextmanager
-    def current(self) -> Iterator[None]:
-        """Make the span current; never around a `yield` of a generator."""
-        if self._operation is None:
-            yield
-            return
-        with self._operation.current():
-            yield
+    def current(self) -> AbstractContextManager[None]:
+        """Return a context manager: the span is current in its block.
+
+        Never around a `yield` of a generator.
+        """
+        return nullcontext() if self._operation is None else self._operation.current()
 
     def failed(self, error_type: str) -> None:
         """Record a failure that no exception shows; `error_type` is one of a short list."""

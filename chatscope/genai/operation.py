@@ -2,8 +2,9 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import suppress
+from types import TracebackType
 from typing import TYPE_CHECKING, Final
 from weakref import ref
 
@@ -31,6 +32,29 @@ _OPERATION: Final = context_api.create_key("chatscope-operation")
 _CONVERSATION: Final = context_api.create_key("chatscope-conversation")
 
 
+class Current:
+    """Makes a context the current one for a block."""
+
+    __slots__ = ("_context", "_token")
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def __enter__(self) -> None:
+        self._token = context_api.attach(self._context)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # The garbage collector may close a coroutine in another context.
+        if kind is GeneratorExit and context_api.get_current() is not self._context:
+            return
+        context_api.detach(self._token)
+
+
 class Operation:
     """Base of what is recorded: model calls, embeddings, tool executions, agent steps.
 
@@ -51,11 +75,12 @@ class Operation:
         self._ended_ns: int | None = None
         self._outcome = CANCELLED
         self._error_type: str | None = CANCELLED
-        self._once = threading.Lock()  # acquired by whoever records the end
         self._span: Span = recorder.tracer.start_span(name, kind=kind, attributes=attributes)
         context = trace.set_span_in_context(self._span)
         # A weak reference: a cycle would keep a forgotten operation from being noticed.
         self.context: Context = context_api.set_value(_OPERATION, ref(self), context)
+        # Acquired to record the end. Last: without it, `__del__` has nothing to do.
+        self._once = threading.Lock()
 
     @property
     def trace_id(self) -> str:
@@ -72,22 +97,12 @@ class Operation:
         """How it ended; None before."""
         return None if self._ended is None else self._outcome
 
-    @contextmanager
-    def current(self) -> Iterator[None]:
-        """Make the span current; never around a `yield` of a generator."""
-        token = context_api.attach(self.context)
-        try:
-            yield
-        except GeneratorExit:
-            # Possibly in another context, where the garbage collector closes a coroutine.
-            if context_api.get_current() is self.context:
-                context_api.detach(token)
-            raise
-        except BaseException:
-            context_api.detach(token)
-            raise
-        else:
-            context_api.detach(token)
+    def current(self) -> "Current":
+        """Return a context manager: the span is current in its block.
+
+        Never around a `yield` of a generator.
+        """
+        return Current(self.context)
 
     def failed(self, error_type: str, exception: BaseException | None = None) -> None:
         """Record that it failed; `error_type` is one of a short list.
@@ -125,7 +140,8 @@ class Operation:
             WORKER.put(self._record)
 
     def __del__(self) -> None:
-        if hasattr(self, "context"):
+        # Not complete where the start failed; parts are missing while the interpreter ends.
+        with suppress(AttributeError, TypeError):
             self.close_later()
 
     def _stop(self) -> None:

@@ -1,6 +1,7 @@
 """Recorders of model calls, tools and agents in code that is not ours."""
 
 import asyncio
+import contextvars
 import gc
 import inspect
 import logging
@@ -490,6 +491,30 @@ def test_cancelled_task_is_recorded_once(kind: str, memory: Memory, recorder: Re
 
     asyncio.run(consume())
     _recorded_once(memory, "cancelled")
+
+
+@pytest.mark.parametrize("kind", ["block", "decorated"])
+def test_coroutine_destroyed_in_another_context_is_recorded_without_a_complaint(
+    kind: str, memory: Memory, recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def wait() -> None:
+        await _Suspend()
+
+    async def block() -> None:
+        async with genai.inference(**_CALL):
+            await wait()
+
+    pending = block() if kind == "block" else genai.inference(**_CALL)(wait)()
+    contextvars.copy_context().run(pending.send, None)
+    pending.close()
+    _recorded_once(memory, "cancelled")
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert not _is_current()
+
+
+class _Suspend:
+    def __await__(self) -> Iterator[None]:
+        yield
 
 
 def test_functions_record_their_return(memory: Memory, recorder: Recorder) -> None:
