@@ -1,18 +1,23 @@
-"""Containment of telemetry's own errors, and reports of invalid arguments."""
+"""Containment of the package's own errors."""
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 from chatscope.otlp import Warnings
 
-_Value = TypeVar("_Value")
-_warnings = Warnings()
+warnings = Warnings()
+_contained = False
 
 
 @contextmanager
 def guarded(doing: str) -> Iterator[None]:
-    """Log any exception inside, once a minute, and continue: telemetry never fails a request."""
+    """Log an exception raised inside, at most once a minute, instead of raising it.
+
+    Telemetry never fails a request. In a test of pytest the exception is raised, so that a test
+    fails for it; `containing_errors` ends that.
+    """
     try:
         yield
     except Exception as error:
@@ -20,21 +25,23 @@ def guarded(doing: str) -> Iterator[None]:
 
 
 def report(doing: str, error: Exception) -> None:
-    """Log an error of telemetry itself, once a minute for each `doing`."""
-    _warnings.warn(doing, f"telemetry failed while {doing}", error)
+    """Log an error of telemetry, at most once a minute for each `doing`; raise it in tests."""
+    if _in_a_test() and not _contained:
+        raise error
+    warnings.warn(doing, f"telemetry failed while {doing}", error)
 
 
-def accepted(name: str, value: object, kind: type[_Value]) -> _Value | None:
-    """Return an argument of the right type; None for any other, which is logged once a minute."""
-    if value is None:
-        return None
-    kinds = (int, float) if kind is float else kind
-    if isinstance(value, kinds) and not isinstance(value, bool):
-        return value  # type: ignore[return-value]
-    refuse(name, f"{name} must be {kind.__name__} (got {type(value).__name__})")
-    return None
+@contextmanager
+def containing_errors() -> Iterator[None]:
+    """Contain errors in tests as well, until the end of the block."""
+    global _contained  # noqa: PLW0603
+    before, _contained = _contained, True
+    try:
+        yield
+    finally:
+        _contained = before
 
 
-def refuse(name: str, message: str) -> None:
-    """Log that an argument is invalid, once a minute for each `name`."""
-    _warnings.warn(name, message)
+def _in_a_test() -> bool:
+    """Whether pytest runs a test in this process; the variable alone is inherited by others."""
+    return "pytest" in sys.modules and "PYTEST_CURRENT_TEST" in os.environ

@@ -6,11 +6,14 @@ its counts are merged into a `TalliedHistogram` when the response has ended. `Ta
 adds the points to the metrics that a reader has collected, by the SDK's public data classes.
 """
 
+import os
 import threading
 import time
+import weakref
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from math import inf
 from typing import Any, Final
 
@@ -100,6 +103,12 @@ class TalliedHistogram:
         data = HistogramData(points, AggregationTemporality.CUMULATIVE)
         return CollectedMetric(self.metric.name, self.metric.description, self.metric.unit, data)
 
+    def clear(self) -> None:
+        """Forget all values."""
+        self._points = {}
+        # A new one: after a fork, another thread may have held it.
+        self._lock = threading.Lock()
+
     def _new_point(self, key: Any, attributes: dict[str, Any], now: int) -> "_Point":
         if len(self._points) >= _MAX_POINTS:
             key, attributes = frozenset(_OVERFLOW.items()), dict(_OVERFLOW)
@@ -158,6 +167,9 @@ class TalliedHistograms:
         self._scope = scope
         self._filter = exemplar_filter or TraceBasedExemplarFilter()
         self._histograms: dict[str, TalliedHistogram] = {}
+        if hasattr(os, "register_at_fork"):
+            # A forked process has sums of its own.
+            os.register_at_fork(after_in_child=partial(_clear, weakref.ref(self)))
 
     def histogram(self, metric: Metric) -> TalliedHistogram:
         """Return the histogram of that name; the same one for all callers."""
@@ -165,6 +177,11 @@ class TalliedHistograms:
         return found or self._histograms.setdefault(
             metric.name, TalliedHistogram(metric, self._filter)
         )
+
+    def clear(self) -> None:
+        """Forget all values."""
+        for histogram in list(self._histograms.values()):
+            histogram.clear()
 
     def added_to(self, data: MetricsData) -> MetricsData:
         """Return collected metrics with the points of all histograms in addition."""
@@ -182,3 +199,10 @@ class TalliedHistograms:
         else:
             scopes.append(ScopeMetrics(self._scope, own, self._scope.schema_url or ""))
         return replace(data, resource_metrics=[replace(first, scope_metrics=scopes), *others])
+
+
+def _clear(reference: "weakref.ref[TalliedHistograms]") -> None:
+    # Fork handlers last as long as the process, and must not keep the histograms alive.
+    histograms = reference()
+    if histograms is not None:
+        histograms.clear()

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, TypeVar, overload
 
 from chatscope import names
+from chatscope.arguments import accepted
 from chatscope.genai import responses
 from chatscope.genai.answer import Answer
 from chatscope.genai.nesting import Published
@@ -13,7 +14,7 @@ from chatscope.genai.request import Usage
 from chatscope.genai.responses import Facts
 from chatscope.genai.steps import AgentInvocation, Embeddings, ToolExecution
 from chatscope.genai.streams import RecordedAsyncStream, RecordedStream
-from chatscope.guard import accepted, guarded, report
+from chatscope.guard import guarded, report
 
 _Operation = TypeVar("_Operation", bound=Operation)
 _Item = TypeVar("_Item")

@@ -12,6 +12,7 @@ from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from opentelemetry.util.types import AttributeValue
 
+from chatscope.arguments import accepted, refuse
 from chatscope.genai import nesting
 from chatscope.genai.answer import Answer
 from chatscope.genai.decorating import Recording
@@ -28,7 +29,7 @@ from chatscope.genai.steps import (
     ToolExecution,
     ToolRequest,
 )
-from chatscope.guard import accepted, guarded, refuse
+from chatscope.guard import guarded
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _UNKNOWN = "unknown"
@@ -313,11 +314,13 @@ def _name(name: str, value: object) -> str:
 
 def _messages(found: object) -> Sequence[Mapping[str, Any]]:
     """Return messages of the right shape; others are reported."""
-    messages = [] if isinstance(found, str) else list(accepted("messages", found, Iterable) or ())
-    if isinstance(found, str) or not all(isinstance(each, Mapping) for each in messages):
-        refuse("messages", "messages must be mappings with role and content")
+    if found is None:
         return ()
-    return messages
+    listed = list(found) if isinstance(found, Iterable) else [found]
+    if all(isinstance(each, Mapping) for each in listed):
+        return listed
+    refuse("messages", "messages must be mappings with role and content")
+    return ()
 
 
 def _outer_call() -> Callable[[nesting.Published], None] | None:

@@ -8,7 +8,7 @@ import logging
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
@@ -18,11 +18,13 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
-from chatscope import genai, names
+from chatscope import arguments, genai, names
 from chatscope.genai import Recorder, Usage
 from chatscope.genai.deferred import WORKER
 from chatscope.genai.pricing import Price, PriceTable
+from chatscope.guard import containing_errors
 from chatscope.instruments import Instruments
+from chatscope.otlp import Warnings
 from stack.facts import ROOT
 from tests.memory import Memory
 
@@ -513,7 +515,7 @@ def test_coroutine_destroyed_in_another_context_is_recorded_without_a_complaint(
 
 
 class _Suspend:
-    def __await__(self) -> Iterator[None]:
+    def __await__(self) -> Generator[None, None, None]:
         yield
 
 
@@ -956,9 +958,7 @@ def test_no_instrument_exists_before_its_first_use() -> None:
 @pytest.fixture
 def warnings(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return the warnings about telemetry itself, of which none was given before."""
-    from chatscope import guard  # noqa: PLC0415
-
-    monkeypatch.setattr(guard, "_warnings", type(guard._warnings)())
+    monkeypatch.setattr(arguments, "warnings", Warnings())
     return lambda: [r.getMessage() for r in caplog.records if r.name.startswith("opentelemetry")]
 
 
@@ -969,7 +969,7 @@ def test_invalid_arguments_are_reported_once_and_do_not_raise(
         with genai.inference(model=5, provider="openai") as call:  # type: ignore[arg-type]
             call.chunk(b"x")  # type: ignore[arg-type]
             call.response(usage="many", id=7)  # type: ignore[arg-type]
-        with genai.inference(**_CALL, messages="hello") as call:
+        with genai.inference(**{**_CALL, "messages": "hello"}) as call:
             call.chunk("x")
             call.response(usage=Usage("many", "more"))  # type: ignore[arg-type]
             assert call.usage == Usage(0, 1, partial=True)
@@ -1014,13 +1014,14 @@ def test_broken_telemetry_changes_nothing_for_the_caller(
     genai.use_recorder(recorder)
     try:
         make = (_GENERATORS | _ASYNC_GENERATORS)[kind]
-        assert _consume(make, fails=False) == ["one", "two"]
-        assert weather("Rome")
-        with genai.inference(**_CALL) as call:
-            call.chunk("x")
-            call.response(text="x")
-        with genai.embeddings(**_CALL) as embedded:
-            embedded.response(tokens=1)
+        with containing_errors():
+            assert _consume(make, fails=False) == ["one", "two"]
+            assert weather("Rome")
+            with genai.inference(**_CALL) as call:
+                call.chunk("x")
+                call.response(text="x")
+            with genai.embeddings(**_CALL) as embedded:
+                embedded.response(tokens=1)
     finally:
         genai.forget_recorder(recorder)
     assert memory.spans == ()
@@ -1032,7 +1033,7 @@ def test_object_that_cannot_be_read_is_passed_on(memory: Memory, recorder: Recor
             raise RuntimeError(name)
 
     chunk = Hostile()
-    with genai.inference(**_CALL) as call:
+    with containing_errors(), genai.inference(**_CALL) as call:
         assert list(call.stream([chunk])) == [chunk]
         call.response(Hostile())
         assert call.stream(5) == 5  # type: ignore[call-overload]

@@ -1,5 +1,6 @@
 """Many values of a histogram, recorded at once: the metric is that of single records."""
 
+import os
 import random
 import time
 from collections.abc import Iterator
@@ -106,6 +107,26 @@ def test_collection_does_not_reset_the_sum() -> None:
     [second] = recorded.points()
     assert (first.count, second.count, second.sum) == (2, 3, 7.0)
     assert second.start_time_unix_nano == first.start_time_unix_nano
+
+
+def test_forked_process_begins_at_zero() -> None:
+    recorded = _Recorded()
+    recorded.record_at_once([1.0, 2.0])
+    child = os.fork()
+    if child == 0:
+        os._exit(len(recorded.points()))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert len(recorded.points()) == 1
+
+
+def test_values_are_forgotten_when_they_are_cleared() -> None:
+    recorded = _Recorded()
+    recorded.record_at_once([1.0, 2.0])
+    recorded.tallies.clear()
+    assert recorded.points() == []
+    recorded.record_at_once([4.0])
+    [point] = recorded.points()
+    assert (point.count, point.sum) == (1, 4.0)
 
 
 def test_no_values_make_no_point() -> None:
