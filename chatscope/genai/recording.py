@@ -316,7 +316,7 @@ def _messages(found: object) -> Sequence[Mapping[str, Any]]:
     """Return messages of the right shape; others are reported."""
     if found is None:
         return ()
-    listed = list(found) if isinstance(found, Iterable) else [found]
+    listed: list[Any] = list(found) if isinstance(found, Iterable) else [found]
     if all(isinstance(each, Mapping) for each in listed):
         return listed
     refuse("messages", "messages must be mappings with role and content")

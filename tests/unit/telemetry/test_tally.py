@@ -3,6 +3,7 @@
 import os
 import random
 import time
+import warnings
 from collections.abc import Iterator
 from statistics import mean
 from typing import Any
@@ -112,7 +113,10 @@ def test_collection_does_not_reset_the_sum() -> None:
 def test_forked_process_begins_at_zero() -> None:
     recorded = _Recorded()
     recorded.record_at_once([1.0, 2.0])
-    child = os.fork()
+    with warnings.catch_warnings():
+        # Python 3.12 warns of forks while there are other threads.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
     if child == 0:
         os._exit(len(recorded.points()))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
