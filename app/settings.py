@@ -452,6 +452,9 @@ class Settings(BaseSettings):
         return TelemetrySettings(
             service_name=self.otel_service_name,
             service_version=VERSION,
+            environment="local",
+            console=True,
+            event_loop_metrics=True,
             span_delay_ms=self.otel_bsp_schedule_delay,
             log_delay_ms=self.otel_blrp_schedule_delay,
             span_queue=self.otel_bsp_max_queue_size,

@@ -6,7 +6,7 @@ repository, status Development). Names that neither has carry the prefix `chatsc
 but for the product's own instruments, which are named in full.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
@@ -117,6 +117,7 @@ class Kind(Enum):
 
 # How Prometheus spells a unit (the OTLP-to-Prometheus rules of the OpenTelemetry
 # specification); a unit in braces is a note and is not spelt.
+_PREFIX: Final = "chatscope"
 _PROMETHEUS_UNITS: Final = {"s": "seconds", "By": "bytes"}
 
 
@@ -141,6 +142,12 @@ class Metric:
         if unit := _PROMETHEUS_UNITS.get(self.unit):
             base = f"{base}_{unit}"
         return f"{base}_total" if self.kind is Kind.COUNTER else base
+
+
+def with_prefix(metric: Metric, prefix: str) -> Metric:
+    """Return the metric with another prefix in place of `chatscope`, where it has one."""
+    own, dot, rest = metric.name.partition(".")
+    return replace(metric, name=f"{prefix}.{rest}") if dot and own == _PREFIX else metric
 
 
 def prometheus_label(attribute: str) -> str:

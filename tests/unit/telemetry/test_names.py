@@ -11,9 +11,8 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket
 
-from chatscope import names
+from chatscope import Telemetry, instrument, names
 from chatscope.genai.request import ModelRequest, Usage
-from chatscope.instrument import Telemetry, instrument
 from chatscope.names import METRICS, Kind, Metric
 from chatscope.providers import TelemetrySettings
 from stack.facts import ROOT
@@ -28,7 +27,6 @@ def _record_everything() -> Memory:
 
     async def answer(request: Request) -> PlainTextResponse:
         await request.body()
-        telemetry: Telemetry = request.app.state.telemetry
         telemetry.instruments.record_message("user")
         telemetry.instruments.show_limits({"answers": 5})
         watched = telemetry.start_answer(
@@ -60,8 +58,11 @@ def _record_everything() -> Memory:
 
     routes = [Route("/answer", answer, methods=["POST"]), WebSocketRoute("/echo", echo)]
     app, memory = Starlette(routes=routes), Memory()
-    settings = TelemetrySettings(known_models=frozenset({_MODEL}))
-    instrument(app, settings, providers=memory.providers)
+    settings = TelemetrySettings(
+        known_models=frozenset({_MODEL}), console=True, event_loop_metrics=True
+    )
+    telemetry = Telemetry(settings, memory.providers)
+    instrument(app, telemetry)
     with TestClient(app) as client:
         client.post("/answer", content=b"x")
         client.post("/answer?fail=1", content=b"x")

@@ -1,0 +1,204 @@
+"""Export the log records of an application that keeps its own handlers.
+
+A handler is added to the root logger and to loggers of HTTP servers that do not propagate, and a
+sink to loguru where it is installed. No level, handler or sink of the application is changed. A
+handler that the application removes, as `logger.remove()` and `dictConfig` do, is added again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final
+
+from chatscope import names
+from chatscope.guard import guarded
+from chatscope.logs import loguru_records
+from chatscope.logs.bridge import (
+    Bridge,
+    activate,
+    deactivate,
+    is_own,
+    is_repeated,
+    is_selected,
+)
+from chatscope.logs.handling import handling, is_handling
+from chatscope.logs.stdlib_records import access_arguments, content, path_of
+
+if TYPE_CHECKING:
+    from loguru import Record
+
+LEVELS: Final = {
+    "TRACE": 5,
+    "DEBUG": 10,
+    "INFO": 20,
+    "SUCCESS": 25,
+    "WARNING": 30,
+    "ERROR": 40,
+    "CRITICAL": 50,
+}
+# Their configuration replaces their handlers and ends propagation to the root logger.
+_SERVERS: Final = (
+    "uvicorn",
+    "uvicorn.access",
+    "uvicorn.error",
+    "gunicorn.access",
+    "gunicorn.error",
+    "hypercorn.access",
+    "hypercorn.error",
+    "quart.app",
+)
+
+
+class LogExport:
+    """The handlers of one telemetry."""
+
+    def __init__(self, bridge: Bridge, level: str, quiet_paths: Collection[str] = ()) -> None:
+        self._bridge = bridge
+        self._level = LEVELS[level]
+        self._handler = _Handler(self._bridge, self._level, quiet_paths)
+        self._sink: _LoguruSink | None = None
+        self._ended = False
+        activate(self._bridge)
+        self.attach()
+
+    @property
+    def after_each(self) -> Callable[[], object] | None:
+        """Called after each record; set while the process is about to end."""
+        return self._handler.after_each
+
+    @after_each.setter
+    def after_each(self, call: Callable[[], object] | None) -> None:
+        self._handler.after_each = call
+
+    def attach(self) -> None:
+        """Add each handler that is missing; a second call does nothing."""
+        if self._ended:
+            return
+        _add(logging.getLogger(), self._handler)
+        for name in _SERVERS:
+            logger = logging.root.manager.loggerDict.get(name)
+            if isinstance(logger, logging.Logger) and not logger.propagate:
+                _add(logger, self._handler)
+        if (self._sink is None or self._sink.removed) and find_spec("loguru"):
+            self._sink = _LoguruSink(self._bridge, self._level, self.attach)
+
+    def detach(self) -> None:
+        """Remove the handlers."""
+        self._ended = True
+        deactivate(self._bridge)
+        for name in ("", *_SERVERS):
+            logging.getLogger(name).removeHandler(self._handler)
+        if self._sink is not None:
+            self._sink.remove()
+
+
+def _add(logger: logging.Logger, handler: logging.Handler) -> None:
+    if handler not in logger.handlers:
+        logger.addHandler(handler)
+
+
+class _Handler(logging.Handler):
+    """Exports records of the standard library."""
+
+    def __init__(self, bridge: Bridge, level: int, quiet_paths: Collection[str]) -> None:
+        super().__init__(level)
+        self._bridge = bridge
+        self._quiet_paths = frozenset(quiet_paths)
+        self._seen = threading.local()
+        self.after_each: Callable[[], object] | None = None
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Handle one record without a lock: the queue has its own."""
+        if self.filter(record):
+            self.emit(record)
+        return True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Export one record; never raises."""
+        if is_handling() or is_own(record.name) or not is_selected(self._bridge):
+            return
+        with handling(), guarded("exporting a log record"):
+            if not self._is_seen(record) and not self._is_quiet(record):
+                self._export(record)
+        if self.after_each is not None:
+            with handling(), guarded("exporting the last log records"):
+                self.after_each()
+
+    def _export(self, record: logging.LogRecord) -> None:
+        body, extra = content(record)
+        if is_repeated("logging", record.levelno, body):
+            return
+        self._bridge.emit(
+            record.name,
+            level=record.levelno,
+            body=body,
+            attributes={
+                names.CODE_FILE_PATH: record.pathname,
+                names.CODE_FUNCTION_NAME: f"{record.name}.{record.funcName}",
+                names.CODE_LINE_NUMBER: record.lineno,
+                **extra,
+            },
+            timestamp=int(record.created * 1e6) * 1000,
+            error=record.exc_info[1] if record.exc_info else None,
+        )
+
+    def _is_seen(self, record: logging.LogRecord) -> bool:
+        """Whether the record came through another logger before, on its way to the root logger."""
+        this = (id(record), record.created)
+        if getattr(self._seen, "record", None) == this:
+            return True
+        self._seen.record = this
+        return False
+
+    def _is_quiet(self, record: logging.LogRecord) -> bool:
+        arguments = access_arguments(record)
+        return arguments is not None and path_of(arguments[2]) in self._quiet_paths
+
+
+class _LoguruSink:
+    """Exports loguru's records, as the filter of a handler that prints nothing.
+
+    loguru formats a record, and with it the exception, before it calls a sink; it calls a filter
+    before that, and without a lock.
+    """
+
+    def __init__(self, bridge: Bridge, level: int, attach: Callable[[], None]) -> None:
+        from loguru import logger  # noqa: PLC0415
+
+        self.removed = False
+        self._attach: Callable[[], None] | None = attach
+        self._bridge = bridge
+        self._handler = logger.add(self, level=level, filter=self._export, format=lambda _: "")
+
+    def write(self, _: str) -> None:
+        """Print nothing; loguru asks for this method."""
+
+    def stop(self) -> None:
+        """Add the sink again: loguru calls this when the application removes the handler.
+
+        On another thread, because loguru holds its lock here.
+        """
+        self.removed = True
+        if self._attach is not None:
+            with suppress(RuntimeError):  # the interpreter is ending
+                threading.Thread(target=self._attach, name="Attach to loguru", daemon=True).start()
+
+    def remove(self) -> None:
+        """Remove the handler for good."""
+        from loguru import logger  # noqa: PLC0415
+
+        self._attach = None
+        if not self.removed:
+            with suppress(ValueError):
+                logger.remove(self._handler)
+
+    def _export(self, record: Record) -> bool:
+        if not is_handling() and is_selected(self._bridge):
+            with handling(), guarded("exporting a log record"):
+                if not is_repeated("loguru", record["level"].no, record["message"]):
+                    loguru_records.emit(self._bridge, record)
+        return False
