@@ -455,6 +455,7 @@ class Settings(BaseSettings):
             environment="local",
             console=True,
             event_loop_metrics=True,
+            spool_metrics=True,
             span_delay_ms=self.otel_bsp_schedule_delay,
             log_delay_ms=self.otel_blrp_schedule_delay,
             span_queue=self.otel_bsp_max_queue_size,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from chatscope.telemetry import Telemetry
     from chatscope.tracing import current_trace_id
 
-__version__: Final = "0.1.0"
+__version__ = "0.1.0"
 
 __all__ = [
     "InstrumentationError",

@@ -35,14 +35,12 @@ def instrument(app: App, telemetry: Telemetry | None = None, *, flush_with_app: 
         warnings.warn("instrumented twice", f"{_name(app)} is instrumented already")
         return app
     chosen = telemetry or configured()
-    options: dict[str, Any] = {"flush_with_app": flush_with_app}
+    options: dict[str, Any] = {"application": app, "flush_with_app": flush_with_app}
     target: Any = app
     if _is_starlette(app):
         chosen.start()
         try:
-            target.add_middleware(
-                TelemetryMiddleware, telemetry=chosen, routes=target.routes, **options
-            )
+            target.add_middleware(TelemetryMiddleware, telemetry=chosen, **options)
         except RuntimeError as error:
             raise InstrumentationError(
                 f"{_name(app)} has started: call instrument() before, where the application is"

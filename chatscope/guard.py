@@ -21,9 +21,14 @@ def guarded(doing: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if _in_a_test() and not _contained:
-            raise
-        warnings.warn(doing, f"telemetry failed while {doing}", error)
+        report(doing, error)
+
+
+def report(doing: str, error: Exception) -> None:
+    """Log an error of telemetry, at most once a minute for each `doing`; raise it in tests."""
+    if _in_a_test() and not _contained:
+        raise error
+    warnings.warn(doing, f"telemetry failed while {doing}", error)
 
 
 @contextmanager

@@ -28,13 +28,16 @@ _FLUSH_SECONDS: Final = 2.5
 
 
 class TelemetryMiddleware:
-    """Instruments one ASGI application."""
+    """Instruments one ASGI application.
+
+    `app` is what is called; `application` is the framework's object, which knows the routes.
+    """
 
     def __init__(
         self,
         app: ASGIApp,
         telemetry: Telemetry,
-        routes: Sequence[Any] = (),
+        application: object = None,
         *,
         flush_with_app: bool = True,
     ) -> None:
@@ -43,8 +46,8 @@ class TelemetryMiddleware:
         self._flush_with_app = flush_with_app
         self._quiet_paths = telemetry.settings.quiet_paths
         self._watched = _remembering(app)
-        self._http = HttpTelemetry(self._watched, routes, telemetry.providers)
-        self._routes = routes
+        self._routes: Sequence[Any] = getattr(application, "routes", ())
+        self._http = HttpTelemetry(self._watched, self._routes, telemetry.providers)
         self._websocket: WebSocketTelemetry | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

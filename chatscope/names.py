@@ -8,7 +8,7 @@ but for the product's own instruments, which are named in full.
 
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Final
+from typing import Final, Self
 
 from chatscope.otlp.self_metrics import (
     ABOUT_DURATION,
@@ -26,6 +26,8 @@ from chatscope.otlp.self_metrics import (
 
 # A value outside a closed list, on metrics: the conventions' own word.
 OTHER: Final = "_OTHER"
+# Of names without a convention; settings replace it.
+PREFIX: Final = "chatscope"
 
 # -- attributes -----------------------------------------------------------------
 
@@ -117,7 +119,6 @@ class Kind(Enum):
 
 # How Prometheus spells a unit (the OTLP-to-Prometheus rules of the OpenTelemetry
 # specification); a unit in braces is a note and is not spelt.
-_PREFIX: Final = "chatscope"
 _PROMETHEUS_UNITS: Final = {"s": "seconds", "By": "bytes"}
 
 
@@ -135,6 +136,11 @@ class Metric:
     attributes: tuple[str, ...] = ()
     buckets: tuple[float, ...] | None = None
 
+    def with_prefix(self, prefix: str) -> Self:
+        """Return the metric under another prefix; those of conventions have none and stay."""
+        own, dot, rest = self.name.partition(".")
+        return replace(self, name=f"{prefix}.{rest}") if dot and own == PREFIX else self
+
     @property
     def prometheus(self) -> str:
         """The name in Prometheus; a histogram's series add `_bucket`, `_sum`, `_count`."""
@@ -142,12 +148,6 @@ class Metric:
         if unit := _PROMETHEUS_UNITS.get(self.unit):
             base = f"{base}_{unit}"
         return f"{base}_total" if self.kind is Kind.COUNTER else base
-
-
-def with_prefix(metric: Metric, prefix: str) -> Metric:
-    """Return the metric with another prefix in place of `chatscope`, where it has one."""
-    own, dot, rest = metric.name.partition(".")
-    return replace(metric, name=f"{prefix}.{rest}") if dot and own == _PREFIX else metric
 
 
 def prometheus_label(attribute: str) -> str:

@@ -13,7 +13,7 @@ from opentelemetry._logs import get_logger_provider, set_logger_provider
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.environment_variables import OTEL_TRACES_SAMPLER
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.view import View
+from opentelemetry.sdk.metrics.view import DropAggregation, View
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
 from chatscope import sdk_values
 from chatscope.exemplars import kept_exemplars
 from chatscope.metric_reader import MetricExport
-from chatscope.names import METRICS, Metric, with_prefix
+from chatscope.names import METRICS, PREFIX, Metric
 from chatscope.otlp import (
     Delivery,
     DeliverySettings,
@@ -33,7 +33,6 @@ from chatscope.otlp import (
     observe,
 )
 from chatscope.processes import worker_name
-from chatscope.settings import DEFAULT_PREFIX
 from chatscope.settings import TelemetrySettings as TelemetrySettings  # noqa: PLC0414
 from chatscope.tally import TallyingBuckets
 
@@ -41,6 +40,7 @@ from chatscope.tally import TallyingBuckets
 SHUTDOWN_SECONDS = 5.0
 _INSTANCE_ID = "service.instance.id"
 _SHARE_OF_SPANS_AND_LOGS = 0.5
+_SPOOL = f"{PREFIX}.spool."
 _API_MODULES = ("opentelemetry.trace", "opentelemetry.metrics", "opentelemetry._logs")
 
 
@@ -96,7 +96,7 @@ def build_providers(settings: TelemetrySettings) -> Providers:
     tracer_provider = TracerProvider(choose_sampler(), resource, shutdown_on_exit=False)
     logger_provider = LoggerProvider(resource, shutdown_on_exit=False)
     meter_provider = MeterProvider(
-        resource=resource, shutdown_on_exit=False, views=build_views(settings.prefix)
+        resource=resource, shutdown_on_exit=False, views=_views(settings)
     )
     export = _deliver(settings, delivery, tracer_provider, logger_provider, meter_provider)
     export.renew_after_fork()
@@ -144,9 +144,7 @@ def adopt_providers(settings: TelemetrySettings) -> Providers:
     made = Providers(
         tracer_provider or TracerProvider(choose_sampler(), resource, shutdown_on_exit=False),
         meter_provider
-        or MeterProvider(
-            resource=resource, shutdown_on_exit=False, views=build_views(settings.prefix)
-        ),
+        or MeterProvider(resource=resource, shutdown_on_exit=False, views=_views(settings)),
         logger_provider or LoggerProvider(resource, shutdown_on_exit=False),
         delivery,
     )
@@ -256,9 +254,18 @@ def choose_sampler() -> Sampler | None:
     return ParentBased(ALWAYS_ON, remote_parent_not_sampled=ALWAYS_ON)
 
 
-def build_views(prefix: str) -> Sequence[View]:
-    """Return the views of all metrics that the package knows."""
-    return tuple(_view(with_prefix(metric, prefix)) for metric in METRICS)
+def build_views(prefix: str, *, spool: bool = True) -> Sequence[View]:
+    """Return the views of all metrics that the package knows; those of the spool may be dropped."""
+    dropped = (
+        () if spool else (View(instrument_name=f"{prefix}.spool.*", aggregation=DropAggregation()),)
+    )
+    shown = [metric for metric in METRICS if spool or not metric.name.startswith(_SPOOL)]
+    return (*dropped, *(_view(metric.with_prefix(prefix)) for metric in shown))
+
+
+def _views(settings: TelemetrySettings) -> Sequence[View]:
+    spool = settings.spool_metrics or settings.spool_dir is not None
+    return build_views(settings.prefix, spool=spool)
 
 
 def _view(metric: Metric) -> View:
@@ -271,7 +278,7 @@ def _view(metric: Metric) -> View:
     )
 
 
-VIEWS: Final = build_views(DEFAULT_PREFIX)
+VIEWS: Final = build_views(PREFIX)
 
 
 def _within(seconds: float, call: Callable[[], object]) -> bool:

@@ -15,9 +15,8 @@ from opentelemetry.metrics import Meter, Observation
 
 from chatscope import names
 from chatscope.instruments import gauge, histogram
-from chatscope.names import Metric, with_prefix
+from chatscope.names import Metric
 from chatscope.observing import Read, observe
-from chatscope.settings import DEFAULT_PREFIX
 
 # Shows a stall of a tenth of a second, and costs almost nothing.
 _LAG_EVERY_SECONDS: Final = 0.1
@@ -32,7 +31,7 @@ def observe_process(meter: Meter) -> None:
 
 
 @contextmanager
-def watch_event_loop(meter: Meter, prefix: str = DEFAULT_PREFIX) -> Iterator[None]:
+def watch_event_loop(meter: Meter, prefix: str = names.PREFIX) -> Iterator[None]:
     """Measure the running loop's lag, and count its tasks, until the end of the block."""
     measuring = _measure_loop(meter, prefix)
     task = asyncio.get_running_loop().create_task(measuring, name="event-loop-lag")
@@ -43,8 +42,8 @@ def watch_event_loop(meter: Meter, prefix: str = DEFAULT_PREFIX) -> Iterator[Non
 
 
 async def _measure_loop(meter: Meter, prefix: str) -> None:
-    lag = histogram(meter, with_prefix(names.EVENT_LOOP_LAG, prefix))
-    tasks = gauge(meter, with_prefix(names.EVENT_LOOP_TASKS, prefix))
+    lag = histogram(meter, names.EVENT_LOOP_LAG.with_prefix(prefix))
+    tasks = gauge(meter, names.EVENT_LOOP_TASKS.with_prefix(prefix))
     for number in count():
         if number % _TASKS_EVERY == 0:
             tasks.set(len(asyncio.all_tasks()))

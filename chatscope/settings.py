@@ -172,6 +172,8 @@ class TelemetrySettings:
     event_loop_metrics: bool = _setting(
         False, "CHATSCOPE_EVENT_LOOP_METRICS", _BOOLEAN, "Export `PREFIX.event_loop.*` metrics."
     )
+    # `PREFIX.spool.*`; with a directory they are exported anyway.
+    spool_metrics: bool = False
     capture_content: bool = _setting(
         False, "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", _CAPTURE,
         "Record the texts of prompts and responses on spans.",
