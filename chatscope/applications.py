@@ -28,6 +28,7 @@ def instrument(app: App, telemetry: Telemetry | None = None, *, flush_with_app: 
     Raises InstrumentationError if the application has started, or is not callable.
     """
     from chatscope.middleware import TelemetryMiddleware  # noqa: PLC0415
+    from chatscope.muting import FRAMEWORKS  # noqa: PLC0415
 
     if not callable(app):
         raise InstrumentationError(f"{app!r} is not an ASGI application")
@@ -35,21 +36,21 @@ def instrument(app: App, telemetry: Telemetry | None = None, *, flush_with_app: 
         warnings.warn("instrumented twice", f"{_name(app)} is instrumented already")
         return app
     chosen = telemetry or configured()
-    options: dict[str, Any] = {"application": app, "flush_with_app": flush_with_app}
+    options: dict[str, Any] = {"flush_with_app": flush_with_app}
     target: Any = app
+    chosen.start()
+    chosen.providers.muted.update(FRAMEWORKS)
     if _is_starlette(app):
-        chosen.start()
         try:
-            target.add_middleware(TelemetryMiddleware, telemetry=chosen, **options)
+            target.add_middleware(TelemetryMiddleware, telemetry=chosen, application=app, **options)
         except RuntimeError as error:
             raise InstrumentationError(
                 f"{_name(app)} has started: call instrument() before, where the application is"
                 " made, not in its lifespan"
             ) from error
         return app
-    chosen.start()
     if hasattr(app, "asgi_app"):
-        target.asgi_app = TelemetryMiddleware(target.asgi_app, chosen, **options)
+        target.asgi_app = TelemetryMiddleware(target.asgi_app, chosen, app, **options)
         return app
     wrapped: Any = TelemetryMiddleware(target, chosen, **options)
     return wrapped  # type: ignore[no-any-return]

@@ -46,7 +46,7 @@ class TelemetryMiddleware:
         self._flush_with_app = flush_with_app
         self._quiet_paths = telemetry.settings.quiet_paths
         self._watched = _remembering(app)
-        self._routes: Sequence[Any] = getattr(application, "routes", ())
+        self._routes: Sequence[Any] = getattr(application, "routes", None) or ()
         self._http = HttpTelemetry(self._watched, self._routes, telemetry.providers)
         self._websocket: WebSocketTelemetry | None = None
 
@@ -91,6 +91,9 @@ class TelemetryMiddleware:
             else:
                 await self.app(scope, lifespan.receive, lifespan.send)
         except Exception as error:
+            if not lifespan.began:
+                await lifespan.run_alone()
+                return
             await lifespan.failed(error)
             raise
 
@@ -116,9 +119,11 @@ class _Lifespan:
         self._receive = receive
         self._send = send
         self._flush = flush
+        self.began = False
         self._starting = False
 
     async def receive(self) -> Message:
+        self.began = True
         message = await self._receive()
         if message["type"] == "lifespan.startup":
             self._starting = True
@@ -137,11 +142,17 @@ class _Lifespan:
             await asyncio.to_thread(self._telemetry.flush_last, _FLUSH_SECONDS)
         await self._send(message)
 
-    async def failed(self, error: BaseException | None, text: str = "") -> None:
-        """Report that the application did not start, and deliver that before the process ends.
+    async def run_alone(self) -> None:
+        """Start and end in place of an application without a lifespan.
 
-        An application without a lifespan raises as well, before it receives anything.
+        A server that has no lifespan to end may kill the process with telemetry in its queues.
         """
+        for event in ("startup", "shutdown"):
+            await self.receive()
+            await self.send({"type": f"lifespan.{event}.complete"})
+
+    async def failed(self, error: BaseException | None, text: str = "") -> None:
+        """Report that the application did not start, and deliver that before the process ends."""
         if self._starting:
             self._starting = False
             details = f": {text}" if text and error is None else ""

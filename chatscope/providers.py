@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
 from chatscope import sdk_values
 from chatscope.exemplars import kept_exemplars
 from chatscope.metric_reader import MetricExport
+from chatscope.muting import MutingLoggerProvider, MutingMeterProvider, MutingTracerProvider
 from chatscope.names import METRICS, PREFIX, Metric
 from chatscope.otlp import (
     Delivery,
@@ -53,6 +54,8 @@ class Providers:
     logger_provider: LoggerProvider
     delivery: Delivery | None = None
     metric_export: MetricExport | None = None
+    # Instrumentation scopes that are ignored from now on.
+    muted: set[str] = field(default_factory=set)
 
     def flush(self, seconds: float = SHUTDOWN_SECONDS) -> bool:
         """Send what is queued, within `seconds`; False when that takes longer."""
@@ -93,16 +96,26 @@ def build_providers(settings: TelemetrySettings) -> Providers:
     sdk_values.install()
     resource = build_resource(settings)
     delivery = build_delivery(settings)
-    tracer_provider = TracerProvider(choose_sampler(), resource, shutdown_on_exit=False)
-    logger_provider = LoggerProvider(resource, shutdown_on_exit=False)
-    meter_provider = MeterProvider(
-        resource=resource, shutdown_on_exit=False, views=_views(settings)
-    )
-    export = _deliver(settings, delivery, tracer_provider, logger_provider, meter_provider)
+    made = _make_providers(settings, resource, delivery)
+    export = _deliver(settings, delivery, made)
     export.renew_after_fork()
     # An idle process also sends what its predecessor left in the spool.
     delivery.start()
-    return Providers(tracer_provider, meter_provider, logger_provider, delivery, export)
+    return replace(made, metric_export=export)
+
+
+def _make_providers(
+    settings: TelemetrySettings, resource: Resource, delivery: Delivery
+) -> Providers:
+    muted: set[str] = set()
+    options: dict[str, Any] = {"resource": resource, "shutdown_on_exit": False}
+    return Providers(
+        MutingTracerProvider(muted, sampler=choose_sampler(), **options),
+        MutingMeterProvider(muted, views=_views(settings), **options),
+        MutingLoggerProvider(muted, **options),
+        delivery,
+        muted=muted,
+    )
 
 
 def set_global(providers: Providers) -> None:
@@ -141,36 +154,30 @@ def adopt_providers(settings: TelemetrySettings) -> Providers:
     tracer_provider = _adoptable("add_span_processor", _global_tracer_provider())
     logger_provider = _adoptable("add_log_record_processor", _global_logger_provider())
     meter_provider = _adoptable("add_metric_reader", _global_meter_provider())
-    made = Providers(
-        tracer_provider or TracerProvider(choose_sampler(), resource, shutdown_on_exit=False),
-        meter_provider
-        or MeterProvider(resource=resource, shutdown_on_exit=False, views=_views(settings)),
-        logger_provider or LoggerProvider(resource, shutdown_on_exit=False),
-        delivery,
+    made = _make_providers(settings, resource, delivery)
+    used = replace(
+        made,
+        tracer_provider=tracer_provider or made.tracer_provider,
+        meter_provider=meter_provider or made.meter_provider,
+        logger_provider=logger_provider or made.logger_provider,
     )
-    export = _deliver(
-        settings, delivery, made.tracer_provider, made.logger_provider, made.meter_provider
-    )
-    set_global(made)
+    export = _deliver(settings, delivery, used)
+    if meter_provider is None:
+        export.renew_after_fork()
+    set_global(used)
     delivery.start()
-    return replace(made, metric_export=export)
+    return replace(used, metric_export=export)
 
 
-def _deliver(
-    settings: TelemetrySettings,
-    delivery: Delivery,
-    tracer_provider: TracerProvider,
-    logger_provider: LoggerProvider,
-    meter_provider: MeterProvider,
-) -> MetricExport:
+def _deliver(settings: TelemetrySettings, delivery: Delivery, providers: Providers) -> MetricExport:
     """Deliver what the providers make."""
-    tracer_provider.add_span_processor(OtlpSpanProcessor(delivery))
-    logger_provider.add_log_record_processor(OtlpLogRecordProcessor(delivery))
-    meter = meter_provider.get_meter(settings.scope, settings.service_version)
+    providers.tracer_provider.add_span_processor(OtlpSpanProcessor(delivery))
+    providers.logger_provider.add_log_record_processor(OtlpLogRecordProcessor(delivery))
+    meter = providers.meter_provider.get_meter(settings.scope, settings.service_version)
     observe(meter, delivery, settings.prefix)
     interval = settings.metric_interval_ms / 1000
     exporter = OtlpMetricExporter(delivery, interval=interval)
-    return MetricExport(meter_provider, exporter, interval)
+    return MetricExport(providers.meter_provider, exporter, interval)
 
 
 def _adoptable(method: str, found: Any) -> Any:

@@ -13,7 +13,7 @@ from opentelemetry.trace import Tracer
 
 from chatscope.guard import guarded
 from chatscope.instruments import Instruments
-from chatscope.logs.bridge import Bridge, using
+from chatscope.logs.bridge import Bridge, forget_context, using
 from chatscope.logs.guest import LogExport
 from chatscope.providers import (
     SHUTDOWN_SECONDS,
@@ -97,6 +97,7 @@ class Telemetry:
     def request(self) -> Iterator[None]:
         """Let spans and log records made inside belong to this telemetry."""
         use_tracer(self.tracer)
+        forget_context()
         with using(self._bridge):
             yield
 

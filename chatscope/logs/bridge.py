@@ -47,13 +47,24 @@ def is_own(name: str) -> bool:
     return name.partition(".")[0] in _OWN_LOGGERS
 
 
+# Of the request that failed in this task: its error response is sent outside of its span.
+_failed: ContextVar[Context | None] = ContextVar("chatscope_failed", default=None)
+
+
 def remember_context(error: BaseException) -> None:
-    """Keep the current context with an exception, for the server that logs it outside of it."""
+    """Keep the current context for the records that the server makes of an exception later."""
+    _failed.set(get_current())
     try:
         if getattr(error, _CONTEXT, None) is None:
             setattr(error, _CONTEXT, get_current())
     except Exception:  # its class has slots, or refuses
         return
+
+
+def forget_context() -> None:
+    """Begin a request without the context of an earlier one in the same task."""
+    if _failed.get() is not None:
+        _failed.set(None)
 
 
 class _LastRecord(threading.local):
@@ -128,10 +139,10 @@ def is_repeated(source: str, level: int, body: str) -> bool:
 
 def _context(error: BaseException | None) -> Context:
     current = get_current()
-    if error is None or trace.get_current_span(current).get_span_context().is_valid:
+    if trace.get_current_span(current).get_span_context().is_valid:
         return current
     kept = getattr(error, _CONTEXT, None)
-    return kept if isinstance(kept, Context) else current
+    return kept if isinstance(kept, Context) else _failed.get() or current
 
 
 _bridge: ContextVar[Bridge | None] = ContextVar("chatscope_bridge", default=None)

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 from chatscope import names
-from chatscope.guard import guarded
+from chatscope.guard import guarded, warnings
 from chatscope.logs import loguru_records
 from chatscope.logs.bridge import (
     Bridge,
@@ -62,6 +62,7 @@ class LogExport:
         self._handler = _Handler(self._bridge, self._level, quiet_paths)
         self._sink: _LoguruSink | None = None
         self._ended = False
+        self._attaching = threading.Lock()
         activate(self._bridge)
         self.attach()
 
@@ -83,8 +84,16 @@ class LogExport:
             logger = logging.root.manager.loggerDict.get(name)
             if isinstance(logger, logging.Logger) and not logger.propagate:
                 _add(logger, self._handler)
-        if (self._sink is None or self._sink.removed) and find_spec("loguru"):
-            self._sink = _LoguruSink(self._bridge, self._level, self.attach)
+        with self._attaching:
+            if self._sink is not None and self._sink.removed:
+                warnings.warn(
+                    "loguru sink removed",
+                    "logger.remove() removed the export of log records; it is added again, and"
+                    " records made in between are not exported (call configure() after it)",
+                )
+                self._sink = None
+            if self._sink is None and find_spec("loguru"):
+                self._sink = _LoguruSink(self._bridge, self._level, self.attach)
 
     def detach(self) -> None:
         """Remove the handlers."""

@@ -105,7 +105,8 @@ def test_only_the_package_uses_the_sdk_and_one_file_builds_providers() -> None:
         if not source.is_relative_to(_OTLP) and any(_is_of(name, sdk) for name in _imports(source))
     }
     fitted_in = {
-        f"chatscope/{name}.py" for name in ("exemplars", "metric_reader", "sdk_values", "tally")
+        f"chatscope/{name}.py"
+        for name in ("exemplars", "metric_reader", "muting", "sdk_values", "tally")
     }
     assert using == {"chatscope/providers.py", *fitted_in}
 

@@ -1,0 +1,190 @@
+"""Log records of an application that keeps its own handlers."""
+
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from loguru import logger
+
+from chatscope import Telemetry, TelemetrySettings
+from chatscope.guard import containing_errors
+from chatscope.logs import guest, stdlib_records
+from stack.facts import ROOT
+from stack.waiting import poll_until
+from tests.memory import Memory
+
+_ACCESS = '%s - "%s %s HTTP/%s" %d'
+
+
+@pytest.fixture
+def memory() -> Iterator[Memory]:
+    memory = Memory()
+    telemetry = Telemetry(TelemetrySettings(log_level="DEBUG"), memory.providers)
+    telemetry.start()
+    yield memory
+    telemetry.shutdown()
+
+
+def test_sinks_and_handlers_of_the_application_are_untouched(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lines: list[str] = []
+    sink = logger.add(lines.append, format="{message}")
+    root = logging.getLogger()
+    before = (root.level, list(root.handlers))
+    memory = Memory()
+    telemetry = Telemetry(TelemetrySettings(), memory.providers)
+    telemetry.start()
+    assert root.level == before[0]
+    assert [each for each in root.handlers if each in before[1]] == before[1]
+    logger.info("by loguru")
+    logging.getLogger("shop").warning("by the standard library")
+    telemetry.shutdown()
+    logger.info("later")
+    logger.remove(sink)
+    assert lines == ["by loguru\n", "later\n"]
+    assert caplog.messages == ["by the standard library"]
+    assert [each.log_record.body for each in memory.logs] == [
+        "by loguru",
+        "by the standard library",
+    ]
+    assert (root.level, root.handlers) == before
+
+
+def test_level_of_a_logger_is_the_applications(memory: Memory) -> None:
+    logging.getLogger("quiet").setLevel(logging.ERROR)
+    logging.getLogger("quiet").warning("not this")
+    logging.getLogger("quiet").error("this")
+    assert [each.log_record.body for each in memory.logs] == ["this"]
+
+
+def test_removed_loguru_sink_is_added_again(memory: Memory) -> None:
+    lines: list[str] = []
+    logger.remove()
+    logger.add(lines.append, format="{message}")
+    bodies: list[object] = []
+
+    def delivered() -> bool:
+        logger.info("again")
+        bodies[:] = [each.log_record.body for each in memory.logs]
+        return "again" in bodies
+
+    poll_until(delivered, "a record after logger.remove()", 5)
+    assert "again\n" in lines
+
+
+def test_record_that_both_libraries_hand_on_is_exported_once(memory: Memory) -> None:
+    class Intercept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            logger.log(record.levelname, record.getMessage())
+
+    handler = Intercept()
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        logging.getLogger("shop").warning("to loguru")
+        logging.getLogger("shop").warning("to loguru")
+    finally:
+        root.removeHandler(handler)
+    sink = logger.add(lambda message: logging.getLogger("x").info(message.record["message"]))
+    root.setLevel(logging.INFO)
+    try:
+        logger.info("to logging")
+    finally:
+        root.setLevel(logging.WARNING)
+        logger.remove(sink)
+    assert [each.log_record.body for each in memory.logs] == [
+        "to loguru",
+        "to loguru",
+        "to logging",
+    ]
+
+
+def test_records_of_a_server_that_does_not_propagate(memory: Memory) -> None:
+    server, access = logging.getLogger("uvicorn"), logging.getLogger("uvicorn.access")
+    telemetry = Telemetry(TelemetrySettings(), memory.providers)
+    for each in (server, access):
+        each.propagate = False
+        each.setLevel(logging.INFO)
+    try:
+        telemetry.start()
+        logging.getLogger("uvicorn.error").info("started")
+        access.info(_ACCESS, "10.0.0.7:5", "GET", "/x?token=secret", "1.1", 200)
+        access.info(_ACCESS, "10.0.0.7:5", "GET", "/healthz", "1.1", 200)
+    finally:
+        telemetry.shutdown()
+        for each in (server, access):
+            each.propagate = True
+            each.setLevel(logging.NOTSET)
+    assert [each.log_record.body for each in memory.logs] == ["started", "GET /x 200"]
+    assert "secret" not in "".join(each.to_json() for each in memory.logs)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['127.0.0.1 - "GET /x?token=secret HTTP/1.1" 200', "127.0.0.1 GET /x?token=secret 1.1 200 5"],
+)
+def test_access_records_of_other_servers_have_no_query(line: str) -> None:
+    record = logging.makeLogRecord({"name": "gunicorn.access", "msg": line})
+    body, extra = stdlib_records.content(record)
+    assert "secret" not in f"{body}{extra}"
+    assert "/x" in body
+
+
+def test_applications_of_one_process_do_not_mix() -> None:
+    one, other = Memory(), Memory()
+    first = Telemetry(TelemetrySettings(), one.providers)
+    second = Telemetry(TelemetrySettings(), other.providers)
+    first.start()
+    second.start()
+    try:
+        for telemetry, name in ((first, "first"), (second, "second")):
+            with telemetry.request():
+                logger.info(name)
+                logging.getLogger("shop").warning(name)
+    finally:
+        first.shutdown()
+        second.shutdown()
+    assert [each.log_record.body for each in one.logs] == ["first", "first"]
+    assert [each.log_record.body for each in other.logs] == ["second", "second"]
+
+
+def test_error_of_the_export_reaches_no_caller(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: logging.LogRecord) -> tuple[str, dict[str, object]]:
+        raise RuntimeError("a bug of the package")
+
+    monkeypatch.setattr(guest, "content", fail)
+    with pytest.raises(RuntimeError, match="a bug of the package"):
+        logging.getLogger("shop").error("raises in a test")
+    with containing_errors():
+        logging.getLogger("shop").error("contained elsewhere")
+
+
+def test_records_are_exported_without_loguru() -> None:
+    code = """
+import sys
+sys.modules["loguru"] = None
+import importlib.machinery, importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "loguru" else find(name, *rest)
+import logging
+from chatscope.logs.bridge import Bridge
+from chatscope.logs.guest import LogExport
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+exporter = InMemoryLogRecordExporter()
+provider = LoggerProvider()
+provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+export = LogExport(Bridge(provider), "INFO")
+logging.warning("hello")
+export.detach()
+print([each.log_record.body for each in exporter.get_finished_logs()])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "['hello']"
