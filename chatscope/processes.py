@@ -1,6 +1,7 @@
 """This process among others: whether it is a worker, and what runs before it ends."""
 
 import multiprocessing
+import multiprocessing.util
 import os
 import signal
 import sys
@@ -62,23 +63,19 @@ def call_when_killed(call: Callable[[], object]) -> None:
 def call_in_children(began: Callable[[], object], ended: Callable[[], object]) -> None:
     """Call `began` in each forked process, and `ended` before one of a process pool ends.
 
-    Processes of `multiprocessing`, and of Celery's copy of it, end without calling `atexit`.
+    Processes of `multiprocessing` and of Celery's pool end without calling `atexit`.
     """
 
+    def finalize(_: object) -> None:
+        multiprocessing.util.Finalize(None, ended, exitpriority=_LAST)
+
     def in_child() -> None:
-        for name in ("multiprocessing.util", "billiard.util"):
-            if util := sys.modules.get(name):
-                # After a fork these modules forget all finalizers, and call this.
-                util.register_after_fork(ended, _Finalize(util, ended))
+        # `multiprocessing` forgets its finalizers after a fork, then calls these.
+        multiprocessing.util.register_after_fork(began, finalize)
+        if signals := sys.modules.get("celery.signals"):
+            signals.worker_process_shutdown.connect(
+                lambda **_: ended(), weak=False, dispatch_uid=__name__
+            )
         began()
 
     os.register_at_fork(after_in_child=in_child)
-
-
-class _Finalize:
-    def __init__(self, util: object, ended: Callable[[], object]) -> None:
-        self._util = util
-        self._ended = ended
-
-    def __call__(self, _: object) -> None:
-        self._util.Finalize(None, self._ended, exitpriority=_LAST)  # type: ignore[attr-defined]

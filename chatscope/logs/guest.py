@@ -1,8 +1,9 @@
 """Export the log records of an application that keeps its own handlers.
 
-A handler is added to the root logger and to loggers of HTTP servers that do not propagate, and a
-sink to loguru where it is installed. No level, handler or sink of the application is changed. A
-handler that the application removes, as `logger.remove()` and `dictConfig` do, is added again.
+A handler is added beside those of the application, wherever it has some, and a sink to loguru where
+it is installed. No level, handler or sink of the application is changed: a logger without handlers
+gets none, so that `basicConfig` and the handler of last resort work as before. What the application
+removes, as `logger.remove()` and `dictConfig` do, is added again.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import threading
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from chatscope import names
 from chatscope.guard import guarded, warnings
@@ -40,17 +41,6 @@ LEVELS: Final = {
     "ERROR": 40,
     "CRITICAL": 50,
 }
-# Their configuration replaces their handlers and ends propagation to the root logger.
-_SERVERS: Final = (
-    "uvicorn",
-    "uvicorn.access",
-    "uvicorn.error",
-    "gunicorn.access",
-    "gunicorn.error",
-    "hypercorn.access",
-    "hypercorn.error",
-    "quart.app",
-)
 
 
 class LogExport:
@@ -60,6 +50,7 @@ class LogExport:
         self._bridge = bridge
         self._level = LEVELS[level]
         self._handler = _Handler(self._bridge, self._level, quiet_paths)
+        self._standard = _Attachment(self._handler)
         self._sink: _LoguruSink | None = None
         self._ended = False
         self._attaching = threading.Lock()
@@ -76,14 +67,9 @@ class LogExport:
         self._handler.after_each = call
 
     def attach(self) -> None:
-        """Add each handler that is missing; a second call does nothing."""
+        """Add the sink to loguru unless it is there; a second call does nothing."""
         if self._ended:
             return
-        _add(logging.getLogger(), self._handler)
-        for name in _SERVERS:
-            logger = logging.root.manager.loggerDict.get(name)
-            if isinstance(logger, logging.Logger) and not logger.propagate:
-                _add(logger, self._handler)
         with self._attaching:
             if self._sink is not None and self._sink.removed:
                 warnings.warn(
@@ -99,15 +85,72 @@ class LogExport:
         """Remove the handlers."""
         self._ended = True
         deactivate(self._bridge)
-        for name in ("", *_SERVERS):
-            logging.getLogger(name).removeHandler(self._handler)
+        self._standard.end()
         if self._sink is not None:
             self._sink.remove()
 
 
-def _add(logger: logging.Logger, handler: logging.Handler) -> None:
-    if handler not in logger.handlers:
-        logger.addHandler(handler)
+class _Attachment:
+    """Keeps a handler beside those that the application has, at the time of each record."""
+
+    def __init__(self, handler: logging.Handler) -> None:
+        self._handler = handler
+        self._ended = False
+        self._make_record = logging.getLogRecordFactory()
+        self._factory = self._make_attached_record
+        logging.setLogRecordFactory(self._factory)
+        self._last_resort = _LastResort(handler, logging.lastResort)
+        logging.lastResort = self._last_resort  # type: ignore[assignment]
+
+    def end(self) -> None:
+        """Remove the handler everywhere."""
+        self._ended = True
+        if logging.getLogRecordFactory() is self._factory:
+            logging.setLogRecordFactory(self._make_record)
+        if logging.lastResort is self._last_resort:
+            logging.lastResort = self._last_resort.original
+        for logger in (logging.root, *logging.root.manager.loggerDict.values()):
+            if isinstance(logger, logging.Logger):
+                logger.removeHandler(self._handler)
+
+    def _make_attached_record(self, name: str, *arguments: Any, **options: Any) -> Any:
+        if not self._ended:
+            with guarded("attaching a log handler"):
+                self._attach(name)
+        return self._make_record(name, *arguments, **options)
+
+    def _attach(self, name: str) -> None:
+        """Add the handler to the topmost logger above `name` that has handlers."""
+        found = logging.root if name == "root" else logging.root.manager.loggerDict.get(name)
+        logger = found if isinstance(found, logging.Logger) else None
+        topmost = None
+        while logger is not None:
+            if logger.handlers == [self._handler]:
+                # The application removed its own.
+                logger.removeHandler(self._handler)
+            elif self._handler in logger.handlers:
+                return
+            elif logger.handlers:
+                topmost = logger
+            logger = logger.parent if logger.propagate else None
+        if topmost is not None:
+            topmost.addHandler(self._handler)
+
+
+class _LastResort(logging.Handler):
+    """Exports the records of loggers without handlers, then prints them as before."""
+
+    def __init__(self, handler: logging.Handler, original: Any) -> None:
+        super().__init__()
+        self._handler = handler
+        self.original = original
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Handle one record."""
+        for handler in (self._handler, self.original):
+            if handler is not None and record.levelno >= handler.level:
+                handler.handle(record)
+        return True
 
 
 class _Handler(logging.Handler):

@@ -53,6 +53,31 @@ def test_sinks_and_handlers_of_the_application_are_untouched(
     assert (root.level, root.handlers) == before
 
 
+def test_unconfigured_logging_works_as_before() -> None:
+    done = _python(
+        """
+logging.getLogger("shop").warning("by the handler of last resort")
+logging.getLogger("shop").info("below its level")
+logging.basicConfig(level=logging.INFO, format="BASIC %(message)s")
+logging.getLogger("shop").info("by basicConfig")
+logging.config.dictConfig({
+    "version": 1,
+    "handlers": {"own": {"class": "logging.StreamHandler"}},
+    "loggers": {"shop": {"handlers": ["own"], "propagate": False, "level": "INFO"}},
+})
+logging.getLogger("shop.cart").info("by dictConfig")
+"""
+    )
+    assert done.stderr.splitlines() == [
+        "by the handler of last resort",
+        "BASIC by basicConfig",
+        "by dictConfig",
+    ]
+    assert done.stdout.strip() == str(
+        ["by the handler of last resort", "by basicConfig", "by dictConfig"]
+    )
+
+
 def test_level_of_a_logger_is_the_applications(memory: Memory) -> None:
     logging.getLogger("quiet").setLevel(logging.ERROR)
     logging.getLogger("quiet").warning("not this")
@@ -165,13 +190,18 @@ def test_error_of_the_export_reaches_no_caller(
 
 
 def test_records_are_exported_without_loguru() -> None:
-    code = """
-import sys
+    done = _python('logging.warning("hello")', loguru=False)
+    assert done.stdout.strip() == "['hello']"
+
+
+_WITHOUT_LOGURU = """
+import importlib.machinery, importlib.util, sys
 sys.modules["loguru"] = None
-import importlib.machinery, importlib.util
 find = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *rest: None if name == "loguru" else find(name, *rest)
-import logging
+"""
+_BEGIN = """
+import logging, logging.config
 from chatscope.logs.bridge import Bridge
 from chatscope.logs.guest import LogExport
 from opentelemetry.sdk._logs import LoggerProvider
@@ -180,11 +210,19 @@ exporter = InMemoryLogRecordExporter()
 provider = LoggerProvider()
 provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
 export = LogExport(Bridge(provider), "INFO")
-logging.warning("hello")
+"""
+_END = """
 export.detach()
 print([each.log_record.body for each in exporter.get_finished_logs()])
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+
+
+def _python(code: str, *, loguru: bool = True) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", ("" if loguru else _WITHOUT_LOGURU) + _BEGIN + code + _END],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
     )
-    assert done.stdout.strip() == "['hello']"
