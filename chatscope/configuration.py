@@ -5,6 +5,8 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from chatscope.guard import guarded, warnings
@@ -19,6 +21,8 @@ _lock: Final = threading.RLock()
 
 class _Process:
     telemetry: Telemetry | None = None
+    # In a test: `configure` does nothing.
+    replaced = False
     hooked = False
 
 
@@ -44,6 +48,8 @@ def configure(
     providers and `use_existing_providers` is not set, or they cannot be used.
     """
     with _lock:
+        if _process.telemetry is not None and _process.replaced:
+            return _process.telemetry
         if _process.telemetry is not None:
             warnings.warn(
                 "configured twice", "configure() was called before: the first call counts"
@@ -86,6 +92,17 @@ def shutdown(seconds: float | None = None) -> bool:
     if telemetry is None:
         return True
     return telemetry.shutdown() if seconds is None else telemetry.shutdown(seconds)
+
+
+@contextmanager
+def replaced(telemetry: Telemetry) -> Iterator[None]:
+    """Use `telemetry`, which has started, as that of the process until the end of the block."""
+    before = (_process.telemetry, _process.replaced)
+    _process.telemetry, _process.replaced = telemetry, True
+    try:
+        yield
+    finally:
+        _process.telemetry, _process.replaced = before
 
 
 def _began() -> None:

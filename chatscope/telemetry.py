@@ -120,6 +120,12 @@ class Telemetry:
             self._logs.attach()
             self._logs.after_each = None
 
+    def detach_logs(self) -> None:
+        """Export no more log records."""
+        if self._stop_logging is not None:
+            with guarded("ending the export of log records"):
+                self._stop_logging()
+
     def flush(self, seconds: float = SHUTDOWN_SECONDS) -> bool:
         """Send what is queued, within `seconds`; False when that takes longer."""
         return self._stop_logging is None or self.providers.flush(seconds)
@@ -136,8 +142,7 @@ class Telemetry:
         """Send what is queued and stop, within `seconds`; False when something was lost."""
         if self._stop_logging is None:
             return True
-        with guarded("ending the export of log records"):
-            self._stop_logging()
+        self.detach_logs()
         self._stop_logging = None
         return self.providers.shutdown(min(seconds, SHUTDOWN_SECONDS))
 

@@ -83,6 +83,10 @@ def order(number):
         logging.getLogger("shop").warning("order %d", number)
         done.add(1)
 """
+_WORKER = (
+    *("celery", "-A", "tasks", "worker", "-c", "2", "-l", "INFO"),
+    *("--without-mingle", "--without-gossip"),
+)
 _SCRIPT = """
 import logging, sys, time
 import chatscope
@@ -241,7 +245,7 @@ def test_celery_worker_delivers_what_its_processes_did(
         output, _ = sender.communicate(timeout=60)
         assert sender.returncode == 0, output
     with environment.running(
-        receiver.endpoint, *"celery -A tasks worker -c 2 -l INFO --without-mingle --without-gossip".split(),
+        receiver.endpoint, *_WORKER,
         OTEL_RESOURCE_ATTRIBUTES="service.instance.id=a1",
         # Only the end of the processes sends what they did.
         OTEL_BSP_SCHEDULE_DELAY="3600000", OTEL_METRIC_EXPORT_INTERVAL="3600000",
