@@ -26,13 +26,14 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+import chatscope
 from app import otel_environment
 from app.problems import explain, is_utf8
 from chatscope.genai.pricing import PriceTable
 from chatscope.otlp.proxy import is_loopback
 from chatscope.settings import TelemetrySettings
 
-VERSION = "0.1.0"
+VERSION = chatscope.__version__
 SIMULATED_MODEL = "simulated-1"
 OPENAI_URL = "https://api.openai.com/v1"
 
