@@ -160,12 +160,12 @@ def deactivate(bridge: Bridge) -> None:
         _active.remove(bridge)
 
 
-def is_selected(bridge: Bridge) -> bool:
-    """Whether a record made here goes to `bridge`: each application's records go to its own."""
+def selected() -> Bridge | None:
+    """Return where a record made here goes: each application's records go to its own bridge."""
     chosen = _bridge.get()
-    if chosen is None or chosen not in _active:
-        return bool(_active) and _active[-1] is bridge
-    return chosen is bridge
+    if chosen is not None and chosen in _active:
+        return chosen
+    return _active[-1] if _active else None
 
 
 @contextmanager

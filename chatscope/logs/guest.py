@@ -24,7 +24,7 @@ from chatscope.logs.bridge import (
     deactivate,
     is_own,
     is_repeated,
-    is_selected,
+    selected,
 )
 from chatscope.logs.handling import handling, is_handling
 from chatscope.logs.stdlib_records import access_arguments, content, path_of
@@ -44,33 +44,71 @@ LEVELS: Final = {
 
 
 class LogExport:
-    """The handlers of one telemetry."""
+    """The export of log records to one bridge."""
 
     def __init__(self, bridge: Bridge, level: str, quiet_paths: Collection[str] = ()) -> None:
-        self._bridge = bridge
-        self._level = LEVELS[level]
-        self._handler = _Handler(self._bridge, self._level, quiet_paths)
-        self._standard = _Attachment(self._handler)
-        self._sink: _LoguruSink | None = None
-        self._ended = False
-        self._attaching = threading.Lock()
-        activate(self._bridge)
-        self.attach()
-
-    @property
-    def after_each(self) -> Callable[[], object] | None:
-        """Called after each record; set while the process is about to end."""
-        return self._handler.after_each
-
-    @after_each.setter
-    def after_each(self, call: Callable[[], object] | None) -> None:
-        self._handler.after_each = call
+        self.bridge = bridge
+        self.level = LEVELS[level]
+        self.quiet_paths = frozenset(quiet_paths)
+        # Called after each record; set while the process is about to end.
+        self.after_each: Callable[[], object] | None = None
+        activate(bridge)
+        _handlers.add(self)
 
     def attach(self) -> None:
-        """Add the sink to loguru unless it is there; a second call does nothing."""
-        if self._ended:
-            return
-        with self._attaching:
+        """Add handlers that the application has removed; a second call does nothing."""
+        _handlers.attach()
+
+    def detach(self) -> None:
+        """Export no more records."""
+        deactivate(self.bridge)
+        _handlers.remove(self)
+
+
+class _Handlers:
+    """One handler and one sink of this process, whatever the number of exports."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._exports: dict[Bridge, LogExport] = {}
+        self._standard: _Attachment | None = None
+        self._sink: _LoguruSink | None = None
+
+    def add(self, export: LogExport) -> None:
+        """Send records to `export` as well."""
+        self._exports = {**self._exports, export.bridge: export}
+        self.attach()
+
+    def remove(self, export: LogExport) -> None:
+        """Send records to `export` no more; remove the handlers with the last one."""
+        with self._lock:
+            self._exports = {
+                bridge: each for bridge, each in self._exports.items() if each is not export
+            }
+            if self._exports:
+                return
+            if self._standard is not None:
+                self._standard.end()
+            if self._sink is not None:
+                self._sink.remove()
+            self._standard = self._sink = None
+
+    def chosen(self, level: int) -> LogExport | None:
+        """Return the export of a record of `level` that is made here."""
+        if is_handling():
+            return None
+        bridge = selected()
+        export = self._exports.get(bridge) if bridge is not None else None
+        return export if export is not None and level >= export.level else None
+
+    def attach(self) -> None:
+        """Add what is missing."""
+        with self._lock:
+            if not self._exports:
+                return
+            if self._standard is None:
+                self._standard = _Attachment(_Handler())
+            level = min(each.level for each in self._exports.values())
             if self._sink is not None and self._sink.removed:
                 warnings.warn(
                     "loguru sink removed",
@@ -78,16 +116,11 @@ class LogExport:
                     " records made in between are not exported (call configure() after it)",
                 )
                 self._sink = None
+            elif self._sink is not None and self._sink.level > level:
+                self._sink.remove()
+                self._sink = None
             if self._sink is None and find_spec("loguru"):
-                self._sink = _LoguruSink(self._bridge, self._level, self.attach)
-
-    def detach(self) -> None:
-        """Remove the handlers."""
-        self._ended = True
-        deactivate(self._bridge)
-        self._standard.end()
-        if self._sink is not None:
-            self._sink.remove()
+                self._sink = _LoguruSink(level)
 
 
 class _Attachment:
@@ -156,47 +189,25 @@ class _LastResort(logging.Handler):
 class _Handler(logging.Handler):
     """Exports records of the standard library."""
 
-    def __init__(self, bridge: Bridge, level: int, quiet_paths: Collection[str]) -> None:
-        super().__init__(level)
-        self._bridge = bridge
-        self._quiet_paths = frozenset(quiet_paths)
+    def __init__(self) -> None:
+        super().__init__()
         self._seen = threading.local()
-        self.after_each: Callable[[], object] | None = None
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Handle one record without a lock: the queue has its own."""
-        if self.filter(record):
-            self.emit(record)
+        self.emit(record)
         return True
 
     def emit(self, record: logging.LogRecord) -> None:
         """Export one record; never raises."""
-        if is_handling() or is_own(record.name) or not is_selected(self._bridge):
+        export = _handlers.chosen(record.levelno)
+        if export is None or is_own(record.name) or self._is_seen(record):
             return
         with handling(), guarded("exporting a log record"):
-            if not self._is_seen(record) and not self._is_quiet(record):
-                self._export(record)
-        if self.after_each is not None:
-            with handling(), guarded("exporting the last log records"):
-                self.after_each()
-
-    def _export(self, record: logging.LogRecord) -> None:
-        body, extra = content(record)
-        if is_repeated("logging", record.levelno, body):
-            return
-        self._bridge.emit(
-            record.name,
-            level=record.levelno,
-            body=body,
-            attributes={
-                names.CODE_FILE_PATH: record.pathname,
-                names.CODE_FUNCTION_NAME: f"{record.name}.{record.funcName}",
-                names.CODE_LINE_NUMBER: record.lineno,
-                **extra,
-            },
-            timestamp=int(record.created * 1e6) * 1000,
-            error=record.exc_info[1] if record.exc_info else None,
-        )
+            if not _is_quiet(record, export.quiet_paths):
+                _export(record, export.bridge)
+            if export.after_each is not None:
+                export.after_each()
 
     def _is_seen(self, record: logging.LogRecord) -> bool:
         """Whether the record came through another logger before, on its way to the root logger."""
@@ -206,9 +217,29 @@ class _Handler(logging.Handler):
         self._seen.record = this
         return False
 
-    def _is_quiet(self, record: logging.LogRecord) -> bool:
-        arguments = access_arguments(record)
-        return arguments is not None and path_of(arguments[2]) in self._quiet_paths
+
+def _export(record: logging.LogRecord, bridge: Bridge) -> None:
+    body, extra = content(record)
+    if is_repeated("logging", record.levelno, body):
+        return
+    bridge.emit(
+        record.name,
+        level=record.levelno,
+        body=body,
+        attributes={
+            names.CODE_FILE_PATH: record.pathname,
+            names.CODE_FUNCTION_NAME: f"{record.name}.{record.funcName}",
+            names.CODE_LINE_NUMBER: record.lineno,
+            **extra,
+        },
+        timestamp=int(record.created * 1e6) * 1000,
+        error=record.exc_info[1] if record.exc_info else None,
+    )
+
+
+def _is_quiet(record: logging.LogRecord, paths: Collection[str]) -> bool:
+    arguments = access_arguments(record)
+    return arguments is not None and path_of(arguments[2]) in paths
 
 
 class _LoguruSink:
@@ -218,12 +249,12 @@ class _LoguruSink:
     before that, and without a lock.
     """
 
-    def __init__(self, bridge: Bridge, level: int, attach: Callable[[], None]) -> None:
+    def __init__(self, level: int) -> None:
         from loguru import logger  # noqa: PLC0415
 
+        self.level = level
         self.removed = False
-        self._attach: Callable[[], None] | None = attach
-        self._bridge = bridge
+        self._ended = False
         self._handler = logger.add(self, level=level, filter=self._export, format=lambda _: "")
 
     def write(self, _: str) -> None:
@@ -235,22 +266,31 @@ class _LoguruSink:
         On another thread, because loguru holds its lock here.
         """
         self.removed = True
-        if self._attach is not None:
+        if not self._ended:
             with suppress(RuntimeError):  # the interpreter is ending
-                threading.Thread(target=self._attach, name="Attach to loguru", daemon=True).start()
+                threading.Thread(
+                    target=_handlers.attach, name="Attach to loguru", daemon=True
+                ).start()
 
     def remove(self) -> None:
         """Remove the handler for good."""
         from loguru import logger  # noqa: PLC0415
 
-        self._attach = None
+        self._ended = True
         if not self.removed:
             with suppress(ValueError):
                 logger.remove(self._handler)
 
     def _export(self, record: Record) -> bool:
-        if not is_handling() and is_selected(self._bridge):
+        level = record["level"].no
+        export = _handlers.chosen(level)
+        if export is not None:
             with handling(), guarded("exporting a log record"):
-                if not is_repeated("loguru", record["level"].no, record["message"]):
-                    loguru_records.emit(self._bridge, record)
+                if not is_repeated("loguru", level, record["message"]):
+                    loguru_records.emit(export.bridge, record)
+                if export.after_each is not None:
+                    export.after_each()
         return False
+
+
+_handlers: Final = _Handlers()

@@ -22,7 +22,7 @@ from opentelemetry.context import Context, get_current
 from chatscope import sdk_values
 from chatscope.guard import guarded
 from chatscope.logs import console, loguru_records
-from chatscope.logs.bridge import Bridge, activate, deactivate, is_selected
+from chatscope.logs.bridge import Bridge, activate, deactivate, selected
 from chatscope.logs.handling import handling, is_handling
 from chatscope.logs.standard import intercept_stdlib, set_stdlib_level
 
@@ -106,7 +106,7 @@ def start_export(bridge: Bridge, level: str) -> Callable[[], None]:
 
 
 def _emit(bridge: Bridge, record: Record) -> None:
-    if is_selected(bridge):
+    if selected() is bridge:
         loguru_records.emit(bridge, record)
 
 

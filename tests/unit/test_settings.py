@@ -223,6 +223,7 @@ def test_the_operators_prices_reach_telemetry(tmp_path: Path) -> None:
     table = tmp_path / "prices.json"
     table.write_text('{"m": {"prompt": 1, "completion": 2}}')
     prices = load_settings({"PRICES_FILE": str(table)}).telemetry().prices
+    assert prices is not None
     assert prices.cost("m", 1_000_000, 1_000_000) == 3.0
 
 

@@ -119,12 +119,14 @@ async def _nothing() -> Any:
 
 
 @pytest.mark.anyio
-async def test_application_without_a_lifespan_ends_with_a_flush(telemetry: Telemetry) -> None:
+async def test_application_without_a_lifespan_ends_with_a_flush(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         raise RuntimeError("no lifespan")
 
     flushed: list[float] = []
-    telemetry.flush_last = lambda seconds=0.0: bool(flushed.append(seconds))  # type: ignore[method-assign]
+    monkeypatch.setattr(telemetry, "flush_last", flushed.append)
     events = iter(["lifespan.startup", "lifespan.shutdown"])
     sent: list[str] = []
 
