@@ -1,5 +1,6 @@
 """Puts the application together: routes, middleware, lifespan; no logic."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -20,7 +21,7 @@ from app.http.origins import Cors, Origins
 from app.http.page import page
 from app.http.socket import ChatSocket
 from app.settings import Settings
-from chatscope.instrument import instrument
+from chatscope import Telemetry, instrument
 from chatscope.providers import Providers
 
 
@@ -48,15 +49,17 @@ def create_app(
         yield
         health.started = False
         await catalog.close()
+        if shutdown_with_app:
+            await asyncio.to_thread(telemetry.shutdown)
 
     app = Starlette(
         middleware=_middleware(settings),
         exception_handlers={HTTPException: answer_error, ServiceError: answer_error},
         lifespan=lifespan,
     )
-    telemetry = instrument(
-        app, settings.telemetry(), providers=providers, shutdown_with_app=shutdown_with_app
-    )
+    telemetry = Telemetry(settings.telemetry(), providers)
+    instrument(app, telemetry, flush_with_app=False)
+    app.state.telemetry = telemetry
     app.state.admission = admission
     completions = Completions(settings, catalog, telemetry, admission)
     socket = ChatSocket(settings, catalog, telemetry, admission)

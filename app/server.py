@@ -19,7 +19,7 @@ from app.http.protocol import BoundedHttp, BoundedWebSocket, Bounds
 from app.main import create_app
 from app.settings import Settings
 from app.shutdown import AFTER_GRACE_SECONDS, CLOSING_SECONDS, TELEMETRY_ENDS_BEFORE, Deadline
-from chatscope.instrument import Telemetry
+from chatscope.telemetry import Telemetry
 
 _KEEP_ALIVE_SECONDS = 30
 # After the grace of the responses: clients that do not read are cut off, and then uvicorn cancels

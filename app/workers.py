@@ -15,7 +15,7 @@ from app.server import exit_on_signals
 from app.settings import Settings
 from app.shutdown import PARENT_KILLS_BEFORE, TELEMETRY_ENDS_BEFORE, Deadline
 from app.worker import READY, work
-from chatscope.instrument import Telemetry
+from chatscope.telemetry import Telemetry
 
 _BACKLOG = 2048
 # A worker that dies as soon as it is ready shall not keep a processor busy.

@@ -29,7 +29,7 @@ _Value = TypeVar("_Value")
 
 # A value outside a closed list, on metrics: the conventions' own word.
 OTHER: Final = "_OTHER"
-# Starts the names that no convention has; an application may choose another one.
+# Of names without a convention; settings replace it.
 PREFIX: Final = "chatscope"
 
 # -- attributes -----------------------------------------------------------------

@@ -20,8 +20,8 @@ from app.chat.supply import Supply
 from app.errors import InternalError, Overloaded, ServiceError, ShuttingDown
 from chatscope.genai.answer import Answer
 from chatscope.genai.request import ModelRequest, Usage
-from chatscope.instrument import Telemetry
 from chatscope.redaction import without_texts
+from chatscope.telemetry import Telemetry
 
 # `task.cancel(SHUTDOWN)` says that the server gives a turn up; any other cancel is the client's.
 SHUTDOWN: Final = ShuttingDown().code

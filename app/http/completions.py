@@ -12,7 +12,7 @@ from app.http.admission import Admission, Admitted
 from app.http.body import read_body
 from app.http.outlets import TurnResponse
 from app.settings import Settings
-from chatscope.instrument import Telemetry
+from chatscope.telemetry import Telemetry
 from chatscope.tracing import step
 
 

@@ -7,7 +7,7 @@ from app.chat.turn import ClientGone, Ending, Outlet, Turn, run_turn
 from app.errors import ServiceError
 from app.http.connection import while_connected
 from app.http.wire import Completion, event
-from chatscope.instrument import Telemetry
+from chatscope.telemetry import Telemetry
 
 _EVENT_STREAM = [
     (b"content-type", b"text/event-stream; charset=utf-8"),

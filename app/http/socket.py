@@ -31,7 +31,7 @@ from app.http.failures import record_refusal
 from app.http.wire import usage_object
 from app.settings import Settings
 from chatscope import names
-from chatscope.instrument import Telemetry
+from chatscope.telemetry import Telemetry
 from chatscope.tracing import current_trace_id, step
 from chatscope.websocket import socket_connection
 

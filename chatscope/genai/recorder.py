@@ -12,6 +12,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import Tracer, TracerProvider
 from opentelemetry.util.types import AttributeValue
 
+from chatscope import configuration
 from chatscope.genai.answer import Answer
 from chatscope.genai.pricing import PriceTable
 from chatscope.genai.request import ModelRequest
@@ -57,28 +58,31 @@ class Recorder:
         return Answer(self, request, started=started)
 
 
-class _Configured:
-    """The recorder of this process; the last one that was configured."""
+class _Chosen:
+    """A recorder in place of that of `configure()`, for tests."""
 
     recorder: Recorder | None = None
 
 
 def use_recorder(recorder: Recorder) -> None:
-    """Make `recorder` the one of this process."""
-    _Configured.recorder = recorder
+    """Let all recorders of this process record with `recorder`."""
+    _Chosen.recorder = recorder
 
 
 def forget_recorder(recorder: Recorder) -> None:
-    """Return to the global providers, unless another recorder was configured meanwhile."""
-    if _Configured.recorder is recorder:
-        _Configured.recorder = None
+    """End that, unless another one was chosen meanwhile."""
+    if _Chosen.recorder is recorder:
+        _Chosen.recorder = None
 
 
 def current_recorder() -> Recorder:
-    """Return the configured recorder, else one of the providers that are global now."""
-    return _Configured.recorder or _of_providers(
-        trace.get_tracer_provider(), metrics.get_meter_provider()
-    )
+    """Return that of the configured telemetry, else one of the providers that are global now."""
+    if _Chosen.recorder is not None:
+        return _Chosen.recorder
+    telemetry = configuration.current()
+    if telemetry is not None:
+        return telemetry.recorder
+    return _of_providers(trace.get_tracer_provider(), metrics.get_meter_provider())
 
 
 @lru_cache(maxsize=1)

@@ -7,16 +7,14 @@ from typing import Any
 
 import pytest
 from opentelemetry.trace import SpanKind
-from starlette.applications import Starlette
 
 from app.chat.catalog import Entry
 from app.chat.provider import Completed, ProviderError, TextDelta, Upstream
 from app.chat.request import ChatRequest
 from app.chat.turn import SHUTDOWN, ClientGone, Ending, Turn, run_turn
 from app.errors import Overloaded, ServiceError
-from chatscope import names
+from chatscope import Telemetry, names
 from chatscope.genai.pricing import PriceTable
-from chatscope.instrument import Telemetry, instrument
 from chatscope.providers import TelemetrySettings
 from tests.memory import Memory
 from tests.unit.scripted import END, MODEL, Scripted, Step
@@ -65,7 +63,7 @@ class _Outlet:
 @pytest.fixture
 def telemetry(memory: Memory) -> Telemetry:
     settings = TelemetrySettings(known_models=frozenset({MODEL}))
-    telemetry = instrument(Starlette(), settings, providers=memory.providers)
+    telemetry = Telemetry(settings, memory.providers)
     telemetry.start()
     return telemetry
 
@@ -172,7 +170,7 @@ async def test_request_and_response_are_recorded_whole(memory: Memory) -> None:
         {"messages": messages, "stream": True, "stop": ["x"], **parameters}
     )
     settings = TelemetrySettings(known_models=frozenset({PRICED}), capture_content=True)
-    telemetry = instrument(Starlette(), settings, providers=memory.providers)
+    telemetry = Telemetry(settings, memory.providers)
     telemetry.start()
     provider, outlet = Remote("Hel", "lo", END), _Outlet()
     turn = Turn(

@@ -15,12 +15,10 @@ from opentelemetry.metrics import Histogram
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, Metric
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from starlette.applications import Starlette
 
-from chatscope import names
+from chatscope import Telemetry, names
 from chatscope.genai.answer import Answer
 from chatscope.genai.request import ModelRequest, Usage
-from chatscope.instrument import Telemetry, instrument
 from chatscope.instruments import histogram
 from chatscope.providers import VIEWS, TelemetrySettings, build_providers
 from chatscope.tally import TalliedHistograms
@@ -191,7 +189,7 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture
 def telemetry(receiver: Receiver) -> Iterator[Telemetry]:
     settings = TelemetrySettings(endpoint=receiver.endpoint, known_models=frozenset({"model"}))
-    telemetry = instrument(Starlette(), settings, providers=build_providers(settings))
+    telemetry = Telemetry(settings, build_providers(settings))
     telemetry.start()
     yield telemetry
     telemetry.shutdown()
