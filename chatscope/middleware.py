@@ -134,8 +134,6 @@ class _Lifespan:
         kind = message["type"]
         if kind == "lifespan.startup.complete":
             self._starting = False
-            # The application may have removed all sinks while it started.
-            self._attach()
         elif kind == "lifespan.startup.failed":
             await self.failed(sys.exc_info()[1], message.get("message", ""))
         elif kind.startswith("lifespan.shutdown") and self._flush:

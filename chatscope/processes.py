@@ -25,7 +25,7 @@ _STAT: Final = Path("/proc/self/stat")
 def worker_name() -> str | None:
     """Return a name that tells this worker from its siblings; None if it is not a worker."""
     if multiprocessing.parent_process() is not None:
-        return f"{multiprocessing.current_process().name}-{os.getpid()}"
+        return multiprocessing.current_process().name
     return str(os.getpid()) if _is_forked() else None
 
 

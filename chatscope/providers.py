@@ -234,7 +234,7 @@ def _unless_placeholder(found: Any) -> Any:
 
 
 def build_delivery(settings: TelemetrySettings) -> Delivery:
-    """Build the delivery of this process; nothing is sent or opened before the first item."""
+    """Build the delivery of this process; it opens nothing before the first item."""
     return Delivery(
         load_endpoints(os.environ, endpoint=settings.endpoint),
         DeliverySettings(

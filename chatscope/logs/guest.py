@@ -133,7 +133,7 @@ class _Attachment:
         self._factory = self._make_attached_record
         logging.setLogRecordFactory(self._factory)
         self._last_resort = _LastResort(handler, logging.lastResort)
-        logging.lastResort = self._last_resort  # type: ignore[assignment]
+        logging.lastResort = self._last_resort
 
     def end(self) -> None:
         """Remove the handler everywhere."""

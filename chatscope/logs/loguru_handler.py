@@ -33,7 +33,7 @@ _EARLY_RECORDS: Final = 1000
 
 
 class _Early:
-    """Records made before anyone knew where to send them."""
+    """Records made before their destination is known."""
 
     def __init__(self) -> None:
         self._records: deque[tuple[Record, Context]] = deque(maxlen=_EARLY_RECORDS)
@@ -49,7 +49,7 @@ class _Early:
         self._handler = _add(lambda record: self._records.append((record, get_current())), 0)
 
     def release(self, level: int, emit: Callable[[Record, Context], None] | None) -> None:
-        """Hand the records on, to the console and to `emit`, and capture no more."""
+        """Write the records to the console and to `emit`, and stop capturing."""
         self.capture()
         if self._handler is not None:
             logger.remove(self._handler)
@@ -68,13 +68,13 @@ _early = _Early()
 
 
 def capture_early() -> None:
-    """Buffer all records from now on; the first line of a program's main module."""
+    """Buffer all records from now on; call it before anything else."""
     console.reserve_descriptors()
     _early.capture()
 
 
 def print_early() -> None:
-    """Print what was buffered: the start failed, and nobody will send it."""
+    """Print what was buffered, after a start that failed."""
     _early.release(0, None)
 
 

@@ -1,4 +1,4 @@
-"""The standard library's logging, handed on to loguru as it is: level, place, exception, extras."""
+"""Log records of the standard library with loguru: level, place, exception and extras."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _MAX_REPEATED: Final = 100
 
 
 class _Repeated:
-    """Lets each message of the SDK through once a minute, with the number of those withheld."""
+    """Passes each message of the SDK once a minute, with the number of those withheld."""
 
     def __init__(self) -> None:
         self._withheld: dict[tuple[str, str], int] = {}
@@ -76,7 +76,7 @@ class ToLoguru(logging.Handler):
         self._repeated = _Repeated()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hand one record on; never raises."""
+        """Log one record with loguru; never raises."""
         if record.levelno < _LEAST_LEVELS.get(record.name.partition(".")[0], logging.NOTSET):
             return
         if not self._repeated.admits(record):
@@ -94,7 +94,7 @@ class ToLoguru(logging.Handler):
 
 
 def _hand_on(record: logging.LogRecord) -> None:
-    """With the place where it was made."""
+    """Log a record with loguru, with the place where it was made."""
     body, extra = content(record)
 
     def place(target: Record) -> None:
@@ -124,7 +124,7 @@ def set_stdlib_level(level: int) -> None:
 
 
 def hide_access_lines(paths: Collection[str]) -> None:
-    """Drop uvicorn's access lines of `paths`: a probe every few seconds tells nobody anything."""
+    """Drop uvicorn's access records of `paths`, which health checks request every few seconds."""
 
     def shown(record: logging.LogRecord) -> bool:
         arguments = access_arguments(record)

@@ -25,6 +25,7 @@ _FRAMEWORKS = (
     "gunicorn",
     "hypercorn",
     "litestar",
+    "logfire",
     "quart",
     "uvicorn",
     "uvicorn-worker",

@@ -83,6 +83,19 @@ def order(number):
         logging.getLogger("shop").warning("order %d", number)
         done.add(1)
 """
+_LOGFIRE = """
+import logging
+import logfire
+import chatscope
+from opentelemetry.metrics import get_meter
+
+logfire.configure(send_to_logfire=False, console=False, service_name="shop")
+chatscope.configure(use_existing_providers=True)
+with logfire.span("order {number}", number=1):
+    logging.getLogger("shop").warning("ordered")
+logfire.metric_counter("orders").add(3)
+get_meter("shop").create_counter("returns").add(1)
+"""
 _WORKER = (
     *("celery", "-A", "tasks", "worker", "-c", "2", "-l", "INFO"),
     *("--without-mingle", "--without-gossip"),
@@ -283,3 +296,17 @@ def test_script_delivers_at_its_end(environment: Environment, receiver: Receiver
     assert [span.name for span in receiver.spans] == ["work"]
     assert [each.body for each in receiver.log_records] == ["working"]
     assert receiver.log_records[0].trace_id == receiver.spans[0].trace_id
+
+
+def test_what_another_library_records_is_delivered_as_well(
+    environment: Environment, receiver: Receiver
+) -> None:
+    (environment.folder / "with_logfire.py").write_text(_LOGFIRE)
+    with environment.running(receiver.endpoint, "python", "with_logfire.py") as process:
+        output, _ = process.communicate(timeout=30)
+        assert process.returncode == 0, output
+    assert [span.name for span in receiver.spans] == ["order {number}"]
+    assert [each.body for each in receiver.log_records] == ["ordered"]
+    assert receiver.log_records[0].trace_id == receiver.spans[0].trace_id
+    assert list(receiver.last("orders").values()) == [3]
+    assert list(receiver.last("returns").values()) == [1]
