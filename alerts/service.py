@@ -27,7 +27,7 @@ from alerts.rules import (
     value,
 )
 from alerts.windows import DOWN_FOR, SILENT_FOR, Windows
-from chatscope.genai.answer import CANCELLED
+from chatscope.genai.operation import CANCELLED
 from chatscope.names import (
     ANSWER_SECONDS,
     ERROR_TYPE,

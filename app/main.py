@@ -1,5 +1,6 @@
 """Composition of the application: models, routes, middleware, lifespan."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -21,7 +22,7 @@ from app.transport.models import Models
 from app.transport.origins import Cors, Origins
 from app.transport.page import page
 from app.transport.websocket import ChatWebSocket
-from chatscope.instrument import instrument
+from chatscope import Telemetry, instrument
 from chatscope.providers import Providers
 
 
@@ -60,14 +61,16 @@ def create_app(
         yield
         health.started = False
         await catalog.close()
+        if shutdown_with_app:
+            await asyncio.to_thread(telemetry.shutdown)
 
     def on_limit(limit: str) -> None:
         telemetry.instruments.record_limit_reached(limit)
 
     app = Application(middleware=_middleware(settings, on_limit), lifespan=lifespan)
-    telemetry = instrument(
-        app, settings.telemetry(), providers=providers, shutdown_with_app=shutdown_with_app
-    )
+    telemetry = Telemetry(settings.telemetry(), providers)
+    instrument(app, telemetry, flush_with_app=False)
+    app.state.telemetry = telemetry
     app.state.admission = admission
     completions = Completions(settings, catalog, telemetry, admission)
     websocket = ChatWebSocket(settings, catalog, telemetry, admission)

@@ -26,13 +26,14 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+import chatscope
 from app import otel_environment
 from app.problems import explain, is_utf8
 from chatscope.genai.pricing import PriceTable
 from chatscope.otlp.proxy import is_loopback
 from chatscope.settings import TelemetrySettings
 
-VERSION = "0.1.0"
+VERSION = chatscope.__version__
 SIMULATED_MODEL = "simulated-1"
 OPENAI_URL = "https://api.openai.com/v1"
 
@@ -482,6 +483,10 @@ class Settings(BaseSettings):
         return TelemetrySettings(
             service_name=self.otel_service_name,
             service_version=VERSION,
+            environment="local",
+            console=True,
+            event_loop_metrics=True,
+            spool_metrics=True,
             span_delay_ms=self.otel_bsp_schedule_delay,
             log_delay_ms=self.otel_blrp_schedule_delay,
             span_queue=self.otel_bsp_max_queue_size,

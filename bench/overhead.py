@@ -24,7 +24,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Scope
 
-from chatscope.instrument import instrument
+from chatscope import Telemetry, instrument
 from chatscope.providers import VIEWS, Providers, TelemetrySettings
 from stack.terminal import Terminal
 from tests.memory import Memory
@@ -66,7 +66,9 @@ def _ours() -> ASGIApp:
     meter_provider = MeterProvider([InMemoryMetricReader()], views=VIEWS, shutdown_on_exit=False)
     logger_provider = Memory().providers.logger_provider
     settings = TelemetrySettings(log_level="ERROR")
-    instrument(app, settings, providers=Providers(tracer_provider, meter_provider, logger_provider))
+    instrument(
+        app, Telemetry(settings, Providers(tracer_provider, meter_provider, logger_provider))
+    )
     return app
 
 

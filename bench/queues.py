@@ -16,10 +16,9 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.trace import ReadableSpan
 from rich.table import Table
-from starlette.applications import Starlette
 
+from chatscope import Telemetry
 from chatscope.genai.request import ModelRequest, Usage
-from chatscope.instrument import Telemetry, instrument
 from chatscope.providers import TelemetrySettings
 from stack.terminal import Terminal
 from tests.memory import Memory
@@ -49,7 +48,7 @@ def _turns() -> tuple[tuple[Sequence[ReadableSpan], Sequence[ReadableLogRecord]]
     """Real spans and records of turns, and the bytes that each keeps."""
     memory = Memory()
     settings = TelemetrySettings(known_models=frozenset({_MODEL}), log_level="INFO")
-    telemetry = instrument(Starlette(), settings, providers=memory.providers)
+    telemetry = Telemetry(settings, memory.providers)
     telemetry.start()
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()

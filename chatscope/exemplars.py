@@ -6,6 +6,7 @@ repeated ones of remote write as the duplicates that they are.
 """
 
 import time
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -42,6 +43,7 @@ class KeptBucketExemplars(AlignedHistogramBucketExemplarReservoir):
 
     def __init__(self, boundaries: Sequence[float], **options: Any) -> None:
         super().__init__(boundaries, **options)
+        self._bounds = boundaries
         self._kept = _Kept()
 
     def collect(self, point_attributes: Attributes) -> list[Exemplar]:
@@ -50,7 +52,7 @@ class KeptBucketExemplars(AlignedHistogramBucketExemplarReservoir):
         return self._kept.renewed(fresh)
 
     def _bucket(self, value: float) -> int:
-        return sum(value > boundary for boundary in self._boundaries)
+        return bisect_left(self._bounds, value)
 
 
 class KeptLastExemplar(SimpleFixedSizeExemplarReservoir):

@@ -1,18 +1,47 @@
-"""Containment of telemetry's own faults."""
+"""Containment of the package's own errors."""
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from chatscope.otlp import Warnings
 
-_warnings = Warnings()
+warnings = Warnings()
+_contained = False
 
 
 @contextmanager
 def guarded(doing: str) -> Iterator[None]:
-    """Turn any exception inside into a line on the console, once a minute: telemetry never fails a
-    request."""
+    """Log an exception raised inside, at most once a minute, instead of raising it.
+
+    Telemetry never fails a request. In a test of pytest the exception is raised, so that a test
+    fails for it; `containing_errors` ends that.
+    """
     try:
         yield
     except Exception as error:
-        _warnings.warn(doing, f"telemetry failed while {doing}", error)
+        report(doing, error)
+
+
+def report(doing: str, error: Exception) -> None:
+    """Log an error of telemetry, at most once a minute for each `doing`; raise it in tests."""
+    if _in_a_test() and not _contained:
+        raise error
+    warnings.warn(doing, f"telemetry failed while {doing}", error)
+
+
+@contextmanager
+def containing_errors() -> Iterator[None]:
+    """Contain errors in tests as well, until the end of the block."""
+    global _contained  # noqa: PLW0603
+    before, _contained = _contained, True
+    try:
+        yield
+    finally:
+        _contained = before
+
+
+def _in_a_test() -> bool:
+    """Whether pytest runs a test in this process; the variable alone is inherited by others."""
+    return "pytest" in sys.modules and "PYTEST_CURRENT_TEST" in os.environ

@@ -1,37 +1,44 @@
-"""The instruments, made from the names, and small verbs for those who record."""
+"""Instruments made from the registry of names when they are first used, and methods that record."""
 
 from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, Protocol
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import Counter, Histogram, Meter, Observation, UpDownCounter
-
-# The API's own name for it, still.
-from opentelemetry.metrics import _Gauge as Gauge
 
 from chatscope import names
 from chatscope.names import Metric
 from chatscope.observing import observe
 
-_ROLES = frozenset({"user", "assistant", "system", "tool"})
+if TYPE_CHECKING:
+    # The API's name for it, still.
+    from opentelemetry.metrics import _Gauge as Gauge
+
+    from chatscope.tally import TalliedHistograms
+
+_ROLES: Final = frozenset({"user", "assistant", "system", "tool"})
+# Values of one metric attribute where no list of known values is given.
+_MAX_VALUES: Final = 100
 
 
 def counter(meter: Meter, metric: Metric) -> Counter:
-    """The counter of that name."""
+    """Create the counter of that name."""
     return meter.create_counter(metric.name, metric.unit, metric.description)
 
 
 def up_down_counter(meter: Meter, metric: Metric) -> UpDownCounter:
-    """The up-down counter of that name."""
+    """Create the up-down counter of that name."""
     return meter.create_up_down_counter(metric.name, metric.unit, metric.description)
 
 
-def gauge(meter: Meter, metric: Metric) -> Gauge:
-    """The gauge of that name."""
+def gauge(meter: Meter, metric: Metric) -> "Gauge":
+    """Create the gauge of that name."""
     return meter.create_gauge(metric.name, metric.unit, metric.description)
 
 
 def histogram(meter: Meter, metric: Metric) -> Histogram:
-    """The histogram of that name, with its buckets."""
+    """Create the histogram of that name, with its buckets."""
     return meter.create_histogram(
         metric.name,
         metric.unit,
@@ -40,42 +47,189 @@ def histogram(meter: Meter, metric: Metric) -> Histogram:
     )
 
 
-class Instruments:
-    """The instruments that our own code records to; HTTP's and the runtime's stand elsewhere.
+class Values(Protocol):
+    """Values of one response for one histogram."""
 
-    A `context` is the trace context that an exemplar leads to, by default the current one.
+    def add(self, value: float) -> None:
+        """Add one value."""
+
+    def record(self, attributes: Mapping[str, str | int], context: Context) -> None:
+        """Record the values that were added and not recorded yet."""
+
+
+class _SingleValues:
+    """Values that are recorded one by one, where the provider has no tallied histograms."""
+
+    def __init__(
+        self, histogram: Histogram, attributes: Mapping[str, str | int], context: Context
+    ) -> None:
+        self._histogram = histogram
+        self._attributes = attributes
+        self._context = context
+
+    def add(self, value: float) -> None:
+        self._histogram.record(value, self._attributes, self._context)
+
+    def record(self, attributes: Mapping[str, str | int], context: Context) -> None:
+        """Do nothing: every value is recorded already."""
+
+
+class _Labels:
+    """Values of a metric attribute: those known, or the first ones seen; others are `_OTHER`."""
+
+    def __init__(self, known: frozenset[str] = frozenset()) -> None:
+        self._open = not known
+        self._known = set(known)
+
+    def label(self, value: str) -> str:
+        if value in self._known:
+            return value
+        if self._open and len(self._known) < _MAX_VALUES:
+            self._known.add(value)
+            return value
+        return names.OTHER
+
+
+class Instruments:
+    """The instruments of our own; those of HTTP and the runtime are elsewhere.
+
+    An instrument exists from its first use on. `known_models` are the models that metrics name,
+    others are `_OTHER`; without any, the first hundred are named. Without `tallies`, the pauses
+    of a stream are recorded one by one. A `context` is the trace context of the exemplar, by
+    default the current one.
     """
 
-    def __init__(self, meter: Meter, known_models: frozenset[str] = frozenset()) -> None:
-        self._known_models = known_models
-        self._sockets = up_down_counter(meter, names.SOCKET_CONNECTIONS)
-        self._messages = counter(meter, names.MESSAGE_COUNT)
-        self._response_time = histogram(meter, names.LLM_RESPONSE_TIME)
-        self._tokens = counter(meter, names.LLM_TOKEN_USAGE)
-        self._cost = counter(meter, names.LLM_COST)
-        self.operation_duration = histogram(meter, names.CLIENT_OPERATION_DURATION)
-        self.token_usage = histogram(meter, names.CLIENT_TOKEN_USAGE)
-        self.time_to_first_chunk = histogram(meter, names.CLIENT_TIME_TO_FIRST_CHUNK)
-        self.time_per_output_chunk = histogram(meter, names.CLIENT_TIME_PER_OUTPUT_CHUNK)
-        self.time_to_first_token = histogram(meter, names.SERVER_TIME_TO_FIRST_TOKEN)
-        self.time_per_output_token = histogram(meter, names.SERVER_TIME_PER_OUTPUT_TOKEN)
-        self.answers_active = up_down_counter(meter, names.ANSWERS_ACTIVE)
-        self.answer_stall = histogram(meter, names.ANSWER_STALL)
-        self._limit_reached = counter(meter, names.LIMIT_REACHED)
+    def __init__(
+        self,
+        meter: Meter,
+        known_models: frozenset[str] = frozenset(),
+        tallies: "TalliedHistograms | None" = None,
+        prefix: str = names.PREFIX,
+    ) -> None:
         self._meter = meter
-        self.websocket_duration = histogram(meter, names.WEBSOCKET_DURATION)
-        self.websocket_messages = counter(meter, names.WEBSOCKET_MESSAGES)
+        self._tallies = tallies
+        self.prefix = prefix
+        self._models = _Labels(known_models)
+        self._tools = _Labels()
+        self._agents = _Labels()
+
+    def _histogram(self, metric: Metric) -> Histogram:
+        return histogram(self._meter, metric.with_prefix(self.prefix))
+
+    def _counter(self, metric: Metric) -> Counter:
+        return counter(self._meter, metric.with_prefix(self.prefix))
+
+    def _up_down_counter(self, metric: Metric) -> UpDownCounter:
+        return up_down_counter(self._meter, metric.with_prefix(self.prefix))
+
+    @cached_property
+    def _sockets(self) -> UpDownCounter:
+        return self._up_down_counter(names.SOCKET_CONNECTIONS)
+
+    @cached_property
+    def _messages(self) -> Counter:
+        return self._counter(names.MESSAGE_COUNT)
+
+    @cached_property
+    def _response_time(self) -> Histogram:
+        return self._histogram(names.LLM_RESPONSE_TIME)
+
+    @cached_property
+    def _tokens(self) -> Counter:
+        return self._counter(names.LLM_TOKEN_USAGE)
+
+    @cached_property
+    def _cost(self) -> Counter:
+        return self._counter(names.LLM_COST)
+
+    @cached_property
+    def operation_duration(self) -> Histogram:
+        """`gen_ai.client.operation.duration`."""
+        return self._histogram(names.CLIENT_OPERATION_DURATION)
+
+    @cached_property
+    def token_usage(self) -> Histogram:
+        """`gen_ai.client.token.usage`."""
+        return self._histogram(names.CLIENT_TOKEN_USAGE)
+
+    @cached_property
+    def time_to_first_chunk(self) -> Histogram:
+        """`gen_ai.client.operation.time_to_first_chunk`."""
+        return self._histogram(names.CLIENT_TIME_TO_FIRST_CHUNK)
+
+    @cached_property
+    def _time_per_output_chunk(self) -> Histogram:
+        return self._histogram(names.CLIENT_TIME_PER_OUTPUT_CHUNK)
+
+    @cached_property
+    def time_to_first_token(self) -> Histogram:
+        """`gen_ai.server.time_to_first_token`."""
+        return self._histogram(names.SERVER_TIME_TO_FIRST_TOKEN)
+
+    @cached_property
+    def time_per_output_token(self) -> Histogram:
+        """`gen_ai.server.time_per_output_token`."""
+        return self._histogram(names.SERVER_TIME_PER_OUTPUT_TOKEN)
+
+    @cached_property
+    def tool_duration(self) -> Histogram:
+        """`gen_ai.execute_tool.duration`."""
+        return self._histogram(names.EXECUTE_TOOL_DURATION)
+
+    @cached_property
+    def agent_duration(self) -> Histogram:
+        """`gen_ai.invoke_agent.duration`."""
+        return self._histogram(names.INVOKE_AGENT_DURATION)
+
+    @cached_property
+    def answers_active(self) -> UpDownCounter:
+        """Responses that are being generated."""
+        return self._up_down_counter(names.ANSWERS_ACTIVE)
+
+    @cached_property
+    def answer_stall(self) -> Histogram:
+        """Longest pause of a streamed response."""
+        return self._histogram(names.ANSWER_STALL)
+
+    @cached_property
+    def _limit_reached(self) -> Counter:
+        return self._counter(names.LIMIT_REACHED)
+
+    @cached_property
+    def websocket_duration(self) -> Histogram:
+        """Duration of WebSocket connections."""
+        return self._histogram(names.WEBSOCKET_DURATION)
+
+    @cached_property
+    def websocket_messages(self) -> Counter:
+        """WebSocket messages in each direction."""
+        return self._counter(names.WEBSOCKET_MESSAGES)
+
+    def chunk_times(self, attributes: Mapping[str, str | int], context: Context) -> Values:
+        """Return what counts the pauses between the chunks of one response."""
+        metric = names.CLIENT_TIME_PER_OUTPUT_CHUNK
+        if self._tallies is None:
+            return _SingleValues(self._time_per_output_chunk, attributes, context)
+        return self._tallies.histogram(metric).tally()
 
     def model_label(self, model: str) -> str:
-        """The model's name as metrics may carry it: a configured one, else `_OTHER`."""
-        return model if model in self._known_models else names.OTHER
+        """Return the model's name as metrics may contain it."""
+        return self._models.label(model)
+
+    def tool_label(self, tool: str) -> str:
+        """Return the tool's name as metrics may contain it."""
+        return self._tools.label(tool)
+
+    def agent_label(self, agent: str) -> str:
+        """Return the agent's name as metrics may contain it."""
+        return self._agents.label(agent)
 
     def record_socket_connection(self, delta: int, context: Context | None = None) -> None:
-        """A WebSocket opened (+1) or closed (-1)."""
+        """Record a WebSocket that opened (+1) or closed (-1)."""
         self._sockets.add(delta, context=context)
 
     def record_message(self, role: str, context: Context | None = None) -> None:
-        """One message of a conversation: user, assistant, system or tool."""
+        """Record one message of a conversation: user, assistant, system or tool."""
         attributes = {names.ROLE: role if role in _ROLES else names.OTHER}
         self._messages.add(1, attributes, context=context)
 
@@ -83,39 +237,44 @@ class Instruments:
         self,
         seconds: float,
         *,
-        model: str,
+        model: str | None = None,
         error_type: str | None = None,
         context: Context | None = None,
     ) -> None:
-        """Seconds from a question's arrival until its answer's last byte left."""
-        attributes: Mapping[str, str] = {names.GEN_AI_REQUEST_MODEL: self.model_label(model)}
+        """Record the seconds from a request's arrival until its response's last byte was sent."""
+        attributes = self._by_model(model)
         if error_type:
-            attributes = {**attributes, names.ERROR_TYPE: error_type}
+            attributes[names.ERROR_TYPE] = error_type
         self._response_time.record(seconds, attributes, context=context)
 
     def record_token_usage(
-        self, type: str, count: int, *, model: str, context: Context | None = None
+        self, type: str, count: int, *, model: str | None = None, context: Context | None = None
     ) -> None:
-        """Tokens of one answer, of type `prompt` or `completion`."""
-        attributes = {names.TOKEN_TYPE: type, names.GEN_AI_REQUEST_MODEL: self.model_label(model)}
+        """Record the tokens of one response, of type `prompt` or `completion`."""
+        attributes = {names.TOKEN_TYPE: type, **self._by_model(model)}
         self._tokens.add(count, attributes, context=context)
 
-    def record_cost(self, dollars: float, *, model: str, context: Context | None = None) -> None:
-        """US dollars of one answer."""
-        attributes = {names.GEN_AI_REQUEST_MODEL: self.model_label(model)}
-        self._cost.add(dollars, attributes, context=context)
+    def record_cost(
+        self, dollars: float, *, model: str | None = None, context: Context | None = None
+    ) -> None:
+        """Record the US dollars of one response."""
+        self._cost.add(dollars, self._by_model(model), context=context)
+
+    def _by_model(self, model: str | None) -> dict[str, str]:
+        return {} if model is None else {names.GEN_AI_REQUEST_MODEL: self.model_label(model)}
 
     def show_limits(self, limits: Mapping[str, float]) -> None:
-        """Show what each limit is set to, and from now on how often each is reached."""
+        """Export the value of each limit, and from now on how often each is reached."""
+        limit = names.prefixed(names.LIMIT, self.prefix)
         observe(
             self._meter,
-            names.LIMIT_VALUE,
-            lambda: [Observation(value, {names.LIMIT: name}) for name, value in limits.items()],
+            names.LIMIT_VALUE.with_prefix(self.prefix),
+            lambda: [Observation(value, {limit: name}) for name, value in limits.items()],
         )
         for name in limits:
-            # From zero on: a counter that is born with its first refusal shows no increase.
-            self._limit_reached.add(0, {names.LIMIT: name})
+            # From zero on: a counter that starts with its first refusal shows no increase.
+            self._limit_reached.add(0, {limit: name})
 
     def record_limit_reached(self, name: str) -> None:
-        """Something was refused or cut by the limit of that name, one of those shown."""
-        self._limit_reached.add(1, {names.LIMIT: name})
+        """Record that the limit of that name, one of those shown, refused or cut something."""
+        self._limit_reached.add(1, {names.prefixed(names.LIMIT, self.prefix): name})

@@ -6,9 +6,10 @@ repository, status Development). Names that neither has carry the prefix `chatsc
 but for the product's own instruments, which are named in full.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Final
+from typing import Final, TypeVar
 
 from chatscope.otlp.self_metrics import (
     ABOUT_DURATION,
@@ -25,8 +26,12 @@ from chatscope.otlp.self_metrics import (
     SPANS,
 )
 
+_Value = TypeVar("_Value")
+
 # A value outside a closed list, on metrics: the conventions' own word.
 OTHER: Final = "_OTHER"
+# Of names without a convention; settings replace it.
+PREFIX: Final = "chatscope"
 
 # -- attributes -----------------------------------------------------------------
 
@@ -72,9 +77,22 @@ GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK: Final = "gen_ai.response.time_to_first_chun
 GEN_AI_TOKEN_TYPE: Final = "gen_ai.token.type"  # noqa: S105
 GEN_AI_USAGE_INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
 GEN_AI_USAGE_OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
+GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS: Final = "gen_ai.usage.cache_read.input_tokens"
+GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS: Final = "gen_ai.usage.cache_write.input_tokens"
+GEN_AI_USAGE_REASONING_OUTPUT_TOKENS: Final = "gen_ai.usage.reasoning.output_tokens"
+GEN_AI_EMBEDDINGS_DIMENSION_COUNT: Final = "gen_ai.embeddings.dimension.count"
+GEN_AI_TOOL_NAME: Final = "gen_ai.tool.name"
+GEN_AI_TOOL_CALL_ID: Final = "gen_ai.tool.call.id"
+GEN_AI_TOOL_TYPE: Final = "gen_ai.tool.type"
+GEN_AI_TOOL_DESCRIPTION: Final = "gen_ai.tool.description"
+GEN_AI_AGENT_NAME: Final = "gen_ai.agent.name"
+GEN_AI_AGENT_ID: Final = "gen_ai.agent.id"
+GEN_AI_AGENT_DESCRIPTION: Final = "gen_ai.agent.description"
 # Opt-in: what people wrote and what the model answered.
 GEN_AI_INPUT_MESSAGES: Final = "gen_ai.input.messages"
 GEN_AI_OUTPUT_MESSAGES: Final = "gen_ai.output.messages"
+GEN_AI_TOOL_CALL_ARGUMENTS: Final = "gen_ai.tool.call.arguments"
+GEN_AI_TOOL_CALL_RESULT: Final = "gen_ai.tool.call.result"
 
 # Ours: spans and logs only, never metrics.
 CONNECTION_ID: Final = "chatscope.connection.id"
@@ -143,6 +161,26 @@ class Metric:
             base = f"{base}_{unit}"
         return f"{base}_total" if self.kind is Kind.COUNTER else base
 
+    def with_prefix(self, prefix: str) -> "Metric":
+        """Return the metric with another prefix in place of `PREFIX`."""
+        if prefix == PREFIX:
+            return self
+        attributes = tuple(prefixed(attribute, prefix) for attribute in self.attributes)
+        return replace(self, name=prefixed(self.name, prefix), attributes=attributes)
+
+
+def prefixed(name: str, prefix: str) -> str:
+    """Return one of our own names with another prefix, and any other name unchanged."""
+    first, dot, rest = name.partition(".")
+    return f"{prefix}.{rest}" if dot and first == PREFIX else name
+
+
+def all_prefixed(attributes: Mapping[str, _Value], prefix: str) -> dict[str, _Value]:
+    """Return attributes with another prefix for those of our own."""
+    if prefix == PREFIX:
+        return dict(attributes)
+    return {prefixed(name, prefix): value for name, value in attributes.items()}
+
 
 def prometheus_label(attribute: str) -> str:
     """The spelling of an attribute as a label in Prometheus and as metadata in Loki."""
@@ -154,6 +192,7 @@ _GEN_AI_TOKENS: Final = tuple(float(4**n) for n in range(14))
 _FIRST_TOKEN_SECONDS: Final = (
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
 )  # fmt: skip
+_AGENT_SECONDS: Final = tuple(round(0.1 * 2**n, 1) for n in range(13))
 _PER_TOKEN_SECONDS: Final = (
     0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5,
 )  # fmt: skip
@@ -256,6 +295,22 @@ CLIENT_TIME_PER_OUTPUT_CHUNK: Final = Metric(
     "Time between a chunk of the provider and the one before it.",
     _CLIENT_CALL,
     _GEN_AI_SECONDS,
+)
+EXECUTE_TOOL_DURATION: Final = Metric(
+    "gen_ai.execute_tool.duration",
+    Kind.HISTOGRAM,
+    "s",
+    "Duration of a tool execution.",
+    (GEN_AI_TOOL_NAME, ERROR_TYPE),
+    _GEN_AI_SECONDS,
+)
+INVOKE_AGENT_DURATION: Final = Metric(
+    "gen_ai.invoke_agent.duration",
+    Kind.HISTOGRAM,
+    "s",
+    "Duration of an agent invocation.",
+    (GEN_AI_AGENT_NAME, ERROR_TYPE),
+    _AGENT_SECONDS,
 )
 SERVER_TIME_TO_FIRST_TOKEN: Final = Metric(
     "gen_ai.server.time_to_first_token",

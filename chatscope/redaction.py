@@ -1,9 +1,9 @@
-"""Exceptions without their texts, which may repeat a prompt or a key: types and tracebacks stay."""
+"""Remove the texts of exceptions, which may repeat a prompt or a key; keep types and tracebacks."""
 
 from typing import Final
 
 WITHHELD: Final = "<text withheld>"
-# Deeper chains than anybody reads are cut.
+# Longer chains are cut.
 _LONGEST_CHAIN: Final = 20
 
 
@@ -17,7 +17,7 @@ def without_texts(error: BaseException) -> BaseException:
 
 
 class _Copy(Exception):
-    """Base of the copies; each has a class with the name of the original's."""
+    """Base class of the copies, whose classes have the names of the original ones."""
 
 
 def _copy(error: BaseException, seen: dict[int, BaseException]) -> BaseException:

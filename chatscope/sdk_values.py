@@ -1,10 +1,9 @@
-"""Let the OpenTelemetry SDK convert values by `values.convert`, and exceptions likewise.
+"""Replace the value conversion of the OpenTelemetry SDK by one with limits.
 
-The SDK's own conversion has no limits: it recurses without end into an object that refers to
-itself, raises what `str()` of a foreign object raises, and keeps subclasses of int and values that
-protobuf refuses. It has no public place for another one, so this module replaces the names in
-`install`, for all providers of the process. The result for values that the OpenTelemetry API allows
-is the same.
+The SDK's own conversion recurses endlessly into an object that refers to itself, raises what
+`str()` of an object raises, and keeps subclasses of int and values that protobuf refuses. It has
+no public interface for another one, so `install` replaces private names, for all providers of the
+process. The result for values that the OpenTelemetry API allows is the same.
 """
 
 from collections.abc import Mapping
@@ -21,7 +20,6 @@ from opentelemetry.util.types import Attributes
 from chatscope import names
 from chatscope.exception_texts import attributes_of
 from chatscope.otlp.values import MAX_INT, MIN_INT, convert, register
-from chatscope.tally import TalliedValue
 
 _PROBE: Any = {"a": [{"b": True}], "c": 2**64}
 _CONVERTED = {"a": ({"b": True},), "c": str(2**64)}
@@ -86,8 +84,6 @@ class _Measurement(Measurement):
 
 def _number(found: Any) -> float:
     """An int of 64 bits, else a float."""
-    if type(found) is TalliedValue:
-        return found
     converted = convert(found)
     return converted if type(converted) is int else float(found)
 

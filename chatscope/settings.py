@@ -1,42 +1,306 @@
-"""The settings of telemetry, in a module that does not import the SDK.
+"""Settings of the telemetry, read and validated without importing the OpenTelemetry SDK.
 
-The SDK reads some environment variables while it is imported, and raises for an invalid value; so
-whoever validates the environment must be able to import this first.
+The SDK reads some variables while it is imported, and raises for an invalid value or replaces it
+silently. So the variables are checked here, before anything imports the SDK.
 """
 
-from dataclasses import dataclass, field
-from pathlib import Path
+from __future__ import annotations
 
-from chatscope.genai.pricing import PriceTable
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from chatscope.otlp.settings import OtlpSettingsError, load_endpoints
+
+if TYPE_CHECKING:
+    from chatscope.genai.pricing import PriceTable
+
+DEFAULT_PREFIX: Final = "chatscope"
+_VARIABLE: Final = "variable"
+_HOUR_MS: Final = 3_600_000
+_LONGEST_QUEUE: Final = 10_000_000
+_LARGEST_SPOOL: Final = 2**50
+_LARGEST_LIMIT: Final = 2**31 - 1
+_LEVELS: Final = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
+# https://opentelemetry.io/docs/specs/semconv/general/naming/
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)*")
+
+
+class SettingsError(ValueError):
+    """Invalid settings; `problems` has a sentence for each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """How a value is read from text and checked; `read` raises ValueError."""
+
+    accepts: str
+    read: Callable[[str], Any]
+    check: Callable[[Any], bool]
+
+
+def _number(unit: str, least: int, most: int) -> _Kind:
+    return _Kind(
+        f"a whole number{unit} from {least} to {most}",
+        int,
+        lambda value: type(value) is int and least <= value <= most,
+    )
+
+
+def _one_of(*values: str) -> _Kind:
+    return _Kind(
+        " or ".join([", ".join(values[:-1]), values[-1]]),
+        lambda value: value.upper() if value.upper() in values else value,
+        lambda value: value in values,
+    )
+
+
+def _read_boolean(value: str) -> bool:
+    return {"true": True, "false": False}[value.lower()]
+
+
+def _read_capture(value: str) -> bool:
+    """Return whether spans carry texts; there are no content events."""
+    known = {"NO_CONTENT": False, "EVENT_ONLY": False, "SPAN_ONLY": True, "SPAN_AND_EVENT": True}
+    return {**known, "TRUE": True, "FALSE": False}[value.upper()]
+
+
+def _read_paths(value: str) -> frozenset[str]:
+    return frozenset(part.strip() for part in value.split(",") if part.strip())
+
+
+_TEXT: Final = _Kind("text", str, lambda value: isinstance(value, str) and bool(value))
+_PREFIXES: Final = _Kind(
+    "words of letters, digits and _, separated by dots",
+    str,
+    lambda value: isinstance(value, str) and bool(_NAME.fullmatch(value)),
+)
+_BOOLEAN: Final = _Kind("true or false", _read_boolean, lambda value: isinstance(value, bool))
+_CAPTURE: Final = _Kind(
+    "NO_CONTENT, EVENT_ONLY, SPAN_ONLY, SPAN_AND_EVENT, true or false",
+    _read_capture,
+    lambda value: isinstance(value, bool),
+)
+_PATHS: Final = _Kind(
+    "paths that begin with /, separated by commas",
+    _read_paths,
+    lambda value: (
+        not isinstance(value, str)
+        and all(isinstance(path, str) and path.startswith("/") for path in value)
+    ),
+)
+_DIRECTORY: Final = _Kind(
+    "a directory",
+    lambda value: Path(value).expanduser(),
+    lambda value: isinstance(value, Path) and (value.is_dir() or not value.exists()),
+)
+_DELAY: Final = _number(" of milliseconds", 1, _HOUR_MS)
+_QUEUE: Final = _number("", 1, _LONGEST_QUEUE)
+
+
+def _setting(default: Any, variable: str, kind: _Kind, meaning: str) -> Any:
+    return field(default=default, metadata={_VARIABLE: variable, "kind": kind, "meaning": meaning})
 
 
 @dataclass(frozen=True, kw_only=True)
 class TelemetrySettings:
-    """All that telemetry wants to know; the exporters' own OTEL_* variables stand beside it."""
+    """All settings; `OTEL_EXPORTER_OTLP_*` says where telemetry is sent (docs/otlp.md)."""
 
-    service_name: str = "chatscope"
+    service_name: str | None = _setting(
+        None, "OTEL_SERVICE_NAME", _TEXT, "Name of the service on all telemetry."
+    )
     service_version: str | None = None
-    endpoint: str | None = None  # None: OTEL_EXPORTER_OTLP_*, else the Collector on this host
-    span_delay_ms: int = 200
-    log_delay_ms: int = 200
-    metric_interval_ms: int = 1000
-    capture_content: bool = False
-    log_level: str = "INFO"
+    environment: str | None = None  # deployment.environment.name
+    endpoint: str | None = None  # where no OTEL_EXPORTER_OTLP_*ENDPOINT names one
+    span_delay_ms: int = _setting(
+        200, "OTEL_BSP_SCHEDULE_DELAY", _DELAY, "Spans are sent this often, in ms."
+    )
+    log_delay_ms: int = _setting(
+        200, "OTEL_BLRP_SCHEDULE_DELAY", _DELAY, "Log records are sent this often, in ms."
+    )
+    metric_interval_ms: int = _setting(
+        1000, "OTEL_METRIC_EXPORT_INTERVAL", _DELAY, "Metrics are sent this often, in ms."
+    )
+    # An item takes 3.3 kB (bench/queues.py), so full queues take 80 MB: a minute of 50 turns a
+    # second. They fill only where the receiver is unreachable and there is no spool.
+    span_queue: int = _setting(
+        16_384, "OTEL_BSP_MAX_QUEUE_SIZE", _QUEUE, "Spans in memory; the oldest is dropped then."
+    )
+    log_queue: int = _setting(8_192, "OTEL_BLRP_MAX_QUEUE_SIZE", _QUEUE, "Log records in memory.")
+    # Encoding a batch of 64 holds the interpreter's lock seven times shorter than one of 512, the
+    # SDK's default (bench/queues.py).
+    span_batch: int = _setting(
+        64, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", _QUEUE, "Most spans in one export."
+    )
+    log_batch: int = _setting(
+        64, "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", _QUEUE, "Most log records in one export."
+    )
+    spool_dir: Path | None = _setting(  # noqa: RUF009
+        None, "CHATSCOPE_SPOOL_DIR", _DIRECTORY,
+        "Keeps on disk what the receiver does not accept; unset: in memory.",
+    )  # fmt: skip
+    # An item takes 130 to 250 bytes in the spool: more than an hour at 50 turns a second.
+    spool_bytes: int = _setting(
+        256 * 1024 * 1024, "CHATSCOPE_SPOOL_BYTES",
+        _number(" of bytes", 1_048_576, _LARGEST_SPOOL),
+        "Largest size of the spool; then the oldest are dropped.",
+    )  # fmt: skip
+    log_level: str = _setting(
+        "INFO", "CHATSCOPE_LOG_LEVEL", _one_of(*_LEVELS), "Least level that is exported."
+    )
+    quiet_paths: frozenset[str] = _setting(
+        frozenset({"/healthz", "/readyz"}), "CHATSCOPE_QUIET_PATHS", _PATHS,
+        "Paths of health checks: no span, no metric, no access record.",
+    )  # fmt: skip
+    prefix: str = _setting(
+        DEFAULT_PREFIX, "CHATSCOPE_PREFIX", _PREFIXES,
+        "Prefix of metrics without a semantic convention.",
+    )  # fmt: skip
+    scope: str = _setting(
+        DEFAULT_PREFIX, "CHATSCOPE_SCOPE", _TEXT, "Instrumentation scope of spans and metrics."
+    )
+    process_metrics: bool = _setting(
+        True, "CHATSCOPE_PROCESS_METRICS", _BOOLEAN, "Export `process.*` and `cpython.*` metrics."
+    )
+    event_loop_metrics: bool = _setting(
+        False, "CHATSCOPE_EVENT_LOOP_METRICS", _BOOLEAN, "Export `PREFIX.event_loop.*` metrics."
+    )
+    # `PREFIX.spool.*`; with a directory they are exported anyway.
+    spool_metrics: bool = False
+    capture_content: bool = _setting(
+        False, "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", _CAPTURE,
+        "Record the texts of prompts and responses on spans.",
+    )  # fmt: skip
+    # Take over loguru and the standard library's logging, and print their records; by default the
+    # application's handlers are left alone.
+    console: bool = False
+    # Models whose names may appear on metrics; others are reported as `_OTHER`.
     known_models: frozenset[str] = frozenset()
-    # Paths that health checks ask every few seconds: no span, no metric, no access line.
-    quiet_paths: frozenset[str] = frozenset({"/healthz", "/readyz"})
-    # What waits in memory: nearly nothing, unless the Collector is away and there is no disk to
-    # wait on; then, at 50 turns a second, a minute's. An item takes 3.3 kB (bench/queues.py), so
-    # full queues take 80 MB.
-    span_queue: int = 16_384
-    log_queue: int = 8_192
-    # Small ones: encoding a batch holds the interpreter's lock, and with it all answers, seven
-    # times shorter than with the SDK's 512 (bench/queues.py).
-    span_batch: int = 64
-    log_batch: int = 64
-    # Where spans and log records wait on disk while the Collector is away, half of the bytes for
-    # each; None: in memory only. An item takes 130 to 250 bytes there, packed: the default
-    # holds eight minutes at 2,000 of each a second, and more than an hour at 50 turns a second.
-    spool_dir: Path | None = None
-    spool_bytes: int = 256 * 1024 * 1024
-    prices: PriceTable = field(default_factory=PriceTable.load)
+    prices: PriceTable | None = None  # None: the shipped one
+
+
+def load_settings(environ: Mapping[str, str], **options: Any) -> TelemetrySettings:
+    """Read the settings from `environ`; `options` replace them by field name.
+
+    An empty variable counts as unset. Raises SettingsError with all problems: of the variables,
+    of the options, of `OTEL_EXPORTER_OTLP_*`, and of variables that the SDK reads.
+    """
+    known = {each.name: each for each in fields(TelemetrySettings)}
+    problems = [
+        f"{name} is not a setting; there are {', '.join(sorted(known))}"
+        for name in options
+        if name not in known
+    ]
+    values = _read(environ, known, options, problems)
+    problems += _sdk_problems(environ)
+    try:
+        load_endpoints(environ, endpoint=options.get("endpoint"))
+    except OtlpSettingsError as error:
+        problems += [str(problem) for problem in error.problems]
+    if problems:
+        raise SettingsError(problems)
+    return TelemetrySettings(**values)
+
+
+def variables() -> Iterator[tuple[str, str, str, object]]:
+    """Yield the variable, the meaning, what is accepted and the default of each setting."""
+    for each in fields(TelemetrySettings):
+        if each.metadata:
+            yield (
+                each.metadata[_VARIABLE],
+                each.metadata["meaning"],
+                each.metadata["kind"].accepts,
+                each.default,
+            )
+
+
+def _read(
+    environ: Mapping[str, str],
+    known: Mapping[str, Field[Any]],
+    options: Mapping[str, Any],
+    problems: list[str],
+) -> dict[str, Any]:
+    values = {}
+    for name, each in known.items():
+        if name in options:
+            values[name] = options[name]
+            kind = each.metadata.get("kind")
+            if kind and options[name] != each.default and not _is_valid(kind, options[name]):
+                problems.append(_problem(name, options[name], kind.accepts))
+        elif each.metadata and (text := environ.get(each.metadata[_VARIABLE], "").strip()):
+            kind = each.metadata["kind"]
+            try:
+                values[name] = kind.read(text)
+            except (ValueError, KeyError, RuntimeError):
+                problems.append(_problem(each.metadata[_VARIABLE], text, kind.accepts))
+            else:
+                if not _is_valid(kind, values[name]):
+                    problems.append(_problem(each.metadata[_VARIABLE], text, kind.accepts))
+    return values
+
+
+def _is_valid(kind: _Kind, value: object) -> bool:
+    try:
+        return kind.check(value)
+    except (TypeError, ValueError, OSError):
+        return False
+
+
+def _problem(name: str, value: object, accepts: str) -> str:
+    return f"{name} must be {accepts} (got {value!r})"
+
+
+_LIMIT: Final = _number("", 0, _LARGEST_LIMIT)
+_SAMPLER: Final = _one_of(
+    "ALWAYS_ON",
+    "ALWAYS_OFF",
+    "TRACEIDRATIO",
+    "PARENTBASED_ALWAYS_ON",
+    "PARENTBASED_ALWAYS_OFF",
+    "PARENTBASED_TRACEIDRATIO",
+)
+_RATIO: Final = _Kind("a number from 0 to 1", float, lambda value: 0 <= value <= 1)
+_MILLISECONDS: Final = _Kind(
+    "a number of milliseconds above 0", float, lambda value: 0 < value < math.inf
+)
+# Variables that only the SDK reads, and whose invalid values it does not report in time.
+_OF_THE_SDK: Final[Mapping[str, _Kind]] = {
+    "OTEL_TRACES_SAMPLER": _SAMPLER,
+    "OTEL_TRACES_SAMPLER_ARG": _RATIO,
+    "OTEL_METRICS_EXEMPLAR_FILTER": _one_of("TRACE_BASED", "ALWAYS_ON", "ALWAYS_OFF"),
+    "OTEL_METRIC_EXPORT_TIMEOUT": _MILLISECONDS,
+    "OTEL_SDK_DISABLED": _BOOLEAN,
+    **{
+        f"OTEL_{name}_LIMIT": _LIMIT
+        for name in (
+            "ATTRIBUTE_COUNT",
+            "ATTRIBUTE_VALUE_LENGTH",
+            "EVENT_ATTRIBUTE_COUNT",
+            "LINK_ATTRIBUTE_COUNT",
+            "SPAN_ATTRIBUTE_COUNT",
+            "SPAN_ATTRIBUTE_VALUE_LENGTH",
+            "LOGRECORD_ATTRIBUTE_COUNT",
+            "LOGRECORD_ATTRIBUTE_VALUE_LENGTH",
+            "SPAN_EVENT_COUNT",
+            "SPAN_LINK_COUNT",
+        )
+    },
+}
+
+
+def _sdk_problems(environ: Mapping[str, str]) -> Iterator[str]:
+    for name, kind in _OF_THE_SDK.items():
+        if text := environ.get(name, "").strip():
+            try:
+                valid = kind.check(kind.read(text))
+            except (ValueError, KeyError):
+                valid = False
+            if not valid:
+                yield _problem(name, text, kind.accepts.lower())

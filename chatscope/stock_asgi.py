@@ -9,9 +9,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.metrics import Histogram
+from opentelemetry.trace import Status, StatusCode
 from opentelemetry.util.http import sanitize_method
 from starlette.datastructures import URL, MutableHeaders
 from starlette.routing import BaseRoute
@@ -90,21 +92,36 @@ class _Request:
         self._started = time.perf_counter()
         self._seconds: float | None = None
         self._body_bytes = 0
+        self._started_response = False
+        self._error: dict[str, str | int] | None = None
 
     def record(self, seconds: float, attributes: Mapping[str, str | int], context: Context) -> None:
-        """The duration, as the span has it: without the background work after the last byte."""
+        """Record the duration as the span has it: without background work after the last byte."""
         until_last_byte = seconds if self._seconds is None else self._seconds
+        if self._error is not None:
+            attributes = {**attributes, **self._error}
         self._histogram.record(until_last_byte, attributes, context)
 
     def sent(self, message: Message) -> None:
         """A message of the answer went out."""
-        if message["type"] == "http.response.body":
+        if message["type"] == "http.response.start":
+            self._started_response = True
+        elif message["type"] == "http.response.body":
             self._body_bytes += len(message.get("body", b""))
             # What was sent, not what a header promised, or nothing for a stream.
             # (Its type is inferred from its first value, None.)
             self._middleware.content_length_header = self._body_bytes  # type: ignore[assignment]
             if not message.get("more_body", False):
                 self._seconds = time.perf_counter() - self._started
+
+    def failed(self, error: Exception) -> None:
+        """Count an exception that leaves the application: the server responds with 500."""
+        self._error = {names.ERROR_TYPE: type(error).__qualname__}
+        if not self._started_response:
+            self._error[names.HTTP_RESPONSE_STATUS_CODE] = 500
+        span = trace.get_current_span()
+        span.set_attributes(self._error)
+        span.set_status(Status(StatusCode.ERROR, type(error).__qualname__))
 
 
 class _Inner:
@@ -122,4 +139,8 @@ class _Inner:
             await send(message)
             request.sent(message)
 
-        await self._app(request.scope, receive, watched_send)
+        try:
+            await self._app(request.scope, receive, watched_send)
+        except Exception as error:
+            request.failed(error)
+            raise

@@ -1,4 +1,4 @@
-"""Spans for plain code: the tracer of the application at hand, and small helpers on it."""
+"""Spans for plain code, by the tracer of the application that serves the current request."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,26 +15,26 @@ from opentelemetry.trace import (
     format_trace_id,
 )
 
-# Which application serves the request at hand: two in one process do not mix their spans.
+# Two applications in one process do not mix their spans.
 _tracer: ContextVar[Tracer | None] = ContextVar("chatscope_tracer", default=None)
 
 
 def use_tracer(tracer: Tracer) -> None:
-    """Make `tracer` the one of the current task and of all that it starts."""
+    """Make `tracer` the one of the current task and of all tasks that it starts."""
     _tracer.set(tracer)
 
 
 def current_tracer() -> Tracer:
-    """The tracer of the application at hand; outside one, the global provider's."""
+    """Return the tracer of the current application; outside one, that of the global provider."""
     return _tracer.get() or trace.get_tracer("chatscope")
 
 
 @contextmanager
 def step(name: str, attributes: Mapping[str, str | int] | None = None) -> Iterator[Span]:
-    """A step of a turn as a child span; never around a `yield` of an async generator.
+    """Run a block as a child span; never around a `yield` of a generator.
 
-    An exception is recorded where it is handled. It makes the span's status an error, unless
-    its `status` says that the client is at fault.
+    An exception sets the span's status to error, unless its `status` is that of a client's error.
+    It is recorded where it is handled.
     """
     with current_tracer().start_as_current_span(
         name, attributes=attributes, record_exception=False, set_status_on_exception=False
@@ -49,10 +49,10 @@ def step(name: str, attributes: Mapping[str, str | int] | None = None) -> Iterat
 
 
 def trace_id_of(context: SpanContext) -> str:
-    """32 hex digits; "" for a context that is not valid."""
+    """Return 32 hex digits; "" for a context that is not valid."""
     return format_trace_id(context.trace_id) if context.is_valid else ""
 
 
 def current_trace_id() -> str:
-    """The current span's trace id, 32 hex digits; "" when there is none."""
+    """Return the trace ID of the current span, 32 hex digits; "" without a span."""
     return trace_id_of(trace.get_current_span().get_span_context())

@@ -4,7 +4,7 @@ from typing import Final
 
 from grafana_foundation_sdk.builders import logs, stat
 
-from chatscope.genai.answer import CANCELLED
+from chatscope.genai.operation import CANCELLED
 from chatscope.names import (
     ANSWERS_ACTIVE,
     ERROR_TYPE,

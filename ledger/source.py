@@ -18,9 +18,9 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
-from chatscope.instrument import Telemetry
 from chatscope.instruments import counter
 from chatscope.providers import Providers, TelemetrySettings
+from chatscope.telemetry import Telemetry
 from ledger.item import ITEMS, RUN, SERVICE, SPAN_NAME, attributes, body, trace_id, trace_of
 
 _LOOK_SECONDS: Final = 0.05
@@ -36,7 +36,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--linger", type=float, required=True, help="seconds, to send what waits")
     given = parser.parse_args(arguments)
     settings = TelemetrySettings(
-        service_name=SERVICE, endpoint=given.endpoint, spool_dir=given.spool
+        service_name=SERVICE,
+        environment="local",
+        endpoint=given.endpoint,
+        spool_dir=given.spool,
+        console=True,
     )
     telemetry = Telemetry(settings, None)
     telemetry.start()

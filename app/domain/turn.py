@@ -21,7 +21,7 @@ from chatscope.redaction import without_texts
 
 if TYPE_CHECKING:  # the telemetry of web frameworks, which the domain must not load
     from chatscope.genai.answer import Answer
-    from chatscope.instrument import Telemetry
+    from chatscope.telemetry import Telemetry
 
 # `task.cancel(SHUTDOWN)` means that the server ends the turn; any other cancel is the client's.
 SHUTDOWN: Final = ShuttingDown().code

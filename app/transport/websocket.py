@@ -33,7 +33,7 @@ from app.wire.websocket import (
     render_error,
 )
 from chatscope import names
-from chatscope.instrument import Telemetry
+from chatscope.telemetry import Telemetry
 from chatscope.tracing import current_trace_id
 from chatscope.websocket import socket_connection
 

@@ -1,19 +1,24 @@
-"""What telemetry is told of a request to a model, and of the tokens that it took."""
+"""What is recorded of a request to a model, and of the tokens that it used."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+from opentelemetry.util.types import AttributeValue
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRequest:
     """What is recorded of a request to a model.
 
-    The texts of `messages` ({"role", "content"} each) are recorded only where content
-    capture is on; else only their length serves, to estimate the tokens of a cut answer.
+    `messages` are those of the OpenAI format. Their texts are recorded only where content capture
+    is on; otherwise only their length is used, to estimate the tokens of a response that was cut
+    short. `attributes` are further span attributes.
     """
 
     provider: str
     model: str
+    operation: str = "chat"
     in_process: bool = False
     stream: bool = False
     server_address: str | None = None
@@ -26,16 +31,24 @@ class ModelRequest:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     conversation_id: str | None = None
-    messages: Sequence[Mapping[str, str]] = ()
+    messages: Sequence[Mapping[str, Any]] = ()
+    attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of one answer; `partial` when they were counted here, not by the provider."""
+    """Tokens of one response; `partial` when they were counted here, not by the provider.
+
+    `prompt_tokens` include those read from and written to a cache, `completion_tokens` include
+    those of the reasoning.
+    """
 
     prompt_tokens: int
-    completion_tokens: int
+    completion_tokens: int = 0
     partial: bool = False
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
     @property
     def total_tokens(self) -> int:

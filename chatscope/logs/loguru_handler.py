@@ -1,50 +1,39 @@
-"""loguru as OTLP log records: one way for loguru, the standard library and uvicorn.
+"""Take over loguru, the standard library's logging and warnings: for a service's own process.
 
-    logging, warnings, uvicorn -> loguru -+-> console, for a person
-                                          +-> OTLP, for the Collector
+    logging, warnings, uvicorn -> loguru -+-> console
+                                          +-> OTLP
 
-Before the exporter stands, records wait in a bounded buffer; then they take both ways, in
-their order and with their own time. A failed start prints them.
+Records made before the exporter exists are held in a bounded buffer, then handed to both in their
+order, with their own time. If the start fails, they are printed. Other applications keep their
+handlers: see `guest.py`.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from loguru import logger
-from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber
+from opentelemetry._logs import LoggerProvider
 from opentelemetry.context import Context, get_current
 
-from chatscope import names, sdk_values
-from chatscope.exception_texts import attributes_of
+from chatscope import sdk_values
 from chatscope.guard import guarded
-from chatscope.logs import console
-from chatscope.logs.standard import handling, intercept_stdlib, is_handling, set_stdlib_level
-from chatscope.otlp.values import text
+from chatscope.logs import console, loguru_records
+from chatscope.logs.bridge import Bridge, activate, deactivate, selected
+from chatscope.logs.handling import handling, is_handling
+from chatscope.logs.standard import intercept_stdlib, set_stdlib_level
 
 if TYPE_CHECKING:
     from loguru import Record
 
-# loguru's level number, from above, to the number and the text of OTLP.
-_SEVERITIES: Final = (
-    (50, SeverityNumber.FATAL, "FATAL"),
-    (40, SeverityNumber.ERROR, "ERROR"),
-    (30, SeverityNumber.WARN, "WARN"),
-    (25, SeverityNumber.INFO2, "INFO2"),
-    (20, SeverityNumber.INFO, "INFO"),
-    (10, SeverityNumber.DEBUG, "DEBUG"),
-)
-_LOWEST: Final = (SeverityNumber.TRACE, "TRACE")
-# What the exporters themselves log goes to the console only: each failed export would else
-# make a record that must be exported.
-_OWN_LOGGERS: Final = ("opentelemetry", "grpc")
 _EARLY_RECORDS: Final = 1000
 
 
 class _Early:
-    """Records made before anyone knew where to send them."""
+    """Records made before their destination is known."""
 
     def __init__(self) -> None:
         self._records: deque[tuple[Record, Context]] = deque(maxlen=_EARLY_RECORDS)
@@ -60,7 +49,7 @@ class _Early:
         self._handler = _add(lambda record: self._records.append((record, get_current())), 0)
 
     def release(self, level: int, emit: Callable[[Record, Context], None] | None) -> None:
-        """Hand the records on, to the console and to `emit`, and capture no more."""
+        """Write the records to the console and to `emit`, and stop capturing."""
         self.capture()
         if self._handler is not None:
             logger.remove(self._handler)
@@ -79,72 +68,46 @@ _early = _Early()
 
 
 def capture_early() -> None:
-    """Buffer all records from now on; the first line of a program's main module."""
+    """Buffer all records from now on; call it before anything else."""
     console.reserve_descriptors()
     _early.capture()
 
 
 def print_early() -> None:
-    """Print what was buffered: the start failed, and nobody will send it."""
+    """Print what was buffered, after a start that failed."""
     _early.release(0, None)
 
 
 def start_logging(provider: LoggerProvider, level: str) -> Callable[[], None]:
-    """Send all records of `level` and above to the console and to `provider`.
+    """Do the same as `start_export`, to a provider."""
+    return start_export(Bridge(provider), level)
 
-    Returns how to stop the latter; the console goes on. Raises ValueError for a level that
-    loguru does not know.
+
+def start_export(bridge: Bridge, level: str) -> Callable[[], None]:
+    """Send all records of `level` and above to the console and to `bridge`.
+
+    Returns a function that stops the latter; the console continues. Raises ValueError for a level
+    that loguru does not know.
     """
-    bridge = Bridge(provider)
-    # It converts the values of records in this thread, before they change or are queued.
+    # Values of records are converted in this thread, before they change or are queued.
     sdk_values.install()
     least = logger.level(level).no
     set_stdlib_level(least)
-    _early.release(least, bridge.emit)
-    handler = _add(lambda record: bridge.emit(record, get_current()), least)
-    return lambda: logger.remove(handler)
+    _early.release(least, lambda record, context: loguru_records.emit(bridge, record, context))
+    activate(bridge)
+    handler = _add(lambda record: _emit(bridge, record), least)
+
+    def stop() -> None:
+        deactivate(bridge)
+        with suppress(ValueError):  # the application removed it
+            logger.remove(handler)
+
+    return stop
 
 
-class Bridge:
-    """Turns a loguru record into an OTLP log record, in the caller's thread and context."""
-
-    def __init__(self, provider: LoggerProvider) -> None:
-        self._provider = provider
-        self._loggers: dict[str, Logger] = {}
-
-    def emit(self, record: Record, context: Context) -> None:
-        """Emit one record, but for the exporters' own."""
-        name = record["name"] or ""
-        if name.partition(".")[0] in _OWN_LOGGERS:
-            return
-        number, level = severity(record["level"].no)
-        error = record["exception"].value if record["exception"] else None
-        extra = {key: value for key, value in record["extra"].items() if value is not None}
-        attributes = {**_code(record), **extra}
-        if error is not None:
-            attributes = {**attributes_of(error), **attributes}
-        self._logger(name).emit(
-            timestamp=int(record["time"].timestamp() * 1e6) * 1000,
-            context=context,
-            severity_number=number,
-            severity_text=level,
-            body=text(record["message"]),
-            attributes=attributes,
-        )
-
-    def _logger(self, name: str) -> Logger:
-        found = self._loggers.get(name)
-        if found is None:
-            found = self._loggers[name] = self._provider.get_logger(name)
-        return found
-
-
-def severity(level_number: int) -> tuple[SeverityNumber, str]:
-    """OTLP's severity for a loguru level number; a custom level takes the nearest below."""
-    for least, number, level in _SEVERITIES:
-        if level_number >= least:
-            return number, level
-    return _LOWEST
+def _emit(bridge: Bridge, record: Record) -> None:
+    if selected() is bridge:
+        loguru_records.emit(bridge, record)
 
 
 def _add(sink: Callable[[Record], None], level: int) -> int:
@@ -163,11 +126,3 @@ def _add(sink: Callable[[Record], None], level: int) -> int:
         return False
 
     return logger.add(lambda _: None, level=level, filter=handle, format=lambda _: "")
-
-
-def _code(record: Record) -> dict[str, str | int]:
-    return {
-        names.CODE_FILE_PATH: record["file"].path,
-        names.CODE_FUNCTION_NAME: f"{record['name']}.{record['function']}",
-        names.CODE_LINE_NUMBER: record["line"],
-    }

@@ -4,7 +4,7 @@ from typing import Final
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from chatscope.genai.answer import CANCELLED
+from chatscope.genai.operation import CANCELLED
 from chatscope.names import (
     ERROR_TYPE,
     LLM_COST,

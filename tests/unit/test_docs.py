@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import chatscope
 from app.settings import VERSION, Settings
 from chatscope.names import METRICS, Metric
 from stack import facts, grafana
@@ -103,8 +104,11 @@ def test_ports_in_the_texts_are_those_of_the_stack() -> None:
 
 
 def test_version_is_the_same_everywhere() -> None:
-    project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
-    assert project["version"] == VERSION
+    found = tomllib.loads((_ROOT / "pyproject.toml").read_text())
+    assert found["tool"]["hatch"]["version"]["path"] == "chatscope/__init__.py"
+    assert chatscope.__version__ == VERSION
+    text = (_ROOT / "docs" / "your-service.md").read_text()
+    assert set(re.findall(r"chatscope-([0-9][^-]*)-py3", text)) == {VERSION}
 
 
 def _anchors(page: Path) -> set[str]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from opentelemetry.trace import SpanKind
-from starlette.applications import Starlette
 
 from app.domain.errors import Overloaded, ServiceError
 from app.domain.provider import Completed, ProviderError, TextDelta, Upstream
@@ -15,9 +14,8 @@ from app.domain.request import ChatRequest
 from app.domain.turn import SHUTDOWN, ClientDisconnected, Summary, Turn, run_turn
 from app.providers.catalog import CatalogModel
 from app.wire.errors import http_status
-from chatscope import names
+from chatscope import Telemetry, names
 from chatscope.genai.pricing import PriceTable
-from chatscope.instrument import Telemetry, instrument
 from chatscope.providers import TelemetrySettings
 from tests.memory import Memory
 from tests.unit.scripted import END, MODEL, Scripted, Step, catalog_of, chat_request
@@ -66,7 +64,7 @@ class _Output:
 @pytest.fixture
 def telemetry(memory: Memory) -> Telemetry:
     settings = TelemetrySettings(known_models=frozenset({MODEL}))
-    telemetry = instrument(Starlette(), settings, providers=memory.providers)
+    telemetry = Telemetry(settings, memory.providers)
     telemetry.start()
     return telemetry
 
@@ -169,7 +167,7 @@ async def test_request_and_response_are_recorded_whole(memory: Memory) -> None:
     messages = [{"role": "user", "content": "hi"}]
     request = chat_request({"messages": messages, "stream": True, "stop": ["x"], **parameters})
     settings = TelemetrySettings(known_models=frozenset({PRICED}), capture_content=True)
-    telemetry = instrument(Starlette(), settings, providers=memory.providers)
+    telemetry = Telemetry(settings, memory.providers)
     telemetry.start()
     provider, output = Remote("Hel", "lo", END), _Output()
     turn = Turn(

@@ -6,13 +6,11 @@ from collections.abc import Iterator
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
-from starlette.applications import Starlette
 
-from chatscope import names
+from chatscope import Telemetry, names
 from chatscope.genai.answer import Answer
 from chatscope.genai.pricing import PriceTable
 from chatscope.genai.request import ModelRequest, Usage
-from chatscope.instrument import Telemetry, instrument
 from chatscope.providers import TelemetrySettings
 from chatscope.redaction import WITHHELD
 from chatscope.tracing import current_trace_id
@@ -33,7 +31,7 @@ def telemetry(memory: Memory) -> Iterator[Telemetry]:
 
 
 def _started(memory: Memory, settings: TelemetrySettings) -> Iterator[Telemetry]:
-    telemetry = instrument(Starlette(), settings, providers=memory.providers)
+    telemetry = Telemetry(settings, memory.providers)
     telemetry.start()
     yield telemetry
     telemetry.shutdown()
@@ -237,7 +235,8 @@ class _Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
     clock = _Clock()
-    monkeypatch.setattr("chatscope.genai.answer.time", clock)
+    for module in ("answer", "operation"):
+        monkeypatch.setattr(f"chatscope.genai.{module}.time", clock)
     return clock
 
 

@@ -11,7 +11,8 @@ from loguru import logger
 from opentelemetry._logs import SeverityNumber
 
 from chatscope.logs import console
-from chatscope.logs.loguru_handler import severity, start_logging
+from chatscope.logs.bridge import severity
+from chatscope.logs.loguru_handler import start_logging
 from chatscope.logs.standard import hide_access_lines
 from tests.memory import Memory
 

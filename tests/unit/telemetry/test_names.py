@@ -11,9 +11,8 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket
 
-from chatscope import names
+from chatscope import Telemetry, genai, instrument, names
 from chatscope.genai.request import ModelRequest, Usage
-from chatscope.instrument import Telemetry, instrument
 from chatscope.names import METRICS, Kind, Metric
 from chatscope.providers import TelemetrySettings
 from stack.facts import ROOT
@@ -28,7 +27,6 @@ def _record_everything() -> Memory:
 
     async def answer(request: Request) -> PlainTextResponse:
         await request.body()
-        telemetry: Telemetry = request.app.state.telemetry
         telemetry.instruments.record_message("user")
         telemetry.instruments.show_limits({"answers": 5})
         watched = telemetry.start_answer(
@@ -51,6 +49,13 @@ def _record_everything() -> Memory:
                 finish_reason="stop", usage=Usage(1, 2), response_id="r", response_model=_MODEL
             )
         watched.close()
+        genai.use_recorder(telemetry.recorder)
+        for failure in ("", "timeout"):
+            with genai.execute_tool("search") as tool, genai.invoke_agent("planner") as agent:
+                if failure:
+                    tool.failed(failure)
+                    agent.failed(failure)
+        genai.forget_recorder(telemetry.recorder)
         return PlainTextResponse("x", 500 if request.query_params else 200)
 
     async def echo(websocket: WebSocket) -> None:
@@ -60,8 +65,11 @@ def _record_everything() -> Memory:
 
     routes = [Route("/answer", answer, methods=["POST"]), WebSocketRoute("/echo", echo)]
     app, memory = Starlette(routes=routes), Memory()
-    settings = TelemetrySettings(known_models=frozenset({_MODEL}))
-    instrument(app, settings, providers=memory.providers)
+    settings = TelemetrySettings(
+        known_models=frozenset({_MODEL}), console=True, event_loop_metrics=True
+    )
+    telemetry = Telemetry(settings, memory.providers)
+    instrument(app, telemetry)
     with TestClient(app) as client:
         client.post("/answer", content=b"x")
         client.post("/answer?fail=1", content=b"x")

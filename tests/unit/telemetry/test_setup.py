@@ -3,18 +3,19 @@
 import socket
 
 import pytest
-from starlette.applications import Starlette
 
-from chatscope.instrument import instrument
+from chatscope import Telemetry
 from chatscope.providers import TelemetrySettings, build_providers, build_resource
 
 
 def test_resource_says_who_emits() -> None:
-    resource = build_resource(TelemetrySettings(service_name="shop", service_version="1.2"))
+    resource = build_resource(
+        TelemetrySettings(service_name="shop", service_version="1.2", environment="test")
+    )
     found = dict(resource.attributes)
     assert found["service.name"] == "shop"
     assert found["service.version"] == "1.2"
-    assert found["deployment.environment.name"] == "local"
+    assert found["deployment.environment.name"] == "test"
     assert found["service.instance.id"]
 
 
@@ -38,8 +39,7 @@ def test_stop_is_bounded_when_the_collector_hangs() -> None:
 
 
 def test_starting_twice_builds_once() -> None:
-    app = Starlette()
-    telemetry = instrument(app, TelemetrySettings(endpoint="http://127.0.0.1:9"))
+    telemetry = Telemetry(TelemetrySettings(endpoint="http://127.0.0.1:9"))
     telemetry.start()
     first = telemetry.providers
     telemetry.start()

@@ -8,7 +8,8 @@ import pytest
 from loguru import logger
 
 from chatscope.logs import console
-from chatscope.logs.standard import ToLoguru, handling, is_handling
+from chatscope.logs.handling import handling, is_handling
+from chatscope.logs.standard import ToLoguru
 
 if TYPE_CHECKING:
     from loguru import Message, Record

@@ -1,25 +1,27 @@
 """Many values of a histogram, recorded at once: the metric is that of single records."""
 
+import os
 import random
 import time
+import warnings
 from collections.abc import Iterator
 from statistics import mean
 from typing import Any
 
 import pytest
 from opentelemetry import context, trace
+from opentelemetry.context import Context
 from opentelemetry.metrics import Histogram
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader
-from starlette.applications import Starlette
+from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, Metric
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from chatscope import names
+from chatscope import Telemetry, names
 from chatscope.genai.answer import Answer
 from chatscope.genai.request import ModelRequest, Usage
-from chatscope.instrument import Telemetry, instrument
 from chatscope.instruments import histogram
 from chatscope.providers import VIEWS, TelemetrySettings, build_providers
-from chatscope.tally import Tally
+from chatscope.tally import TalliedHistograms
 from tests.elapsed import overload
 from tests.receiver import Receiver
 
@@ -33,30 +35,40 @@ _BUSY = 3
 
 
 class _Recorded:
-    """One histogram, and its point."""
+    """One histogram of the SDK, and one of tallies, which are exported together."""
 
     def __init__(self) -> None:
         self._reader = InMemoryMetricReader()
         provider = MeterProvider([self._reader], shutdown_on_exit=False, views=VIEWS)
-        self.histogram: Histogram = histogram(provider.get_meter("test"), _METRIC)
+        meter = provider.get_meter("test")
+        self.histogram: Histogram = histogram(meter, _METRIC)
+        meter.create_counter("other").add(1)
+        self.tallies = TalliedHistograms(InstrumentationScope("test"))
 
     def record(self, values: list[float]) -> None:
         for value in values:
             self.histogram.record(value, {"a": 1}, context.get_current())
 
-    def record_at_once(self, values: list[float]) -> None:
-        tally = Tally(_BUCKETS)
+    def record_at_once(
+        self, values: list[float], at: Context | None = None, **attributes: int
+    ) -> None:
+        tally = self.tallies.histogram(_METRIC).tally()
         for value in values:
             tally.add(value)
-        tally.record(self.histogram, {"a": 1}, context.get_current())
+        tally.record(attributes or {"a": 1}, at or context.get_current())
 
-    def point(self) -> HistogramDataPoint | None:
-        found: Any = self._reader.get_metrics_data()
-        if found is None:
-            return None
-        [metric] = found.resource_metrics[0].scope_metrics[0].metrics
-        [point] = metric.data.data_points
-        return point  # type: ignore[no-any-return]
+    def metric(self) -> Metric | None:
+        collected = self._reader.get_metrics_data()
+        assert collected is not None
+        [resource] = self.tallies.added_to(collected).resource_metrics
+        [scope] = resource.scope_metrics
+        found = [metric for metric in scope.metrics if metric.name == _METRIC.name]
+        assert len(found) <= 1
+        return found[0] if found else None
+
+    def points(self) -> list[HistogramDataPoint]:
+        found: Any = self.metric()
+        return [] if found is None else list(found.data.data_points)
 
 
 def _values(count: int) -> list[float]:
@@ -66,40 +78,107 @@ def _values(count: int) -> list[float]:
 
 
 @pytest.mark.parametrize("count", [1, 2, 10, 3_000])
-def test_point_is_that_of_single_records(count: int) -> None:
+def test_metric_equals_that_of_single_records(count: int) -> None:
     single, at_once = _Recorded(), _Recorded()
     for values in (_values(count), [0.25], _values(count + 1)):
         single.record(values)
-        if len(values) == 1:
-            at_once.record(values)
-        else:
-            at_once.record_at_once(values)
-    wanted, found = single.point(), at_once.point()
+        at_once.record_at_once(values)
+    wanted, found = single.metric(), at_once.metric()
     assert wanted is not None
     assert found is not None
-    assert found.attributes == wanted.attributes
-    assert found.bucket_counts == wanted.bucket_counts
-    assert (found.count, found.min, found.max) == (wanted.count, wanted.min, wanted.max)
-    assert found.sum == pytest.approx(wanted.sum)
+    assert (found.name, found.unit) == (wanted.name, wanted.unit)
+    assert found.description == wanted.description
+    assert type(found.data) is type(wanted.data)
+    assert found.data.aggregation_temporality == wanted.data.aggregation_temporality  # type: ignore[union-attr]
+    [point], [expected] = at_once.points(), single.points()
+    assert point.attributes == expected.attributes
+    assert point.bucket_counts == expected.bucket_counts
+    assert point.explicit_bounds == expected.explicit_bounds
+    assert (point.count, point.min, point.max) == (expected.count, expected.min, expected.max)
+    assert point.sum == pytest.approx(expected.sum)
+    assert 0 < point.start_time_unix_nano <= point.time_unix_nano
+
+
+def test_collection_does_not_reset_the_sum() -> None:
+    recorded = _Recorded()
+    recorded.record_at_once([1.0, 2.0])
+    [first] = recorded.points()
+    recorded.record_at_once([4.0])
+    [second] = recorded.points()
+    assert (first.count, second.count, second.sum) == (2, 3, 7.0)
+    assert second.start_time_unix_nano == first.start_time_unix_nano
+
+
+def test_forked_process_begins_at_zero() -> None:
+    recorded = _Recorded()
+    recorded.record_at_once([1.0, 2.0])
+    with warnings.catch_warnings():
+        # Python 3.12 warns of forks while there are other threads.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        os._exit(len(recorded.points()))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert len(recorded.points()) == 1
+
+
+def test_values_are_forgotten_when_they_are_cleared() -> None:
+    recorded = _Recorded()
+    recorded.record_at_once([1.0, 2.0])
+    recorded.tallies.clear()
+    assert recorded.points() == []
+    recorded.record_at_once([4.0])
+    [point] = recorded.points()
+    assert (point.count, point.sum) == (1, 4.0)
 
 
 def test_no_values_make_no_point() -> None:
     recorded = _Recorded()
     recorded.record_at_once([])
-    assert recorded.point() is None
+    assert recorded.points() == []
+
+
+def test_each_set_of_attributes_has_a_point_up_to_the_limit() -> None:
+    recorded = _Recorded()
+    for number in range(2_003):
+        recorded.record_at_once([1.0], number=number)
+    points = recorded.points()
+    assert len(points) == 2_001
+    [overflow] = [point for point in points if "number" not in (point.attributes or {})]
+    assert (overflow.attributes, overflow.count) == ({"otel.metric.overflow": True}, 3)
+
+
+def test_metrics_without_this_scope_get_it() -> None:
+    recorded = _Recorded()
+    other = TalliedHistograms(InstrumentationScope("other", "1"))
+    other.histogram(_METRIC).tally().record({}, context.get_current())
+    tally = other.histogram(_METRIC).tally()
+    tally.add(1.0)
+    tally.record({}, context.get_current())
+    collected = recorded._reader.get_metrics_data()
+    assert collected is not None
+    [resource] = other.added_to(collected).resource_metrics
+    assert [scope.scope.name for scope in resource.scope_metrics] == ["test", "other"]
+
+
+_SPAN = trace.NonRecordingSpan(trace.SpanContext(7, 8, False, trace.TraceFlags(1)))
+_UNSAMPLED = trace.NonRecordingSpan(trace.SpanContext(7, 8, False, trace.TraceFlags(0)))
 
 
 def test_each_bucket_has_its_newest_value_as_exemplar() -> None:
-    span = trace.NonRecordingSpan(trace.SpanContext(7, 8, False, trace.TraceFlags(1)))
     values = [_BUCKETS[0] / 2, _BUCKETS[0] / 4, _BUCKETS[2], _BUCKETS[-1] * 2]
-    recorded, tally = _Recorded(), Tally(_BUCKETS)
-    for value in values:
-        tally.add(value)
-    tally.record(recorded.histogram, {}, trace.set_span_in_context(span))
-    point = recorded.point()
-    assert point is not None
+    recorded = _Recorded()
+    recorded.record_at_once(values, trace.set_span_in_context(_SPAN))
+    [point] = recorded.points()
     found = {(exemplar.value, exemplar.trace_id) for exemplar in point.exemplars}
     assert found == {(value, 7) for value in values[1:]}
+
+
+def test_span_that_is_not_sampled_is_no_exemplar() -> None:
+    recorded = _Recorded()
+    recorded.record_at_once([1.0], trace.set_span_in_context(_UNSAMPLED))
+    [point] = recorded.points()
+    assert point.exemplars == []
 
 
 @pytest.fixture
@@ -111,7 +190,7 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture
 def telemetry(receiver: Receiver) -> Iterator[Telemetry]:
     settings = TelemetrySettings(endpoint=receiver.endpoint, known_models=frozenset({"model"}))
-    telemetry = instrument(Starlette(), settings, providers=build_providers(settings))
+    telemetry = Telemetry(settings, build_providers(settings))
     telemetry.start()
     yield telemetry
     telemetry.shutdown()

@@ -11,8 +11,7 @@ from starlette.routing import WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from chatscope import names
-from chatscope.instrument import instrument
+from chatscope import Telemetry, instrument, names
 from chatscope.instruments import Instruments
 from chatscope.providers import TelemetrySettings
 from chatscope.websocket import SocketConnection, socket_connection
@@ -64,7 +63,7 @@ def client(memory: Memory) -> Iterator[TestClient]:
         WebSocketRoute("/closes", _closes),
     ]
     app = Starlette(routes=routes)
-    instrument(app, TelemetrySettings(), providers=memory.providers)
+    instrument(app, Telemetry(TelemetrySettings(), memory.providers))
     with TestClient(app) as client:
         yield client
 

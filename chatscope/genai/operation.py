@@ -1,0 +1,217 @@
+"""One recorded operation: a span that starts with it and ends once, whatever happens."""
+
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Final
+from weakref import ref
+
+from opentelemetry import context as context_api
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.util.types import AttributeValue
+
+from chatscope import names
+from chatscope.genai.deferred import WORKER
+from chatscope.guard import guarded
+from chatscope.redaction import without_texts
+from chatscope.tracing import trace_id_of
+
+if TYPE_CHECKING:
+    from chatscope.genai.recorder import Recorder
+
+COMPLETED: Final = "completed"
+FAILED: Final = "failed"
+# Also the `error.type` of an operation that was given up before its end.
+CANCELLED: Final = "cancelled"
+
+_OPERATION: Final = context_api.create_key("chatscope-operation")
+_CONVERSATION: Final = context_api.create_key("chatscope-conversation")
+
+
+class Current:
+    """Makes a context the current one for a block."""
+
+    __slots__ = ("_context", "_token")
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def __enter__(self) -> None:
+        self._token = context_api.attach(self._context)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # The garbage collector may close a coroutine in another context.
+        if kind is GeneratorExit and context_api.get_current() is not self._context:
+            return
+        context_api.detach(self._token)
+
+
+class Operation:
+    """Base of what is recorded: model calls, embeddings, tool executions, agent steps.
+
+    The span starts with the object, as a child of the current span, and is not made current.
+    `close` records everything, once; an operation that is forgotten is recorded as cancelled.
+    """
+
+    def __init__(
+        self,
+        recorder: "Recorder",
+        name: str,
+        kind: SpanKind,
+        attributes: Mapping[str, AttributeValue],
+    ) -> None:
+        self.recorder = recorder
+        self._called = time.perf_counter()
+        self._ended: float | None = None  # perf_counter
+        self._ended_ns: int | None = None
+        self._outcome = CANCELLED
+        self._error_type: str | None = CANCELLED
+        self._span: Span = recorder.tracer.start_span(name, kind=kind, attributes=attributes)
+        context = trace.set_span_in_context(self._span)
+        # A weak reference: a cycle would keep a forgotten operation from being noticed.
+        self.context: Context = context_api.set_value(_OPERATION, ref(self), context)
+        # Acquired to record the end. Last: without it, `__del__` has nothing to do.
+        self._once = threading.Lock()
+
+    @property
+    def trace_id(self) -> str:
+        """32 hex digits."""
+        return trace_id_of(self._span.get_span_context())
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has not been recorded yet."""
+        return not self._once.locked()
+
+    @property
+    def outcome(self) -> str | None:
+        """How it ended; None before."""
+        return None if self._ended is None else self._outcome
+
+    def current(self) -> "Current":
+        """Return a context manager: the span is current in its block.
+
+        Never around a `yield` of a generator.
+        """
+        return Current(self.context)
+
+    def failed(self, error_type: str, exception: BaseException | None = None) -> None:
+        """Record that it failed; `error_type` is one of a short list.
+
+        The exception's text is recorded only while content is captured.
+        """
+        self._end(FAILED, error_type)
+        if exception is not None:
+            # This asks for the exception's text, which may raise.
+            with guarded("recording an exception"):
+                captured = self.recorder.capture_content
+                self._span.record_exception(exception if captured else without_texts(exception))
+
+    def cancelled(self, error_type: str = CANCELLED) -> None:
+        """Record that it was given up: by the caller, unless `error_type` names another reason."""
+        self._end(CANCELLED, error_type)
+
+    def succeeded(self) -> None:
+        """Record that it ended well."""
+        self._end(COMPLETED, None)
+
+    def close(self) -> None:
+        """Record everything; a second call does nothing.
+
+        An operation that has neither ended well nor failed was cancelled.
+        """
+        if self._once.acquire(blocking=False):
+            self._stop()
+            self._record()
+
+    def close_later(self) -> None:
+        """Record everything in another thread, where the caller may hold any lock."""
+        if self._once.acquire(blocking=False):
+            self._stop()
+            WORKER.put(self._record)
+
+    def __del__(self) -> None:
+        # Not complete where the start failed; parts are missing while the interpreter ends.
+        with suppress(AttributeError, TypeError):
+            self.close_later()
+
+    def _stop(self) -> None:
+        if self._ended is None:
+            self._end(CANCELLED, CANCELLED)
+
+    def _end(self, outcome: str, error_type: str | None) -> None:
+        if self._ended is None or outcome != COMPLETED or self._outcome != COMPLETED:
+            self._ended = time.perf_counter()
+            self._ended_ns = time.time_ns()
+        self._outcome = outcome
+        self._error_type = error_type
+
+    def _record(self) -> None:
+        results: dict[str, AttributeValue] = {}
+        with guarded("reading the result of an operation"):
+            results = self._result_attributes()
+        with guarded("recording the span of an operation"):
+            self._finish_span(results)
+        with guarded("recording the metrics of an operation"):
+            self._count()
+        with guarded("logging an operation"):
+            self._log(results)
+
+    def _finish_span(self, results: Mapping[str, AttributeValue]) -> None:
+        self._span.set_attributes(results)
+        if self._outcome == FAILED:
+            self._span.set_status(Status(StatusCode.ERROR, self._error_type))
+        self._span.end(self._ended_ns)
+
+    def _result_attributes(self) -> dict[str, AttributeValue]:
+        return {names.ERROR_TYPE: self._error_type} if self._error_type else {}
+
+    def _duration(self) -> float:
+        """Seconds from the call until its end."""
+        return (self._ended or self._called) - self._called
+
+    def _error_attributes(self) -> dict[str, str]:
+        return {names.ERROR_TYPE: self._error_type} if self._error_type else {}
+
+    def _count(self) -> None:
+        """Record the metrics."""
+
+    def _log(self, results: Mapping[str, AttributeValue]) -> None:
+        """Write a log record."""
+
+
+def innermost_operation() -> Operation | None:
+    """Return the innermost operation of the current context, also if it has ended."""
+    found = context_api.get_value(_OPERATION)
+    operation = found() if isinstance(found, ref) else None
+    return operation if isinstance(operation, Operation) else None
+
+
+def with_conversation(context: Context, conversation_id: str | None) -> Context:
+    """Let operations inside of `context` belong to a conversation."""
+    if conversation_id is None:
+        return context
+    return context_api.set_value(_CONVERSATION, conversation_id, context)
+
+
+def current_conversation() -> str | None:
+    """Return the conversation of the operations around."""
+    found = context_api.get_value(_CONVERSATION)
+    return found if isinstance(found, str) else None
+
+
+def error_type_of(error: BaseException) -> str:
+    """Return the class of an exception, as the conventions name it."""
+    kind = type(error)
+    if kind.__module__ == "builtins":
+        return kind.__qualname__
+    return f"{kind.__module__}.{kind.__qualname__}"

@@ -1,0 +1,169 @@
+"""Facts of a response, read from the objects of common clients or from their JSON.
+
+Known are strings, and the chat completions, chunks, embeddings and responses of the OpenAI format
+and the messages and events of the Anthropic format. Whatever is not known has no facts.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from chatscope.genai.request import Usage
+
+_OTHER_OUTPUT: Final = (
+    *("tool_calls", "reasoning", "reasoning_content", "refusal"),
+    *("partial_json", "thinking"),
+)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a response, or a chunk of it, says; None is not said.
+
+    An empty `text` is output without a text, such as a part of a tool call.
+    """
+
+    text: str | None = None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    id: str | None = None
+    model: str | None = None
+
+
+def read(found: Any) -> Facts:
+    """Return the facts of a response or of a chunk."""
+    if isinstance(found, str):
+        return Facts(text=found)
+    # Events of a stream wrap the response: `message` (Anthropic), `response` (OpenAI Responses).
+    inner = _get(found, "message") or _get(found, "response")
+    facts = _read(found)
+    return _merged(facts, _read(inner)) if _is_object(inner) else facts
+
+
+def is_event(found: Any) -> bool:
+    """Whether it is one of the typed events of a stream."""
+    return isinstance(_get(found, "type"), str)
+
+
+def usage_of(found: Any) -> Usage | None:
+    """Return the tokens that a client's usage object counts; None for anything else."""
+    if isinstance(found, Usage):
+        counts = (found.prompt_tokens, found.completion_tokens)
+        return found if all(_is_count(count) for count in counts) else None
+    prompt = _count(found, "prompt_tokens")
+    completion = _count(found, "completion_tokens")
+    if prompt is not None or completion is not None:
+        details = ("prompt_tokens_details", "completion_tokens_details")
+        return _openai(found, prompt or 0, completion or 0, details)
+    prompt, completion = _count(found, "input_tokens"), _count(found, "output_tokens")
+    if prompt is None and completion is None:
+        return None
+    cached = _count(found, "cache_read_input_tokens")
+    written = _count(found, "cache_creation_input_tokens")
+    if cached is not None or written is not None:
+        # Anthropic's count of the input excludes what was read from and written to the cache.
+        total = (prompt or 0) + (cached or 0) + (written or 0)
+        return Usage(total, completion or 0, cache_read_tokens=cached, cache_write_tokens=written)
+    details = ("input_tokens_details", "output_tokens_details")
+    return _openai(found, prompt or 0, completion or 0, details)
+
+
+def _openai(found: Any, prompt: int, completion: int, details: tuple[str, str]) -> Usage:
+    first, second = (_get(found, name) for name in details)
+    return Usage(
+        prompt,
+        completion,
+        cache_read_tokens=_count(first, "cached_tokens"),
+        reasoning_tokens=_count(second, "reasoning_tokens"),
+    )
+
+
+def _read(found: Any) -> Facts:
+    choices = _get(found, "choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    chunk = _get(choice, "delta")
+    delta = _get(found, "delta")  # Anthropic's, and that of an event of OpenAI Responses
+    if isinstance(delta, str) and _get(found, "type") != "response.output_text.delta":
+        delta = ""  # such as the arguments of a tool call
+    return Facts(
+        text=_first(
+            _text(_get(chunk, "content")),
+            _text(_get(_get(choice, "message"), "content")),
+            _text(delta),
+            _text(_get(delta, "text")),
+            _text(_get(found, "output_text")),
+            _blocks(_get(found, "content")),
+            "" if _has_other_output(chunk) or _has_other_output(delta) else None,
+        ),
+        finish_reason=_first(
+            _text(_get(choice, "finish_reason")),
+            _text(_get(found, "stop_reason")),
+            _text(_get(delta, "stop_reason")),
+        ),
+        usage=usage_of(_get(found, "usage")),
+        id=_text(_get(found, "id")),
+        model=_text(_get(found, "model")),
+    )
+
+
+def _has_other_output(delta: Any) -> bool:
+    """Whether a delta contains a part of a tool call, of a reasoning or of a refusal."""
+    return any(_get(delta, name) for name in _OTHER_OUTPUT)
+
+
+def merged_usage(old: Usage | None, new: Usage | None) -> Usage | None:
+    """Return the larger counts: a stream may say the prompt first and the completion last."""
+    if old is None or new is None:
+        return old or new
+    return Usage(
+        max(old.prompt_tokens, new.prompt_tokens),
+        max(old.completion_tokens, new.completion_tokens),
+        old.partial and new.partial,
+        _larger(old.cache_read_tokens, new.cache_read_tokens),
+        _larger(old.cache_write_tokens, new.cache_write_tokens),
+        _larger(old.reasoning_tokens, new.reasoning_tokens),
+    )
+
+
+def _larger(old: int | None, new: int | None) -> int | None:
+    return max((count for count in (old, new) if count is not None), default=None)
+
+
+def _merged(outer: Facts, inner: Facts) -> Facts:
+    names = [field.name for field in fields(Facts)]
+    return Facts(**{name: _first(getattr(outer, name), getattr(inner, name)) for name in names})
+
+
+def _blocks(content: Any) -> str | None:
+    """Return the text of Anthropic's content blocks."""
+    if not isinstance(content, list):
+        return None
+    texts = [text for block in content if isinstance(text := _get(block, "text"), str)]
+    return "".join(texts) if texts else None
+
+
+def _get(found: Any, name: str) -> Any:
+    if isinstance(found, Mapping):
+        return found.get(name)
+    return getattr(found, name, None) if _is_object(found) else None
+
+
+def _is_object(found: Any) -> bool:
+    return found is not None and not isinstance(found, str | bytes | int | float | list)
+
+
+def _text(found: Any) -> str | None:
+    return found if isinstance(found, str) else None
+
+
+def _count(found: Any, name: str) -> int | None:
+    value = _get(found, name)
+    return value if _is_count(value) else None
+
+
+def _is_count(found: Any) -> bool:
+    return isinstance(found, int) and not isinstance(found, bool) and found >= 0
+
+
+def _first(*found: Any) -> Any:
+    return next((value for value in found if value is not None), None)

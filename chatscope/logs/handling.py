@@ -1,0 +1,31 @@
+"""Whether the current thread is handling a log record."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+
+class _Handling(threading.local):
+    active = False
+
+
+_handling: Final = _Handling()
+
+
+@contextmanager
+def handling() -> Iterator[None]:
+    """Mark the thread as handling a log record: records made meanwhile are not exported.
+
+    Such as those of the exporters' queues, which must not be queued again.
+    """
+    before, _handling.active = _handling.active, True
+    try:
+        yield
+    finally:
+        _handling.active = before
+
+
+def is_handling() -> bool:
+    """Whether this thread is handling a log record."""
+    return _handling.active

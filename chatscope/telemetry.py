@@ -1,0 +1,199 @@
+"""The telemetry of one service: providers, log export, runtime metrics, and their end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from opentelemetry.metrics import Meter
+from opentelemetry.trace import Tracer
+
+from chatscope.genai.deferred import WORKER
+from chatscope.guard import guarded
+from chatscope.instruments import Instruments
+from chatscope.logs.bridge import Bridge, forget_context, using
+from chatscope.logs.guest import LEVELS, LogExport
+from chatscope.providers import (
+    SHUTDOWN_SECONDS,
+    Providers,
+    adopt_providers,
+    build_providers,
+    set_global,
+)
+from chatscope.runtime import observe_process
+from chatscope.settings import TelemetrySettings
+from chatscope.tracing import use_tracer
+
+if TYPE_CHECKING:
+    from opentelemetry.util.types import AttributeValue
+
+    from chatscope.genai.answer import Answer
+    from chatscope.genai.recorder import Recorder
+    from chatscope.genai.request import ModelRequest
+
+# After each record that a server logs while it ends.
+_LAST_RECORD_SECONDS: Final = 0.3
+_OWN_LOGGER: Final = "chatscope"
+_GENAI_LOGGER: Final = "chatscope.genai"
+_ERROR: Final = 40
+# Of the time for the shutdown, for streams that were closed a moment ago.
+_SHARE_OF_DEFERRED: Final = 0.2
+
+
+class Telemetry:
+    """The telemetry of one service. `configure()` makes that of a process."""
+
+    providers: Providers
+    tracer: Tracer
+    meter: Meter
+
+    def __init__(self, settings: TelemetrySettings, providers: Providers | None = None) -> None:
+        """Prepare; `providers`, for tests, are used in place of those that export."""
+        self.settings = settings
+        self._given = providers
+        self._bridge: Bridge | None = None
+        self._logs: LogExport | None = None
+        self._stop_logging: Callable[[], None] | None = None
+
+    def start(self, *, use_existing_providers: bool = False) -> None:
+        """Build the providers and begin to export; a second call does nothing.
+
+        Raises OtlpSettingsError for invalid `OTEL_EXPORTER_OTLP_*` variables, ProvidersExistError
+        for providers of another library that cannot be used.
+        """
+        if self._stop_logging is not None:
+            return
+        settings = self.settings
+        if self._given is not None:
+            self.providers = self._given
+        elif use_existing_providers:
+            self.providers = adopt_providers(settings)
+        else:
+            self.providers = build_providers(settings)
+            set_global(self.providers)
+        version = settings.service_version
+        self.tracer = self.providers.tracer_provider.get_tracer(settings.scope, version)
+        self.meter = self.providers.meter_provider.get_meter(settings.scope, version)
+        if settings.process_metrics:
+            observe_process(self.meter)
+        self._stop_logging = self._start_logging()
+
+    @cached_property
+    def instruments(self) -> Instruments:
+        """The metrics of model calls and WebSockets, registered when they are first used."""
+        settings = self.settings
+        return Instruments(
+            self.meter, settings.known_models, self.providers.tallies, settings.prefix
+        )
+
+    @cached_property
+    def recorder(self) -> Recorder:
+        """What model calls, tools and agents are recorded with."""
+        from chatscope.genai.pricing import PriceTable  # noqa: PLC0415
+        from chatscope.genai.recorder import Recorder, log_by_loguru  # noqa: PLC0415
+
+        return Recorder(
+            tracer=self.tracer,
+            instruments=self.instruments,
+            prices=self.settings.prices or PriceTable.load(),
+            capture_content=self.settings.capture_content,
+            log=log_by_loguru if self.settings.console else self._log_response,
+            tracer_provider=self.providers.tracer_provider,
+            meter_provider=self.providers.meter_provider,
+        )
+
+    def start_answer(self, request: ModelRequest, *, started: float) -> Answer:
+        """Start one response of a model; `started` is the perf_counter of its request's arrival."""
+        return self.recorder.start_answer(request, started=started)
+
+    def _log_response(
+        self, level: str, message: str, attributes: Mapping[str, AttributeValue]
+    ) -> None:
+        """Export the log record of a response that no handler of the application sees."""
+        if self._bridge is not None:
+            self._bridge.emit(
+                _GENAI_LOGGER,
+                level=LEVELS[level],
+                body=message,
+                attributes=dict(attributes),
+                timestamp=time.time_ns(),
+                error=None,
+            )
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """Let spans and log records made inside belong to this telemetry."""
+        use_tracer(self.tracer)
+        forget_context()
+        with using(self._bridge):
+            yield
+
+    def log_error(self, message: str, error: BaseException | None) -> None:
+        """Export a log record that no handler of the application sees."""
+        if self._bridge is not None:
+            with guarded("exporting a log record"):
+                self._bridge.emit(
+                    _OWN_LOGGER,
+                    level=_ERROR,
+                    body=message,
+                    attributes={},
+                    timestamp=time.time_ns(),
+                    error=error,
+                )
+
+    def attach_logs(self) -> None:
+        """Add the log handlers again that the application or its server has removed."""
+        if self._logs is not None:
+            self._logs.attach()
+            self._logs.after_each = None
+
+    def detach_logs(self) -> None:
+        """Export no more log records."""
+        if self._stop_logging is not None:
+            with guarded("ending the export of log records"):
+                self._stop_logging()
+
+    def flush(self, seconds: float = SHUTDOWN_SECONDS) -> bool:
+        """Send what is queued, within `seconds`; False when that takes longer."""
+        return self._stop_logging is None or self.providers.flush(seconds)
+
+    def flush_last(self, seconds: float = SHUTDOWN_SECONDS) -> bool:
+        """Do the same, and send each later log record at once: the process may be killed."""
+        flushed = self.flush(seconds)
+        if self._logs is not None and self.providers.delivery is not None:
+            delivery = self.providers.delivery
+            self._logs.after_each = lambda: delivery.flush(_LAST_RECORD_SECONDS)
+        return flushed
+
+    def shutdown(self, seconds: float = SHUTDOWN_SECONDS) -> bool:
+        """Send what is queued and stop, within `seconds`; False when something was lost."""
+        if self._stop_logging is None:
+            return True
+        seconds = min(seconds, SHUTDOWN_SECONDS)
+        deadline = time.monotonic() + seconds
+        WORKER.flush(seconds * _SHARE_OF_DEFERRED)
+        self.detach_logs()
+        self._stop_logging = None
+        return self.providers.shutdown(max(0.0, deadline - time.monotonic()))
+
+    def _start_logging(self) -> Callable[[], None]:
+        settings = self.settings
+        self._bridge = Bridge(self.providers.logger_provider)
+        if settings.console:
+            return _take_over(settings, self._bridge, self.meter)
+        self._logs = LogExport(self._bridge, settings.log_level, settings.quiet_paths)
+        return self._logs.detach
+
+
+def _take_over(settings: TelemetrySettings, bridge: Bridge, meter: Meter) -> Callable[[], None]:
+    # These need loguru.
+    from chatscope.logs.console import observe_console  # noqa: PLC0415
+    from chatscope.logs.loguru_handler import start_export  # noqa: PLC0415
+    from chatscope.logs.standard import hide_access_lines  # noqa: PLC0415
+
+    observe_console(meter)
+    hide_access_lines(settings.quiet_paths)
+    return start_export(bridge, settings.log_level)

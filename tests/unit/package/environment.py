@@ -1,0 +1,152 @@
+"""The wheel, installed into an environment of its own, and programs that run in it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from stack.facts import ROOT
+from stack.waiting import poll_until
+
+_UV = (sys.executable, "-m", "uv")
+_FRAMEWORKS = (
+    "celery",
+    "fastapi",
+    "gunicorn",
+    "hypercorn",
+    "litestar",
+    "logfire",
+    "quart",
+    "uvicorn",
+    "uvicorn-worker",
+)
+_BUILD_SECONDS = 150
+
+
+def uv(*arguments: str | Path, check: bool = True) -> "subprocess.CompletedProcess[str]":
+    """Run uv; with `check`, fail with its output."""
+    done = subprocess.run(
+        [*_UV, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=_BUILD_SECONDS,
+        check=False,
+    )
+    if check and done.returncode:
+        pytest.fail(done.stderr)
+    return done
+
+
+def build_wheel(directory: Path) -> Path:
+    """Build the wheel; skip where no package can be downloaded."""
+    uv("venv", "-q", "--python", sys.executable, directory / "empty")
+    reached = uv(
+        "pip", "install", "-q", "--dry-run", "--refresh-package", "hatchling",
+        "--python", directory / "empty", "hatchling", check=False,
+    )  # fmt: skip
+    if reached.returncode:
+        pytest.skip(f"no package index: {reached.stderr.strip().splitlines()[-1]}")
+    uv("build", "-q", "--wheel", "-o", directory, ROOT)
+    [wheel] = directory.glob("*.whl")
+    return wheel
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A Python environment beside this one, and a folder without the checkout."""
+
+    folder: Path
+    python: Path
+
+    def environ(self, endpoint: str, variables: Mapping[str, str]) -> dict[str, str]:
+        """Return the variables of a program that exports to `endpoint`."""
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("OTEL_", "CHATSCOPE_", "PYTHON", "PYTEST", "COV"))
+        }
+        path = f"{self.python.parent}{os.pathsep}{kept.get('PATH', '')}"
+        return {
+            **kept,
+            "PATH": path,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+            "PYTHONUNBUFFERED": "1",
+            **variables,
+        }
+
+    @contextmanager
+    def running(
+        self, endpoint: str, *command: str, **variables: str
+    ) -> "Iterator[subprocess.Popen[str]]":
+        """Run a program of the environment until the end of the block."""
+        process = subprocess.Popen(
+            [str(self.python.parent / command[0]), *command[1:]],
+            cwd=self.folder,
+            env=self.environ(endpoint, variables),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+def make_environment(directory: Path, wheel: Path) -> Environment:
+    """Install the wheel beside web frameworks and servers."""
+    home, folder = directory / "environment", directory / "shop"
+    folder.mkdir()
+    uv("venv", "-q", "--python", sys.executable, home)
+    python = home / "bin" / "python"
+    uv("pip", "install", "-q", "--python", python, f"{wheel}[loguru]", *_FRAMEWORKS)
+    return Environment(folder, python)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def get(port: int, path: str) -> int | None:
+    """Return the status of a request; None without a connection."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as response:
+            response.read()
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return None
+
+
+def get_many(port: int, path: str, count: int) -> Sequence[int | None]:
+    """Return the statuses of requests that are made at the same time."""
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(lambda _: get(port, path), range(count)))
+
+
+def wait_until_up(port: int, path: str = "/healthz") -> None:
+    """Wait for a server; the path is one that is not recorded."""
+    poll_until(lambda: get(port, path) is not None, "the server", 30)
+
+
+def stop(process: "subprocess.Popen[str]") -> str:
+    """Send SIGTERM; return what the program printed."""
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=20)
+    return output
