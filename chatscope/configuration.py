@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from chatscope.guard import guarded, warnings
-from chatscope.processes import call_in_children, call_when_killed
+from chatscope.processes import call_in_children
 from chatscope.settings import SettingsError, TelemetrySettings, load_settings
+from chatscope.signals import call_when_killed
 
 if TYPE_CHECKING:
     from chatscope.telemetry import Telemetry

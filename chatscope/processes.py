@@ -3,13 +3,10 @@
 import multiprocessing
 import multiprocessing.util
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 import psutil
@@ -39,25 +36,6 @@ def _is_forked() -> bool:
         parent = process.parent()
         return parent is not None and parent.cmdline() == process.cmdline()
     return False
-
-
-def call_when_killed(call: Callable[[], object]) -> None:
-    """Let SIGTERM call `call` before it ends the process, where it would end it at once.
-
-    The application's own handlers are left alone, set before or after.
-    """
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
-    ):
-        return
-
-    def handle(number: int, _: FrameType | None) -> None:
-        call()
-        signal.signal(number, signal.SIG_DFL)
-        signal.raise_signal(number)
-
-    signal.signal(signal.SIGTERM, handle)
 
 
 def call_in_children(began: Callable[[], object], ended: Callable[[], object]) -> None:

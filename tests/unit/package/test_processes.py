@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from chatscope.processes import call_when_killed
+from chatscope.signals import call_when_killed
 from stack.facts import ROOT
 from tests.elapsed import takes_at_most
 from tests.receiver import Receiver
@@ -137,6 +137,28 @@ def test_signal_handler_of_the_application_is_left_alone() -> None:
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.slow
+def test_signal_that_the_main_thread_does_not_notice_ends_the_process() -> None:
+    """The handler is due, but a system call that began meanwhile is not interrupted."""
+    code = """
+import signal, threading, time
+from chatscope import signals
+signals.call_when_killed(lambda: print("called", flush=True))
+def kill():
+    time.sleep(0.2)
+    # The main thread sleeps, and is not interrupted by the signal of another thread.
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+threading.Thread(target=kill, daemon=True).start()
+time.sleep(30)
+"""
+    with takes_at_most(2.0, factor=2):
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+    assert done.stdout == "called\n", done.stderr
+    assert done.returncode == -signal.SIGTERM
 
 
 @pytest.mark.slow

@@ -1,0 +1,84 @@
+"""Do something before SIGTERM ends the process.
+
+CPython runs a signal handler between two instructions of the main thread. A signal that arrives
+just before a blocking system call does not interrupt it, so the process would not end before the
+call does. A thread is told of each signal and interrupts the main thread until the handler runs.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+from typing import Final
+
+_PATIENCE: Final = 0.2  # s, until the main thread is interrupted
+_ATTEMPTS: Final = 25
+# Ignored by default, so that a process without the handler below is not harmed.
+_INTERRUPT: Final = signal.SIGURG
+
+
+def call_when_killed(call: Callable[[], object]) -> None:
+    """Let SIGTERM call `call` before it ends the process, where it would end it at once.
+
+    Handlers of the application are left alone, whether they are set before or after.
+    """
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        return
+    begun = threading.Event()
+
+    def handle(number: int, _: FrameType | None) -> None:
+        begun.set()
+        call()
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    signal.signal(signal.SIGTERM, handle)
+    _watch(begun, handle)
+    # The child has neither the thread nor a pipe of its own.
+    os.register_at_fork(after_in_child=lambda: _watch(begun, handle, anew=True))
+
+
+def _watch(begun: threading.Event, handle: Callable[..., None], *, anew: bool = False) -> None:
+    """Start a thread that interrupts the main thread if `begun` is not set after a SIGTERM."""
+    if (
+        signal.getsignal(signal.SIGTERM) is not handle
+        or threading.current_thread() is not threading.main_thread()
+    ):
+        return
+    if signal.getsignal(_INTERRUPT) is signal.SIG_DFL:
+        signal.signal(_INTERRUPT, lambda *_: None)
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    if before != -1 and not anew:  # the application's
+        signal.set_wakeup_fd(before)
+        os.close(read)
+        os.close(write)
+        return
+    thread = threading.Thread(target=_run, args=(read, begun), name="SIGTERM", daemon=True)
+    with suppress(RuntimeError):  # there are no more threads
+        thread.start()
+
+
+def _run(read: int, begun: threading.Event) -> None:
+    while not begun.is_set():
+        if signal.SIGTERM in os.read(read, 64):
+            _interrupt_until(begun)
+
+
+def _interrupt_until(begun: threading.Event) -> None:
+    """Interrupt the main thread until the handler runs.
+
+    A few times only: the signal may have been that of a child that was just forked, which shares
+    the pipe until its fork handlers have run.
+    """
+    for _ in range(_ATTEMPTS):
+        ident = threading.main_thread().ident
+        if begun.wait(_PATIENCE) or ident is None:
+            return
+        signal.pthread_kill(ident, _INTERRUPT)
