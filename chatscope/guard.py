@@ -15,4 +15,9 @@ def guarded(doing: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        _warnings.warn(doing, f"telemetry failed while {doing}", error)
+        report(doing, error)
+
+
+def report(doing: str, error: Exception) -> None:
+    """Log an error of telemetry itself, once a minute for each `doing`."""
+    _warnings.warn(doing, f"telemetry failed while {doing}", error)

@@ -10,16 +10,18 @@ from opentelemetry.trace import Tracer
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from chatscope.asgi import HttpTelemetry
 from chatscope.genai.answer import Answer
 from chatscope.genai.request import ModelRequest
+from chatscope.http_metrics import HttpMetrics
 from chatscope.instruments import Instruments
 from chatscope.logs.console import observe_console
 from chatscope.logs.loguru_handler import start_logging
 from chatscope.logs.standard import hide_access_lines
 from chatscope.providers import SCOPE, SHUTDOWN_SECONDS, Providers, build_providers
+from chatscope.routes import RouteFinder
 from chatscope.runtime import observe_process, watch_event_loop
 from chatscope.settings import TelemetrySettings
-from chatscope.stock_asgi import HttpTelemetry
 from chatscope.tracing import use_tracer
 from chatscope.websocket import WebSocketTelemetry
 
@@ -109,9 +111,18 @@ class _Outermost:
         self._telemetry = telemetry
         self._shutdown_with_app = shutdown_with_app
         self._quiet_paths = telemetry.settings.quiet_paths
-        self._http = HttpTelemetry(app, starlette.routes, telemetry.providers)
+        find_route = RouteFinder(starlette)
+        self._http: ASGIApp
+        if telemetry.settings.http_instrumentation == "stock":
+            # Not imported by default: it is slow to import, and an optional part of the package.
+            from chatscope.stock_asgi import StockHttpTelemetry  # noqa: PLC0415
+
+            self._http = StockHttpTelemetry(app, starlette.routes, telemetry.providers)
+        else:
+            metrics = HttpMetrics(telemetry.meter, tallied=True)
+            self._http = HttpTelemetry(app, find_route, telemetry.tracer, metrics)
         self._websocket = WebSocketTelemetry(
-            app, starlette.routes, telemetry.tracer, telemetry.instruments
+            app, find_route, telemetry.tracer, telemetry.instruments
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -6,6 +6,7 @@ whoever validates the environment must be able to import this first.
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from chatscope.genai.pricing import PriceTable
 
@@ -25,6 +26,8 @@ class TelemetrySettings:
     known_models: frozenset[str] = frozenset()
     # Paths that health checks ask every few seconds: no span, no metric, no access line.
     quiet_paths: frozenset[str] = frozenset({"/healthz", "/readyz"})
+    # Which middleware records HTTP requests: ours, or opentelemetry-instrumentation-asgi.
+    http_instrumentation: Literal["chatscope", "stock"] = "chatscope"
     # What waits in memory: nearly nothing, unless the Collector is away and there is no disk to
     # wait on; then, at 50 turns a second, a minute's. An item takes 3.3 kB (bench/queues.py), so
     # full queues take 80 MB.

@@ -1,0 +1,126 @@
+"""Attributes of HTTP and WebSocket requests, read from an ASGI scope.
+
+Source: https://opentelemetry.io/docs/specs/semconv/http/http-spans/
+"""
+
+from collections.abc import Mapping, MutableMapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+from opentelemetry.propagators.textmap import Getter
+
+from chatscope import names
+from chatscope.http_metrics import Kind
+
+Headers = Mapping[bytes, bytes]
+Scope = MutableMapping[str, Any]
+
+_METHODS: Final = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"}
+)
+_DEFAULT_PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443}
+# A host name has at most 253 characters; a port and a colon follow. Longer ones are not kept.
+_LONGEST_HOST: Final = 260
+_LONGEST_METHOD: Final = 64
+_MAX_PORT: Final = 65_535
+
+
+class HeaderGetter(Getter[Scope]):
+    """Reads the headers of an ASGI scope for a propagator."""
+
+    def get(self, carrier: Scope, key: str) -> list[str] | None:
+        """Return all values of a header; None without any."""
+        wanted = key.lower().encode("latin-1", "replace")
+        return [text_of(value) for name, value in carrier["headers"] if name == wanted] or None
+
+    def keys(self, carrier: Scope) -> list[str]:
+        """Return the names of all headers."""
+        return [text_of(name) for name, _ in carrier["headers"]]
+
+
+HEADERS: Final = HeaderGetter()
+
+
+def text_of(value: bytes) -> str:
+    """Return a header's value: UTF-8, else Latin-1, which every value is."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def kind_of(scope: Scope) -> Kind:
+    """Return what the request has in common with others, for metrics."""
+    method = scope["method"]
+    if method not in _METHODS:
+        method = method.upper() if method.upper() in _METHODS else names.OTHER
+    return _kind(method, scope.get("scheme", "http"), scope.get("http_version"))
+
+
+def request_attributes(scope: Scope, kind: Kind, headers: Headers) -> dict[str, str | int]:
+    """Return the attributes that a span of the request starts with; the query is not among them."""
+    found = {**kind.attributes, **server_attributes(scope, headers), names.URL_PATH: scope["path"]}
+    if scope["method"] != found[names.HTTP_REQUEST_METHOD]:
+        found[names.HTTP_REQUEST_METHOD_ORIGINAL] = scope["method"][:_LONGEST_METHOD]
+    client = scope.get("client")
+    if client:
+        found[names.CLIENT_ADDRESS] = client[0]
+        found[names.CLIENT_PORT] = client[1]
+    user_agent = headers.get(b"user-agent")
+    if user_agent is not None:
+        found[names.USER_AGENT] = text_of(user_agent)
+    return found
+
+
+def server_attributes(scope: Scope, headers: Headers) -> Mapping[str, str | int]:
+    """Return the address and port that the client asked for; without them, the server's own."""
+    host = headers.get(b"host")
+    scheme = scope.get("scheme", "http")
+    if host:
+        return _parsed(host, scheme) if len(host) <= _LONGEST_HOST else {}
+    server = scope.get("server")
+    if not server:
+        return {}
+    return _named(server[0], server[1])
+
+
+def content_length(headers: Headers) -> int | None:
+    """Return the announced length of the request's body; None without a valid one."""
+    value = headers.get(b"content-length")
+    # A server refuses what is longer, or no number; one that does not is not trusted here.
+    if value is None or len(value) > len(str(2**63)) or not value.isdigit():
+        return None
+    return int(value)
+
+
+@lru_cache(maxsize=256)
+def _kind(method: str, scheme: str, version: str | None) -> Kind:
+    attributes: dict[str, str | int] = {
+        names.HTTP_REQUEST_METHOD: method,
+        names.URL_SCHEME: scheme,
+    }
+    if version:
+        attributes[names.NETWORK_PROTOCOL_VERSION] = version
+    return Kind("HTTP" if method == names.OTHER else method, (method, scheme), attributes)
+
+
+@lru_cache(maxsize=1024)
+def _parsed(host: bytes, scheme: str) -> Mapping[str, str | int]:
+    """Split a Host header: a name, an IPv4 address, or an IPv6 address in brackets."""
+    text = text_of(host).strip()
+    address, _, port = text.rpartition(":")
+    if not address or text.endswith("]") or not port.isascii() or not port.isdigit():
+        address, port = text, ""
+    number = int(port) if port and len(port) <= len(str(_MAX_PORT)) else None
+    return _named(address.strip("[]"), number or _DEFAULT_PORTS.get(scheme))
+
+
+def _named(address: str, port: int | None) -> Mapping[str, str | int]:
+    if port is None or not 0 < port <= _MAX_PORT:
+        return {names.SERVER_ADDRESS: address}
+    return {names.SERVER_ADDRESS: address, names.SERVER_PORT: port}
+
+
+def first_headers(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
+    """Return headers by name, in lower case as ASGI has them; the last of equal names."""
+    return dict(headers)
