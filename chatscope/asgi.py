@@ -47,6 +47,7 @@ INCOMPLETE: Final = "incomplete_response"  # the application returned before its
 _ROOT: Final = Context()
 _SERVER_ERROR: Final = 500
 _NO_BODY: Final = b""
+_FILES: Final = ("http.response.pathsend", "http.response.zerocopysend")
 
 
 class HttpTelemetry:
@@ -114,7 +115,7 @@ class _Request:
         self._send = send
         self._status: int | None = None
         self._received = 0
-        self._sent = 0
+        self._sent: int | None = 0
         self._has_trailers = False
         self._disconnected = False
         self._ended = False
@@ -150,12 +151,14 @@ class _Request:
             try:  # noqa: SIM105 - a context manager takes longer than all of this
                 self._sent += len(message["body"])
             except (KeyError, TypeError):
-                pass  # it may be left out; other types are refused by the server
+                pass  # it may be left out, or follow a file; other types are refused by the server
             if message.get("more_body") or self._has_trailers:
                 return self._send(message)
             return self._send_last(message)
         if kind == "http.response.start":
             return self._send(self._begin(message))
+        if kind in _FILES:
+            self._sent = None  # the server reads the file
         if _is_last(message, self._has_trailers):
             return self._send_last(message)
         return self._send(message)
@@ -220,29 +223,26 @@ class _Request:
 
     def _record(self, error_type: str | None) -> None:
         seconds, end_time = time.perf_counter() - self._started, None
-        status, span = self._status, self._span
         if self._last_byte is not None:
             seconds, end_time = self._last_byte[0] - self._started, self._last_byte[1]
-            error_type = None
+        status, span = self._status, self._span
         if error_type == INCOMPLETE and self._disconnected:
             error_type = CANCELLED
-        is_error = error_type is not None and error_type != CANCELLED
-        if error_type is None and status is not None and status >= _SERVER_ERROR:
-            error_type, is_error = str(status), True
+        if status is not None and status >= _SERVER_ERROR:
+            error_type = str(status)
         series = self._outer.metrics.series(
             self._kind, self._outer.find_route(self._scope), status, error_type
         )
         if span.is_recording():
             span.update_name(series.span_name)
             span.set_attributes(series.span_attributes)
-            if is_error:
+            if error_type is not None and error_type != CANCELLED:
                 span.set_status(Status(StatusCode.ERROR))
             span.end(end_time)
-        received = self._received if self._length is None else self._length
         self._outer.metrics.record(
             series,
             seconds,
-            received if received or self._length is not None else None,
+            (self._received or None) if self._length is None else self._length,
             0 if self._is_head else self._sent,
             self.context if span.get_span_context().trace_flags.sampled else None,
         )

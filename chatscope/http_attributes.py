@@ -67,7 +67,7 @@ def request_attributes(scope: Scope, kind: Kind, headers: Headers) -> dict[str, 
         found[names.CLIENT_ADDRESS] = client[0]
         found[names.CLIENT_PORT] = client[1]
     user_agent = headers.get(b"user-agent")
-    if user_agent is not None:
+    if user_agent:
         found[names.USER_AGENT] = text_of(user_agent)
     return found
 
@@ -108,11 +108,11 @@ def _kind(method: str, scheme: str, version: str | None) -> Kind:
 def _parsed(host: bytes, scheme: str) -> Mapping[str, str | int]:
     """Split a Host header: a name, an IPv4 address, or an IPv6 address in brackets."""
     text = text_of(host).strip()
-    address, _, port = text.rpartition(":")
-    if not address or text.endswith("]") or not port.isascii() or not port.isdigit():
-        address, port = text, ""
-    number = int(port) if port and len(port) <= len(str(_MAX_PORT)) else None
-    return _named(address.strip("[]"), number or _DEFAULT_PORTS.get(scheme))
+    address, port = text, ""
+    if not text.endswith("]") and ":" in text:
+        address, _, port = text.rpartition(":")
+    is_number = port.isascii() and port.isdigit() and len(port) <= len(str(_MAX_PORT))
+    return _named(address.strip("[]"), int(port) if is_number else _DEFAULT_PORTS.get(scheme))
 
 
 def _named(address: str, port: int | None) -> Mapping[str, str | int]:
