@@ -54,7 +54,7 @@ def main() -> int:
         side, signal, batch = given.one
         print(json.dumps(_measure(side, signal, int(batch), given.endpoint)))
         return 0
-    server, endpoint = _receiver()
+    server, endpoint = receiver()
     print("median of", given.rounds, "rounds; us of CPU an item, longest hold of the lock in ms")
     print(f"{'':22}{'official':>18}{'chatscope.otlp':>18}{'ratio':>8}")
     for signal in ("span", "log"):
@@ -81,7 +81,7 @@ def _row(signal: str, batch: int, endpoint: str, rounds: int) -> None:
     print(f"{signal + ', batch ' + str(batch):22}{cells[0]:>18}{cells[1]:>18}{ratio:8.2f}")
 
 
-def _receiver() -> tuple[grpc.Server, str]:
+def receiver() -> tuple[grpc.Server, str]:
     """Accept every export; the body is not looked at."""
 
     class Handler(grpc.GenericRpcHandler):

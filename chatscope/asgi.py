@@ -26,7 +26,7 @@ from chatscope.guard import report
 from chatscope.http_attributes import (
     HEADERS,
     content_length,
-    first_headers,
+    headers_of,
     kind_of,
     request_attributes,
 )
@@ -122,10 +122,10 @@ class _Request:
         # Of a response with an error status: perf_counter and time_ns when it had been sent.
         self._last_byte: tuple[float, int] | None = None
         self._is_head = scope["method"] == "HEAD"
-        headers = first_headers(scope["headers"])
+        headers = headers_of(scope)
         self._length = content_length(headers)
         self._kind = kind = kind_of(scope)
-        parent = extract(scope, _ROOT, HEADERS)
+        parent = extract(headers, _ROOT, HEADERS)
         self._span: Span = outer.tracer.start_span(
             kind.span_name, parent, SpanKind.SERVER, request_attributes(scope, kind, headers)
         )

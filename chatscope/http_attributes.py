@@ -3,7 +3,7 @@
 Source: https://opentelemetry.io/docs/specs/semconv/http/http-spans/
 """
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -22,20 +22,22 @@ _DEFAULT_PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 # A host name has at most 253 characters; a port and a colon follow. Longer ones are not kept.
 _LONGEST_HOST: Final = 260
 _LONGEST_METHOD: Final = 64
+# Headers that may be divided into several: RFC 9110, section 5.3.
+_LISTS: Final = frozenset({b"tracestate", b"baggage"})
 _MAX_PORT: Final = 65_535
 
 
-class HeaderGetter(Getter[Scope]):
-    """Reads the headers of an ASGI scope for a propagator."""
+class HeaderGetter(Getter[Headers]):
+    """Reads headers by name for a propagator; of equal names, the last."""
 
-    def get(self, carrier: Scope, key: str) -> list[str] | None:
-        """Return all values of a header; None without any."""
-        wanted = key.lower().encode("latin-1", "replace")
-        return [text_of(value) for name, value in carrier["headers"] if name == wanted] or None
+    def get(self, carrier: Headers, key: str) -> list[str] | None:
+        """Return the value of a header; None without one."""
+        value = carrier.get(key.lower().encode("latin-1", "replace"))
+        return None if value is None else [text_of(value)]
 
-    def keys(self, carrier: Scope) -> list[str]:
+    def keys(self, carrier: Headers) -> list[str]:
         """Return the names of all headers."""
-        return [text_of(name) for name, _ in carrier["headers"]]
+        return [text_of(name) for name in carrier]
 
 
 HEADERS: Final = HeaderGetter()
@@ -121,6 +123,14 @@ def _named(address: str, port: int | None) -> Mapping[str, str | int]:
     return {names.SERVER_ADDRESS: address, names.SERVER_PORT: port}
 
 
-def first_headers(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
-    """Return headers by name, in lower case as ASGI has them; the last of equal names."""
-    return dict(headers)
+def headers_of(scope: Scope) -> Headers:
+    """Return the headers by name, in lower case as ASGI has them.
+
+    Of equal names it is the last, but the parts of a `tracestate` or `baggage` are joined.
+    """
+    raw = scope["headers"]
+    found: dict[bytes, bytes] = dict(raw)
+    if len(found) != len(raw):
+        for name in _LISTS & found.keys():
+            found[name] = b",".join([value for each, value in raw if each == name])
+    return found

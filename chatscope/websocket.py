@@ -21,7 +21,7 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
 from chatscope import names
 from chatscope.asgi import App, Message, Receive, Scope, Send
 from chatscope.guard import guarded
-from chatscope.http_attributes import HEADERS, first_headers, text_of
+from chatscope.http_attributes import HEADERS, headers_of, text_of
 from chatscope.instruments import Instruments
 from chatscope.routes import FindRoute
 
@@ -168,7 +168,7 @@ class SocketConnection:
         )
 
     def _start_handshake(self, scope: Scope) -> Span:
-        headers = first_headers(scope["headers"])
+        headers = headers_of(scope)
         attributes = {
             names.HTTP_REQUEST_METHOD: "GET",
             names.URL_PATH: scope["path"],
@@ -183,7 +183,7 @@ class SocketConnection:
         )
         attributes.update((name, value) for name, value in optional if value is not None)
         return self._tracer.start_span(
-            "GET", extract(scope, Context(), HEADERS), SpanKind.SERVER, attributes
+            "GET", extract(headers, Context(), HEADERS), SpanKind.SERVER, attributes
         )
 
     def _accept(self) -> None:

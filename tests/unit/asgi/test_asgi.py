@@ -215,6 +215,15 @@ def test_span_is_current_inside_only_with_the_baggage_of_the_caller(memory: Memo
     assert after == (trace.INVALID_SPAN, None)
 
 
+def test_parts_of_a_divided_header_are_joined(memory: Memory) -> None:
+    parent = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    divided = [(b"tracestate", b"a=1"), (b"traceparent", parent), (b"tracestate", b"b=2")]
+    _serve(_around(_ok, memory), headers=divided)
+    context = memory.span("GET /r").context
+    assert context is not None
+    assert context.trace_state.to_header() == "a=1,b=2"
+
+
 def test_span_of_an_abandoned_request_ends_without_a_word(
     memory: Memory, caplog: pytest.LogCaptureFixture
 ) -> None:
