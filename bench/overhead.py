@@ -181,12 +181,14 @@ def _prometheus(_: str) -> Built:
 
 
 def _logfire(endpoint: str) -> Built:
-    import logfire
+    from importlib import import_module
+
     from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+    logfire: Any = import_module("logfire")
     processor = BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint), max_queue_size=100_000)
     reader = PeriodicExportingMetricReader(
         OTLPMetricExporter(endpoint=endpoint), export_interval_millis=_METRIC_INTERVAL_MS
@@ -198,7 +200,8 @@ def _logfire(endpoint: str) -> Built:
         metrics=logfire.MetricsOptions(additional_readers=[reader]),
     )
     app = _application(lambda number: logfire.info("order {number} placed", number=number))
-    return logfire.instrument_asgi(app), logfire.force_flush
+    instrumented: ASGIApp = logfire.instrument_asgi(app)
+    return instrumented, logfire.force_flush
 
 
 _VARIANTS: Final[Mapping[str, Callable[[str], Built]]] = {

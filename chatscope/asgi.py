@@ -100,6 +100,7 @@ class _Request:
         "_received",
         "_scope",
         "_send",
+        "_sends_file",
         "_sent",
         "_span",
         "_started",
@@ -115,7 +116,8 @@ class _Request:
         self._send = send
         self._status: int | None = None
         self._received = 0
-        self._sent: int | None = 0
+        self._sent = 0
+        self._sends_file = False
         self._has_trailers = False
         self._disconnected = False
         self._ended = False
@@ -151,14 +153,14 @@ class _Request:
             try:  # noqa: SIM105 - a context manager takes longer than all of this
                 self._sent += len(message["body"])
             except (KeyError, TypeError):
-                pass  # it may be left out, or follow a file; other types are refused by the server
+                pass  # it may be left out; other types are refused by the server
             if message.get("more_body") or self._has_trailers:
                 return self._send(message)
             return self._send_last(message)
         if kind == "http.response.start":
             return self._send(self._begin(message))
         if kind in _FILES:
-            self._sent = None  # the server reads the file
+            self._sends_file = True
         if _is_last(message, self._has_trailers):
             return self._send_last(message)
         return self._send(message)
@@ -243,9 +245,15 @@ class _Request:
             series,
             seconds,
             (self._received or None) if self._length is None else self._length,
-            0 if self._is_head else self._sent,
+            self._sent_bytes(),
             self.context if span.get_span_context().trace_flags.sampled else None,
         )
+
+    def _sent_bytes(self) -> int | None:
+        """Return the size of the response's body; None for a file, which the server reads."""
+        if self._is_head:
+            return 0
+        return None if self._sends_file else self._sent
 
 
 def _is_last(message: Message, has_trailers: bool) -> bool:

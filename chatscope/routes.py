@@ -109,8 +109,8 @@ def _own_path(route: Any, scope: Scope) -> str:
         route,
     ):
         route = effective
-    path = getattr(route, "path_format", None) or getattr(route, "path", "")
-    return _CONVERTOR.sub(r"{\1}", path) if ":" in path else str(path)
+    path: str = getattr(route, "path_format", None) or getattr(route, "path", None) or ""
+    return _CONVERTOR.sub(r"{\1}", path) if ":" in path else path
 
 
 def _is_mount(route: object) -> bool:

@@ -18,6 +18,9 @@ _EMPTY: Final = b""
 _CACHED_PAIRS: Final = 4096
 _CACHED_LENGTH: Final = 128
 _pairs: dict[tuple[str, str], bytes] = {}
+# The same for small integers: status codes, ports of servers, lines. Ports of clients are larger.
+_CACHED_INT: Final = 10_000
+_int_pairs: dict[tuple[str, int], bytes] = {}
 _keys: dict[str, bytes] = {}
 
 
@@ -55,7 +58,9 @@ def attributes(tag: bytes, pairs: Mapping[str, Any] | None) -> list[bytes]:
     append = parts.append
     for name, value in _items(pairs):
         if type(value) is str and len(value) <= _CACHED_LENGTH and type(name) is str:
-            pair = _pairs.get((name, value)) or _keep_pair(name, value)
+            pair = _pairs.get((name, value)) or _keep_pair(_pairs, name, value)
+        elif type(value) is int and 0 <= value <= _CACHED_INT and type(name) is str:
+            pair = _int_pairs.get((name, value)) or _keep_pair(_int_pairs, name, value)
         else:
             pair = _key_value(name, any_value(value))
         append(tag)
@@ -69,11 +74,11 @@ def _items(pairs: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
     return copy().items() if copy is not None else pairs.items()
 
 
-def _keep_pair(name: str, value: str) -> bytes:
+def _keep_pair(pairs: dict[tuple[str, Any], bytes], name: str, value: str | int) -> bytes:
     pair = _key_value(name, any_value(value))
-    if len(_pairs) >= _CACHED_PAIRS:
-        _pairs.clear()
-    _pairs[(name, value)] = pair
+    if len(pairs) >= _CACHED_PAIRS:
+        pairs.clear()
+    pairs[(name, value)] = pair
     return pair
 
 

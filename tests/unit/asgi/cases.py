@@ -195,6 +195,7 @@ class _Endpoint:
 def starlette() -> Starlette:
     """Return an application with mounts and parameters around `behave`."""
     items = Route("/items/{id}", _Endpoint)
+    files: Any = behave
     return Starlette(
         routes=[
             Route("/", _Endpoint),
@@ -202,7 +203,7 @@ def starlette() -> Starlette:
             Route("/numbers/{n:int}", _Endpoint),
             Mount("/api", routes=[items]),
             Mount("/tenants/{tenant}", Starlette(routes=[items])),
-            Mount("/files", behave),
+            Mount("/files", files),
         ]
     )
 

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -14,7 +15,7 @@ from opentelemetry.trace import StatusCode
 
 from chatscope import http_attributes, names
 from chatscope.asgi import HttpTelemetry
-from chatscope.http_metrics import HttpMetrics
+from chatscope.http_metrics import HttpMetrics, _Values
 from tests.memory import Memory
 
 Message = dict[str, Any]
@@ -53,6 +54,10 @@ def _scope(**changes: Any) -> dict[str, Any]:
 
 async def _receive() -> Message:
     return {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def _discard(_: Any) -> None:
+    pass
 
 
 async def _call(app: App, **changes: Any) -> list[Message]:
@@ -175,7 +180,7 @@ def test_chunk_of_a_stream_has_no_coroutine_of_its_own(memory: Memory) -> None:
         async def write(_: Message) -> None:
             pass
 
-        def send(message: Message) -> Coroutine[Any, Any, None]:
+        def send(message: Any) -> Coroutine[Any, Any, None]:
             made.append(write(message))
             return made[-1]
 
@@ -233,7 +238,7 @@ def test_span_of_an_abandoned_request_ends_without_a_word(
     telemetry = _around(app, memory)
 
     async def begin() -> None:
-        coroutine = telemetry(_scope(), _receive, _receive)
+        coroutine: Any = telemetry(_scope(), _receive, _discard)
         coroutine.send(None)
         # Closed in another context, as by the garbage collector.
         threading.Thread(target=coroutine.close).start()
@@ -281,8 +286,17 @@ def test_requests_at_the_same_time_do_not_mix(memory: Memory) -> None:
     assert memory.value(names.HTTP_REQUEST_DURATION.name) == 50
 
 
-def test_no_value_is_lost_while_metrics_are_collected(memory: Memory) -> None:
+def test_no_value_is_lost_while_metrics_are_collected(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app = _around(_ok, memory)
+    add = _Values.add
+
+    def add_slowly(values: _Values, value: float, context: Any) -> None:
+        time.sleep(0)  # let the other thread run
+        add(values, value, context)
+
+    monkeypatch.setattr(_Values, "add", add_slowly)
     ended = threading.Event()
 
     def collect() -> None:
@@ -307,15 +321,24 @@ def test_no_value_is_lost_while_metrics_are_collected(memory: Memory) -> None:
 
 @pytest.mark.parametrize("tallied", [True, False])
 def test_exemplar_is_a_sampled_request(tallied: bool, memory: Memory) -> None:
-    around = _around(_ok, memory, tallied=tallied)
+    body = b"ok"
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(_START)
+        await send({**_BODY, "body": body})
+
+    around = _around(app, memory, tallied=tallied)
     _serve(around)
-    trace_id = f"{memory.spans[0].context.trace_id:032x}"  # type: ignore[union-attr]
+    body = b"ok!"  # in the same bucket
+    trace_id = f"{memory.spans[0].context.trace_id:032x}"
     off = TracerProvider(ALWAYS_OFF, shutdown_on_exit=False)
     around.tracer = off.get_tracer("test")
     assert _serve(around)[0]["headers"]
-    exemplars = memory.exemplars()
-    assert exemplars[names.HTTP_REQUEST_DURATION.name] == {trace_id}
-    assert exemplars[names.HTTP_RESPONSE_BODY_SIZE.name] == {trace_id}
+    [point] = memory.metrics()[names.HTTP_RESPONSE_BODY_SIZE.name].data.data_points
+    assert [(f"{each.trace_id or 0:032x}", each.value) for each in point.exemplars] == [
+        (trace_id, 2)
+    ]
+    assert memory.exemplars()[names.HTTP_REQUEST_DURATION.name] == {trace_id}
     assert memory.value(names.HTTP_REQUEST_DURATION.name) == 2
     assert len(memory.spans) == 1
 

@@ -59,21 +59,21 @@ def _fastapi() -> Any:
 def _litestar() -> Any:
     litestar = pytest.importorskip("litestar")
 
-    @litestar.get("/items/{item_id:int}")
     async def item() -> str:
         return "ok"
 
-    return litestar.Litestar([litestar.Router("/api", route_handlers=[item])])
+    handler = litestar.get("/items/{item_id:int}")(item)
+    return litestar.Litestar([litestar.Router("/api", route_handlers=[handler])])
 
 
 def _quart() -> Any:
     quart = pytest.importorskip("quart")
     app = quart.Quart("shop")
 
-    @app.get("/items/<int:item_id>")
     async def item(item_id: int) -> str:
         return str(item_id)
 
+    app.get("/items/<int:item_id>")(item)
     return app
 
 
