@@ -6,10 +6,13 @@ callback of an observable instrument runs. The newest sampled value of each buck
 for the exemplar.
 """
 
+import os
 import threading
+import weakref
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from opentelemetry.context import Context
@@ -54,13 +57,18 @@ class HttpMetrics:
         self._duration = histogram(meter, names.HTTP_REQUEST_DURATION)
         self._request_size = histogram(meter, names.HTTP_REQUEST_BODY_SIZE)
         self._response_size = histogram(meter, names.HTTP_RESPONSE_BODY_SIZE)
+        self._series: dict[tuple[Kind, str | None, int | None, str | None], Series] = {}
+        self._reset()
+        os.register_at_fork(after_in_child=partial(_reset, weakref.ref(self)))
+        observe(meter, names.HTTP_ACTIVE_REQUESTS, self._collect)
+
+    def _reset(self) -> None:
+        """Begin at zero, also in a forked process: what is pending there is the parent's."""
         # Reentrant: the garbage collector may end an abandoned request at any place.
         self._lock = threading.RLock()
         # By method and scheme.
         self._active: dict[tuple[str, str], int] = {}
-        self._series: dict[tuple[Kind, str | None, int | None, str | None], Series] = {}
         self._pending: dict[Series, tuple[_Values, _Values, _Values]] = {}
-        observe(meter, names.HTTP_ACTIVE_REQUESTS, self._collect)
 
     def start(self, kind: Kind) -> None:
         """Count a request that begins."""
@@ -70,7 +78,9 @@ class HttpMetrics:
     def stop(self, kind: Kind) -> None:
         """Count a request that has ended."""
         with self._lock:
-            self._active[kind.active] -= 1
+            # None in a process that was forked during the request.
+            if self._active.get(kind.active):
+                self._active[kind.active] -= 1
 
     def series(
         self, kind: Kind, route: str | None, status: int | None, error_type: str | None
@@ -166,6 +176,12 @@ class _Values:
         """Record all values: one measurement for each bucket, with the newest value's context."""
         for tally, [context] in self._buckets.values():
             tally.record(into, attributes, context)
+
+
+def _reset(reference: "weakref.ref[HttpMetrics]") -> None:
+    metrics = reference()
+    if metrics is not None:
+        metrics._reset()
 
 
 def _series(kind: Kind, route: str | None, status: int | None, error_type: str | None) -> Series:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -358,3 +359,13 @@ def test_what_is_remembered_is_bounded(memory: Memory) -> None:
     for number in range(2500):
         around.metrics.series(http_attributes.kind_of(_scope()), f"/{number}", 200, None)
     assert len(around.metrics._series) <= 2000
+
+
+def test_forked_process_begins_at_zero(memory: Memory) -> None:
+    around = _around(_ok, memory)
+    _serve(around)
+    child = os.fork()
+    if child == 0:
+        os._exit(len(around.metrics._pending) + len(around.metrics._active))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert memory.value(names.HTTP_REQUEST_DURATION.name) == 1
