@@ -84,6 +84,10 @@ def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
 
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
 StrictBoolean = Annotated[bool, BeforeValidator(_true_or_false), Strict()]
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_split)]
 LogLevel = Annotated[
@@ -94,6 +98,7 @@ ContentCapture = Annotated[
     Literal["NO_CONTENT", "SPAN_ONLY", "EVENT_ONLY", "SPAN_AND_EVENT", "TRUE", "FALSE"],
     BeforeValidator(_upper),
 ]
+HttpInstrumentation = Annotated[Literal["chatscope", "stock"], BeforeValidator(_lower)]
 # Timers of the event loop and of threads overflow at different values far above a week.
 _WEEK = 604_800
 _SECONDS = f"a number of seconds from 0 to {_WEEK}"
@@ -348,6 +353,12 @@ class Settings(BaseSettings):
         1000, "OTEL_METRIC_EXPORT_INTERVAL", "Interval at which metrics are exported, in ms.",
         _MILLISECONDS, ge=1, le=_HOUR_MS,
     )  # fmt: skip
+    http_instrumentation: HttpInstrumentation = _setting(
+        "chatscope", "CHATSCOPE_HTTP_INSTRUMENTATION",
+        "Middleware that records HTTP requests: chatscope's own, or that of "
+        "opentelemetry-instrumentation-asgi, to compare them.",
+        "chatscope or stock",
+    )  # fmt: skip
     otel_sdk_disabled: StrictBoolean = _setting(
         False,
         "OTEL_SDK_DISABLED",
@@ -496,6 +507,7 @@ class Settings(BaseSettings):
             spool_dir=self.telemetry_spool_dir,
             spool_bytes=self.telemetry_spool_bytes,
             metric_interval_ms=self.otel_metric_export_interval,
+            http_instrumentation=self.http_instrumentation,
             capture_content=self.content_capture in ("SPAN_ONLY", "SPAN_AND_EVENT", "TRUE"),
             log_level=self.log_level,
             known_models=frozenset((*self.openai_models, SIMULATED_MODEL)),

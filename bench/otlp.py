@@ -61,7 +61,7 @@ def main() -> int:
     if given.hold:
         print(json.dumps(longest_holds(*given.hold)))
         return 0
-    server, endpoint = _receiver()
+    server, endpoint = receiver()
     if not given.steps:
         _compare(endpoint, given.rounds)
     _show_steps(endpoint)
@@ -103,7 +103,7 @@ def _row(signal: str, batch: int, endpoint: str, rounds: int) -> None:
     print(f"{signal + ', batch ' + str(batch):22}{cells[0]:>18}{cells[1]:>18}{ratio:8.2f}")
 
 
-def _receiver() -> tuple[grpc.Server, str]:
+def receiver() -> tuple[grpc.Server, str]:
     """Accept every export; the body is not looked at."""
 
     class Handler(grpc.GenericRpcHandler):

@@ -1,130 +1,288 @@
-"""What telemetry adds to a request and to a streamed chunk: ours, and the stock middleware.
+# ruff: noqa: PLC0415 - each variant imports what it measures, in a process of its own.
+"""CPU that telemetry adds to a request and to a streamed chunk, for several ways of adding it.
 
-Raw ASGI calls in this process, exporters that discard, CPU time, variants in turn so that a
-noisy machine is noisy for all of them. The alternative is opentelemetry-instrumentation-asgi
-as it comes, with the SDK's own self-metrics.
+    python -m bench.overhead
+
+Each variant serves the same requests, by raw ASGI calls, in a fresh process, in turns, and exports
+to a receiver in this process. `total` is the CPU of all threads, exports included; `on the loop` is
+that of the event loop's thread, which requests wait for. A JSON request has a span, the HTTP
+metrics and one log record. Figures are medians of the differences to `bare` in the same round.
 """
 
 import argparse
 import asyncio
+import json
+import logging
 import os
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from statistics import median
+from typing import Any, Final
 
-from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from loguru import logger
 from rich.table import Table
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Scope
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chatscope import Telemetry, instrument
-from chatscope.providers import VIEWS, Providers, TelemetrySettings
+from bench.otlp import receiver
 from stack.terminal import Terminal
-from tests.memory import Memory
 
-_CHUNKS = 200
-# The names that ours has, and the SDK's own counts, as ours has them.
-_STOCK_AT_ITS_BEST = {
-    "OTEL_SEMCONV_STABILITY_OPT_IN": "http",
-    "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED": "true",
+_CHUNKS: Final = 400
+# After so many requests the exporters may catch up: what is dropped costs nothing.
+_BURST: Final = 64
+_PAUSE: Final = 0.02  # s
+# As long as the SDK's default: one collection for each measurement, whatever the machine does.
+_METRIC_INTERVAL_MS: Final = 60_000
+_TARGET: Final = 1 / 6
+_CHUNK_TARGET: Final = 0.5  # us
+
+Log = Callable[[int], None]
+Flush = Callable[[], object]
+Built = tuple[ASGIApp, Flush]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """CPU microseconds of one process."""
+
+    total: float  # for each JSON request, all threads
+    loop: float  # the same, on the event loop's thread
+    chunk: float  # for each further chunk of a stream, all threads
+
+
+def _application(log: Log | None) -> Starlette:
+    async def json_response(request: Request) -> Response:
+        await request.body()
+        if log is not None:
+            log(5)
+        return JSONResponse({"ok": True})
+
+    async def stream(request: Request) -> Response:
+        async def chunks() -> AsyncIterator[bytes]:
+            for _ in range(request.path_params["chunks"]):
+                yield b"x"
+
+        return StreamingResponse(chunks())
+
+    return Starlette(
+        routes=[
+            Route("/json", json_response, methods=["POST"]),
+            Route("/stream/{chunks:int}", stream, methods=["POST"]),
+        ]
+    )
+
+
+def _log_by_loguru(number: int) -> None:
+    logger.info("order {} placed", number)
+
+
+def _bare(_: str) -> Built:
+    return _application(None), lambda: None
+
+
+def _ours(endpoint: str, http_instrumentation: Any = "chatscope") -> Built:
+    from chatscope import Telemetry, TelemetrySettings, instrument
+
+    app = _application(_log_by_loguru)
+    settings = TelemetrySettings(
+        endpoint=endpoint,
+        metric_interval_ms=_METRIC_INTERVAL_MS,
+        http_instrumentation=http_instrumentation,
+    )
+    telemetry = Telemetry(settings)
+    telemetry.start()
+    instrument(app, telemetry)
+
+    def flush() -> None:
+        if telemetry.providers.delivery is not None:
+            telemetry.providers.delivery.flush()
+        telemetry.providers.meter_provider.force_flush()
+
+    return app, flush
+
+
+def _ours_with_stock_http(endpoint: str) -> Built:
+    return _ours(endpoint, "stock")
+
+
+def _stock(endpoint: str) -> Built:
+    # The names that ours has; read when the middleware is constructed.
+    os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"] = "http"
+    from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
+    from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+    from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+    from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler
+    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    tracers = TracerProvider(shutdown_on_exit=False)
+    tracers.add_span_processor(
+        BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint), max_queue_size=100_000)
+    )
+    reader = PeriodicExportingMetricReader(
+        OTLPMetricExporter(endpoint=endpoint), export_interval_millis=_METRIC_INTERVAL_MS
+    )
+    meters = MeterProvider([reader], shutdown_on_exit=False)
+    loggers = LoggerProvider(shutdown_on_exit=False)
+    loggers.add_log_record_processor(
+        BatchLogRecordProcessor(OTLPLogExporter(endpoint=endpoint), max_queue_size=100_000)
+    )
+    shop = logging.getLogger("shop")
+    shop.setLevel(logging.INFO)
+    shop.propagate = False
+    shop.addHandler(LoggingHandler(logger_provider=loggers))
+    app = _application(lambda number: shop.info("order %s placed", number))
+
+    def flush() -> None:
+        for provider in (tracers, loggers, meters):
+            provider.force_flush()
+
+    return OpenTelemetryMiddleware(app, tracer_provider=tracers, meter_provider=meters), flush
+
+
+def _prometheus(_: str) -> Built:
+    from prometheus_client import Counter, Gauge, Histogram
+
+    requests = Counter("requests", "Requests.", ["method", "route", "status"])
+    seconds = Histogram("request_seconds", "Duration.", ["method", "route", "status"])
+    active = Gauge("active_requests", "Active requests.")
+    app = _application(_log_by_loguru)
+    logger.remove()
+    logger.add(lambda _: None, format="{time} {level} {name} {message}", level="INFO")
+
+    async def around(scope: Scope, receive: Receive, send: Send) -> None:
+        started, status = time.perf_counter(), 0
+
+        async def watched_send(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        active.inc()
+        try:
+            await app(scope, receive, watched_send)
+        finally:
+            active.dec()
+            labels = (scope["method"], scope["route"].path, str(status))
+            requests.labels(*labels).inc()
+            seconds.labels(*labels).observe(time.perf_counter() - started)
+
+    return around, lambda: None
+
+
+def _logfire(endpoint: str) -> Built:
+    from importlib import import_module
+
+    from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    logfire: Any = import_module("logfire")
+    processor = BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint), max_queue_size=100_000)
+    reader = PeriodicExportingMetricReader(
+        OTLPMetricExporter(endpoint=endpoint), export_interval_millis=_METRIC_INTERVAL_MS
+    )
+    logfire.configure(
+        send_to_logfire=False,
+        console=False,
+        additional_span_processors=[processor],
+        metrics=logfire.MetricsOptions(additional_readers=[reader]),
+    )
+    app = _application(lambda number: logfire.info("order {number} placed", number=number))
+    instrumented: ASGIApp = logfire.instrument_asgi(app)
+    return instrumented, logfire.force_flush
+
+
+_VARIANTS: Final[Mapping[str, Callable[[str], Built]]] = {
+    "bare": _bare,
+    "chatscope": _ours,
+    "chatscope, stock HTTP": _ours_with_stock_http,
+    "stock": _stock,
+    "prometheus, loguru": _prometheus,
+    "logfire": _logfire,
 }
 
 
-class _Discard(SpanExporter):
-    def export(self, spans: Sequence[object]) -> SpanExportResult:
-        return SpanExportResult.SUCCESS
-
-
-async def _json(request: Request) -> Response:
-    await request.body()
-    return JSONResponse({"ok": True})
-
-
-async def _stream(_: Request) -> Response:
-    async def chunks() -> AsyncIterator[bytes]:
-        for _ in range(_CHUNKS):
-            yield b"x"
-
-    return StreamingResponse(chunks())
-
-
-def _bare() -> Starlette:
-    routes = [Route("/json", _json, methods=["POST"]), Route("/stream", _stream, methods=["POST"])]
-    return Starlette(routes=routes)
-
-
-def _ours() -> ASGIApp:
-    app, tracer_provider = _bare(), TracerProvider(shutdown_on_exit=False)
-    tracer_provider.add_span_processor(BatchSpanProcessor(_Discard()))
-    meter_provider = MeterProvider([InMemoryMetricReader()], views=VIEWS, shutdown_on_exit=False)
-    logger_provider = Memory().providers.logger_provider
-    settings = TelemetrySettings(log_level="ERROR")
-    instrument(
-        app, Telemetry(settings, Providers(tracer_provider, meter_provider, logger_provider))
-    )
-    return app
-
-
-def _stock() -> ASGIApp:
-    meter_provider = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False)
-    tracer_provider = TracerProvider(shutdown_on_exit=False, meter_provider=meter_provider)
-    tracer_provider.add_span_processor(
-        BatchSpanProcessor(_Discard(), meter_provider=meter_provider)
-    )
-    return OpenTelemetryMiddleware(
-        _bare(), tracer_provider=tracer_provider, meter_provider=meter_provider
-    )
-
-
-_VARIANTS: Mapping[str, Callable[[], ASGIApp]] = {"bare": _bare, "ours": _ours, "stock": _stock}
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print a table."""
+    """Print a table; a `--one` run prints its own figures as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--requests", type=int, default=3000)
+    parser.add_argument("--one", nargs=2, metavar=("VARIANT", "ENDPOINT"))
+    given = parser.parse_args(arguments)
+    if given.one:
+        variant, endpoint = given.one
+        app, flush = _VARIANTS[variant](endpoint)
+        print(json.dumps(asdict(asyncio.run(_measure(app, flush, given.requests)))))
+        return 0
+    server, endpoint = receiver()
+    found = _rounds(endpoint, given.rounds, given.requests)
+    server.stop(0)
     console = Terminal()
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--requests", type=int, default=400)
-    options = parser.parse_args(arguments)
-    os.environ.update(_STOCK_AT_ITS_BEST)
-    found = asyncio.run(_measure(options.rounds, options.requests))
+    console.print(_verdict(found))
     console.print(_table(found))
     return 0
 
 
-async def _measure(rounds: int, requests: int) -> dict[tuple[str, str], float]:
-    """CPU microseconds of a request, by variant and path: the median of the rounds."""
-    apps = {name: build() for name, build in _VARIANTS.items()}
-    seen: dict[tuple[str, str], list[float]] = {}
+def _rounds(endpoint: str, rounds: int, requests: int) -> dict[str, list[Figures]]:
+    found: dict[str, list[Figures]] = {name: [] for name in _VARIANTS}
     for _ in range(rounds):
-        for name, app in apps.items():
-            for path, times in (("/json", requests), ("/stream", requests // 20)):
-                seen.setdefault((name, path), []).append(await _cpu(app, path, times))
-    return {key: median(values) for key, values in seen.items()}
+        for name, figures in found.items():
+            command = [sys.executable, "-m", "bench.overhead", "--requests", str(requests)]
+            done = subprocess.run(
+                [*command, "--one", name, endpoint],
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=300,
+            )
+            if done.returncode == 0:
+                figures.append(Figures(**json.loads(done.stdout.splitlines()[-1])))
+            elif "ModuleNotFoundError" not in done.stderr:
+                raise RuntimeError(f"{name}: {done.stderr}")
+    return found
 
 
-async def _cpu(app: ASGIApp, path: str, times: int) -> float:
-    await _request(app, path)
-    started = time.process_time()
-    for _ in range(times):
+async def _measure(app: ASGIApp, flush: Flush, requests: int) -> Figures:
+    for path in ("/json", f"/stream/{_CHUNKS}"):
+        for _ in range(200):
+            await _request(app, path)
+    flush()
+    total, loop = await _cpu(app, "/json", requests, flush)
+    streams = max(1, requests // 10)
+    long, _ = await _cpu(app, f"/stream/{_CHUNKS}", streams, flush)
+    short, _ = await _cpu(app, "/stream/1", streams, flush)
+    return Figures(total, loop, (long - short) / (_CHUNKS - 1))
+
+
+async def _cpu(app: ASGIApp, path: str, times: int, flush: Flush) -> tuple[float, float]:
+    """Return CPU microseconds for each request: of all threads, and of this one."""
+    total, loop = time.process_time(), time.thread_time()
+    for number in range(times):
         await _request(app, path)
-    return (time.process_time() - started) / times * 1e6
+        if number % _BURST == 0:
+            await asyncio.sleep(_PAUSE)
+    loop = time.thread_time() - loop
+    flush()
+    return (time.process_time() - total) / times * 1e6, loop / times * 1e6
 
 
 async def _request(app: ASGIApp, path: str) -> None:
-    body: Callable[[], Awaitable[Message]] = _body()
-
     async def send(message: Message) -> None:
         return None
 
-    await app(_scope(path), body, send)
+    await app(_scope(path), _body(), send)
 
 
 def _body() -> Callable[[], Awaitable[Message]]:
@@ -163,15 +321,45 @@ def _scope(path: str) -> Scope:
     }
 
 
-def _table(found: Mapping[tuple[str, str], float]) -> Table:
-    table = Table(title="CPU microseconds")
-    for column in ("variant", "request", "added", "each chunk", "added to each"):
+def _added(found: Mapping[str, list[Figures]], name: str) -> Figures | None:
+    """Return the medians of the differences to `bare`; None for what is not installed."""
+    pairs = list(zip(found[name], found["bare"], strict=False))
+    if not pairs:
+        return None
+    return Figures(
+        median(each.total - bare.total for each, bare in pairs),
+        median(each.loop - bare.loop for each, bare in pairs),
+        median(each.chunk - bare.chunk for each, bare in pairs),
+    )
+
+
+def _verdict(found: Mapping[str, list[Figures]]) -> str:
+    ours, stock = _added(found, "chatscope"), _added(found, "stock")
+    if ours is None or stock is None:
+        return "nothing measured"
+    return (
+        f"Added to a JSON request: {ours.total / stock.total:.2f} of stock in total "
+        f"(target {_TARGET:.2f}), {ours.loop / stock.loop:.2f} on the loop.\n"
+        f"Added to a chunk: {ours.chunk:.2f} us (target {_CHUNK_TARGET})."
+    )
+
+
+def _table(found: Mapping[str, list[Figures]]) -> Table:
+    table = Table(title="CPU added, in microseconds")
+    for column in ("variant", "of stock", "request, total", "on the loop", "chunk"):
         table.add_column(column, justify="left" if column == "variant" else "right")
-    for name in _VARIANTS:
-        request, chunk = found[name, "/json"], found[name, "/stream"] / _CHUNKS
-        added = request - found["bare", "/json"]
-        added_chunk = chunk - found["bare", "/stream"] / _CHUNKS
-        table.add_row(name, f"{request:.0f}", f"{added:.0f}", f"{chunk:.2f}", f"{added_chunk:.2f}")
+    stock = _added(found, "stock")
+    for name in found:
+        added = _added(found, name)
+        if added is None or stock is None:
+            table.add_row(name, "not installed", "", "", "")
+        elif name == "bare":
+            own = [median(getattr(each, key) for each in found[name]) for key in asdict(added)]
+            table.add_row("bare, all of it", "", *[f"{value:.2f}" for value in own])
+        else:
+            share = f"{added.total / stock.total:.2f}"
+            rest = (f"{added.total:.1f}", f"{added.loop:.1f}", f"{added.chunk:.2f}")
+            table.add_row(name, share, *rest)
     return table
 
 

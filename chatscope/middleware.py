@@ -7,10 +7,11 @@ import sys
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from chatscope.asgi import HttpTelemetry
 from chatscope.guard import guarded
 from chatscope.logs.bridge import remember_context
+from chatscope.routes import RouteFinder
 from chatscope.runtime import watch_event_loop
-from chatscope.stock_asgi import HttpTelemetry
 from chatscope.websocket import WebSocketTelemetry
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ class TelemetryMiddleware:
         self._flush_with_app = flush_with_app
         self._quiet_paths = telemetry.settings.quiet_paths
         self._watched = _remembering(app)
-        self._routes: Sequence[Any] = getattr(application, "routes", None) or ()
-        self._http = HttpTelemetry(self._watched, self._routes, telemetry.providers)
+        self._find_route = RouteFinder(application)
+        self._http = self._http_telemetry(application)
         self._websocket: WebSocketTelemetry | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,12 +74,24 @@ class TelemetryMiddleware:
             raise AttributeError(name)
         return getattr(self.app, name)
 
+    def _http_telemetry(self, application: object) -> ASGIApp:
+        telemetry = self._telemetry
+        if telemetry.settings.http_instrumentation == "stock":
+            # An optional part of the package, and slow to import.
+            from chatscope.stock_asgi import StockHttpTelemetry  # noqa: PLC0415
+
+            routes: Sequence[Any] = getattr(application, "routes", None) or ()
+            return StockHttpTelemetry(self._watched, routes, telemetry.providers)
+        return HttpTelemetry(
+            self._watched, self._find_route, telemetry.tracer, telemetry.http_metrics
+        )
+
     def _websockets(self) -> WebSocketTelemetry:
         """Return the WebSocket part, whose metrics exist once there is a WebSocket."""
         if self._websocket is None:
             telemetry = self._telemetry
             self._websocket = WebSocketTelemetry(
-                self._watched, self._routes, telemetry.tracer, telemetry.instruments
+                self._watched, self._find_route, telemetry.tracer, telemetry.instruments
             )
         return self._websocket
 

@@ -37,6 +37,7 @@ PREFIX: Final = "chatscope"
 
 ERROR_TYPE: Final = "error.type"
 HTTP_REQUEST_METHOD: Final = "http.request.method"
+HTTP_REQUEST_METHOD_ORIGINAL: Final = "http.request.method_original"  # spans only
 HTTP_RESPONSE_STATUS_CODE: Final = "http.response.status_code"
 HTTP_RESEND_COUNT: Final = "http.request.resend_count"
 HTTP_ROUTE: Final = "http.route"
@@ -47,6 +48,7 @@ SERVER_PORT: Final = "server.port"
 URL_PATH: Final = "url.path"
 URL_SCHEME: Final = "url.scheme"
 CLIENT_ADDRESS: Final = "client.address"
+CLIENT_PORT: Final = "client.port"
 USER_AGENT: Final = "user_agent.original"
 
 CODE_FILE_PATH: Final = "code.file.path"
@@ -200,6 +202,11 @@ _PER_TOKEN_SECONDS: Final = (
 HTTP_SECONDS: Final = (
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
     20.0, 40.0, 80.0, 160.0,
+)  # fmt: skip
+# The SDK's default bounds.
+_BODY_BYTES: Final = (
+    0.0, 5.0, 10.0, 25.0, 50.0, 75.0, 100.0, 250.0, 500.0, 750.0, 1000.0, 2500.0, 5000.0, 7500.0,
+    10000.0,
 )  # fmt: skip
 # A conversation lasts from seconds to a working day.
 _SESSION_SECONDS: Final = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 28800.0)
@@ -355,7 +362,6 @@ LIMIT_REACHED: Final = Metric(
     (LIMIT,),
 )
 
-# HTTP: made by opentelemetry-instrumentation-asgi.
 HTTP_REQUEST_DURATION: Final = Metric(
     "http.server.request.duration",
     Kind.HISTOGRAM,
@@ -377,6 +383,7 @@ HTTP_REQUEST_BODY_SIZE: Final = Metric(
     "By",
     "Size of HTTP server request bodies.",
     _HTTP_SERVER,
+    _BODY_BYTES,
 )
 HTTP_RESPONSE_BODY_SIZE: Final = Metric(
     "http.server.response.body.size",
@@ -384,6 +391,7 @@ HTTP_RESPONSE_BODY_SIZE: Final = Metric(
     "By",
     "Size of HTTP server response bodies.",
     _HTTP_SERVER,
+    _BODY_BYTES,
 )
 
 # WebSocket: no conventions yet.

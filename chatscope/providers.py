@@ -35,6 +35,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from chatscope import sdk_values
 from chatscope.exemplars import kept_exemplars
+from chatscope.http_metrics import HttpMetrics
 from chatscope.metric_reader import MetricExport
 from chatscope.muting import MutingLoggerProvider, MutingMeterProvider, MutingTracerProvider
 from chatscope.names import METRICS, PREFIX, Metric
@@ -71,6 +72,8 @@ class Providers:
     # None: the readers of the meter provider do not add them.
     tallies: TalliedHistograms | None = None
     metric_export: MetricExport | None = None
+    # By scope: an instrument that is read at collection has one callback for each provider.
+    http_metrics: dict[str, HttpMetrics] = field(default_factory=dict)
     # Instrumentation scopes that are ignored from now on.
     muted: set[str] = field(default_factory=set)
 

@@ -1,25 +1,131 @@
-"""The route template that a request will take: known before the application runs."""
+"""The route template of a request, such as `/items/{id}`: from the router's own result.
 
-from collections.abc import Sequence
+Frameworks leave what they matched in the ASGI scope. Where a middleware handed the router a copy of
+the scope, the routes of the application are matched again.
+"""
 
-from starlette.routing import BaseRoute, Host, Match, Mount
-from starlette.types import Scope
+import re
+from collections.abc import Callable, Iterable, MutableMapping
+from contextlib import suppress
+from typing import Any, Final
+
+Scope = MutableMapping[str, Any]
+FindRoute = Callable[[Scope], str | None]
+
+# Starlette's path convertors are no part of the template: `{id:int}` is `{id}`.
+_CONVERTOR: Final = re.compile(r"{(\w+):\w+}")
+_KEPT_PREFIXES: Final = 1024
 
 
-def route_template(routes: Sequence[BaseRoute], scope: Scope) -> str | None:
-    """The template, such as `/items/{id}`, through mounts; None when no route matches.
+class RouteFinder:
+    """Finds the template of the route that served a request of one application.
+
+    To be called when the application has begun to respond, or later.
+    """
+
+    def __init__(self, app: object) -> None:
+        """`app` is the framework's application: its routes are the fallback."""
+        self._app = app
+        # Mounted paths as requested, to their templates.
+        self._prefixes: dict[str, str] = {}
+
+    def __call__(self, scope: Scope) -> str | None:
+        """Return the template; None for a request that no route matches."""
+        template = scope.get("path_template")  # Litestar
+        if type(template) is str:
+            return template
+        route = scope.get("route")  # Starlette, FastAPI
+        if route is not None:
+            return self._served_by(route, scope) or None
+        if "router" in scope:
+            return None
+        url_map = getattr(self._app, "url_map", None)
+        if url_map is not None:
+            return _match_rule(url_map, scope)
+        routes = getattr(self._app, "routes", None)
+        return route_template(routes, scope) or None if routes else None
+
+    def _served_by(self, route: object, scope: Scope) -> str:
+        path = _own_path(route, scope)
+        root_path = scope.get("root_path", "")
+        # Where the server's own root path ends, those of mounts begin.
+        prefix = root_path[len(scope.get("app_root_path", root_path)) :]
+        if not prefix:
+            return path
+        template = self._prefixes.get(prefix)
+        if template is None:
+            template = self._prefix(prefix, path, scope)
+            if len(self._prefixes) >= _KEPT_PREFIXES:
+                self._prefixes.clear()
+            self._prefixes[prefix] = template
+        return template + path
+
+    def _prefix(self, prefix: str, path: str, scope: Scope) -> str:
+        """Return the template of a mounted path, which may have parameters."""
+        routes = getattr(scope.get("router"), "routes", ())
+        before = {
+            **scope,
+            "root_path": scope.get("app_root_path", ""),
+            "path_params": {},
+            "fastapi": {},
+        }
+        template = route_template(routes, before)
+        if template is None or not template.endswith(path):
+            return prefix if template is None else template
+        return template[: len(template) - len(path)]
+
+
+def route_template(routes: Iterable[Any], scope: Scope) -> str | None:
+    """Match Starlette's routes; return the template, through mounts, or None.
 
     A route that matches but for its method (405) counts as a match.
     """
+    partial: str | None = None
     for route in routes:
         match, child_scope = route.matches(scope)
-        if match is not Match.NONE:
+        if match.name == "FULL":
             return _template(route, {**scope, **child_scope})
+        if match.name == "PARTIAL" and partial is None:
+            partial = _template(route, {**scope, **child_scope})
+    return partial
+
+
+def _template(route: Any, scope: Scope) -> str:
+    if _is_mount(route):
+        path = _CONVERTOR.sub(r"{\1}", getattr(route, "path", ""))
+        return path + (route_template(route.routes or (), scope) or "")
+    return _own_path(route, scope)
+
+
+def _own_path(route: Any, scope: Scope) -> str:
+    """Return the template of a route without the mounts around it."""
+    if _is_mount(route):
+        return ""
+    # FastAPI >= 0.137 keeps the prefixes of included routers apart from the route.
+    included = scope.get("fastapi")
+    effective = included.get("effective_route_context") if isinstance(included, dict) else None
+    if effective is not None and scope.get("route", route) in (
+        getattr(effective, "original_route", None),
+        route,
+    ):
+        route = effective
+    path: str = getattr(route, "path_format", None) or getattr(route, "path", None) or ""
+    return _CONVERTOR.sub(r"{\1}", path) if ":" in path else path
+
+
+def _is_mount(route: object) -> bool:
+    """Whether it is Starlette's Mount or Host: both have routes of their own."""
+    return hasattr(route, "routes") and hasattr(route, "app")
+
+
+def _match_rule(url_map: Any, scope: Scope) -> str | None:
+    """Match the rules of Quart, or of anything else on Werkzeug."""
+    with suppress(Exception):  # NotFound, MethodNotAllowed, RequestRedirect
+        websocket = scope["type"] == "websocket"
+        host = dict(scope["headers"]).get(b"host", b"localhost").decode("latin-1")
+        adapter = url_map.bind(host, url_scheme=scope.get("scheme", "http"))
+        rule, _ = adapter.match(
+            scope["path"], scope.get("method", "GET"), return_rule=True, websocket=websocket
+        )
+        return str(rule.rule)
     return None
-
-
-def _template(route: BaseRoute, scope: Scope) -> str:
-    path: str = getattr(route, "path", "")
-    if isinstance(route, Mount | Host) and route.routes:
-        return path + (route_template(route.routes, scope) or "")
-    return path

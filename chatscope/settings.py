@@ -88,6 +88,9 @@ _CAPTURE: Final = _Kind(
     _read_capture,
     lambda value: isinstance(value, bool),
 )
+_MIDDLEWARE: Final = _Kind(
+    "chatscope or stock", str.lower, lambda value: value in ("chatscope", "stock")
+)
 _PATHS: Final = _Kind(
     "paths that begin with /, separated by commas",
     _read_paths,
@@ -158,6 +161,10 @@ class TelemetrySettings:
     quiet_paths: frozenset[str] = _setting(
         frozenset({"/healthz", "/readyz"}), "CHATSCOPE_QUIET_PATHS", _PATHS,
         "Paths of health checks: no span, no metric, no access record.",
+    )  # fmt: skip
+    http_instrumentation: str = _setting(
+        "chatscope", "CHATSCOPE_HTTP_INSTRUMENTATION", _MIDDLEWARE,
+        "Records HTTP requests: chatscope's middleware, or opentelemetry-instrumentation-asgi.",
     )  # fmt: skip
     prefix: str = _setting(
         DEFAULT_PREFIX, "CHATSCOPE_PREFIX", _PREFIXES,

@@ -1,7 +1,7 @@
-"""HTTP spans and metrics by the stock ASGI middleware, with its faults put right.
+"""HTTP spans and metrics by the stock ASGI middleware, with some of its faults corrected.
 
-The middleware serves each request as a copy of its own: what it keeps of an answer on itself
-is then of that answer only, and can be corrected before it is recorded.
+Each request is served by a copy of the middleware, because it keeps the size of a response on
+itself; so the copy has that of one response only, and it can be corrected before it is recorded.
 """
 
 import copy
@@ -20,19 +20,19 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chatscope import names
+from chatscope.asgi import TRACE_ID_HEADER
 from chatscope.providers import Providers
 from chatscope.routes import route_template
 from chatscope.stable_http import stable_middleware
 from chatscope.tracing import current_trace_id
 
-TRACE_ID_HEADER = "x-trace-id"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-# Where what the stock middleware must not see waits for the application.
+# The key in the scope of what the stock middleware must not see, for the application.
 _REQUEST = "chatscope.request"
 
 
-class HttpTelemetry:
-    """Around an application: a span and the HTTP metrics for each request."""
+class StockHttpTelemetry:
+    """An ASGI application around `app` that records each HTTP request."""
 
     def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute], providers: Providers) -> None:
         self._routes = routes
@@ -41,7 +41,7 @@ class HttpTelemetry:
             default_span_details=self._span_details,
             tracer_provider=providers.tracer_provider,
             meter_provider=providers.meter_provider,
-            # A span for each chunk of a streamed answer would be all that anyone sees.
+            # Or each chunk of a stream would have a span.
             exclude_spans=["receive", "send"],
         )
 
@@ -59,7 +59,7 @@ class HttpTelemetry:
         await middleware(seen, receive, send)
 
     def _span_details(self, scope: Scope) -> tuple[str, dict[str, str | int]]:
-        # Whom the client asked; the stock middleware names what the server is bound to.
+        # What the client asked for; the stock middleware has where the server listens.
         url = URL(scope=scope)
         attributes: dict[str, str | int] = {
             names.SERVER_ADDRESS: url.hostname or "",
@@ -74,7 +74,7 @@ class HttpTelemetry:
 
 
 def _utf8(value: bytes) -> bytes:
-    """A header's value; the stock middleware raises on some that are not UTF-8."""
+    """Return a value as UTF-8; the stock middleware raises for some that are not."""
     try:
         value.decode()
     except UnicodeDecodeError:
@@ -83,7 +83,7 @@ def _utf8(value: bytes) -> bytes:
 
 
 class _Request:
-    """What the stock middleware should know of one request; stands for its histogram."""
+    """One request, in the place of the middleware's duration histogram."""
 
     def __init__(self, scope: Scope, middleware: OpenTelemetryMiddleware) -> None:
         self.scope = scope
@@ -96,20 +96,20 @@ class _Request:
         self._error: dict[str, str | int] | None = None
 
     def record(self, seconds: float, attributes: Mapping[str, str | int], context: Context) -> None:
-        """Record the duration as the span has it: without background work after the last byte."""
+        """Record the duration until the last byte, as the span has it."""
         until_last_byte = seconds if self._seconds is None else self._seconds
         if self._error is not None:
             attributes = {**attributes, **self._error}
         self._histogram.record(until_last_byte, attributes, context)
 
     def sent(self, message: Message) -> None:
-        """A message of the answer went out."""
+        """Count a message that was sent."""
         if message["type"] == "http.response.start":
             self._started_response = True
         elif message["type"] == "http.response.body":
             self._body_bytes += len(message.get("body", b""))
-            # What was sent, not what a header promised, or nothing for a stream.
-            # (Its type is inferred from its first value, None.)
+            # The bytes that were sent, not the announced ones. (Its type is inferred from its first
+            # value, None.)
             self._middleware.content_length_header = self._body_bytes  # type: ignore[assignment]
             if not message.get("more_body", False):
                 self._seconds = time.perf_counter() - self._started
@@ -125,7 +125,7 @@ class _Request:
 
 
 class _Inner:
-    """Gives the application its own scope back, and its answers their trace id."""
+    """Hands the application its own scope, and adds the trace ID to its responses."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -135,7 +135,7 @@ class _Inner:
 
         async def watched_send(message: Message) -> None:
             if message["type"] == "http.response.start" and (trace_id := current_trace_id()):
-                MutableHeaders(scope=message)[TRACE_ID_HEADER] = trace_id
+                MutableHeaders(scope=message)[TRACE_ID_HEADER.decode()] = trace_id
             await send(message)
             request.sent(message)
 

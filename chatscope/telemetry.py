@@ -13,6 +13,7 @@ from opentelemetry.trace import Tracer
 
 from chatscope.genai.deferred import WORKER
 from chatscope.guard import guarded
+from chatscope.http_metrics import HttpMetrics
 from chatscope.instruments import Instruments
 from chatscope.logs.bridge import Bridge, forget_context, using
 from chatscope.logs.guest import LEVELS, LogExport
@@ -88,6 +89,14 @@ class Telemetry:
         return Instruments(
             self.meter, settings.known_models, self.providers.tallies, settings.prefix
         )
+
+    @cached_property
+    def http_metrics(self) -> HttpMetrics:
+        """The HTTP metrics, registered when the first application is instrumented."""
+        shared, scope = self.providers.http_metrics, self.settings.scope
+        if scope not in shared:
+            shared[scope] = HttpMetrics(self.meter, self.providers.tallies)
+        return shared[scope]
 
     @cached_property
     def recorder(self) -> Recorder:

@@ -1,12 +1,13 @@
 """WebSocket spans and metrics: a short span for the handshake, a trace for each message.
 
-A connection is not one endless span: the handshake's ends at accept or refusal. Each
-message's root span is a new trace that links to it; one connection id is on both.
+A connection is not one long span: the span of the handshake ends when it is accepted or refused.
+Each message's root span is a new trace that links to it; both have one connection ID.
 """
 
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from asyncio import CancelledError
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Final
@@ -16,64 +17,75 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.propagate import extract
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
-from starlette.datastructures import Headers
-from starlette.routing import BaseRoute
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chatscope import names
-from chatscope.attributes import known
+from chatscope.asgi import App, Message, Receive, Scope, Send
+from chatscope.guard import guarded
+from chatscope.http_attributes import HEADERS, headers_of, text_of
 from chatscope.instruments import Instruments
-from chatscope.routes import route_template
+from chatscope.routes import FindRoute
 
 _STATE_KEY: Final = "chatscope_socket"
-# RFC 6455, section 7.4.1, and the two that IANA added since; any other is one word.
+# RFC 6455, section 7.4.1, and the two that IANA added since; any other is recorded as _OTHER.
 _CLOSE_CODES: Final = frozenset({1000, 1001, 1002, 1003, 1005, 1006, *range(1007, 1016)})
 _ABNORMAL: Final = 1006
 
 
 class WebSocketTelemetry:
-    """Around an application: what a WebSocket connection is made of."""
+    """An ASGI application around `app` that records each WebSocket connection."""
 
     def __init__(
-        self, app: ASGIApp, routes: Sequence[BaseRoute], tracer: Tracer, instruments: Instruments
+        self, app: App, find_route: FindRoute, tracer: Tracer, instruments: Instruments
     ) -> None:
         self._app = app
-        self._routes = routes
+        self._find_route = find_route
         self._tracer = tracer
         self._instruments = instruments
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        route = route_template(self._routes, scope)
-        connection = SocketConnection(scope, route, self._tracer, self._instruments)
-        scope.setdefault("state", {})[_STATE_KEY] = connection
+        """Serve one WebSocket connection."""
+        connection: SocketConnection | None = None
+        with guarded("starting the span of a WebSocket handshake"):
+            connection = SocketConnection(scope, self._find_route, self._tracer, self._instruments)
+            scope.setdefault("state", {})[_STATE_KEY] = connection
+        if connection is None:
+            await self._app(scope, receive, send)
+            return
 
         async def watched_receive() -> Message:
             message = await receive()
-            connection.saw_received(message)
+            with guarded("recording a WebSocket message"):
+                connection.saw_received(message)
             return message
 
         async def watched_send(message: Message) -> None:
             await send(message)
-            connection.saw_sent(message)
+            with guarded("recording a WebSocket message"):
+                connection.saw_sent(message)
 
         with connection.context():
             try:
                 await self._app(scope, watched_receive, watched_send)
-            except Exception as error:
-                connection.saw_error(error)
+            except BaseException as error:
+                with guarded("recording a WebSocket error"):
+                    connection.saw_error(error)
                 raise
             finally:
-                connection.finish()
+                with guarded("recording the end of a WebSocket connection"):
+                    connection.finish()
 
 
 class SocketConnection:
     """One WebSocket connection, from its handshake to its close."""
 
     def __init__(
-        self, scope: Scope, route: str | None, tracer: Tracer, instruments: Instruments
+        self, scope: Scope, find_route: FindRoute, tracer: Tracer, instruments: Instruments
     ) -> None:
         self.id = uuid.uuid4().hex
-        self._route = route or ""
+        self._scope = scope
+        self._find_route = find_route
+        # Known when the application accepts or refuses.
+        self._route = ""
         self._tracer = tracer
         self._instruments = instruments
         self._accepted: float | None = None
@@ -83,8 +95,8 @@ class SocketConnection:
 
     @contextmanager
     def context(self) -> Iterator[None]:
-        """Put the connection's id on all log lines, and its handshake's trace on those
-        that no message's trace claims."""
+        """Add the connection ID to all log records, and the trace of the handshake to those
+        outside of a message's trace."""
         with (
             logger.contextualize(**{names.CONNECTION_ID: self.id}),
             trace.use_span(self._span, record_exception=False, set_status_on_exception=False),
@@ -93,9 +105,9 @@ class SocketConnection:
 
     @contextmanager
     def turn(self, name: str) -> Iterator[Span]:
-        """The root span of a new trace for one message, linked to the handshake's span.
+        """Start a new trace for one message, with a link to the span of the handshake.
 
-        Use it in the turn's own task: it is the current span inside.
+        Its root span is the current span inside; use it in a task of its own.
         """
         with self._tracer.start_as_current_span(
             f"{name} {self._route}",
@@ -111,14 +123,14 @@ class SocketConnection:
             yield span
 
     def saw_received(self, message: Message) -> None:
-        """A message from the server towards the application."""
+        """Record a message from the client."""
         if message["type"] == "websocket.receive":
             self._count("receive")
         elif message["type"] == "websocket.disconnect":
             self._close_code = message.get("code") or _ABNORMAL
 
     def saw_sent(self, message: Message) -> None:
-        """A message from the application that went out."""
+        """Record a message that the application has sent."""
         match message["type"]:
             case "websocket.accept":
                 self._accept()
@@ -129,14 +141,15 @@ class SocketConnection:
             case "websocket.http.response.start":
                 self._end_handshake(message["status"])
 
-    def saw_error(self, error: Exception) -> None:
-        """The application raised: before the accept, that is the handshake's answer."""
-        if self._span.is_recording():
-            self._span.record_exception(error)
-            self._end_handshake(HTTPStatus.INTERNAL_SERVER_ERROR)
+    def saw_error(self, error: BaseException) -> None:
+        """Record an exception of the application; before the accept it is a 500 response."""
+        if not self._span.is_recording() or isinstance(error, CancelledError | GeneratorExit):
+            return
+        self._span.record_exception(error)
+        self._end_handshake(HTTPStatus.INTERNAL_SERVER_ERROR)
 
     def finish(self) -> None:
-        """The application is done with the connection, however it ended."""
+        """Record the end of the connection, whatever ended it."""
         if self._span.is_recording():
             self._end_handshake(None)
         if self._accepted is None:
@@ -155,24 +168,22 @@ class SocketConnection:
         )
 
     def _start_handshake(self, scope: Scope) -> Span:
-        headers = Headers(scope=scope)
+        headers = headers_of(scope)
+        attributes = {
+            names.HTTP_REQUEST_METHOD: "GET",
+            names.URL_PATH: scope["path"],
+            names.NETWORK_PROTOCOL_NAME: "websocket",
+            names.CONNECTION_ID: self.id,
+        }
+        optional = (
+            (names.URL_SCHEME, scope.get("scheme")),
+            (names.NETWORK_PROTOCOL_VERSION, scope.get("http_version")),
+            (names.CLIENT_ADDRESS, scope["client"][0] if scope.get("client") else None),
+            (names.USER_AGENT, text_of(headers.get(b"user-agent", b"")) or None),
+        )
+        attributes.update((name, value) for name, value in optional if value is not None)
         return self._tracer.start_span(
-            f"GET {self._route}".rstrip(),
-            context=extract(headers),
-            kind=SpanKind.SERVER,
-            attributes=known(
-                {
-                    names.HTTP_REQUEST_METHOD: "GET",
-                    names.HTTP_ROUTE: self._route or None,
-                    names.URL_PATH: scope["path"],
-                    names.URL_SCHEME: scope.get("scheme"),
-                    names.NETWORK_PROTOCOL_NAME: "websocket",
-                    names.NETWORK_PROTOCOL_VERSION: scope.get("http_version"),
-                    names.CLIENT_ADDRESS: scope["client"][0] if scope.get("client") else None,
-                    names.USER_AGENT: headers.get("user-agent"),
-                    names.CONNECTION_ID: self.id,
-                }
-            ),
+            "GET", extract(headers, Context(), HEADERS), SpanKind.SERVER, attributes
         )
 
     def _accept(self) -> None:
@@ -188,8 +199,12 @@ class SocketConnection:
             self._close_code = code
 
     def _end_handshake(self, status: int | None) -> None:
+        self._route = self._route or self._find_route(self._scope) or ""
         if not self._span.is_recording():
             return
+        if self._route:
+            self._span.update_name(f"GET {self._route}")
+            self._span.set_attribute(names.HTTP_ROUTE, self._route)
         if status is not None:
             self._span.set_attribute(names.HTTP_RESPONSE_STATUS_CODE, int(status))
             if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -204,7 +219,7 @@ class SocketConnection:
 
 
 def socket_connection(scope: Scope) -> SocketConnection:
-    """The connection that the middleware made for this scope."""
+    """Return the connection of a WebSocket scope."""
     connection = scope["state"][_STATE_KEY]
     assert isinstance(connection, SocketConnection)  # noqa: S101
     return connection

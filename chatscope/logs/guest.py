@@ -93,6 +93,10 @@ class _Handlers:
                 self._sink.remove()
             self._standard = self._sink = None
 
+    def exports(self) -> tuple[LogExport, ...]:
+        """Return the exports that records are sent to."""
+        return tuple(self._exports.values())
+
     def chosen(self, level: int) -> LogExport | None:
         """Return the export of a record of `level` that is made here."""
         if is_handling():
@@ -294,3 +298,8 @@ class _LoguruSink:
 
 
 _handlers: Final = _Handlers()
+
+
+def active() -> tuple[LogExport, ...]:
+    """Return the exports of this process that have not been detached."""
+    return _handlers.exports()

@@ -22,6 +22,9 @@ _CACHED_LENGTH: Final = 128
 _MANY: Final = 64
 _LONG: Final = 16_384
 _pairs: dict[tuple[str, str], bytes] = {}
+# The same for small integers: status codes, ports of servers, lines. Ports of clients are larger.
+_CACHED_INT: Final = 10_000
+_int_pairs: dict[tuple[str, int], bytes] = {}
 _keys: dict[str, bytes] = {}
 
 
@@ -63,7 +66,9 @@ def attributes(tag: bytes, pairs: Mapping[str, Any] | None, steps: Steps) -> lis
     items = _items(pairs)
     for name, value in items if len(pairs) <= _MANY else steps.over(items):
         if type(value) is str and len(value) <= _CACHED_LENGTH and type(name) is str:
-            pair = _pairs.get((name, value)) or _keep_pair(name, value, steps)
+            pair = _pairs.get((name, value)) or _keep_pair(_pairs, name, value, steps)
+        elif type(value) is int and 0 <= value <= _CACHED_INT and type(name) is str:
+            pair = _int_pairs.get((name, value)) or _keep_pair(_int_pairs, name, value, steps)
         else:
             pair = _key_value(name, any_value(value, steps))
         append(tag)
@@ -77,11 +82,13 @@ def _items(pairs: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
     return copy().items() if copy is not None else pairs.items()
 
 
-def _keep_pair(name: str, value: str, steps: Steps) -> bytes:
+def _keep_pair(
+    pairs: dict[tuple[str, Any], bytes], name: str, value: str | int, steps: Steps
+) -> bytes:
     pair = _key_value(name, any_value(value, steps))
-    if len(_pairs) >= _CACHED_PAIRS:
-        _pairs.clear()
-    _pairs[(name, value)] = pair
+    if len(pairs) >= _CACHED_PAIRS:
+        pairs.clear()
+    pairs[(name, value)] = pair
     return pair
 
 

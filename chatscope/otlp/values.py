@@ -75,10 +75,14 @@ def convert(found: object, max_text: int | None = None, steps: Steps | None = No
     `max_text` limits the characters of each text further, without a mark, as the SDK's
     OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT does. `steps` are those of a longer computation.
     """
-    if max_text is None and type(found) is dict and (simple := _copied(found)) is not None:
-        return simple
+    kind = type(found)
     # A mapping may be that of all attributes: it is no level of its own.
-    depth = -1 if issubclass(type(found), dict | MappingProxyType) else 0
+    depth = -1 if issubclass(kind, dict | MappingProxyType) else 0
+    if max_text is None and depth:
+        # Samplers return the attributes of a span in a proxy.
+        plain = gc.get_referents(found)[0] if kind is MappingProxyType else found
+        if type(plain) is dict and (simple := _copied(plain)) is not None:
+            return simple
     return _Conversion(max_text, steps).value(found, depth)
 
 

@@ -87,6 +87,7 @@ _INVALID = (
     ("OTEL_METRICS_EXEMPLAR_FILTER", "maybe"),
     ("OTEL_SDK_DISABLED", "maybe"),
     ("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "please"),
+    ("CHATSCOPE_HTTP_INSTRUMENTATION", "custom"),
     ("OTEL_SERVICE_NAME", "\udcff\udcfe"),
     ("PORT", "65536"),
     ("PORT", "http"),

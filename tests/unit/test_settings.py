@@ -257,6 +257,14 @@ def test_telemetry_knows_all_configured_models() -> None:
     assert telemetry.metric_interval_ms == 1000
 
 
+@pytest.mark.parametrize(
+    ("environ", "selected"),
+    [({}, "chatscope"), ({"CHATSCOPE_HTTP_INSTRUMENTATION": "Stock"}, "stock")],
+)
+def test_http_instrumentation_is_selectable(environ: dict[str, str], selected: str) -> None:
+    assert load_settings(environ).telemetry().http_instrumentation == selected
+
+
 def test_settings_cannot_be_changed() -> None:
     settings = load_settings({})
     with pytest.raises(ValidationError):

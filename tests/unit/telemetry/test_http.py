@@ -1,4 +1,4 @@
-"""HTTP telemetry of any Starlette application: spans, metrics, the trace id header."""
+"""HTTP telemetry of a Starlette application, by either middleware: spans, metrics, trace ID."""
 
 import asyncio
 import os
@@ -86,10 +86,14 @@ def memory() -> Memory:
     return Memory()
 
 
-@pytest.fixture
-def client(memory: Memory) -> Iterator[TestClient]:
+_OURS = TelemetrySettings()
+_STOCK = TelemetrySettings(http_instrumentation="stock")
+
+
+@pytest.fixture(params=[_OURS, _STOCK], ids=["chatscope", "stock"])
+def client(memory: Memory, request: pytest.FixtureRequest) -> Iterator[TestClient]:
     app = _application()
-    instrument(app, Telemetry(TelemetrySettings(), memory.providers))
+    instrument(app, Telemetry(request.param, memory.providers))
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 
@@ -120,7 +124,7 @@ def test_stable_conventions_whatever_the_environment_selects(
     monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", selection)
     before = dict(os.environ)
     app = _application()
-    instrument(app, Telemetry(TelemetrySettings(), memory.providers))
+    instrument(app, Telemetry(_STOCK, memory.providers))
     with TestClient(app) as client:
         assert client.get("/items/42").status_code == 200
     assert (memory.span("GET /items/{id}").attributes or {})["http.request.method"] == "GET"
@@ -138,7 +142,7 @@ def test_changed_library_is_noticed_at_startup(
 ) -> None:
     monkeypatch.setattr(_Selection, "_get_opentelemetry_stability_opt_in_mode", lambda _: None)
     app = _application()
-    instrument(app, Telemetry(TelemetrySettings(), memory.providers))
+    instrument(app, Telemetry(_STOCK, memory.providers))
     with pytest.raises(RuntimeError, match="selects its HTTP conventions differently"):
         app.build_middleware_stack()
 
@@ -245,7 +249,7 @@ def test_long_answers_have_buckets_of_their_own(client: TestClient, memory: Memo
 
 def test_two_applications_in_one_process_do_not_mix(memory: Memory, client: TestClient) -> None:
     other_memory, other = Memory(), _application()
-    instrument(other, Telemetry(TelemetrySettings(), other_memory.providers))
+    instrument(other, Telemetry(_OURS, other_memory.providers))
     with TestClient(other) as other_client:
         client.get("/items/1")
         other_client.get("/items/2")
@@ -272,7 +276,7 @@ def test_strangers_traceparent_joins_and_does_not_switch_off(
 def test_operators_sampler_has_its_standard_meaning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
     memory, app = Memory(), _application()
-    instrument(app, Telemetry(TelemetrySettings(), memory.providers))
+    instrument(app, Telemetry(_OURS, memory.providers))
     with TestClient(app) as client:
         client.get("/query")
     assert memory.spans == ()

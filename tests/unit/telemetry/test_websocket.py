@@ -150,7 +150,7 @@ def test_close_code_is_the_standards_default_where_none_is_given(
     tracer = memory.providers.tracer_provider.get_tracer("test")
     instruments = Instruments(memory.providers.meter_provider.get_meter("test"))
     scope = {"type": "websocket", "path": "/ws", "headers": []}
-    connection = SocketConnection(scope, "/ws", tracer, instruments)
+    connection = SocketConnection(scope, lambda _: "/ws", tracer, instruments)
     connection.saw_sent({"type": "websocket.accept"})
     for message in messages:
         connection.saw_sent(message)

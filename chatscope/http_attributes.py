@@ -1,0 +1,136 @@
+"""Attributes of HTTP and WebSocket requests, read from an ASGI scope.
+
+Source: https://opentelemetry.io/docs/specs/semconv/http/http-spans/
+"""
+
+from collections.abc import Mapping, MutableMapping
+from functools import lru_cache
+from typing import Any, Final
+
+from opentelemetry.propagators.textmap import Getter
+
+from chatscope import names
+from chatscope.http_metrics import Kind
+
+Headers = Mapping[bytes, bytes]
+Scope = MutableMapping[str, Any]
+
+_METHODS: Final = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"}
+)
+_DEFAULT_PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443}
+# A host name has at most 253 characters; a port and a colon follow. Longer ones are not kept.
+_LONGEST_HOST: Final = 260
+_LONGEST_METHOD: Final = 64
+# Headers that may be divided into several: RFC 9110, section 5.3.
+_LISTS: Final = frozenset({b"tracestate", b"baggage"})
+_MAX_PORT: Final = 65_535
+
+
+class HeaderGetter(Getter[Headers]):
+    """Reads headers by name for a propagator; of equal names, the last."""
+
+    def get(self, carrier: Headers, key: str) -> list[str] | None:
+        """Return the value of a header; None without one."""
+        value = carrier.get(key.lower().encode("latin-1", "replace"))
+        return None if value is None else [text_of(value)]
+
+    def keys(self, carrier: Headers) -> list[str]:
+        """Return the names of all headers."""
+        return [text_of(name) for name in carrier]
+
+
+HEADERS: Final = HeaderGetter()
+
+
+def text_of(value: bytes) -> str:
+    """Return a header's value: UTF-8, else Latin-1, which every value is."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def kind_of(scope: Scope) -> Kind:
+    """Return what the request has in common with others, for metrics."""
+    method = scope["method"]
+    if method not in _METHODS:
+        method = method.upper() if method.upper() in _METHODS else names.OTHER
+    return _kind(method, scope.get("scheme", "http"), scope.get("http_version"))
+
+
+def request_attributes(scope: Scope, kind: Kind, headers: Headers) -> dict[str, str | int]:
+    """Return the attributes that a span of the request starts with; the query is not among them."""
+    found = {**kind.attributes, **server_attributes(scope, headers), names.URL_PATH: scope["path"]}
+    if scope["method"] != found[names.HTTP_REQUEST_METHOD]:
+        found[names.HTTP_REQUEST_METHOD_ORIGINAL] = scope["method"][:_LONGEST_METHOD]
+    client = scope.get("client")
+    if client:
+        found[names.CLIENT_ADDRESS] = client[0]
+        found[names.CLIENT_PORT] = client[1]
+    user_agent = headers.get(b"user-agent")
+    if user_agent:
+        found[names.USER_AGENT] = text_of(user_agent)
+    return found
+
+
+def server_attributes(scope: Scope, headers: Headers) -> Mapping[str, str | int]:
+    """Return the address and port that the client asked for; without them, the server's own."""
+    host = headers.get(b"host")
+    scheme = scope.get("scheme", "http")
+    if host:
+        return _parsed(host, scheme) if len(host) <= _LONGEST_HOST else {}
+    server = scope.get("server")
+    if not server:
+        return {}
+    return _named(server[0], server[1])
+
+
+def content_length(headers: Headers) -> int | None:
+    """Return the announced length of the request's body; None without a valid one."""
+    value = headers.get(b"content-length")
+    # A server refuses what is longer, or no number; one that does not is not trusted here.
+    if value is None or len(value) > len(str(2**63)) or not value.isdigit():
+        return None
+    return int(value)
+
+
+@lru_cache(maxsize=256)
+def _kind(method: str, scheme: str, version: str | None) -> Kind:
+    attributes: dict[str, str | int] = {
+        names.HTTP_REQUEST_METHOD: method,
+        names.URL_SCHEME: scheme,
+    }
+    if version:
+        attributes[names.NETWORK_PROTOCOL_VERSION] = version
+    return Kind("HTTP" if method == names.OTHER else method, (method, scheme), attributes)
+
+
+@lru_cache(maxsize=1024)
+def _parsed(host: bytes, scheme: str) -> Mapping[str, str | int]:
+    """Split a Host header: a name, an IPv4 address, or an IPv6 address in brackets."""
+    text = text_of(host).strip()
+    address, port = text, ""
+    if not text.endswith("]") and ":" in text:
+        address, _, port = text.rpartition(":")
+    is_number = port.isascii() and port.isdigit() and len(port) <= len(str(_MAX_PORT))
+    return _named(address.strip("[]"), int(port) if is_number else _DEFAULT_PORTS.get(scheme))
+
+
+def _named(address: str, port: int | None) -> Mapping[str, str | int]:
+    if port is None or not 0 < port <= _MAX_PORT:
+        return {names.SERVER_ADDRESS: address}
+    return {names.SERVER_ADDRESS: address, names.SERVER_PORT: port}
+
+
+def headers_of(scope: Scope) -> Headers:
+    """Return the headers by name, in lower case as ASGI has them.
+
+    Of equal names it is the last, but the parts of a `tracestate` or `baggage` are joined.
+    """
+    raw = scope["headers"]
+    found: dict[bytes, bytes] = dict(raw)
+    if len(found) != len(raw):
+        for name in _LISTS & found.keys():
+            found[name] = b",".join([value for each, value in raw if each == name])
+    return found
