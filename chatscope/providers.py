@@ -57,7 +57,8 @@ from chatscope.tally import TalliedHistograms
 SHUTDOWN_SECONDS = 5.0
 _INSTANCE_ID = "service.instance.id"
 _SHARE_OF_SPANS_AND_LOGS = 0.5
-_SPOOL = f"{PREFIX}.spool."
+# Metrics about the delivery without a semantic convention.
+_DELIVERY = ("spool", "encoder")
 _API_MODULES = ("opentelemetry.trace", "opentelemetry.metrics", "opentelemetry._logs")
 
 
@@ -319,9 +320,15 @@ def choose_sampler() -> Sampler | None:
 def build_views(prefix: str, *, spool: bool = True) -> Sequence[View]:
     """Return the views of all metrics that the package knows; those of the spool may be dropped."""
     dropped = (
-        () if spool else (View(instrument_name=f"{prefix}.spool.*", aggregation=DropAggregation()),)
+        ()
+        if spool
+        else [
+            View(instrument_name=f"{prefix}.{part}.*", aggregation=DropAggregation())
+            for part in _DELIVERY
+        ]
     )
-    shown = [metric for metric in METRICS if spool or not metric.name.startswith(_SPOOL)]
+    ours = tuple(f"{PREFIX}.{part}." for part in _DELIVERY)
+    shown = [metric for metric in METRICS if spool or not metric.name.startswith(ours)]
     return (*dropped, *(_view(metric.with_prefix(prefix)) for metric in shown))
 
 

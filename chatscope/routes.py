@@ -82,6 +82,8 @@ def route_template(routes: Iterable[Any], scope: Scope) -> str | None:
     """
     partial: str | None = None
     for route in routes:
+        if not hasattr(route, "matches"):
+            continue  # of a framework that does not route as Starlette does
         match, child_scope = route.matches(scope)
         if match.name == "FULL":
             return _template(route, {**scope, **child_scope})

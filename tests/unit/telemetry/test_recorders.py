@@ -430,12 +430,16 @@ def test_async_stream_closed_twice_is_recorded_once(
 def test_abandoned_stream_in_a_cycle_is_recorded_by_the_garbage_collector(
     kind: str, memory: Memory, recorder: Recorder
 ) -> None:
-    stream = _GENERATORS[kind](False)
-    next(stream)
-    cycle = [stream]
-    cycle.append(cycle)  # type: ignore[arg-type]
-    del stream, cycle
-    assert memory.spans == ()
+    gc.disable()
+    try:
+        stream = _GENERATORS[kind](False)
+        next(stream)
+        cycle = [stream]
+        cycle.append(cycle)  # type: ignore[arg-type]
+        del stream, cycle
+        assert memory.spans == ()
+    finally:
+        gc.enable()
     gc.collect()
     _recorded_once(memory, "cancelled")
 
