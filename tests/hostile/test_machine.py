@@ -13,12 +13,12 @@ import grpc
 import pytest
 
 from stack.waiting import poll_until
+from tests.clocks import LIBRARY, RIGHT, SteppedClock
 from tests.elapsed import takes_at_most
 from tests.hostile.outcome import Attack, attack, ends, healthy, no_errors
 from tests.hostile.service import START_SECONDS, How, Service, launched, started
 
-_FAKETIME = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
-_STEPS = ("+2h", "-2h", "+3650d", "-3650d", "+0")
+_STEPS = ("+2h", "-2h", "+3650d", "-3650d", RIGHT)
 _FEW_FILES = 64
 # A tmpfs of its own, of which somebody else has taken nearly all.
 _FULL_DISK = (
@@ -31,21 +31,14 @@ _READ_ONLY = (
 )  # fmt: skip
 
 
-@pytest.mark.skipif(_FAKETIME is None, reason="libfaketime is not installed")
+@pytest.mark.skipif(LIBRARY is None, reason="libfaketime is not installed")
 def test_clock_that_steps_changes_nothing(tmp_path: Path) -> None:
     """The last step is in the middle of the end."""
-    clock = tmp_path / "clock"
-    clock.write_text("+0")
-    faked = {
-        "LD_PRELOAD": str(_FAKETIME),
-        "FAKETIME_TIMESTAMP_FILE": str(clock),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
-    with started(tmp_path, SIMULATED_TOKENS_PER_SECOND="20", **faked) as service:
+    clock = SteppedClock(tmp_path)
+    with started(tmp_path, SIMULATED_TOKENS_PER_SECOND="20", **clock.environ) as service:
         for step in _STEPS:
             with attack(service) as it:
-                clock.write_text(step)
+                clock.step(step)
                 with takes_at_most(3.0, factor=1.0):
                     answer = service.chat(
                         '{"messages":[{"role":"user","content":"hi"}]}',
@@ -55,7 +48,7 @@ def test_clock_that_steps_changes_nothing(tmp_path: Path) -> None:
                 it.leaves_span(gen_ai__request__model="simulated-1")
                 it.leaves_log("answer completed", trace_id=it.trace_id)
         no_errors(service)
-        clock.write_text("-2h")
+        clock.step("-2h")
         ends(service)
 
 
