@@ -14,6 +14,7 @@ from tests import builds
 from tests.harness import distribution, failures, layers, limits, timing
 
 limits.GRACE_SECONDS = 3.0
+limits.MOST_OVERLOAD = 1.0
 
 def pytest_addoption(pluginmanager):
     for plugin in (builds, distribution, failures, layers, limits, timing):
