@@ -61,7 +61,7 @@ def _cut_off(stack: Stack) -> Iterator[None]:
         ]
         yield
         # On a busy machine the first ones may have ended before the last one began.
-        assert not all([_is_ended(stream) for stream in streams])
+        assert not all(_is_ended(stream) for stream in streams)
 
 
 def _is_ended(stream: httpx2.Response) -> bool:
