@@ -291,7 +291,7 @@ def test_script_delivers_at_its_end(environment: Environment, receiver: Receiver
             stop(process)
             assert process.returncode == -15
         else:
-            process.communicate(timeout=20)
+            process.communicate(timeout=60)
             assert process.returncode == 0
     assert [span.name for span in receiver.spans] == ["work"]
     assert [each.body for each in receiver.log_records] == ["working"]
