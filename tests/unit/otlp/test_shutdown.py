@@ -191,7 +191,7 @@ def test_shutdown_can_run_at_exit() -> None:
             cwd=_ROOT,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             check=False,
         )
         assert (done.returncode, done.stderr) == (0, "")
