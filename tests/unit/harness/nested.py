@@ -67,7 +67,7 @@ def run(directory: Path, files: Mapping[str, str], *arguments: str, setup: str =
         capture_output=True,
         text=True,
         errors="replace",
-        timeout=50,
+        timeout=180,
         check=False,
     )
     assert "INTERNALERROR" not in done.stdout, done.stdout + done.stderr

@@ -268,7 +268,7 @@ def _python(code: str, *arguments: str) -> str:
         cwd=_ROOT,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=60,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -68,7 +68,7 @@ def _run(code: str, endpoint: str, **variables: str) -> "subprocess.CompletedPro
         env={**kept, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, **variables},
         capture_output=True,
         text=True,
-        timeout=40,
+        timeout=60,
         check=False,
     )
 

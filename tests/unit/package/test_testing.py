@@ -84,4 +84,4 @@ for attempt in range(2):
     assert memory.span("by the API")
     assert memory.value("orders") == 2
 """
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
