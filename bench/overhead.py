@@ -218,12 +218,12 @@ def _logfire(endpoint: str) -> Built:
 
 # The parts of a JSON request: spans and metrics, log record, exports.
 _PARTS: Final = {
-    "bare": "none",
-    "chatscope": "span, metrics; loguru; OTLP",
-    "chatscope, stock HTTP": "3 spans, metrics; loguru; OTLP",
-    "stock": "3 spans, metrics; logging; OTLP",
-    "prometheus, loguru": "metrics; loguru; no export",
-    "logfire": "3 spans, metrics; log span; OTLP",
+    "bare": "no telemetry, no log record",
+    "chatscope": "1 span, HTTP metrics, 1 loguru record; OTLP; no console",
+    "chatscope, stock HTTP": "all stock spans, HTTP metrics, 1 loguru record; OTLP; no console",
+    "stock": "all stock spans, HTTP metrics, 1 logging record; OTLP; no console",
+    "prometheus, loguru": "metrics, 1 formatted loguru record; no export; no console",
+    "logfire": "spans, HTTP metrics, 1 log as span; OTLP; no console",
 }
 _VARIANTS: Final[Mapping[str, Callable[[str], Built]]] = {
     "bare": _bare,
@@ -253,6 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Terminal()
     console.print(_verdict(found))
     console.print(_table(found))
+    console.print("\n".join(f"{name}: {parts}" for name, parts in _PARTS.items()))
     return 0
 
 
@@ -367,22 +368,20 @@ def _verdict(found: Mapping[str, list[Figures]]) -> str:
 
 def _table(found: Mapping[str, list[Figures]]) -> Table:
     table = Table(title="CPU added, in microseconds")
-    for column in ("variant", "parts"):
-        table.add_column(column)
-    for column in ("of stock", "total", "on the loop", "chunk"):
-        table.add_column(column, justify="right")
+    for column in ("variant", "of stock", "request, total", "on the loop", "chunk"):
+        table.add_column(column, justify="left" if column == "variant" else "right")
     stock = _added(found, "stock")
     for name in found:
         added = _added(found, name)
         if added is None or stock is None:
-            table.add_row(name, _PARTS[name], "not installed", "", "", "")
+            table.add_row(name, "not installed", "", "", "")
         elif name == "bare":
             own = [median(getattr(each, key) for each in found[name]) for key in asdict(added)]
-            table.add_row("bare, all of it", _PARTS[name], "", *[f"{value:.2f}" for value in own])
+            table.add_row("bare, all of it", "", *[f"{value:.2f}" for value in own])
         else:
             share = f"{added.total / stock.total:.2f}"
             rest = (f"{added.total:.1f}", f"{added.loop:.1f}", f"{added.chunk:.2f}")
-            table.add_row(name, _PARTS[name], share, *rest)
+            table.add_row(name, share, *rest)
     return table
 
 
