@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping
+from contextvars import ContextVar, Token
 from typing import Any, Final
 
 from opentelemetry import trace
@@ -201,11 +200,14 @@ def selected() -> Bridge | None:
     return _active[-1] if _active else None
 
 
-@contextmanager
-def using(bridge: Bridge | None) -> Iterator[None]:
-    """Send the records made inside to `bridge`."""
-    token = _bridge.set(bridge)
-    try:
-        yield
-    finally:
+def enter(bridge: Bridge | None) -> Token[Bridge | None]:
+    """Send the records made from now on, in this context, to `bridge`."""
+    return _bridge.set(bridge)
+
+
+def leave(token: Token[Bridge | None]) -> None:
+    """End that; in another context, where the garbage collector ends a task, do nothing."""
+    try:  # noqa: SIM105 - a context manager takes longer than all of this
         _bridge.reset(token)
+    except ValueError:
+        pass

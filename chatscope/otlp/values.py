@@ -94,12 +94,8 @@ class PlainAttributes(dict[str, str | int]):
     Made by `plain`, which checks them.
     """
 
-    __slots__ = ("encoded",)
-
-    def __init__(self, attributes: Mapping[str, str | int]) -> None:
-        super().__init__(attributes)
-        # As fields of a log record, once they have been encoded.
-        self.encoded = b""
+    # As fields of a log record, once they have been encoded.
+    encoded = b""
 
 
 def plain(attributes: dict[str, str | int]) -> Mapping[str, str | int]:
