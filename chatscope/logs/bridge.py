@@ -34,8 +34,8 @@ _CONTEXT: Final = "__chatscope_context__"
 # A record that the standard library and loguru hand to each other arrives twice within this time.
 _TWICE_SECONDS: Final = 0.05
 _MAX_PLACES: Final = 4096
-_NOWHERE: Final[Mapping[str, str | int]] = {}
-_places: dict[tuple[str, str, str, int], Mapping[str, str | int]] = {}
+_NOWHERE: Final[Mapping[str, Any]] = {}
+_places: dict[tuple[str, str, str, int], Mapping[str, Any]] = {}
 
 
 def severity(level_number: int) -> tuple[SeverityNumber, str]:
@@ -99,7 +99,7 @@ class Bridge:
         timestamp: int,
         error: BaseException | None = None,
         context: Context | None = None,
-        place: Mapping[str, str | int] = _NOWHERE,
+        place: Mapping[str, Any] = _NOWHERE,
     ) -> None:
         """Emit one record of the logger `name`, with `timestamp` in ns; not the exporters' own.
 
@@ -134,22 +134,26 @@ class Bridge:
         return logger
 
 
-def place_of(name: str, path: str, function: str, line: int) -> Mapping[str, str | int]:
+def place_of(name: str, path: str, function: str, line: int) -> Mapping[str, Any]:
     """Return the `code.*` attributes of a place in the code, kept for its further records."""
     key = (name, path, function, line)
+    # A patched record may have any objects here.
+    if not (type(line) is int and type(name) is type(path) is type(function) is str):
+        return _place(*key)
     found = _places.get(key)
     if found is None:
-        found = plain(
-            {
-                names.CODE_FILE_PATH: path,
-                names.CODE_FUNCTION_NAME: f"{name}.{function}",
-                names.CODE_LINE_NUMBER: line,
-            }
-        )
         if len(_places) >= _MAX_PLACES:
             _places.clear()
-        _places[key] = found
+        found = _places[key] = plain(_place(*key))
     return found
+
+
+def _place(name: str, path: str, function: str, line: int) -> dict[str, str | int]:
+    return {
+        names.CODE_FILE_PATH: path,
+        names.CODE_FUNCTION_NAME: f"{name}.{function}" if name else function,
+        names.CODE_LINE_NUMBER: line,
+    }
 
 
 def is_repeated(source: str, level: int, body: str) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from .delivery import Delivery, DeliverySettings
     from .exporter import OtlpMetricExporter
+    from .logger import OtlpLoggerProvider
     from .pipeline import PipelineLimits
     from .processors import OtlpLogRecordProcessor, OtlpSpanProcessor
     from .self_metrics import observe

@@ -70,13 +70,14 @@ class _Logger(Logger):
     @property
     def resource(self) -> Resource:
         """The resource that records belong to."""
-        return self._logger.resource
+        resource: Resource = self._logger.resource
+        return resource
 
     def enabled(self, **options: Any) -> bool:
         """Whether a record of this kind has a processor."""
         return self._logger.enabled(**options)
 
-    def emit(  # type: ignore[override]  # noqa: PLR0913 - one signature, as the SDK has it
+    def emit(  # noqa: PLR0913 - one signature, as the SDK has it
         self,
         record: Any = None,
         *,
