@@ -13,7 +13,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import NoOpTracer, Tracer
 
-from chatscope.otlp import OtlpLoggerProvider
+from chatscope.direct_logs import DirectLoggerProvider
 
 # The scopes of frameworks that instrument themselves.
 FRAMEWORKS: Final = ("fastapi",)
@@ -47,7 +47,7 @@ class MutingMeterProvider(MeterProvider):
         return super().get_meter(name, *arguments, **options)
 
 
-class MutingLoggerProvider(OtlpLoggerProvider):
+class MutingLoggerProvider(DirectLoggerProvider):
     """Ignores log records of the scopes in `muted`."""
 
     def __init__(self, muted: AbstractSet[str], *arguments: Any, **options: Any) -> None:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from .delivery import Delivery, DeliverySettings
     from .exporter import OtlpMetricExporter
-    from .logger import OtlpLoggerProvider
     from .pipeline import PipelineLimits
     from .processors import OtlpLogRecordProcessor, OtlpSpanProcessor
     from .self_metrics import observe
@@ -30,7 +29,6 @@ __all__ = [
     "EndpointSettings",
     "InvalidVariable",
     "OtlpLogRecordProcessor",
-    "OtlpLoggerProvider",
     "OtlpMetricExporter",
     "OtlpSettingsError",
     "OtlpSpanProcessor",
@@ -52,7 +50,6 @@ _MODULES: Final = {
     "EndpointSettings": "settings",
     "InvalidVariable": "variables",
     "OtlpLogRecordProcessor": "processors",
-    "OtlpLoggerProvider": "logger",
     "OtlpMetricExporter": "exporter",
     "OtlpSettingsError": "settings",
     "OtlpSpanProcessor": "processors",

@@ -5,8 +5,6 @@ Everything else of this package uses public names only.
 """
 
 try:
-    from opentelemetry.sdk._logs import Logger as SdkLogger
-    from opentelemetry.sdk._logs import LoggerProvider as SdkLoggerProvider
     from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
 except ImportError as error:  # pragma: no cover - an SDK outside the declared range
     raise ImportError(
@@ -14,4 +12,4 @@ except ImportError as error:  # pragma: no cover - an SDK outside the declared r
         f" have it ({error}); install a version from the range that this package declares"
     ) from error
 
-__all__ = ["LogRecordProcessor", "ReadWriteLogRecord", "SdkLogger", "SdkLoggerProvider"]
+__all__ = ["LogRecordProcessor", "ReadWriteLogRecord"]

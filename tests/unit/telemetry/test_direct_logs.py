@@ -23,9 +23,9 @@ from opentelemetry.trace import (
 )
 
 from chatscope import sdk_values
+from chatscope.direct_logs import DirectLoggerProvider
 from chatscope.otlp import (
     Delivery,
-    OtlpLoggerProvider,
     OtlpLogRecordProcessor,
     Signal,
     load_endpoints,
@@ -98,8 +98,8 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> _Captured:
     return _Captured(monkeypatch)
 
 
-def _ours(captured: _Captured) -> OtlpLoggerProvider:
-    provider = OtlpLoggerProvider(_RESOURCE, shutdown_on_exit=False)
+def _ours(captured: _Captured) -> DirectLoggerProvider:
+    provider = DirectLoggerProvider(_RESOURCE, shutdown_on_exit=False)
     provider.add_log_record_processor(captured.processor)
     return provider
 
@@ -149,7 +149,7 @@ def test_field_that_cannot_be_encoded_directly_falls_back(captured: _Captured) -
 def test_disabled_sdk_has_loggers_that_do_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setenv("OTEL_SDK_DISABLED", "true")
-        provider = OtlpLoggerProvider(_RESOURCE, shutdown_on_exit=False)
+        provider = DirectLoggerProvider(_RESOURCE, shutdown_on_exit=False)
     assert isinstance(provider.get_logger("test"), NoOpLogger)
 
 

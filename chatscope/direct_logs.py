@@ -9,8 +9,9 @@ import os
 from time import time_ns
 from typing import Any, Final
 
-from opentelemetry._logs import Logger, SeverityNumber
+from opentelemetry._logs import Logger, NoOpLogger, SeverityNumber
 from opentelemetry.context import Context
+from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.environment_variables import (
     OTEL_ATTRIBUTE_COUNT_LIMIT,
     OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT,
@@ -18,13 +19,12 @@ from opentelemetry.sdk.environment_variables import (
     OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT,
     OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED,
 )
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import get_current_span
 from opentelemetry.util.types import Attributes
 
-from .log_records import encode_plain, plain_attributes
-from .processors import OtlpLogRecordProcessor
-from .sdk import LogRecordProcessor, SdkLogger, SdkLoggerProvider
+from chatscope.otlp import OtlpLogRecordProcessor
+from chatscope.otlp.log_records import encode_plain, plain_attributes
+from chatscope.otlp.sdk import LogRecordProcessor
 
 # What the SDK would do beyond making a record: limit its attributes, count it.
 _SDK_OPTIONS: Final = (
@@ -36,7 +36,7 @@ _SDK_OPTIONS: Final = (
 )
 
 
-class OtlpLoggerProvider(SdkLoggerProvider):
+class DirectLoggerProvider(LoggerProvider):
     """An SDK provider with fast loggers."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -58,24 +58,18 @@ class OtlpLoggerProvider(SdkLoggerProvider):
     def get_logger(self, name: str, *arguments: Any, **options: Any) -> Logger:
         """Return a logger; one that does nothing where the SDK is disabled."""
         logger = super().get_logger(name, *arguments, **options)
-        return _Logger(name, logger, self) if isinstance(logger, SdkLogger) else logger
+        return logger if isinstance(logger, NoOpLogger) else _Logger(name, logger, self)
 
 
 class _Logger(Logger):
-    def __init__(self, name: str, logger: SdkLogger, provider: OtlpLoggerProvider) -> None:
+    def __init__(self, name: str, logger: Any, provider: DirectLoggerProvider) -> None:
         super().__init__(name)
         self._logger = logger
         self._provider = provider
 
-    @property
-    def resource(self) -> Resource:
-        """The resource that records belong to."""
-        resource: Resource = self._logger.resource
-        return resource
-
     def enabled(self, **options: Any) -> bool:
         """Whether a record of this kind has a processor."""
-        return self._logger.enabled(**options)
+        return bool(self._logger.enabled(**options))
 
     def emit(  # noqa: PLR0913 - one signature, as the SDK has it
         self,
