@@ -31,6 +31,7 @@ from chatscope.http_attributes import (
     request_attributes,
 )
 from chatscope.http_metrics import HttpMetrics
+from chatscope.logs.bridge import remember_context
 from chatscope.routes import FindRoute
 
 Scope = MutableMapping[str, Any]
@@ -77,6 +78,9 @@ class HttpTelemetry:
             request.end(CANCELLED)
             raise
         except BaseException as error:
+            if isinstance(error, Exception):
+                # The server logs it when the span is no longer current.
+                remember_context(error)
             detach(token)
             request.fail(error)
             raise

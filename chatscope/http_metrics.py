@@ -21,6 +21,7 @@ from opentelemetry.metrics import Meter, Observation
 from chatscope import names
 from chatscope.instruments import histogram
 from chatscope.observing import observe
+from chatscope.otlp.values import plain
 from chatscope.tally import TalliedHistogram, TalliedHistograms, Tally
 
 # Attribute sets that are remembered. Routes come from templates, the rest from short lists.
@@ -192,4 +193,4 @@ def _series(kind: Kind, route: str | None, status: int | None, error_type: str |
     if error_type is not None:
         found[names.ERROR_TYPE] = error_type
     name = kind.span_name if route is None else f"{kind.span_name} {route}"
-    return Series(name, found, {**kind.attributes, **found})
+    return Series(name, plain(found), {**kind.attributes, **found})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from chatscope.asgi import HttpTelemetry
 from chatscope.guard import guarded
-from chatscope.logs.bridge import remember_context
+from chatscope.logs.bridge import leave, remember_context
 from chatscope.routes import RouteFinder
 from chatscope.runtime import watch_event_loop
 from chatscope.websocket import WebSocketTelemetry
@@ -64,9 +64,12 @@ class TelemetryMiddleware:
             await self.app(scope, receive, send)
         else:
             scope[_SEEN] = True
-            with self._telemetry.request():
+            token = self._telemetry.enter_request()
+            try:
                 handler = self._http if kind == "http" else self._websockets()
                 await handler(scope, receive, send)
+            finally:
+                leave(token)
 
     def __getattr__(self, name: str) -> Any:
         """Return an attribute of the application, for servers and test clients that ask for one."""
@@ -82,9 +85,7 @@ class TelemetryMiddleware:
 
             routes: Sequence[Any] = getattr(application, "routes", None) or ()
             return StockHttpTelemetry(self._watched, routes, telemetry.providers)
-        return HttpTelemetry(
-            self._watched, self._find_route, telemetry.tracer, telemetry.http_metrics
-        )
+        return HttpTelemetry(self.app, self._find_route, telemetry.tracer, telemetry.http_metrics)
 
     def _websockets(self) -> WebSocketTelemetry:
         """Return the WebSocket part, whose metrics exist once there is a WebSocket."""

@@ -9,10 +9,11 @@ from typing import Any, Final
 
 from opentelemetry._logs import Logger, NoOpLogger
 from opentelemetry.metrics import Meter, NoOpMeter
-from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import NoOpTracer, Tracer
+
+from chatscope.direct_logs import DirectLoggerProvider
 
 # The scopes of frameworks that instrument themselves.
 FRAMEWORKS: Final = ("fastapi",)
@@ -46,7 +47,7 @@ class MutingMeterProvider(MeterProvider):
         return super().get_meter(name, *arguments, **options)
 
 
-class MutingLoggerProvider(LoggerProvider):
+class MutingLoggerProvider(DirectLoggerProvider):
     """Ignores log records of the scopes in `muted`."""
 
     def __init__(self, muted: AbstractSet[str], *arguments: Any, **options: Any) -> None:

@@ -140,10 +140,10 @@ class TelemetrySettings:
     # Encoding a batch of 64 holds the interpreter's lock seven times shorter than one of 512, the
     # SDK's default (bench/queues.py).
     span_batch: int = _setting(
-        64, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", _QUEUE, "Most spans in one export."
+        512, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", _QUEUE, "Most spans in one export."
     )
     log_batch: int = _setting(
-        64, "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", _QUEUE, "Most log records in one export."
+        512, "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", _QUEUE, "Most log records in one export."
     )
     spool_dir: Path | None = _setting(  # noqa: RUF009
         None, "CHATSCOPE_SPOOL_DIR", _DIRECTORY,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import Token
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +16,7 @@ from chatscope.genai.deferred import WORKER
 from chatscope.guard import guarded
 from chatscope.http_metrics import HttpMetrics
 from chatscope.instruments import Instruments
-from chatscope.logs.bridge import Bridge, forget_context, using
+from chatscope.logs.bridge import Bridge, enter, forget_context, leave
 from chatscope.logs.guest import LEVELS, LogExport
 from chatscope.providers import (
     SHUTDOWN_SECONDS,
@@ -135,10 +136,17 @@ class Telemetry:
     @contextmanager
     def request(self) -> Iterator[None]:
         """Let spans and log records made inside belong to this telemetry."""
+        token = self.enter_request()
+        try:
+            yield
+        finally:
+            leave(token)
+
+    def enter_request(self) -> Token[Bridge | None]:
+        """Do the same until `leave` is called with the result."""
         use_tracer(self.tracer)
         forget_context()
-        with using(self._bridge):
-            yield
+        return enter(self._bridge)
 
     def log_error(self, message: str, error: BaseException | None) -> None:
         """Export a log record that no handler of the application sees."""

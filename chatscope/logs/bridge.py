@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping
+from contextvars import ContextVar, Token
 from typing import Any, Final
 
 from opentelemetry import trace
 from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber
 from opentelemetry.context import Context, get_current
 
+from chatscope import names
 from chatscope.exception_texts import attributes_of
-from chatscope.otlp.values import text
+from chatscope.otlp.values import plain, text
 
 # The level number of loguru and of the standard library, from above, to that of OTLP.
 _SEVERITIES: Final = (
@@ -25,6 +25,7 @@ _SEVERITIES: Final = (
     (20, SeverityNumber.INFO, "INFO"),
     (10, SeverityNumber.DEBUG, "DEBUG"),
 )
+_BY_LEVEL: Final = {least: (number, level) for least, number, level in _SEVERITIES}
 _LOWEST: Final = (SeverityNumber.TRACE, "TRACE")
 # Records of the exporters themselves are not exported: each failed export would make another one.
 _OWN_LOGGERS: Final = ("opentelemetry", "grpc")
@@ -32,10 +33,15 @@ _OWN_LOGGERS: Final = ("opentelemetry", "grpc")
 _CONTEXT: Final = "__chatscope_context__"
 # A record that the standard library and loguru hand to each other arrives twice within this time.
 _TWICE_SECONDS: Final = 0.05
+_MAX_PLACES: Final = 4096
+_NOWHERE: Final[Mapping[str, Any]] = {}
+_places: dict[tuple[str, str, str, int], Mapping[str, Any]] = {}
 
 
 def severity(level_number: int) -> tuple[SeverityNumber, str]:
     """Return OTLP's severity of a level number; a custom level has that of the nearest below."""
+    if level_number in _BY_LEVEL:
+        return _BY_LEVEL[level_number]
     for least, number, level in _SEVERITIES:
         if level_number >= least:
             return number, level
@@ -68,12 +74,9 @@ def forget_context() -> None:
 
 
 class _LastRecord(threading.local):
-    """The record that this thread emitted last."""
+    """The record that this thread emitted last: source, level, body, and time in s."""
 
-    source = ""
-    level = 0
-    body = ""
-    time = 0.0
+    record: tuple[str, int, str, float] = ("", 0, "", 0.0)
 
 
 _last: Final = _LastRecord()
@@ -86,7 +89,7 @@ class Bridge:
         self._provider = provider
         self._loggers: dict[str, Logger] = {}
 
-    def emit(
+    def emit(  # noqa: PLR0913 - the fields of a record
         self,
         name: str,
         *,
@@ -96,28 +99,61 @@ class Bridge:
         timestamp: int,
         error: BaseException | None = None,
         context: Context | None = None,
+        place: Mapping[str, Any] = _NOWHERE,
     ) -> None:
-        """Emit one record of the logger `name`, with `timestamp` in ns; not the exporters' own."""
-        if is_own(name):
+        """Emit one record of the logger `name`, with `timestamp` in ns; not the exporters' own.
+
+        `place` are the `code.*` attributes, as `place_of` returns them.
+        """
+        logger = self._loggers.get(name) or self._logger(name)
+        if logger is None:
             return
         number, level_text = severity(level)
-        shown = {key: value for key, value in attributes.items() if value is not None}
+        shown = place
+        if attributes:
+            given = {key: value for key, value in attributes.items() if value is not None}
+            shown = {**place, **given}
         if error is not None:
             shown = {**attributes_of(error), **shown}
-        self._logger(name).emit(
+        if context is None and (error is not None or _failed.get() is not None):
+            context = _context(error)
+        logger.emit(
             timestamp=timestamp,
-            context=_context(error) if context is None else context,
+            context=context,
             severity_number=number,
             severity_text=level_text,
             body=text(body),
             attributes=shown,
         )
 
-    def _logger(self, name: str) -> Logger:
-        found = self._loggers.get(name)
-        if found is None:
-            found = self._loggers[name] = self._provider.get_logger(name)
-        return found
+    def _logger(self, name: str) -> Logger | None:
+        """Return the logger of a name; None for those of the exporters."""
+        if is_own(name):
+            return None
+        logger = self._loggers[name] = self._provider.get_logger(name)
+        return logger
+
+
+def place_of(name: str, path: str, function: str, line: int) -> Mapping[str, Any]:
+    """Return the `code.*` attributes of a place in the code, kept for its further records."""
+    key = (name, path, function, line)
+    # A patched record may have any objects here.
+    if not (type(line) is int and type(name) is type(path) is type(function) is str):
+        return _place(*key)
+    found = _places.get(key)
+    if found is None:
+        if len(_places) >= _MAX_PLACES:
+            _places.clear()
+        found = _places[key] = plain(_place(*key))
+    return found
+
+
+def _place(name: str, path: str, function: str, line: int) -> dict[str, str | int]:
+    return {
+        names.CODE_FILE_PATH: path,
+        names.CODE_FUNCTION_NAME: f"{name}.{function}" if name else function,
+        names.CODE_LINE_NUMBER: line,
+    }
 
 
 def is_repeated(source: str, level: int, body: str) -> bool:
@@ -126,14 +162,14 @@ def is_repeated(source: str, level: int, body: str) -> bool:
     Many applications hand records of the standard library on to loguru, or the other way round.
     """
     now = time.monotonic()
+    last_source, last_level, last_body, last_time = _last.record
     repeated = (
-        _last.source not in ("", source)
-        and _last.level == level
-        and now - _last.time < _TWICE_SECONDS
-        and _last.body == body
+        last_source not in ("", source)
+        and last_level == level
+        and now - last_time < _TWICE_SECONDS
+        and last_body == body
     )
-    _last.source = "" if repeated else source
-    _last.level, _last.body, _last.time = level, body, now
+    _last.record = ("" if repeated else source, level, body, now)
     return repeated
 
 
@@ -168,11 +204,14 @@ def selected() -> Bridge | None:
     return _active[-1] if _active else None
 
 
-@contextmanager
-def using(bridge: Bridge | None) -> Iterator[None]:
-    """Send the records made inside to `bridge`."""
-    token = _bridge.set(bridge)
-    try:
-        yield
-    finally:
+def enter(bridge: Bridge | None) -> Token[Bridge | None]:
+    """Send the records made from now on, in this context, to `bridge`."""
+    return _bridge.set(bridge)
+
+
+def leave(token: Token[Bridge | None]) -> None:
+    """End that; in another context, where the garbage collector ends a task, do nothing."""
+    try:  # noqa: SIM105 - a context manager takes longer than all of this
         _bridge.reset(token)
+    except ValueError:
+        pass

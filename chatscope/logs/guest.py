@@ -15,8 +15,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
-from chatscope import names
-from chatscope.guard import guarded, warnings
+from chatscope.guard import guarded, report, warnings
 from chatscope.logs import loguru_records
 from chatscope.logs.bridge import (
     Bridge,
@@ -24,9 +23,10 @@ from chatscope.logs.bridge import (
     deactivate,
     is_own,
     is_repeated,
+    place_of,
     selected,
 )
-from chatscope.logs.handling import handling, is_handling
+from chatscope.logs.handling import this_thread
 from chatscope.logs.stdlib_records import access_arguments, content, path_of
 
 if TYPE_CHECKING:
@@ -98,8 +98,11 @@ class _Handlers:
         return tuple(self._exports.values())
 
     def chosen(self, level: int) -> LogExport | None:
-        """Return the export of a record of `level` that is made here."""
-        if is_handling():
+        """Return the export of a record of `level` that is made here.
+
+        None while this thread handles another record.
+        """
+        if this_thread.active:
             return None
         bridge = selected()
         export = self._exports.get(bridge) if bridge is not None else None
@@ -207,11 +210,16 @@ class _Handler(logging.Handler):
         export = _handlers.chosen(record.levelno)
         if export is None or is_own(record.name) or self._is_seen(record):
             return
-        with handling(), guarded("exporting a log record"):
+        this_thread.active = True
+        try:
             if not _is_quiet(record, export.quiet_paths):
                 _export(record, export.bridge)
             if export.after_each is not None:
                 export.after_each()
+        except Exception as error:
+            report("exporting a log record", error)
+        finally:
+            this_thread.active = False
 
     def _is_seen(self, record: logging.LogRecord) -> bool:
         """Whether the record came through another logger before, on its way to the root logger."""
@@ -230,14 +238,10 @@ def _export(record: logging.LogRecord, bridge: Bridge) -> None:
         record.name,
         level=record.levelno,
         body=body,
-        attributes={
-            names.CODE_FILE_PATH: record.pathname,
-            names.CODE_FUNCTION_NAME: f"{record.name}.{record.funcName}",
-            names.CODE_LINE_NUMBER: record.lineno,
-            **extra,
-        },
+        attributes=extra,
         timestamp=int(record.created * 1e6) * 1000,
         error=record.exc_info[1] if record.exc_info else None,
+        place=place_of(record.name, record.pathname, record.funcName or "", record.lineno),
     )
 
 
@@ -288,12 +292,18 @@ class _LoguruSink:
     def _export(self, record: Record) -> bool:
         level = record["level"].no
         export = _handlers.chosen(level)
-        if export is not None:
-            with handling(), guarded("exporting a log record"):
-                if not is_repeated("loguru", level, record["message"]):
-                    loguru_records.emit(export.bridge, record)
-                if export.after_each is not None:
-                    export.after_each()
+        if export is None:
+            return False
+        this_thread.active = True
+        try:
+            if not is_repeated("loguru", level, record["message"]):
+                loguru_records.emit(export.bridge, record)
+            if export.after_each is not None:
+                export.after_each()
+        except Exception as error:
+            report("exporting a log record", error)
+        finally:
+            this_thread.active = False
         return False
 
 

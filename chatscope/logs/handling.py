@@ -10,7 +10,8 @@ class _Handling(threading.local):
     active = False
 
 
-_handling: Final = _Handling()
+# For code that cannot afford a context manager: set `active`, and reset it in `finally`.
+this_thread: Final = _Handling()
 
 
 @contextmanager
@@ -19,13 +20,13 @@ def handling() -> Iterator[None]:
 
     Such as those of the exporters' queues, which must not be queued again.
     """
-    before, _handling.active = _handling.active, True
+    before, this_thread.active = this_thread.active, True
     try:
         yield
     finally:
-        _handling.active = before
+        this_thread.active = before
 
 
 def is_handling() -> bool:
     """Whether this thread is handling a log record."""
-    return _handling.active
+    return this_thread.active

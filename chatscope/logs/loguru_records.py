@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.context import Context
 
-from chatscope import names
-from chatscope.logs.bridge import Bridge
+from chatscope.logs.bridge import Bridge, place_of
 
 if TYPE_CHECKING:
     from loguru import Record
@@ -15,17 +14,14 @@ if TYPE_CHECKING:
 
 def emit(bridge: Bridge, record: Record, context: Context | None = None) -> None:
     """Emit one record to `bridge`; in the current context unless another is given."""
+    name, exception = record["name"] or "", record["exception"]
     bridge.emit(
-        record["name"] or "",
+        name,
         level=record["level"].no,
         body=record["message"],
-        attributes={
-            names.CODE_FILE_PATH: record["file"].path,
-            names.CODE_FUNCTION_NAME: f"{record['name']}.{record['function']}",
-            names.CODE_LINE_NUMBER: record["line"],
-            **record["extra"],
-        },
+        attributes=record["extra"],
         timestamp=int(record["time"].timestamp() * 1e6) * 1000,
-        error=record["exception"].value if record["exception"] else None,
+        error=exception.value if exception else None,
         context=context,
+        place=place_of(name, record["file"].path, record["function"], record["line"]),
     )

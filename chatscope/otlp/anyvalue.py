@@ -21,10 +21,9 @@ _CACHED_LENGTH: Final = 128
 # More attributes, and longer texts, take long enough to let other threads run in between.
 _MANY: Final = 64
 _LONG: Final = 16_384
-_pairs: dict[tuple[str, str], bytes] = {}
-# The same for small integers: status codes, ports of servers, lines. Ports of clients are larger.
+# Also small integers: status codes, ports of servers, lines. Ports of clients are larger.
 _CACHED_INT: Final = 10_000
-_int_pairs: dict[tuple[str, int], bytes] = {}
+_pairs: dict[tuple[str, str | int], bytes] = {}
 _keys: dict[str, bytes] = {}
 
 
@@ -61,19 +60,15 @@ def attributes(tag: bytes, pairs: Mapping[str, Any] | None, steps: Steps) -> lis
     """Encode `pairs` as repeated `KeyValue` fields, each introduced by `tag`."""
     if not pairs:
         return []
-    parts: list[bytes] = []
-    append = parts.append
+    encoded: list[bytes] = []
+    append = encoded.append
     items = _items(pairs)
-    for name, value in items if len(pairs) <= _MANY else steps.over(items):
-        if type(value) is str and len(value) <= _CACHED_LENGTH and type(name) is str:
-            pair = _pairs.get((name, value)) or _keep_pair(_pairs, name, value, steps)
-        elif type(value) is int and 0 <= value <= _CACHED_INT and type(name) is str:
-            pair = _int_pairs.get((name, value)) or _keep_pair(_int_pairs, name, value, steps)
-        else:
-            pair = _key_value(name, any_value(value, steps))
-        append(tag)
-        append(pair)
-    return parts
+    for item in items if len(pairs) <= _MANY else steps.over(items):
+        kind = type(item[1])
+        # Only these: True and 1.0 equal 1.
+        pair = _pairs.get(item) if kind is str or kind is int else None
+        append(_pair(*item, steps) if pair is None else pair)
+    return [tag, tag.join(encoded)]
 
 
 def _items(pairs: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
@@ -82,13 +77,17 @@ def _items(pairs: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
     return copy().items() if copy is not None else pairs.items()
 
 
-def _keep_pair(
-    pairs: dict[tuple[str, Any], bytes], name: str, value: str | int, steps: Steps
-) -> bytes:
+def _pair(name: Any, value: Any, steps: Steps) -> bytes:
+    """Encode one pair, and keep it if it is likely to come again."""
     pair = _key_value(name, any_value(value, steps))
-    if len(pairs) >= _CACHED_PAIRS:
-        pairs.clear()
-    pairs[(name, value)] = pair
+    kind = type(value)
+    if type(name) is str and (
+        (kind is str and len(value) <= _CACHED_LENGTH)
+        or (kind is int and 0 <= value <= _CACHED_INT)
+    ):
+        if len(_pairs) >= _CACHED_PAIRS:
+            _pairs.clear()
+        _pairs[(name, value)] = pair
     return pair
 
 

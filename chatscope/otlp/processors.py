@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from opentelemetry.context import Context
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from .delivery import Delivery
 from .log_records import encode_log_record
@@ -34,7 +36,13 @@ class OtlpSpanProcessor(SpanProcessor):
         context = span.context
         if context is None or not context.trace_flags.sampled:
             return
-        _deliver(self._delivery, Signal.TRACES, span, encode_span, _official_span)
+        try:
+            data = encode_span(span)
+            group = self._delivery.group(span.resource, span.instrumentation_scope)
+        except Exception as error:
+            _deliver_otherwise(self._delivery, Signal.TRACES, span, _official_span, error)
+            return
+        self._pipeline.put(group, data)
 
     def shutdown(self) -> None:
         """Deliver or keep what is queued; `Delivery.shutdown` does the rest."""
@@ -55,7 +63,18 @@ class OtlpLogRecordProcessor(LogRecordProcessor):
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Encode and queue the record; never raises."""
         self._pipeline.statistics.count_started()
-        _deliver(self._delivery, Signal.LOGS, log_record, encode_log_record, _official_log)
+        try:
+            data = encode_log_record(log_record)
+            group = self._delivery.group(log_record.resource, log_record.instrumentation_scope)
+        except Exception as error:
+            _deliver_otherwise(self._delivery, Signal.LOGS, log_record, _official_log, error)
+            return
+        self._pipeline.put(group, data)
+
+    def deliver(self, resource: Resource, scope: InstrumentationScope, data: bytes) -> None:
+        """Queue a record that is encoded already."""
+        self._pipeline.statistics.count_started()
+        self._pipeline.put(self._delivery.group(resource, scope), data)
 
     def shutdown(self) -> None:
         """Deliver or keep what is queued; `Delivery.shutdown` does the rest."""
@@ -66,39 +85,27 @@ class OtlpLogRecordProcessor(LogRecordProcessor):
         return self._pipeline.flush(timeout_millis / 1000)
 
 
-def _deliver(
+def _deliver_otherwise(
     delivery: Delivery,
     signal: Signal,
     item: Any,
-    own: Callable[[Any], bytes],
     official: Callable[[Any], bytes],
+    error: Exception,
 ) -> None:
-    """Encode and queue an item; with the official encoder where ours cannot."""
+    """Encode and queue an item with the official encoder, because ours raised `error`."""
     pipeline = delivery.pipelines[signal]
+    delivery.warnings.warn("fallback", f"the official encoder encodes {signal}: {error!r}")
     try:
+        data = official(item)
         group = delivery.group(item.resource, item.instrumentation_scope)
-        data = _encode(delivery, signal, item, own, official)
-    except Exception as error:
+    except Exception as problem:
         pipeline.statistics.count_not_encodable()
-        delivery.warnings.warn("not-encodable", f"one of the {signal} cannot be encoded: {error!r}")
+        delivery.warnings.warn(
+            "not-encodable", f"one of the {signal} cannot be encoded: {problem!r}"
+        )
         return
+    pipeline.statistics.count_fallback()
     pipeline.put(group, data)
-
-
-def _encode(
-    delivery: Delivery,
-    signal: Signal,
-    item: Any,
-    own: Callable[[Any], bytes],
-    official: Callable[[Any], bytes],
-) -> bytes:
-    try:
-        return own(item)
-    except Exception as error:
-        delivery.warnings.warn("fallback", f"the official encoder encodes {signal}: {error!r}")
-    data = official(item)
-    delivery.pipelines[signal].statistics.count_fallback()
-    return data
 
 
 def _official_span(span: ReadableSpan) -> bytes:

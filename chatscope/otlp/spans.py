@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Final
 
 from opentelemetry.sdk.trace import Event, ReadableSpan
-from opentelemetry.trace import Link, SpanContext, SpanKind, Status, TraceState
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceState
 
 from .anyvalue import attributes, utf8
 from .steps import Steps
@@ -27,6 +27,9 @@ _DROPPED_EVENTS: Final = tag(12, VARINT)
 _LINK: Final = tag(13, LEN)
 _DROPPED_LINKS: Final = tag(14, VARINT)
 _STATUS: Final = tag(15, LEN)
+_NO_STATUS: Final = _STATUS + sized(b"")
+# Longer names are likely to be unique.
+_SHORT_NAME: Final = 64
 
 _EVENT_TIME: Final = tag(1, I64)
 _EVENT_NAME: Final = tag(2, LEN)
@@ -59,28 +62,23 @@ def encode_span(span: ReadableSpan) -> bytes:
     if context is None:
         raise ValueError("a span without a context cannot be exported")
     steps = Steps()
+    name = span.name
     parts = [
         _TRACE_ID,
         context.trace_id.to_bytes(16, "big"),
         _SPAN_ID,
         context.span_id.to_bytes(8, "big"),
-    ]
-    if context.trace_state:
-        parts += (_TRACE_STATE, sized(_trace_state(context.trace_state)))
-    if parent is not None:
-        parts += (_PARENT_SPAN_ID, parent.span_id.to_bytes(8, "big"))
-    name = span.name
-    if type(name) is str and len(name) <= 64:
-        parts.append(_short_name(name))
-    else:
-        parts += (_NAME, sized(utf8(name)))
-    parts += (
+        _TRACE_STATE + sized(_trace_state(context.trace_state)) if context.trace_state else b"",
+        b"" if parent is None else _PARENT_SPAN_ID + parent.span_id.to_bytes(8, "big"),
+        _short_name(name)
+        if type(name) is str and len(name) <= _SHORT_NAME
+        else _NAME + sized(utf8(name)),
         _KINDS[span.kind],
         _START,
         fixed64(span.start_time or 0),
         _END,
         fixed64(span.end_time or 0),
-    )
+    ]
     parts += attributes(_ATTRIBUTE, span.attributes, steps)
     _add_count(parts, _DROPPED_ATTRIBUTES, span.dropped_attributes)
     for event in span.events:
@@ -92,7 +90,8 @@ def encode_span(span: ReadableSpan) -> bytes:
         steps.pause()
     _add_count(parts, _DROPPED_LINKS, span.dropped_links)
     if status is not None:
-        parts += (_STATUS, sized(_encode_status(status)))
+        is_unset = status.status_code is StatusCode.UNSET and not status.description
+        parts.append(_NO_STATUS if is_unset else _STATUS + sized(_encode_status(status)))
     parts.append(_FLAGS_REMOTE if parent is not None and parent.is_remote else _FLAGS_LOCAL)
     return b"".join(parts)
 

@@ -80,10 +80,27 @@ def convert(found: object, max_text: int | None = None, steps: Steps | None = No
     depth = -1 if issubclass(kind, dict | MappingProxyType) else 0
     if max_text is None and depth:
         # Samplers return the attributes of a span in a proxy.
-        plain = gc.get_referents(found)[0] if kind is MappingProxyType else found
-        if type(plain) is dict and (simple := _copied(plain)) is not None:
+        behind = gc.get_referents(found)[0] if kind is MappingProxyType else found
+        if type(behind) is PlainAttributes:
+            return dict(behind)
+        if type(behind) is dict and (simple := copied(behind)) is not None:
             return simple
     return _Conversion(max_text, steps).value(found, depth)
+
+
+class PlainAttributes(dict[str, str | int]):
+    """Attributes that need no conversion and never change: for sets that many items share.
+
+    Made by `plain`, which checks them.
+    """
+
+    # As fields of a log record, once they have been encoded.
+    encoded = b""
+
+
+def plain(attributes: dict[str, str | int]) -> Mapping[str, str | int]:
+    """Return `attributes` marked as plain, or themselves where they need a closer look."""
+    return attributes if copied(attributes) is None else PlainAttributes(attributes)
 
 
 def describe(found: object) -> str:
@@ -114,8 +131,8 @@ def register(kind: type[T], function: Callable[[T], object]) -> None:
     _HANDLERS[kind] = lambda conversion, found, depth: conversion.again(function(found), depth)
 
 
-def _copied(found: dict[Any, Any]) -> dict[str, Any] | None:
-    """A copy of the usual few short attributes; None for all that needs a closer look."""
+def copied(found: dict[Any, Any]) -> dict[str, Any] | None:
+    """Copy the usual few short attributes; return None for all that needs a closer look."""
     if len(found) > _FEW:
         return None
     copy = dict(found)

@@ -31,6 +31,7 @@ _MORE = {
     "chatscope/genai/streams.py": ["telemetry/test_recorders.py"],
     "chatscope/applications.py": ["package/test_instrument.py"],
     "chatscope/middleware.py": ["package/test_instrument.py", "telemetry/test_http.py"],
+    "chatscope/direct_logs.py": ["telemetry/test_direct_logs.py"],
     "chatscope/telemetry.py": ["package/test_instrument.py", "telemetry/test_genai.py"],
     "chatscope/logs/bridge.py": ["telemetry/test_logs.py", "package/test_guest_logs.py"],
     "chatscope/logs/guest.py": ["package/test_guest_logs.py"],

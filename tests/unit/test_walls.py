@@ -135,7 +135,15 @@ def test_only_the_package_uses_the_sdk_and_one_file_builds_providers() -> None:
     }
     fitted_in = {
         f"chatscope/{name}.py"
-        for name in ("exemplars", "metric_reader", "muting", "sdk_values", "tally", "testing")
+        for name in (
+            "direct_logs",
+            "exemplars",
+            "metric_reader",
+            "muting",
+            "sdk_values",
+            "tally",
+            "testing",
+        )
     }
     assert using == {"chatscope/providers.py", *fitted_in}
 

@@ -72,6 +72,12 @@ def test_record_carries_body_time_and_place(memory: Memory) -> None:
     assert abs(record.observed_timestamp - record.timestamp) < timedelta(minutes=1).seconds * 1e9
 
 
+def test_patched_record_with_a_place_of_other_types_is_exported(memory: Memory) -> None:
+    logger.patch(lambda record: record.update(line=[1])).info("hello")  # type: ignore[call-arg]
+    found = dict(memory.log("hello").log_record.attributes or {})
+    assert found["code.line.number"] == (1,)
+
+
 def test_values_keep_their_types(memory: Memory) -> None:
     odd = object()
     logger.bind(count=3, ratio=0.5, yes=True, names=["a", "b"], deep={"x": 1}, odd=odd).info("v")
