@@ -1,12 +1,7 @@
 """Replace the value conversion of the OpenTelemetry SDK by one with limits.
 
-<<<<<<< HEAD
-The SDK's own conversion recurses endlessly into an object that refers to itself, raises what
-`str()` of an object raises, and keeps subclasses of int and values that protobuf refuses. It has
-=======
 The SDK's own conversion recurses endlessly into an object that refers to itself, raises what the
 `__str__` of an object raises, and keeps subclasses of int and values that protobuf refuses. It has
->>>>>>> guest
 no public interface for another one, so `install` replaces private names, for all providers of the
 process. The result for values that the OpenTelemetry API allows is the same.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -16,7 +16,8 @@ from chatscope.guard import guarded
 from chatscope.http_metrics import HttpMetrics
 from chatscope.instruments import Instruments
 from chatscope.logs.bridge import Bridge, forget_context, using
-from chatscope.logs.guest import LEVELS, LogExport
+from chatscope.logs.guest import LogExport
+from chatscope.logs.own import ExportedLog, LoguruLog, OwnLog
 from chatscope.providers import (
     SHUTDOWN_SECONDS,
     Providers,
@@ -29,8 +30,6 @@ from chatscope.settings import TelemetrySettings
 from chatscope.tracing import use_tracer
 
 if TYPE_CHECKING:
-    from opentelemetry.util.types import AttributeValue
-
     from chatscope.genai.answer import Answer
     from chatscope.genai.recorder import Recorder
     from chatscope.genai.request import ModelRequest
@@ -102,14 +101,14 @@ class Telemetry:
     def recorder(self) -> Recorder:
         """What model calls, tools and agents are recorded with."""
         from chatscope.genai.pricing import PriceTable  # noqa: PLC0415
-        from chatscope.genai.recorder import Recorder, log_by_loguru  # noqa: PLC0415
+        from chatscope.genai.recorder import Recorder  # noqa: PLC0415
 
         return Recorder(
             tracer=self.tracer,
             instruments=self.instruments,
             prices=self.settings.prices or PriceTable.load(),
             capture_content=self.settings.capture_content,
-            log=log_by_loguru if self.settings.console else self._log_response,
+            log=self.own_log(_GENAI_LOGGER).log,
             tracer_provider=self.providers.tracer_provider,
             meter_provider=self.providers.meter_provider,
         )
@@ -118,19 +117,11 @@ class Telemetry:
         """Start one response of a model; `started` is the perf_counter of its request's arrival."""
         return self.recorder.start_answer(request, started=started)
 
-    def _log_response(
-        self, level: str, message: str, attributes: Mapping[str, AttributeValue]
-    ) -> None:
-        """Export the log record of a response that no handler of the application sees."""
-        if self._bridge is not None:
-            self._bridge.emit(
-                _GENAI_LOGGER,
-                level=LEVELS[level],
-                body=message,
-                attributes=dict(attributes),
-                timestamp=time.time_ns(),
-                error=None,
-            )
+    def own_log(self, name: str) -> OwnLog:
+        """Return what logs for the package itself, without the handlers of an application."""
+        if self.settings.console or self._bridge is None:
+            return LoguruLog()
+        return ExportedLog(self._bridge, name, self.settings.log_level)
 
     @contextmanager
     def request(self) -> Iterator[None]:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import Any, Final
 
 from opentelemetry import trace
@@ -45,6 +45,20 @@ def severity(level_number: int) -> tuple[SeverityNumber, str]:
 def is_own(name: str) -> bool:
     """Whether a logger is one of the exporters'."""
     return name.partition(".")[0] in _OWN_LOGGERS
+
+
+# Attributes of all records that are made in this context.
+_added: ContextVar[Mapping[str, Any] | None] = ContextVar("chatscope_added", default=None)
+
+
+@contextmanager
+def adding(attributes: Mapping[str, Any]) -> Iterator[None]:
+    """Add `attributes` to all records that are made inside."""
+    token = _added.set({**(_added.get() or {}), **attributes})
+    try:
+        yield
+    finally:
+        _reset(_added, token)
 
 
 # Of the request that failed in this task: its error response is sent outside of its span.
@@ -102,6 +116,8 @@ class Bridge:
             return
         number, level_text = severity(level)
         shown = {key: value for key, value in attributes.items() if value is not None}
+        if added := _added.get():
+            shown = {**added, **shown}
         if error is not None:
             shown = {**attributes_of(error), **shown}
         self._logger(name).emit(
@@ -175,4 +191,11 @@ def using(bridge: Bridge | None) -> Iterator[None]:
     try:
         yield
     finally:
-        _bridge.reset(token)
+        _reset(_bridge, token)
+
+
+def _reset(variable: ContextVar[Any], token: Token[Any]) -> None:
+    try:
+        variable.reset(token)
+    except ValueError:
+        return  # the garbage collector ends an abandoned task, in another context

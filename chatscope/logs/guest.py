@@ -27,20 +27,11 @@ from chatscope.logs.bridge import (
     selected,
 )
 from chatscope.logs.handling import handling, is_handling
+from chatscope.logs.own import LEVELS
 from chatscope.logs.stdlib_records import access_arguments, content, path_of
 
 if TYPE_CHECKING:
     from loguru import Record
-
-LEVELS: Final = {
-    "TRACE": 5,
-    "DEBUG": 10,
-    "INFO": 20,
-    "SUCCESS": 25,
-    "WARNING": 30,
-    "ERROR": 40,
-    "CRITICAL": 50,
-}
 
 
 class LogExport:

@@ -13,6 +13,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from chatscope import Telemetry, instrument, names
 from chatscope.instruments import Instruments
+from chatscope.logs.bridge import Bridge
+from chatscope.logs.own import ExportedLog
 from chatscope.providers import TelemetrySettings
 from chatscope.websocket import SocketConnection, socket_connection
 from tests.memory import Memory
@@ -150,7 +152,8 @@ def test_close_code_is_the_standards_default_where_none_is_given(
     tracer = memory.providers.tracer_provider.get_tracer("test")
     instruments = Instruments(memory.providers.meter_provider.get_meter("test"))
     scope = {"type": "websocket", "path": "/ws", "headers": []}
-    connection = SocketConnection(scope, lambda _: "/ws", tracer, instruments)
+    log = ExportedLog(Bridge(memory.providers.logger_provider), "test")
+    connection = SocketConnection(scope, lambda _: "/ws", tracer, instruments, log)
     connection.saw_sent({"type": "websocket.accept"})
     for message in messages:
         connection.saw_sent(message)
