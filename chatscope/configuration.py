@@ -22,7 +22,7 @@ _lock: Final = threading.RLock()
 
 class _Process:
     telemetry: Telemetry | None = None
-    # In a test: `configure` does nothing.
+    # In a test: `configure` and `shutdown` do nothing.
     replaced = False
     hooked = False
 
@@ -94,6 +94,8 @@ def shutdown(seconds: float | None = None) -> bool:
     Sends what is queued, within `seconds`, 5 by default. The end of the process calls this.
     """
     with _lock:
+        if _process.replaced:
+            return True
         telemetry, _process.telemetry = _process.telemetry, None
     if telemetry is None:
         return True

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -114,7 +115,10 @@ def _setting(default: Any, variable: str, kind: _Kind, meaning: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class TelemetrySettings:
-    """All settings; `OTEL_EXPORTER_OTLP_*` says where telemetry is sent (docs/otlp.md)."""
+    """All settings; `OTEL_EXPORTER_OTLP_*` says where telemetry is sent (docs/otlp.md).
+
+    Raises SettingsError with all problems.
+    """
 
     service_name: str | None = _setting(
         None, "OTEL_SERVICE_NAME", _TEXT, "Name of the service on all telemetry."
@@ -192,9 +196,22 @@ class TelemetrySettings:
     known_models: frozenset[str] = frozenset()
     prices: PriceTable | None = None  # None: the shipped one
 
+    def __post_init__(self) -> None:
+        problems = [
+            _problem(each.name, value, kind.accepts)
+            for each in fields(self)
+            if (kind := each.metadata.get("kind"))
+            and (value := getattr(self, each.name)) != each.default
+            and not _is_valid(kind, value)
+        ]
+        if problems:
+            raise SettingsError(problems)
+
 
 def load_settings(environ: Mapping[str, str], **options: Any) -> TelemetrySettings:
     """Read the settings from `environ`; `options` replace them by field name.
+
+    An option is a value of its field's type, or a text as the variable accepts it.
 
     An empty variable counts as unset. Raises SettingsError with all problems: of the variables,
     of the options, of `OTEL_EXPORTER_OTLP_*`, and of variables that the SDK reads.
@@ -236,20 +253,20 @@ def _read(
 ) -> dict[str, Any]:
     values = {}
     for name, each in known.items():
+        kind = each.metadata.get("kind")
         if name in options:
-            values[name] = options[name]
-            kind = each.metadata.get("kind")
-            if kind and options[name] != each.default and not _is_valid(kind, options[name]):
-                problems.append(_problem(name, options[name], kind.accepts))
-        elif each.metadata and (text := environ.get(each.metadata[_VARIABLE], "").strip()):
-            kind = each.metadata["kind"]
-            try:
-                values[name] = kind.read(text)
-            except (ValueError, KeyError, RuntimeError):
-                problems.append(_problem(each.metadata[_VARIABLE], text, kind.accepts))
-            else:
-                if not _is_valid(kind, values[name]):
-                    problems.append(_problem(each.metadata[_VARIABLE], text, kind.accepts))
+            shown, given = name, options[name]
+        elif kind and (given := environ.get(each.metadata[_VARIABLE], "").strip()):
+            shown = each.metadata[_VARIABLE]
+        else:
+            continue
+        try:
+            values[name] = kind.read(given) if kind and isinstance(given, str) and given else given
+        except (ValueError, KeyError, RuntimeError):
+            problems.append(_problem(shown, given, kind.accepts))
+        else:
+            if kind and values[name] != each.default and not _is_valid(kind, values[name]):
+                problems.append(_problem(shown, given, kind.accepts))
     return values
 
 
@@ -302,6 +319,15 @@ _OF_THE_SDK: Final[Mapping[str, _Kind]] = {
 }
 
 
+# Variables that name installed parts of OpenTelemetry, and the entry points of these.
+_PARTS: Final[Mapping[str, str]] = {
+    "OTEL_PROPAGATORS": "opentelemetry_propagator",
+    "OTEL_PYTHON_TRACER_PROVIDER": "opentelemetry_tracer_provider",
+    "OTEL_PYTHON_METER_PROVIDER": "opentelemetry_meter_provider",
+    "OTEL_PYTHON_LOGGER_PROVIDER": "opentelemetry_logger_provider",
+}
+
+
 def _sdk_problems(environ: Mapping[str, str]) -> Iterator[str]:
     for name, kind in _OF_THE_SDK.items():
         if text := environ.get(name, "").strip():
@@ -311,3 +337,15 @@ def _sdk_problems(environ: Mapping[str, str]) -> Iterator[str]:
                 valid = False
             if not valid:
                 yield _problem(name, text, kind.accepts.lower())
+    for name, group in _PARTS.items():
+        if text := environ.get(name, "").strip():
+            known = {each.name for each in entry_points(group=group)}
+            several = name == "OTEL_PROPAGATORS"
+            found = [part.strip() for part in text.split(",")] if several else [text]
+            if several:
+                known.add("none")
+            if not known.issuperset(found):
+                accepts = (
+                    f"{'a comma list of ' if several else 'one of '}{', '.join(sorted(known))}"
+                )
+                yield _problem(name, text, accepts)

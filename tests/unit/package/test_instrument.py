@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -222,6 +223,42 @@ def test_settings_are_read_from_the_environment_and_options_win() -> None:
 
 
 @pytest.mark.slow
+def test_option_is_a_value_or_a_text() -> None:
+    read = load_settings({}, spool_dir="/tmp", log_level="debug", quiet_paths="/a, /b")  # noqa: S108
+    assert read == load_settings(
+        {},
+        spool_dir=Path("/tmp"),  # noqa: S108
+        log_level="DEBUG",
+        quiet_paths=frozenset({"/a", "/b"}),
+    )
+    for empty in ("spool_dir", "log_level", "service_name"):
+        with pytest.raises(SettingsError, match=empty):
+            load_settings({}, **{empty: ""})
+
+
+def test_settings_made_by_hand_are_validated_as_well() -> None:
+    with pytest.raises(SettingsError) as caught:
+        TelemetrySettings(log_level="loud", span_queue=0)
+    assert [each.partition(" ")[0] for each in caught.value.problems] == ["span_queue", "log_level"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OTEL_PROPAGATORS", "tracecontext,pigeon"),
+        ("OTEL_PYTHON_TRACER_PROVIDER", "pigeon"),
+        ("OTEL_PYTHON_METER_PROVIDER", "pigeon"),
+        ("OTEL_PYTHON_LOGGER_PROVIDER", "pigeon"),
+    ],
+)
+def test_parts_that_are_not_installed_are_named(variable: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"{variable} must be .*pigeon"):
+        load_settings({variable: value})
+    load_settings(
+        {"OTEL_PROPAGATORS": "none", "OTEL_PYTHON_TRACER_PROVIDER": "sdk_tracer_provider"}
+    )
+
+
 def test_invalid_variables_are_reported_before_the_sdk_is_imported() -> None:
     code = """
 import sys, chatscope
