@@ -345,7 +345,5 @@ def _sdk_problems(environ: Mapping[str, str]) -> Iterator[str]:
             if several:
                 known.add("none")
             if not known.issuperset(found):
-                accepts = (
-                    f"{'a comma list of ' if several else 'one of '}{', '.join(sorted(known))}"
-                )
-                yield _problem(name, text, accepts)
+                choice = "a comma list of" if several else "one of"
+                yield _problem(name, text, f"{choice} {', '.join(sorted(known))}")

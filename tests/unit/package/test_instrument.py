@@ -254,9 +254,7 @@ def test_settings_made_by_hand_are_validated_as_well() -> None:
 def test_parts_that_are_not_installed_are_named(variable: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"{variable} must be .*pigeon"):
         load_settings({variable: value})
-    load_settings(
-        {"OTEL_PROPAGATORS": "none", "OTEL_PYTHON_TRACER_PROVIDER": "sdk_tracer_provider"}
-    )
+    load_settings({"OTEL_PROPAGATORS": "none", "OTEL_PYTHON_METER_PROVIDER": "sdk_meter_provider"})
 
 
 def test_invalid_variables_are_reported_before_the_sdk_is_imported() -> None:
