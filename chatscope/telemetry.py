@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,6 +62,8 @@ class Telemetry:
     def start(self, *, use_existing_providers: bool = False) -> None:
         """Build the providers and begin to export; a second call does nothing.
 
+        `shutdown` ends that, at the latest by `atexit`.
+
         Raises OtlpSettingsError for invalid `OTEL_EXPORTER_OTLP_*` variables, ProvidersExistError
         for providers of another library that cannot be used.
         """
@@ -80,6 +83,7 @@ class Telemetry:
         if settings.process_metrics:
             observe_process(self.meter)
         self._stop_logging = self._start_logging()
+        atexit.register(self.shutdown)
 
     @cached_property
     def instruments(self) -> Instruments:
@@ -172,6 +176,7 @@ class Telemetry:
         """Send what is queued and stop, within `seconds`; False when something was lost."""
         if self._stop_logging is None:
             return True
+        atexit.unregister(self.shutdown)
         seconds = min(seconds, SHUTDOWN_SECONDS)
         deadline = time.monotonic() + seconds
         WORKER.flush(seconds * _SHARE_OF_DEFERRED)

@@ -28,7 +28,7 @@ from chatscope.logs.bridge import (
 )
 from chatscope.logs.handling import handling, is_handling
 from chatscope.logs.own import LEVELS
-from chatscope.logs.stdlib_records import access_arguments, content, path_of
+from chatscope.logs.stdlib_records import access_path, content
 
 if TYPE_CHECKING:
     from loguru import Record
@@ -199,7 +199,7 @@ class _Handler(logging.Handler):
         if export is None or is_own(record.name) or self._is_seen(record):
             return
         with handling(), guarded("exporting a log record"):
-            if not _is_quiet(record, export.quiet_paths):
+            if access_path(record) not in export.quiet_paths:
                 _export(record, export.bridge)
             if export.after_each is not None:
                 export.after_each()
@@ -230,11 +230,6 @@ def _export(record: logging.LogRecord, bridge: Bridge) -> None:
         timestamp=int(record.created * 1e6) * 1000,
         error=record.exc_info[1] if record.exc_info else None,
     )
-
-
-def _is_quiet(record: logging.LogRecord, paths: Collection[str]) -> bool:
-    arguments = access_arguments(record)
-    return arguments is not None and path_of(arguments[2]) in paths
 
 
 class _LoguruSink:

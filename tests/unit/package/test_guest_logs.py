@@ -224,6 +224,21 @@ def test_access_records_of_other_servers_have_no_query(line: str) -> None:
     assert "/x" in body
 
 
+@pytest.mark.parametrize(
+    ("server", "line"),
+    [
+        ("gunicorn.access", '1.2.3.4 - - [today] "GET {} HTTP/1.1" 200 2 "-" "curl/8"'),
+        ("hypercorn.access", '1.2.3.4 - - [today] "GET {} 1.1" 200 2 "-" "curl/8"'),
+    ],
+)
+def test_health_checks_of_other_servers_are_not_exported(
+    memory: Memory, server: str, line: str
+) -> None:
+    for path in ("/healthz", "/healthz?verbose", "/items/healthz"):
+        logging.getLogger(server).warning(line.format(path))
+    assert [each.log_record.body for each in memory.logs] == [line.format("/items/healthz")]
+
+
 def test_applications_of_one_process_do_not_mix() -> None:
     one, other = Memory(), Memory()
     first = Telemetry(TelemetrySettings(), one.providers)

@@ -126,7 +126,6 @@ if __name__ == "__main__":
     "arguments",
     [
         ("fork", "initializer", "joined"),
-        ("spawn", "module", "joined"),
         ("forkserver", "module", "joined"),
         # Leaving the pool's block sends SIGTERM to processes that are ending by themselves.
         ("fork", "module", "terminated"),
@@ -183,6 +182,19 @@ def test_script_ends_in_time_and_keeps_what_cannot_be_delivered(
     done = _run('order("later", 1)', receiver.endpoint, CHATSCOPE_SPOOL_DIR=str(tmp_path))
     assert {span.name for span in receiver.spans} == {"kept", "later"}, done.stderr
     assert {record.body for record in receiver.log_records} == {"kept", "later"}
+
+
+@pytest.mark.slow
+def test_telemetry_of_its_own_is_delivered_as_well(receiver: Receiver) -> None:
+    code = """
+from chatscope import Telemetry, TelemetrySettings
+other = Telemetry(TelemetrySettings(service_name="other", span_delay_ms=3600000))
+other.start()
+other.tracer.start_span("of the other").end()
+"""
+    done = _run(code, receiver.endpoint)
+    assert [span.name for span in receiver.spans] == ["of the other"]
+    assert done.stderr == ""
 
 
 @pytest.mark.slow
