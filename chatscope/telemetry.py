@@ -83,7 +83,8 @@ class Telemetry:
         if settings.process_metrics:
             observe_process(self.meter)
         self._stop_logging = self._start_logging()
-        atexit.register(self.shutdown)
+        if self._given is None:
+            atexit.register(self.shutdown)
 
     @cached_property
     def instruments(self) -> Instruments:

@@ -110,4 +110,12 @@ for attempt in range(2):
     assert memory.span("by the API")
     assert memory.value("orders") == 2
 """
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=30)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
