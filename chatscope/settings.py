@@ -204,6 +204,11 @@ class TelemetrySettings:
             and (value := getattr(self, each.name)) != each.default
             and not _is_valid(kind, value)
         ]
+        problems += [
+            _problem(name, value, _TEXT.accepts)
+            for name in ("service_version", "environment", "endpoint")
+            if (value := getattr(self, name)) is not None and not isinstance(value, str)
+        ]
         if problems:
             raise SettingsError(problems)
 

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Final
 
 from opentelemetry import trace
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.propagate import extract
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
 
@@ -111,11 +111,17 @@ class SocketConnection:
     def context(self) -> Iterator[None]:
         """Add the connection ID to all log records, and the trace of the handshake to those
         outside of a message's trace."""
-        with (
-            self._log.adding({names.CONNECTION_ID: self.id}),
-            trace.use_span(self._span, record_exception=False, set_status_on_exception=False),
-        ):
-            yield
+        token = attach(trace.set_span_in_context(self._span))
+        try:
+            with self._log.adding({names.CONNECTION_ID: self.id}):
+                yield
+        except GeneratorExit:
+            # The garbage collector ends the task, in a context where the token is not valid.
+            raise
+        except BaseException:
+            detach(token)
+            raise
+        detach(token)
 
     @contextmanager
     def turn(self, name: str) -> Iterator[Span]:

@@ -91,6 +91,8 @@ def test_running_application_is_refused_at_once(telemetry: Telemetry) -> None:
 def test_what_is_not_callable_is_refused() -> None:
     with pytest.raises(InstrumentationError, match="5 is not an ASGI application"):
         instrument(5)
+    with pytest.raises(InstrumentationError, match="Starlette'> is not an ASGI application"):
+        instrument(Starlette)
 
 
 @pytest.mark.anyio
@@ -237,9 +239,14 @@ def test_option_is_a_value_or_a_text() -> None:
 
 
 def test_settings_made_by_hand_are_validated_as_well() -> None:
+    version: Any = 1.2
     with pytest.raises(SettingsError) as caught:
-        TelemetrySettings(log_level="loud", span_queue=0)
-    assert [each.partition(" ")[0] for each in caught.value.problems] == ["span_queue", "log_level"]
+        TelemetrySettings(log_level="loud", span_queue=0, service_version=version)
+    assert [each.partition(" ")[0] for each in caught.value.problems] == [
+        "span_queue",
+        "log_level",
+        "service_version",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -292,6 +299,22 @@ chatscope.shutdown(0.5)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("existing", [False, True])
+def test_configuring_after_the_shutdown_is_refused(existing: bool) -> None:
+    done = _run(
+        f"""
+import chatscope
+chatscope.configure(endpoint="http://127.0.0.1:9")
+chatscope.shutdown(0.1)
+try:
+    chatscope.configure(use_existing_providers={existing})
+except chatscope.ProvidersExistError as error:
+    print(error)
+"""
+    )
+    assert "cannot be called after shutdown()" in done.stdout, done.stderr
+
+
 def test_providers_of_another_library_are_refused_or_used() -> None:
     code = """
 from opentelemetry import metrics, trace

@@ -1,6 +1,9 @@
 """WebSocket telemetry of any Starlette application."""
 
+import asyncio
+import contextvars
 from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 from loguru import logger
@@ -266,3 +269,25 @@ def test_stock_middleware_makes_no_span_of_a_connection(client: TestClient, memo
         "GET /echo/{room}",
         "message /echo/{room}",
     ]
+
+
+def test_abandoned_connection_ends_without_a_message(
+    memory: Memory, caplog: pytest.LogCaptureFixture
+) -> None:
+    telemetry = Telemetry(TelemetrySettings(), memory.providers)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send"})
+
+    async def send(message: Any) -> None:
+        if message["type"] == "websocket.send":
+            await asyncio.sleep(0)
+
+    served = cast(Any, instrument(app, telemetry))
+    running = served({"type": "websocket", "path": "/x", "headers": []}, None, send)
+    contextvars.copy_context().run(running.send, None)
+    running.close()  # as the garbage collector does
+    telemetry.shutdown()
+    assert caplog.messages == []
+    assert [each.log_record.body for each in memory.logs] == ["socket opened", "socket closed"]
