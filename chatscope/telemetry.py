@@ -55,6 +55,7 @@ class Telemetry:
         """Prepare; `providers`, for tests, are used in place of those that export."""
         self.settings = settings
         self._given = providers
+        self._last_flush = 0.0  # s
         self._bridge: Bridge | None = None
         self._logs: LogExport | None = None
         self._stop_logging: Callable[[], None] | None = None
@@ -166,8 +167,13 @@ class Telemetry:
         return self._stop_logging is None or self.providers.flush(seconds)
 
     def flush_last(self, seconds: float = SHUTDOWN_SECONDS) -> bool:
-        """Do the same, and send each later log record at once: the process may be killed."""
+        """Do the same, and send each later log record at once: the process may be killed.
+
+        The time that this takes is not available to `shutdown`.
+        """
+        began = time.monotonic()
         flushed = self.flush(seconds)
+        self._last_flush = time.monotonic() - began
         if self._logs is not None and self.providers.delivery is not None:
             delivery = self.providers.delivery
             self._logs.after_each = lambda: delivery.flush(_LAST_RECORD_SECONDS)
@@ -178,7 +184,7 @@ class Telemetry:
         if self._stop_logging is None:
             return True
         atexit.unregister(self.shutdown)
-        seconds = min(seconds, SHUTDOWN_SECONDS)
+        seconds = max(0.0, min(seconds, SHUTDOWN_SECONDS - self._last_flush))
         deadline = time.monotonic() + seconds
         WORKER.flush(seconds * _SHARE_OF_DEFERRED)
         self.detach_logs()

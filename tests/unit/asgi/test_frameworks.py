@@ -9,6 +9,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Host, Mount, Route
+from starlette.staticfiles import StaticFiles
 
 from chatscope.asgi import HttpTelemetry
 from chatscope.http_metrics import HttpMetrics
@@ -53,6 +54,8 @@ def _fastapi() -> Any:
     items.include_router(deep, prefix="/mid")
     app.include_router(items, prefix="/api")
     app.mount("/sub/{tenant}", sub)
+    app.mount("/files", StaticFiles(directory="."))
+    app.mount("/litestar/{tenant}", _litestar())
     return app
 
 
@@ -146,6 +149,9 @@ def test_starlette_host() -> None:
         ("POST", "/api/items/42", "/api/items/{item_id}"),
         ("GET", "/api/items/mid/deep/42", "/api/items/mid/deep/{item_id}"),
         ("GET", "/sub/acme/42", "/sub/{tenant}/{item_id}"),
+        ("GET", "/docs", "/docs"),
+        ("GET", "/files/a.css", "/files"),
+        ("GET", "/litestar/acme/api/items/42", "/litestar/{tenant}/api/items/{item_id}"),
         ("GET", "/no/such/path", ""),
     ],
 )

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from starlette.testclient import TestClient
 
 import chatscope
 from chatscope import InstrumentationError, SettingsError, Telemetry, TelemetrySettings, instrument
+from chatscope.providers import SHUTDOWN_SECONDS, Providers
 from chatscope.settings import load_settings, variables
 from stack.facts import ROOT
 from tests.memory import Memory
@@ -86,6 +88,28 @@ def test_running_application_is_refused_at_once(telemetry: Telemetry) -> None:
         TestClient(Starlette(lifespan=lifespan)),
     ):
         pass
+
+
+def test_flush_at_the_end_leaves_the_shutdown_less_time(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Servers let an application end, then end the process: both take five seconds at most."""
+    left: list[float] = []
+
+    def flush(_: Providers, seconds: float) -> bool:
+        time.sleep(seconds)
+        return False
+
+    def shutdown(_: Providers, seconds: float) -> bool:
+        left.append(seconds)
+        return False
+
+    monkeypatch.setattr(Providers, "flush", flush)
+    monkeypatch.setattr(Providers, "shutdown", shutdown)
+    telemetry.start()
+    telemetry.flush_last(0.3)
+    telemetry.shutdown()
+    assert 4.0 < left[0] <= SHUTDOWN_SECONDS - 0.3
 
 
 def test_what_is_not_callable_is_refused() -> None:
