@@ -127,13 +127,13 @@ class TelemetrySettings:
     environment: str | None = None  # deployment.environment.name
     endpoint: str | None = None  # where no OTEL_EXPORTER_OTLP_*ENDPOINT names one
     span_delay_ms: int = _setting(
-        200, "OTEL_BSP_SCHEDULE_DELAY", _DELAY, "Spans are sent this often, in ms."
+        200, "OTEL_BSP_SCHEDULE_DELAY", _DELAY, "Interval between exports of spans, in ms."
     )
     log_delay_ms: int = _setting(
-        200, "OTEL_BLRP_SCHEDULE_DELAY", _DELAY, "Log records are sent this often, in ms."
+        200, "OTEL_BLRP_SCHEDULE_DELAY", _DELAY, "Interval between exports of log records, in ms."
     )
     metric_interval_ms: int = _setting(
-        1000, "OTEL_METRIC_EXPORT_INTERVAL", _DELAY, "Metrics are sent this often, in ms."
+        1000, "OTEL_METRIC_EXPORT_INTERVAL", _DELAY, "Interval between exports of metrics, in ms."
     )
     # An item takes 3.3 kB (bench/queues.py), so full queues take 80 MB: a minute of 50 turns a
     # second. They fill only where the receiver is unreachable and there is no spool.
@@ -144,10 +144,10 @@ class TelemetrySettings:
     # Encoding a batch of 64 holds the interpreter's lock seven times shorter than one of 512, the
     # SDK's default (bench/queues.py).
     span_batch: int = _setting(
-        64, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", _QUEUE, "Most spans in one export."
+        64, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", _QUEUE, "Largest number of spans in one export."
     )
     log_batch: int = _setting(
-        64, "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", _QUEUE, "Most log records in one export."
+        64, "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", _QUEUE, "Largest number of log records in one export."
     )
     spool_dir: Path | None = _setting(  # noqa: RUF009
         None, "CHATSCOPE_SPOOL_DIR", _DIRECTORY,
@@ -160,11 +160,11 @@ class TelemetrySettings:
         "Largest size of the spool; then the oldest are dropped.",
     )  # fmt: skip
     log_level: str = _setting(
-        "INFO", "CHATSCOPE_LOG_LEVEL", _one_of(*_LEVELS), "Least level that is exported."
+        "INFO", "CHATSCOPE_LOG_LEVEL", _one_of(*_LEVELS), "Lowest level that is exported."
     )
     quiet_paths: frozenset[str] = _setting(
         frozenset({"/healthz", "/readyz"}), "CHATSCOPE_QUIET_PATHS", _PATHS,
-        "Paths of health checks: no span, no metric, no access record.",
+        "Paths of health checks, with the root path: no span, no metric, no access record.",
     )  # fmt: skip
     http_instrumentation: str = _setting(
         "chatscope", "CHATSCOPE_HTTP_INSTRUMENTATION", _MIDDLEWARE,
