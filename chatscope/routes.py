@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, MutableMapping
 from contextlib import suppress
 from typing import Any, Final
 
+from chatscope.guard import report
+
 Scope = MutableMapping[str, Any]
 FindRoute = Callable[[Scope], str | None]
 
@@ -31,20 +33,24 @@ class RouteFinder:
 
     def __call__(self, scope: Scope) -> str | None:
         """Return the template; None for a request that no route matches."""
-        template = scope.get("path_template")  # Litestar
-        if type(template) is str:
-            return self._mounted(template, scope)
-        route = scope.get("route")  # Starlette, FastAPI
-        if route is not None:
-            return self._mounted(_own_path(route, scope), scope) or None
-        if "router" in scope:
-            # FastAPI leaves its own routes there, but not those of Starlette, such as mounts.
-            return _matched_again(scope) or None if "endpoint" in scope else None
-        url_map = getattr(self._app, "url_map", None)
-        if url_map is not None:
-            return _match_rule(url_map, scope)
-        routes = getattr(self._app, "routes", None)
-        return route_template(routes, scope) or None if routes else None
+        try:
+            template = scope.get("path_template")  # Litestar
+            if type(template) is str:
+                return self._mounted(template, scope)
+            route = scope.get("route")  # Starlette, FastAPI
+            if route is not None:
+                return self._mounted(_own_path(route, scope), scope) or None
+            if "router" in scope:
+                # FastAPI leaves its own routes there, but not those of Starlette, such as mounts.
+                return _matched_again(scope) or None if "endpoint" in scope else None
+            url_map = getattr(self._app, "url_map", None)
+            if url_map is not None:
+                return _match_rule(url_map, scope)
+            routes = getattr(self._app, "routes", None)
+            return route_template(routes, scope) or None if routes else None
+        except Exception as error:  # in code of the framework or the application
+            report("finding the route of a request", error)
+            return None
 
     def _mounted(self, path: str, scope: Scope) -> str:
         """Return the template `path` with those of the mounts around it."""

@@ -147,7 +147,10 @@ class TelemetrySettings:
         64, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", _QUEUE, "Largest number of spans in one export."
     )
     log_batch: int = _setting(
-        64, "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", _QUEUE, "Largest number of log records in one export."
+        64,
+        "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE",
+        _QUEUE,
+        "Largest number of records in one export.",
     )
     spool_dir: Path | None = _setting(  # noqa: RUF009
         None, "CHATSCOPE_SPOOL_DIR", _DIRECTORY,
@@ -265,12 +268,15 @@ def _read(
             shown = each.metadata[_VARIABLE]
         else:
             continue
+        values[name] = given
+        if not kind:
+            continue
         try:
-            values[name] = kind.read(given) if kind and isinstance(given, str) and given else given
+            values[name] = kind.read(given) if isinstance(given, str) and given else given
         except (ValueError, KeyError, RuntimeError):
             problems.append(_problem(shown, given, kind.accepts))
         else:
-            if kind and values[name] != each.default and not _is_valid(kind, values[name]):
+            if values[name] != each.default and not _is_valid(kind, values[name]):
                 problems.append(_problem(shown, given, kind.accepts))
     return values
 

@@ -22,13 +22,16 @@ _INTERRUPT: Final = signal.SIGURG
 class _Delay:
     """The blocks that a SIGTERM waits for, and whether one does."""
 
-    def __init__(self) -> None:
-        self.blocks = 0
-        self.due = False
+    blocks = 0
+    due = False
+
+    def clear(self) -> None:
+        """Forget those of the parent, which end there."""
+        self.blocks, self.due = 0, False
 
 
 _delay: Final = _Delay()
-os.register_at_fork(after_in_child=_delay.__init__)  # those of the parent end there
+os.register_at_fork(after_in_child=_delay.clear)
 
 
 @contextmanager

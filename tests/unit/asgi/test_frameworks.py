@@ -12,6 +12,7 @@ from starlette.routing import Host, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from chatscope.asgi import HttpTelemetry
+from chatscope.guard import containing_errors
 from chatscope.http_metrics import HttpMetrics
 from chatscope.routes import RouteFinder
 from tests.memory import Memory
@@ -113,6 +114,7 @@ def _served(app: Any, method: str, path: str, host: str = "shop.example") -> str
             ended.set()
 
     asyncio.run(asyncio.wait_for(around(scope, receive, send), 10))
+    assert memory.value("http.server.request.duration") == 1
     [span] = memory.spans
     attributes = span.attributes or {}
     assert span.name == f"{method} {attributes.get('http.route', '')}".strip()
@@ -169,3 +171,18 @@ def test_litestar(path: str, route: str) -> None:
 @pytest.mark.parametrize(("path", "route"), [("/items/42", "/items/<int:item_id>"), ("/nope", "")])
 def test_quart(path: str, route: str) -> None:
     assert _served(_quart(), "GET", path) == route
+
+
+def test_request_is_recorded_without_its_route_where_that_cannot_be_found() -> None:
+    class Odd:
+        @property
+        def path_format(self) -> str:
+            raise LookupError
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["route"] = Odd()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    with containing_errors():
+        assert _served(app, "GET", "/odd") == ""

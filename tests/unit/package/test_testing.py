@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from loguru import logger
@@ -84,7 +85,7 @@ def test_framework_that_instruments_itself_makes_no_second_span() -> None:
 
 
 @pytest.mark.parametrize("option", [{"log_level": "loud"}, {"colour": "red"}, {"span_queue": 0}])
-def test_invalid_options_are_named(option: dict[str, object]) -> None:
+def test_invalid_options_are_named(option: dict[str, Any]) -> None:
     with pytest.raises(chatscope.SettingsError, match=next(iter(option))), recorded(**option):
         pass
 
