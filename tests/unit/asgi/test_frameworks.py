@@ -67,7 +67,8 @@ def _litestar() -> Any:
         return "ok"
 
     handler = litestar.get("/items/{item_id:int}")(item)
-    return litestar.Litestar([litestar.Router("/api", route_handlers=[handler])])
+    router = litestar.Router("/api", route_handlers=[handler])
+    return litestar.Litestar([router], logging_config=None)  # which would change the root logger
 
 
 def _quart() -> Any:
