@@ -568,3 +568,5 @@ METRICS: Final[tuple[Metric, ...]] = tuple(
     value for value in list(globals().values()) if isinstance(value, Metric)
 )
 """All metrics of the service, in the order of this file."""
+# Those of tools and agents, which the chat service in app/ does not have.
+OF_RECORDERS: Final = frozenset({EXECUTE_TOOL_DURATION, INVOKE_AGENT_DURATION})

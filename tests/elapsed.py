@@ -25,10 +25,14 @@ def takes_at_most(seconds: float, factor: float = BUSY_FACTOR) -> Iterator[None]
     """Fail if the block takes longer than `factor` times `seconds`."""
     begun = time.monotonic()
     yield
-    elapsed = time.monotonic() - begun
+    assert_at_most(time.monotonic() - begun, seconds, factor)
+
+
+def assert_at_most(elapsed: float, promised: float, factor: float = BUSY_FACTOR) -> None:
+    """Fail if `elapsed` is more than `factor` times `promised` (seconds)."""
     factor *= overload()
-    assert elapsed <= seconds * factor, (
-        f"took {elapsed:.2f} s; promised at most {seconds:g} s, allowed {factor:.1f} times that"
+    assert elapsed <= promised * factor, (
+        f"took {elapsed:.2f} s; promised at most {promised:g} s, allowed {factor:.1f} times that"
     )
 
 

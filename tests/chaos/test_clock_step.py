@@ -10,38 +10,30 @@ from chatscope import names
 from stack.waiting import poll_until
 from tests.chaos.service import Service, service, value
 from tests.chaos.watching import lines_discarded, lines_of, points_given_up
+from tests.clocks import LIBRARY, RIGHT, SteppedClock
 from tests.running import PATIENCE_SECONDS, Stack
 from tests.stack.turns import WAYS, Turn, sse_turn
 
-_LIBRARY = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
-_RIGHT = "+0"
-_STEPS = ("+2h", "-2h", _RIGHT)
+_STEPS = ("+2h", "-2h", RIGHT)
 # Within an answer of the simulated model, which takes some 0.75 s.
 _MIDDLE_SECONDS = 0.4
 # Longer than all answers here together, shorter than any step.
 _HOUR = 3600.0
 
 
-@pytest.mark.skipif(_LIBRARY is None, reason="libfaketime is not installed")
+@pytest.mark.skipif(LIBRARY is None, reason="libfaketime is not installed")
 def test_what_a_service_tells_whose_clock_steps_is_kept_or_counted(
     stack: Stack, tmp_path: Path
 ) -> None:
-    clock = tmp_path / "clock"
-    clock.write_text(_RIGHT)
-    faked = {
-        "LD_PRELOAD": str(_LIBRARY),
-        "FAKETIME_TIMESTAMP_FILE": str(clock),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
+    clock = SteppedClock(tmp_path)
     lines_before, points_before = _lines_ahead(stack), points_given_up(stack.facts)
     given: list[Turn] = []
-    with service(stack, tmp_path, **faked) as one, ThreadPoolExecutor() as pool:
+    with service(stack, tmp_path, **clock.environ) as one, ThreadPoolExecutor() as pool:
         for step in _STEPS:
             given += [way(one.facts) for way in WAYS.values()]
             under_way = pool.submit(sse_turn, one.facts)
             time.sleep(_MIDDLE_SECONDS)
-            clock.write_text(step)
+            clock.step(step)
             given.append(under_way.result())
         given += [way(one.facts) for way in WAYS.values()]
 
@@ -55,9 +47,7 @@ def test_what_a_service_tells_whose_clock_steps_is_kept_or_counted(
 
         poll_until(told, "lines and tokens of all answers", PATIENCE_SECONDS)
         # An export whose metrics arrive one after the other may be under way.
-        poll_until(
-            lambda: _durations_are_right(stack, one), "durations of seconds", PATIENCE_SECONDS
-        )
+        poll_until(lambda: _durations_of_seconds(stack, one), "the durations", PATIENCE_SECONDS)
     assert points_given_up(stack.facts) > points_before
     for turn in given:
         poll_until(
@@ -67,12 +57,12 @@ def test_what_a_service_tells_whose_clock_steps_is_kept_or_counted(
         )
 
 
-def _durations_are_right(stack: Stack, one: Service) -> bool:
+def _durations_of_seconds(stack: Stack, one: Service) -> bool:
     """Of another clock, which does not step."""
-    return all(
-        0 < value(stack, f"{metric.prometheus}_sum", one) < _HOUR
-        for metric in (names.CLIENT_OPERATION_DURATION, names.HTTP_REQUEST_DURATION)
-    )
+    for metric in (names.CLIENT_OPERATION_DURATION, names.HTTP_REQUEST_DURATION):
+        seconds = value(stack, f"{metric.prometheus}_sum", one)
+        assert 0 < seconds < _HOUR, f"{metric.name}: {seconds} s"
+    return True
 
 
 def _lines_ahead(stack: Stack) -> float:

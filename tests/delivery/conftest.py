@@ -58,7 +58,7 @@ class Emitter:
         """End it in order."""
         self.tell("quit")
         self._expect("ended")
-        self._process.communicate(timeout=10)
+        self._process.communicate(timeout=60)
 
     @property
     def console(self) -> list[str]:

@@ -35,7 +35,7 @@ def test_pauses_between_retries_double(
 
     receiver.decide = decide
     start(spool).emit("a", 0, 1)
-    poll_until(lambda: len(tried) > _PAUSES, "the retries", 15.0)
+    poll_until(lambda: len(tried) > _PAUSES, "the retries")
     for number, (earlier, later) in enumerate(pairwise(tried[: _PAUSES + 1])):
         promised = _FIRST_PAUSE_SECONDS * 2**number
         assert_elapsed(later - earlier, promised * _JITTER, _BUSY_FACTOR / _JITTER)
@@ -56,6 +56,6 @@ def test_export_without_a_response_is_given_up_after_its_timeout(
     receiver.decide = decide
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", str(_TIMEOUT_SECONDS))
     start(None).emit("a", 0, 1)
-    poll_until(lambda: len(tried) > 1, "the second try", 15.0)
+    poll_until(lambda: len(tried) > 1, "the second try")
     # A question whether the receiver is back, and its pause, may lie between.
     assert_elapsed(tried[1] - tried[0], _TIMEOUT_SECONDS, 2 * _BUSY_FACTOR)

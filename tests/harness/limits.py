@@ -1,5 +1,7 @@
 """Time limits: a test that takes too long fails with the stacks of all threads.
 
+On an overloaded machine, a test that reaches its limit once gets more time.
+
 pytest-timeout reads the limits; its timer is replaced, because it does not run under xdist's
 workers with stacks in the report, and it stops before the teardown of a failed test.
 """
@@ -20,9 +22,13 @@ from typing import Any
 import pytest
 import pytest_timeout
 
+from tests.elapsed import overload
+
 # A test that does not react to its limit (C code that holds the interpreter lock) costs its worker
 # process, this long after the limit.
 GRACE_SECONDS = 90.0
+# On an overloaded machine, a test gets as many times its limit, but no more than this.
+MOST_OVERLOAD = 4.0
 # Innermost ones of each thread.
 _FRAMES = 15
 
@@ -32,24 +38,30 @@ class _Limit:
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        # The same, multiplied on an overloaded machine.
+        self._allowed = 0.0
         self.dump = 2
         # Whether an exception raised now is the test's failure; elsewhere it ends the run.
         self.in_test = False
 
     def start(self, seconds: float) -> None:
-        self.seconds = seconds
+        self.seconds = self._allowed = seconds
         signal.signal(signal.SIGALRM, self._expire)
+        self._arm(seconds)
+
+    def _arm(self, seconds: float) -> None:
         # Again and again: an event loop swallows what its callbacks raise, and the teardown may
         # hang too.
         signal.setitimer(signal.ITIMER_REAL, seconds, GRACE_SECONDS / 3)
-        self.guard()
+        self._guard(seconds)
 
     def guard(self) -> None:
         """Arm the last resort: a thread in C that needs no interpreter lock."""
         if self.seconds:
-            faulthandler.dump_traceback_later(
-                self.seconds + GRACE_SECONDS, exit=True, file=self.dump
-            )
+            self._guard(self._allowed)
+
+    def _guard(self, seconds: float) -> None:
+        faulthandler.dump_traceback_later(seconds + GRACE_SECONDS, exit=True, file=self.dump)
 
     def stop(self) -> None:
         self.seconds = 0.0
@@ -58,8 +70,13 @@ class _Limit:
 
     def _expire(self, number: int, frame: FrameType | None) -> None:
         __tracebackhide__ = True
+        allowed = self.seconds * min(overload(), MOST_OVERLOAD)
+        if allowed > self._allowed == self.seconds:
+            self._allowed = allowed
+            self._arm(allowed - self.seconds)
+            return
         if self.in_test and not pytest_timeout.is_debugging():
-            pytest.fail(f"took longer than {self.seconds:g} s\n\n{stacks(frame)}")
+            pytest.fail(f"took longer than {self._allowed:g} s\n\n{stacks(frame)}")
 
 
 _limit = _Limit()

@@ -10,20 +10,14 @@ from typing import Any
 
 from chatscope import names
 from stack.waiting import WaitError, poll_until
-from tests.elapsed import overload
+from tests.elapsed import takes_at_most
+from tests.ending import assert_ended_in_time
 from tests.hostile.service import START_SECONDS, Service, started
 from tests.receiver import ReceivedLog, ReceivedSpan
 
 HEALTH_SECONDS = 1.0
-# Spans and log records leave every 20 ms here; the rest is for a busy machine.
-RECORD_SECONDS = 5.0
-# docs/settings.md: 5 s after SHUTDOWN_GRACE_SECONDS. The factor is for a busy machine; with a grace
-# of a second it stays below the SIGKILL that docker-compose.yml sends a second after the limit.
-_AFTER_GRACE_SECONDS = 5.0
-_BUSY_FACTOR = 1.15
-# app/transport/deadline.py: a process that takes longer than this ends itself, with this exit code.
-_MARGIN_SECONDS = 0.9
-_ENDED_ITSELF = 1
+# No promise: spans and log records leave every 20 ms here, and only a failing test waits this long.
+RECORD_SECONDS = 30.0
 _ACTIVE = (
     names.HTTP_ACTIVE_REQUESTS.name,
     names.ANSWERS_ACTIVE.name,
@@ -125,27 +119,21 @@ def attack(service: Service, seconds: float = RECORD_SECONDS) -> Iterator[Attack
 
 def healthy(service: Service) -> None:
     """Fail unless `/healthz` answers within a second."""
-    begun = time.monotonic()
-    try:
-        status = service.request("GET", "/healthz", seconds=HEALTH_SECONDS).status
-    except (OSError, TimeoutError) as error:
-        raise AssertionError(f"/healthz: {error!r}; exit {service.process.poll()}") from None
-    seconds = time.monotonic() - begun
+    with takes_at_most(HEALTH_SECONDS, factor=1.0):
+        try:
+            status = service.get("/healthz").status
+        except OSError as error:
+            raise AssertionError(f"/healthz: {error!r}; exit {service.process.poll()}") from None
     assert status == 200
-    assert seconds <= HEALTH_SECONDS, f"/healthz took {seconds:.2f} s"
 
 
 def ends(service: Service, number: signal.Signals = signal.SIGTERM, exit_code: int = 0) -> None:
     """Fail unless the signal ends the process within its promised time, with this exit code."""
-    promised = float(service.environ["SHUTDOWN_GRACE_SECONDS"]) + _AFTER_GRACE_SECONDS
     begun = time.monotonic()
     service.process.send_signal(number)
     code = service.process.wait(START_SECONDS)
-    seconds = time.monotonic() - begun
-    assert seconds <= promised * _BUSY_FACTOR, f"{number.name} took {seconds:.1f} s"
-    if code == _ENDED_ITSELF and seconds > promised - _MARGIN_SECONDS and _is_busy():
-        return  # in time, but too slow for an orderly end: the process ended itself
-    assert code == exit_code, f"exit code {code} after {seconds:.1f} s"
+    grace = float(service.environ["SHUTDOWN_GRACE_SECONDS"])
+    assert_ended_in_time(code, time.monotonic() - begun, grace, exit_code)
 
 
 def no_errors(service: Service) -> None:
@@ -217,7 +205,3 @@ def _dotted(attributes: Mapping[str, Any]) -> dict[str, Any]:
 def _short(attributes: Mapping[str, Any]) -> str:
     shown = {key: value for key, value in attributes.items() if not key.startswith("code.")}
     return str(shown)[:300]
-
-
-def _is_busy() -> bool:
-    return overload() > 1

@@ -20,10 +20,10 @@ from tests.receiver import Receiver
 
 ROOT = Path(__file__).parents[2]
 HOST = "127.0.0.1"
-# A start takes about a second of CPU; beside two busy processes several of wall time.
-START_SECONDS = 30.0
+# A start takes about a second of CPU; on an overloaded machine more than ten of wall time.
+START_SECONDS = 60.0
 # No attack may keep a client waiting for longer than this, whatever the answer is.
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 30.0
 # Export as soon as possible: each attack waits for its record.
 _FAST = {
     "OTEL_BSP_SCHEDULE_DELAY": "20",

@@ -15,6 +15,7 @@ import grpc
 import pytest
 
 from chatscope import names
+from tests.elapsed import takes_at_most
 from tests.hostile.outcome import Attack, attack, ends, healthy, no_errors
 from tests.hostile.service import ROOT, How, Service, started
 from tests.hostile.wire import Fault, Wire, wire
@@ -22,9 +23,6 @@ from tests.receiver import Receiver
 
 _AWAY_SECONDS = 0.5
 _REQUEST_SECONDS = 2.0
-# After an outage of a second the next try is at most some seconds away (docs/telemetry.md: 0.25 s
-# later, then twice as long each time, 5 s at most), and a call that hangs is given up in time.
-_BACK_SECONDS = 15.0
 _REFUSALS = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -94,7 +92,7 @@ def _service(directory: Path, receiver: Receiver, line: Wire, **environ: str) ->
 def test_broken_connection_delays_nothing_and_loses_nothing(
     service: Service, line: Wire, fault: Fault
 ) -> None:
-    with attack(service, seconds=_BACK_SECONDS) as it:
+    with attack(service) as it:
         line.become(fault)
         _ask_for_a_while(service, it)
         line.become(Fault.NONE)
@@ -114,7 +112,7 @@ def test_broken_connection_delays_nothing_and_loses_nothing(
 def test_refusal_delays_nothing_and_loses_nothing(
     service: Service, receiver: Receiver, status: grpc.StatusCode
 ) -> None:
-    with attack(service, seconds=_BACK_SECONDS) as it:
+    with attack(service) as it:
         receiver.refuse_with(status)
         _ask_for_a_while(service, it)
         receiver.accept()
@@ -127,7 +125,7 @@ def test_suspended_collector_delays_nothing_and_loses_nothing(tmp_path: Path) ->
     with Receiver() as receiver, _other_process(receiver) as (process, endpoint):
         environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
         with started(tmp_path, How(receiver), **environ) as service:
-            with attack(service, seconds=_BACK_SECONDS) as it:
+            with attack(service) as it:
                 process.send_signal(signal.SIGSTOP)
                 _ask_for_a_while(service, it)
                 process.send_signal(signal.SIGCONT)
@@ -178,7 +176,7 @@ def test_full_queue_drops_the_oldest_and_says_so_once(tmp_path: Path) -> None:
         service.receiver.hang()
         for _ in range(200):
             _ask(service, Attack(service))
-        with attack(service, seconds=_BACK_SECONDS) as it:
+        with attack(service) as it:
             _ask(service, it)
             service.receiver.accept()
             it.leaves_span(http__response__status_code=404)
@@ -204,7 +202,7 @@ def test_suspended_neighbour_of_a_shared_spool_keeps_nothing_back(tmp_path: Path
         receiver.refuse_with(grpc.StatusCode.UNAVAILABLE)
         _ask_for_a_while(suspended, Attack(suspended))
         suspended.process.send_signal(signal.SIGSTOP)
-        with attack(service, seconds=_BACK_SECONDS) as it:
+        with attack(service) as it:
             _ask_for_a_while(service, it)
             receiver.accept()
             it.leaves_span(http__response__status_code=404)
@@ -223,9 +221,8 @@ def _ask_for_a_while(service: Service, it: Attack) -> None:
 
 
 def _ask(service: Service, it: Attack) -> None:
-    begun = time.monotonic()
-    assert service.get("/nothing", {"traceparent": it.traceparent}).status == 404
-    assert time.monotonic() - begun <= _REQUEST_SECONDS
+    with takes_at_most(_REQUEST_SECONDS, factor=1.0):
+        assert service.get("/nothing", {"traceparent": it.traceparent}).status == 404
 
 
 class _other_process:

@@ -13,13 +13,13 @@ import grpc
 import pytest
 
 from stack.waiting import poll_until
+from tests.clocks import LIBRARY, RIGHT, SteppedClock
+from tests.elapsed import takes_at_most
 from tests.hostile.outcome import Attack, attack, ends, healthy, no_errors
-from tests.hostile.service import How, Service, launched, started
+from tests.hostile.service import START_SECONDS, How, Service, launched, started
 
-_FAKETIME = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
-_STEPS = ("+2h", "-2h", "+3650d", "-3650d", "+0")
+_STEPS = ("+2h", "-2h", "+3650d", "-3650d", RIGHT)
 _FEW_FILES = 64
-_SECONDS = 15.0
 # A tmpfs of its own, of which somebody else has taken nearly all.
 _FULL_DISK = (
     "unshare", "--mount", "--map-root-user", "sh", "-c",
@@ -31,38 +31,31 @@ _READ_ONLY = (
 )  # fmt: skip
 
 
-@pytest.mark.skipif(_FAKETIME is None, reason="libfaketime is not installed")
+@pytest.mark.skipif(LIBRARY is None, reason="libfaketime is not installed")
 def test_clock_that_steps_changes_nothing(tmp_path: Path) -> None:
     """The last step is in the middle of the end."""
-    clock = tmp_path / "clock"
-    clock.write_text("+0")
-    faked = {
-        "LD_PRELOAD": str(_FAKETIME),
-        "FAKETIME_TIMESTAMP_FILE": str(clock),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
-    with started(tmp_path, SIMULATED_TOKENS_PER_SECOND="20", **faked) as service:
+    clock = SteppedClock(tmp_path)
+    with started(tmp_path, SIMULATED_TOKENS_PER_SECOND="20", **clock.environ) as service:
         for step in _STEPS:
-            with attack(service, seconds=_SECONDS) as it:
-                before = time.monotonic()
-                clock.write_text(step)
-                answer = service.chat(
-                    '{"messages":[{"role":"user","content":"hi"}]}', {"traceparent": it.traceparent}
-                )
+            with attack(service) as it:
+                clock.step(step)
+                with takes_at_most(3.0, factor=1.0):
+                    answer = service.chat(
+                        '{"messages":[{"role":"user","content":"hi"}]}',
+                        {"traceparent": it.traceparent},
+                    )
                 assert answer.status == 200
-                assert time.monotonic() - before <= 3.0
                 it.leaves_span(gen_ai__request__model="simulated-1")
                 it.leaves_log("answer completed", trace_id=it.trace_id)
         no_errors(service)
-        clock.write_text("-2h")
+        clock.step("-2h")
         ends(service)
 
 
 def test_full_disk_keeps_no_request(tmp_path: Path) -> None:
     spool, inside = _mounted(tmp_path, _FULL_DISK)
     with started(tmp_path, How(inside=inside), TELEMETRY_SPOOL_DIR=str(spool)) as service:
-        with attack(service, seconds=_SECONDS) as it:
+        with attack(service) as it:
             service.receiver.refuse_with(grpc.StatusCode.UNAVAILABLE)
             for _ in range(5):
                 _ask(service, it)
@@ -76,7 +69,7 @@ def test_full_disk_keeps_no_request(tmp_path: Path) -> None:
 def test_read_only_disk_ends_the_start(tmp_path: Path) -> None:
     spool, inside = _mounted(tmp_path, _READ_ONLY)
     with launched(tmp_path, How(inside=inside), TELEMETRY_SPOOL_DIR=str(spool)) as service:
-        assert service.process.wait(_SECONDS) == 2
+        assert service.process.wait(START_SECONDS) == 2
         assert "TELEMETRY_SPOOL_DIR=" in service.text()
 
 
@@ -133,7 +126,7 @@ def test_spool_that_is_damaged_under_the_service_keeps_no_request(
         service.receiver.refuse_with(grpc.StatusCode.UNAVAILABLE)
         lost = Attack(service)
         _ask(service, lost)
-        poll_until(lambda: any(spool.glob("*.db")), "files of the spool", _SECONDS)
+        poll_until(lambda: any(spool.glob("*.db")), "files of the spool")
         damage(spool)
         for _ in range(3):
             _ask(service, lost)
@@ -142,7 +135,7 @@ def test_spool_that_is_damaged_under_the_service_keeps_no_request(
         for other in _OPEN:
             other.close()
         _OPEN.clear()
-        with attack(service, seconds=_SECONDS) as it:
+        with attack(service) as it:
             _ask(service, it)
             it.leaves_span(http__response__status_code=404)
             it.leaves_log(trace_id=it.trace_id, http__response__status_code=404)
@@ -154,10 +147,10 @@ def test_umask_decides_nothing_about_the_spool(tmp_path: Path, umask: str) -> No
     spool = tmp_path / "spool"
     inside = ("sh", "-c", f'umask {umask}; exec "$@"', "sh")
     with started(tmp_path, How(inside=inside), TELEMETRY_SPOOL_DIR=str(spool)) as service:
-        with attack(service, seconds=_SECONDS) as it:
+        with attack(service) as it:
             service.receiver.refuse_with(grpc.StatusCode.UNAVAILABLE)
             _ask(service, it)
-            poll_until(lambda: any(spool.glob("*.db")), "files of the spool", _SECONDS)
+            poll_until(lambda: any(spool.glob("*.db")), "files of the spool")
             modes = {stat.S_IMODE(file.stat().st_mode) for file in spool.iterdir()}
             service.receiver.accept()
             it.leaves_span(http__response__status_code=404)
@@ -170,7 +163,7 @@ def test_few_open_files_are_given_back(tmp_path: Path) -> None:
     inside = ("sh", "-c", f'ulimit -n {_FEW_FILES}; exec "$@"', "sh")
     spool = tmp_path / "spool"
     with started(tmp_path, How(inside=inside), TELEMETRY_SPOOL_DIR=str(spool)) as service:
-        with attack(service, seconds=_SECONDS) as it:
+        with attack(service) as it:
             clients = []
             for _ in range(2 * _FEW_FILES):
                 try:
@@ -180,7 +173,7 @@ def test_few_open_files_are_given_back(tmp_path: Path) -> None:
             time.sleep(0.2)
             for client in clients:
                 client.close()
-            poll_until(lambda: service.get("/healthz").status == 200, "the service to accept", 3.0)
+            poll_until(lambda: service.get("/healthz").status == 200, "the service to accept")
             healthy(service)
             _ask(service, it)
             it.leaves_span(http__response__status_code=404)
@@ -198,7 +191,7 @@ def test_other_limits_keep_no_request(tmp_path: Path, limit: str) -> None:
     with started(
         tmp_path, How(inside=inside, console=subprocess.DEVNULL), TELEMETRY_SPOOL_DIR=spool
     ) as service:
-        with attack(service, seconds=_SECONDS) as it:
+        with attack(service) as it:
             _ask(service, it)
             it.leaves_span(http__response__status_code=404)
             it.leaves_log(trace_id=it.trace_id, http__response__status_code=404)
@@ -208,7 +201,7 @@ def test_other_limits_keep_no_request(tmp_path: Path, limit: str) -> None:
 def test_too_few_files_to_start_is_a_failed_start(tmp_path: Path) -> None:
     inside = ("sh", "-c", 'ulimit -n 12; exec "$@"', "sh")
     with launched(tmp_path, How(inside=inside)) as service:
-        code = service.process.wait(_SECONDS)
+        code = service.process.wait(START_SECONDS)
     assert code not in (0, None)
 
 

@@ -68,8 +68,6 @@ def _use(address: str) -> None:
             pass
 
 
-# Tools and agents are those of other services.
-_OF_RECORDERS = {names.EXECUTE_TOOL_DURATION, names.INVOKE_AGENT_DURATION}
 # Recorded only for what fails, or for a model that is asked over the network.
 _CONDITIONAL = {names.ERROR_TYPE, names.SERVER_ADDRESS, names.SERVER_PORT}
 
@@ -78,7 +76,7 @@ def test_every_metric_arrives_with_the_attributes_of_the_registry(sent: Receiver
     arrived: dict[str, set[str]] = defaultdict(set)
     for point in sent.metric_points:
         arrived[point.name] |= set(point.attributes)
-    of_a_chat_service = set(METRICS) - _OF_RECORDERS
+    of_a_chat_service = set(METRICS) - names.OF_RECORDERS
     assert set(arrived) == {metric.name for metric in of_a_chat_service}
 
     def check(metric: Metric) -> None:

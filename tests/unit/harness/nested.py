@@ -14,6 +14,7 @@ from tests import builds
 from tests.harness import distribution, failures, layers, limits, timing
 
 limits.GRACE_SECONDS = 3.0
+limits.MOST_OVERLOAD = 1.0
 
 def pytest_addoption(pluginmanager):
     for plugin in (builds, distribution, failures, layers, limits, timing):
@@ -66,7 +67,7 @@ def run(directory: Path, files: Mapping[str, str], *arguments: str, setup: str =
         capture_output=True,
         text=True,
         errors="replace",
-        timeout=50,
+        timeout=180,
         check=False,
     )
     assert "INTERNALERROR" not in done.stdout, done.stdout + done.stderr

@@ -26,6 +26,7 @@ from chatscope.otlp.settings import EndpointSettings, Signal
 from chatscope.otlp.variables import Protocol
 from chatscope.otlp.wire import LEN, VARINT, sized, tag, varint
 from stack.waiting import poll_until
+from tests.elapsed import takes, takes_at_most
 from tests.unit.otlp.servers import (
     Call,
     Certificates,
@@ -329,10 +330,12 @@ def _dribbling() -> Iterator[Server]:
 
 @pytest.mark.parametrize("protocol", list(Protocol))
 def test_call_ends_with_its_timeout(protocol: Protocol) -> None:
-    with _silent() as server, _client(protocol, server, timeout=0.3) as client:
-        began = time.monotonic()
+    with (
+        _silent() as server,
+        _client(protocol, server, timeout=0.3) as client,
+        takes(0.3, factor=5),
+    ):
         assert _send(client).outcome is Outcome.UNAVAILABLE
-        assert time.monotonic() - began < 0.3 * 5
 
 
 @pytest.mark.parametrize("protocol", list(Protocol))
@@ -340,18 +343,17 @@ def test_closing_ends_calls_under_way_at_once(protocol: Protocol) -> None:
     with _silent() as server, _client(protocol, server, timeout=30.0) as client:
         call = client.send(_BODY)
         time.sleep(0.1)
-        began = time.monotonic()
-        client.close()
-        assert call.result(5).error_type == CANCELLED
-        assert _send(client).error_type == CANCELLED
-        assert time.monotonic() - began < 1
+        with takes_at_most(1, factor=1.0):
+            client.close()
+            assert call.result(20).error_type == CANCELLED
+            assert _send(client).error_type == CANCELLED
 
 
 def test_calls_over_grpc_one_after_the_other_share_threads() -> None:
     before = set(threading.enumerate())
     with _grpc() as (server, client):
         for _ in range(20):
-            assert client.send(_BODY).result(5.0).outcome is Outcome.ACCEPTED
+            assert client.send(_BODY).result(20).outcome is Outcome.ACCEPTED
         own = [each for each in threading.enumerate() if each.name == "otlp-grpc-traces"]
         # A second one where a call begins before the first thread is seen to be idle.
         assert len(set(own) - before) in (1, 2)
@@ -369,10 +371,10 @@ def test_call_that_hangs_delays_no_other_over_grpc() -> None:
     with _grpc(respond) as (server, client):
         first = client.send(_BODY)
         poll_until(lambda: len(server.calls) == 1, "the first call")
-        assert client.send(_BODY).result(5.0).outcome is Outcome.ACCEPTED
+        assert client.send(_BODY).result(20).outcome is Outcome.ACCEPTED
         assert not first.done()
         hanging.set()
-        assert first.result(5.0).outcome is Outcome.ACCEPTED
+        assert first.result(20).outcome is Outcome.ACCEPTED
 
 
 def test_response_that_never_ends_blocks_no_later_call() -> None:
@@ -384,7 +386,7 @@ def test_response_that_never_ends_blocks_no_later_call() -> None:
             client.send(_BODY)
             return len(server.calls) >= 2
 
-        poll_until(connected_again, "a later call", 10, 0.2)
+        poll_until(connected_again, "a later call", interval=0.2)
         assert first.result(0).outcome is Outcome.UNAVAILABLE
 
 

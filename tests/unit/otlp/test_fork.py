@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tests.elapsed import takes_at_most
 from tests.unit.otlp.servers import Call, grpc_server, http_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
@@ -93,16 +93,15 @@ def test_each_child_delivers_all_of_its_own_and_nothing_of_the_parents(
         path = "" if protocol == "grpc" else "/"
         endpoint = f"http://127.0.0.1:{server.port}{path}"
         spool = str(tmp_path) if on_disk else ""
-        began = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-c", _PROGRAM, endpoint, protocol, spool, state, way],
-            cwd=_ROOT,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-        assert time.monotonic() - began < _SECONDS
+        with takes_at_most(_SECONDS, factor=1.0):
+            done = subprocess.run(
+                [sys.executable, "-c", _PROGRAM, endpoint, protocol, spool, state, way],
+                cwd=_ROOT,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "[0, 0, 0]\n", done.stderr
     received = _received(server.calls)

@@ -5,6 +5,7 @@ that, of the thread's CPU time: a busy machine slows the processor down, too.
 """
 
 import gc
+import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -111,10 +112,11 @@ def _dropping() -> Callable[[], object]:
 def holds(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     """The moments, in CPU time of this thread, at which it released the interpreter lock."""
     moments: list[float] = []
-    sleep = time.sleep
+    sleep, tested = time.sleep, threading.get_ident()
 
     def pause(seconds: float) -> None:
-        moments.append(time.thread_time())
+        if threading.get_ident() == tested:  # another test may have left a delivery
+            moments.append(time.thread_time())
         sleep(seconds)
 
     clock = SimpleNamespace(sleep=pause, perf_counter=time.perf_counter)

@@ -77,7 +77,7 @@ def _python(endpoint: str, *arguments: str, **variables: str) -> "subprocess.Com
         env=_environ(endpoint, **variables),
         capture_output=True,
         text=True,
-        timeout=40,
+        timeout=60,
         check=False,
     )
 

@@ -291,7 +291,7 @@ def test_script_delivers_at_its_end(environment: Environment, receiver: Receiver
             stop(process)
             assert process.returncode == -15
         else:
-            process.communicate(timeout=20)
+            process.communicate(timeout=60)
             assert process.returncode == 0
     assert [span.name for span in receiver.spans] == ["work"]
     assert [each.body for each in receiver.log_records] == ["working"]
@@ -303,7 +303,7 @@ def test_what_another_library_records_is_delivered_as_well(
 ) -> None:
     (environment.folder / "with_logfire.py").write_text(_LOGFIRE)
     with environment.running(receiver.endpoint, "python", "with_logfire.py") as process:
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=60)
         assert process.returncode == 0, output
     assert [span.name for span in receiver.spans] == ["order {number}"]
     assert [each.body for each in receiver.log_records] == ["ordered"]

@@ -173,4 +173,4 @@ async def _idle() -> None:
 
 
 async def _ended(task: asyncio.Task[None]) -> None:
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, 30)

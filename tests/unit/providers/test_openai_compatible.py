@@ -287,7 +287,7 @@ async def test_a_stream_that_is_closed_gives_the_call_up() -> None:
         provider = _provider(server)
         async with aclosing(provider.stream(_request())) as events:
             assert await anext(events) == TextDelta("x")
-        await asyncio.wait_for(gone.wait(), 5)
+        await asyncio.wait_for(gone.wait(), 30)
         await provider.close()
 
 

@@ -34,7 +34,7 @@ class _Talk:
         await self.say(type="message", content=content, **more)
 
     async def hear(self) -> dict[str, Any]:
-        heard = json.loads(await asyncio.wait_for(self.socket.recv(), 5))
+        heard = json.loads(await asyncio.wait_for(self.socket.recv(), 30))
         assert isinstance(heard, dict)
         return heard
 
@@ -210,7 +210,7 @@ async def test_a_client_that_leaves_gives_the_call_up(memory: Memory) -> None:
         await talk.ask()
         await talk.hear()
         await talk.socket.close()
-        await asyncio.wait_for(provider.left.wait(), 5)
+        await asyncio.wait_for(provider.left.wait(), 30)
     memory.log("answer cancelled")
 
 
