@@ -30,7 +30,7 @@ def instrument(app: App, telemetry: Telemetry | None = None, *, flush_with_app: 
     from chatscope.middleware import TelemetryMiddleware  # noqa: PLC0415
     from chatscope.muting import FRAMEWORKS  # noqa: PLC0415
 
-    if not callable(app):
+    if not callable(app) or isinstance(app, type):
         raise InstrumentationError(f"{app!r} is not an ASGI application")
     if _is_instrumented(app):
         warnings.warn("instrumented twice", f"{_name(app)} is instrumented already")
@@ -73,4 +73,7 @@ def _is_instrumented(app: Any) -> bool:
 
 
 def _name(app: object) -> str:
-    return f"the {type(app).__qualname__} application"
+    from chatscope.middleware import TelemetryMiddleware  # noqa: PLC0415
+
+    served = app.app if isinstance(app, TelemetryMiddleware) else app
+    return f"the {type(served).__qualname__} application"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from chatscope.guard import guarded, warnings
 from chatscope.processes import call_in_children
 from chatscope.settings import SettingsError, TelemetrySettings, load_settings
-from chatscope.signals import call_when_killed
+from chatscope.signals import call_when_killed, delaying_the_end
 
 if TYPE_CHECKING:
     from chatscope.telemetry import Telemetry
@@ -22,7 +22,7 @@ _lock: Final = threading.RLock()
 
 class _Process:
     telemetry: Telemetry | None = None
-    # In a test: `configure` does nothing.
+    # In a test: `configure` and `shutdown` do nothing.
     replaced = False
     hooked = False
 
@@ -93,11 +93,14 @@ def shutdown(seconds: float | None = None) -> bool:
 
     Sends what is queued, within `seconds`, 5 by default. The end of the process calls this.
     """
-    with _lock:
-        telemetry, _process.telemetry = _process.telemetry, None
-    if telemetry is None:
-        return True
-    return telemetry.shutdown() if seconds is None else telemetry.shutdown(seconds)
+    with delaying_the_end():
+        with _lock:
+            if _process.replaced:
+                return True
+            telemetry, _process.telemetry = _process.telemetry, None
+        if telemetry is None:
+            return True
+        return telemetry.shutdown() if seconds is None else telemetry.shutdown(seconds)
 
 
 @contextmanager

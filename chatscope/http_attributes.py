@@ -113,6 +113,9 @@ def _parsed(host: bytes, scheme: str) -> Mapping[str, str | int]:
     address, port = text, ""
     if not text.endswith("]") and ":" in text:
         address, _, port = text.rpartition(":")
+    is_ip6 = address[:1] == "[" and address[-1:] == "]"
+    if not address or (not is_ip6 and ("[" in address or ":" in address)):
+        return {}
     is_number = port.isascii() and port.isdigit() and len(port) <= len(str(_MAX_PORT))
     return _named(address.strip("[]"), int(port) if is_number else _DEFAULT_PORTS.get(scheme))
 

@@ -92,7 +92,11 @@ class TelemetryMiddleware:
         if self._websocket is None:
             telemetry = self._telemetry
             self._websocket = WebSocketTelemetry(
-                self._watched, self._find_route, telemetry.tracer, telemetry.instruments
+                self._watched,
+                self._find_route,
+                telemetry.tracer,
+                telemetry.instruments,
+                telemetry.own_log("chatscope.websocket"),
             )
         return self._websocket
 

@@ -41,19 +41,26 @@ def _is_forked() -> bool:
 def call_in_children(began: Callable[[], object], ended: Callable[[], object]) -> None:
     """Call `began` in each forked process, and `ended` before one of a process pool ends.
 
-    Processes of `multiprocessing` and of Celery's pool end without calling `atexit`.
+    Processes of `multiprocessing` and of Celery's pool end without calling `atexit`. This process
+    may be one of them.
     """
 
-    def finalize(_: object) -> None:
+    def finalize(_: object = None) -> None:
         multiprocessing.util.Finalize(None, ended, exitpriority=_LAST)
 
-    def in_child() -> None:
-        # `multiprocessing` forgets its finalizers after a fork, then calls these.
+    def expect_the_end() -> None:
+        # `multiprocessing` forgets the finalizers when its process begins, then calls these.
         multiprocessing.util.register_after_fork(began, finalize)
         if signals := sys.modules.get("celery.signals"):
             signals.worker_process_shutdown.connect(
                 lambda **_: ended(), weak=False, dispatch_uid=__name__
             )
+
+    def in_child() -> None:
+        expect_the_end()
         began()
 
     os.register_at_fork(after_in_child=in_child)
+    expect_the_end()
+    if multiprocessing.parent_process() is not None:
+        finalize()

@@ -157,6 +157,7 @@ def refuse_existing() -> None:
         ("meter", _global_meter_provider()),
         ("logger", _global_logger_provider()),
     ):
+        _refuse_own(found)
         if found is not None:
             raise ProvidersExistError(
                 f"the global {kind} provider is {_describe(found)}, set by another library: call"
@@ -208,10 +209,19 @@ def _adoptable(method: str, found: Any) -> Any:
     """Return a global provider that has `method`, or the one inside of it; None if none is set."""
     if found is None:
         return None
+    _refuse_own(found)
     for candidate in (found, getattr(found, "provider", None)):
         if callable(getattr(candidate, method, None)):
             return candidate
     raise ProvidersExistError(f"the global provider {_describe(found)} has no {method}()")
+
+
+def _refuse_own(found: Any) -> None:
+    if isinstance(found, MutingTracerProvider | MutingMeterProvider | MutingLoggerProvider):
+        raise ProvidersExistError(
+            "the global providers are chatscope's, and cannot be replaced: configure() cannot be"
+            " called after shutdown(), nor outside of chatscope.testing.recorded() after its use"
+        )
 
 
 def _describe(found: object) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, MutableMapping
 from contextlib import suppress
 from typing import Any, Final
 
+from chatscope.guard import report
+
 Scope = MutableMapping[str, Any]
 FindRoute = Callable[[Scope], str | None]
 
@@ -31,22 +33,27 @@ class RouteFinder:
 
     def __call__(self, scope: Scope) -> str | None:
         """Return the template; None for a request that no route matches."""
-        template = scope.get("path_template")  # Litestar
-        if type(template) is str:
-            return template
-        route = scope.get("route")  # Starlette, FastAPI
-        if route is not None:
-            return self._served_by(route, scope) or None
-        if "router" in scope:
+        try:
+            template = scope.get("path_template")  # Litestar
+            if type(template) is str:
+                return self._mounted(template, scope)
+            route = scope.get("route")  # Starlette, FastAPI
+            if route is not None:
+                return self._mounted(_own_path(route, scope), scope) or None
+            if "router" in scope:
+                # FastAPI leaves its own routes there, but not those of Starlette, such as mounts.
+                return _matched_again(scope) or None if "endpoint" in scope else None
+            url_map = getattr(self._app, "url_map", None)
+            if url_map is not None:
+                return _match_rule(url_map, scope)
+            routes = getattr(self._app, "routes", None)
+            return route_template(routes, scope) or None if routes else None
+        except Exception as error:  # in code of the framework or the application
+            report("finding the route of a request", error)
             return None
-        url_map = getattr(self._app, "url_map", None)
-        if url_map is not None:
-            return _match_rule(url_map, scope)
-        routes = getattr(self._app, "routes", None)
-        return route_template(routes, scope) or None if routes else None
 
-    def _served_by(self, route: object, scope: Scope) -> str:
-        path = _own_path(route, scope)
+    def _mounted(self, path: str, scope: Scope) -> str:
+        """Return the template `path` with those of the mounts around it."""
         root_path = scope.get("root_path", "")
         # Where the server's own root path ends, those of mounts begin.
         prefix = root_path[len(scope.get("app_root_path", root_path)) :]
@@ -54,25 +61,34 @@ class RouteFinder:
             return path
         template = self._prefixes.get(prefix)
         if template is None:
-            template = self._prefix(prefix, path, scope)
+            template = _prefix(prefix, path, scope)
             if len(self._prefixes) >= _KEPT_PREFIXES:
                 self._prefixes.clear()
             self._prefixes[prefix] = template
         return template + path
 
-    def _prefix(self, prefix: str, path: str, scope: Scope) -> str:
-        """Return the template of a mounted path, which may have parameters."""
-        routes = getattr(scope.get("router"), "routes", ())
-        before = {
-            **scope,
-            "root_path": scope.get("app_root_path", ""),
-            "path_params": {},
-            "fastapi": {},
-        }
-        template = route_template(routes, before)
-        if template is None or not template.endswith(path):
-            return prefix if template is None else template
-        return template[: len(template) - len(path)]
+
+def _prefix(prefix: str, path: str, scope: Scope) -> str:
+    """Return the template of a mounted path, which may have parameters."""
+    template = _matched_again(scope)
+    if template is None or not template.endswith(path):
+        return prefix if template is None else template
+    return template[: len(template) - len(path)]
+
+
+def _matched_again(scope: Scope) -> str | None:
+    """Match the routes of the outermost router, as before the scope was changed by mounts."""
+    routes = getattr(scope.get("router"), "routes", ())
+    path, root_path = scope["path"], scope.get("root_path", "")
+    before = {
+        **scope,
+        # Litestar takes the root path off.
+        "path": path if path.startswith(root_path) else root_path + path,
+        "root_path": scope.get("app_root_path", ""),
+        "path_params": {},
+        "fastapi": {},
+    }
+    return route_template(routes, before)
 
 
 def route_template(routes: Iterable[Any], scope: Scope) -> str | None:

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -114,7 +115,10 @@ def _setting(default: Any, variable: str, kind: _Kind, meaning: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class TelemetrySettings:
-    """All settings; `OTEL_EXPORTER_OTLP_*` says where telemetry is sent (docs/otlp.md)."""
+    """All settings; `OTEL_EXPORTER_OTLP_*` says where telemetry is sent (docs/otlp.md).
+
+    Raises SettingsError with all problems.
+    """
 
     service_name: str | None = _setting(
         None, "OTEL_SERVICE_NAME", _TEXT, "Name of the service on all telemetry."
@@ -123,13 +127,13 @@ class TelemetrySettings:
     environment: str | None = None  # deployment.environment.name
     endpoint: str | None = None  # where no OTEL_EXPORTER_OTLP_*ENDPOINT names one
     span_delay_ms: int = _setting(
-        200, "OTEL_BSP_SCHEDULE_DELAY", _DELAY, "Spans are sent this often, in ms."
+        200, "OTEL_BSP_SCHEDULE_DELAY", _DELAY, "Interval between exports of spans, in ms."
     )
     log_delay_ms: int = _setting(
-        200, "OTEL_BLRP_SCHEDULE_DELAY", _DELAY, "Log records are sent this often, in ms."
+        200, "OTEL_BLRP_SCHEDULE_DELAY", _DELAY, "Interval between exports of log records, in ms."
     )
     metric_interval_ms: int = _setting(
-        1000, "OTEL_METRIC_EXPORT_INTERVAL", _DELAY, "Metrics are sent this often, in ms."
+        1000, "OTEL_METRIC_EXPORT_INTERVAL", _DELAY, "Interval between exports of metrics, in ms."
     )
     # An item takes 3.3 kB (bench/queues.py), so full queues take 80 MB: a minute of 50 turns a
     # second. They fill only where the receiver is unreachable and there is no spool.
@@ -137,13 +141,15 @@ class TelemetrySettings:
         16_384, "OTEL_BSP_MAX_QUEUE_SIZE", _QUEUE, "Spans in memory; the oldest is dropped then."
     )
     log_queue: int = _setting(8_192, "OTEL_BLRP_MAX_QUEUE_SIZE", _QUEUE, "Log records in memory.")
-    # Encoding a batch of 64 holds the interpreter's lock seven times shorter than one of 512, the
-    # SDK's default (bench/queues.py).
+    # Items are encoded one by one as they end; a batch joins them, for less CPU each the larger it is.
     span_batch: int = _setting(
-        512, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", _QUEUE, "Most spans in one export."
+        512, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", _QUEUE, "Largest number of spans in one export."
     )
     log_batch: int = _setting(
-        512, "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", _QUEUE, "Most log records in one export."
+        512,
+        "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE",
+        _QUEUE,
+        "Largest number of records in one export.",
     )
     spool_dir: Path | None = _setting(  # noqa: RUF009
         None, "CHATSCOPE_SPOOL_DIR", _DIRECTORY,
@@ -156,11 +162,11 @@ class TelemetrySettings:
         "Largest size of the spool; then the oldest are dropped.",
     )  # fmt: skip
     log_level: str = _setting(
-        "INFO", "CHATSCOPE_LOG_LEVEL", _one_of(*_LEVELS), "Least level that is exported."
+        "INFO", "CHATSCOPE_LOG_LEVEL", _one_of(*_LEVELS), "Lowest level that is exported."
     )
     quiet_paths: frozenset[str] = _setting(
         frozenset({"/healthz", "/readyz"}), "CHATSCOPE_QUIET_PATHS", _PATHS,
-        "Paths of health checks: no span, no metric, no access record.",
+        "Paths of health checks, with the root path: no span, no metric, no access record.",
     )  # fmt: skip
     http_instrumentation: str = _setting(
         "chatscope", "CHATSCOPE_HTTP_INSTRUMENTATION", _MIDDLEWARE,
@@ -192,9 +198,27 @@ class TelemetrySettings:
     known_models: frozenset[str] = frozenset()
     prices: PriceTable | None = None  # None: the shipped one
 
+    def __post_init__(self) -> None:
+        problems = [
+            _problem(each.name, value, kind.accepts)
+            for each in fields(self)
+            if (kind := each.metadata.get("kind"))
+            and (value := getattr(self, each.name)) != each.default
+            and not _is_valid(kind, value)
+        ]
+        problems += [
+            _problem(name, value, _TEXT.accepts)
+            for name in ("service_version", "environment", "endpoint")
+            if (value := getattr(self, name)) is not None and not isinstance(value, str)
+        ]
+        if problems:
+            raise SettingsError(problems)
+
 
 def load_settings(environ: Mapping[str, str], **options: Any) -> TelemetrySettings:
     """Read the settings from `environ`; `options` replace them by field name.
+
+    An option is a value of its field's type, or a text as the variable accepts it.
 
     An empty variable counts as unset. Raises SettingsError with all problems: of the variables,
     of the options, of `OTEL_EXPORTER_OTLP_*`, and of variables that the SDK reads.
@@ -236,20 +260,23 @@ def _read(
 ) -> dict[str, Any]:
     values = {}
     for name, each in known.items():
+        kind = each.metadata.get("kind")
         if name in options:
-            values[name] = options[name]
-            kind = each.metadata.get("kind")
-            if kind and options[name] != each.default and not _is_valid(kind, options[name]):
-                problems.append(_problem(name, options[name], kind.accepts))
-        elif each.metadata and (text := environ.get(each.metadata[_VARIABLE], "").strip()):
-            kind = each.metadata["kind"]
-            try:
-                values[name] = kind.read(text)
-            except (ValueError, KeyError, RuntimeError):
-                problems.append(_problem(each.metadata[_VARIABLE], text, kind.accepts))
-            else:
-                if not _is_valid(kind, values[name]):
-                    problems.append(_problem(each.metadata[_VARIABLE], text, kind.accepts))
+            shown, given = name, options[name]
+        elif kind and (given := environ.get(each.metadata[_VARIABLE], "").strip()):
+            shown = each.metadata[_VARIABLE]
+        else:
+            continue
+        values[name] = given
+        if not kind:
+            continue
+        try:
+            values[name] = kind.read(given) if isinstance(given, str) and given else given
+        except (ValueError, KeyError, RuntimeError):
+            problems.append(_problem(shown, given, kind.accepts))
+        else:
+            if values[name] != each.default and not _is_valid(kind, values[name]):
+                problems.append(_problem(shown, given, kind.accepts))
     return values
 
 
@@ -302,6 +329,15 @@ _OF_THE_SDK: Final[Mapping[str, _Kind]] = {
 }
 
 
+# Variables that name installed parts of OpenTelemetry, and the entry points of these.
+_PARTS: Final[Mapping[str, str]] = {
+    "OTEL_PROPAGATORS": "opentelemetry_propagator",
+    "OTEL_PYTHON_TRACER_PROVIDER": "opentelemetry_tracer_provider",
+    "OTEL_PYTHON_METER_PROVIDER": "opentelemetry_meter_provider",
+    "OTEL_PYTHON_LOGGER_PROVIDER": "opentelemetry_logger_provider",
+}
+
+
 def _sdk_problems(environ: Mapping[str, str]) -> Iterator[str]:
     for name, kind in _OF_THE_SDK.items():
         if text := environ.get(name, "").strip():
@@ -311,3 +347,13 @@ def _sdk_problems(environ: Mapping[str, str]) -> Iterator[str]:
                 valid = False
             if not valid:
                 yield _problem(name, text, kind.accepts.lower())
+    for name, group in _PARTS.items():
+        if text := environ.get(name, "").strip():
+            known = {each.name for each in entry_points(group=group)}
+            several = name == "OTEL_PROPAGATORS"
+            found = [part.strip() for part in text.split(",")] if several else [text]
+            if several:
+                known.add("none")
+            if not known.issuperset(found):
+                choice = "a comma list of" if several else "one of"
+                yield _problem(name, text, f"{choice} {', '.join(sorted(known))}")

@@ -8,8 +8,8 @@ call does. A thread is told of each signal and interrupts the main thread until 
 import os
 import signal
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final
 
@@ -17,6 +17,34 @@ _PATIENCE: Final = 0.2  # s, until the main thread is interrupted
 _ATTEMPTS: Final = 25
 # Ignored by default, so that a process without the handler below is not harmed.
 _INTERRUPT: Final = signal.SIGURG
+
+
+class _Delay:
+    """The blocks that a SIGTERM waits for, and whether one does."""
+
+    blocks = 0
+    due = False
+
+    def clear(self) -> None:
+        """Forget those of the parent, which end there."""
+        self.blocks, self.due = 0, False
+
+
+_delay: Final = _Delay()
+os.register_at_fork(after_in_child=_delay.clear)
+
+
+@contextmanager
+def delaying_the_end() -> Iterator[None]:
+    """Let a SIGTERM that arrives inside end the process when the block has ended."""
+    _delay.blocks += 1
+    try:
+        yield
+    finally:
+        _delay.blocks -= 1
+        if _delay.due and not _delay.blocks:
+            _delay.due = False
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def call_when_killed(call: Callable[[], object]) -> None:
@@ -33,6 +61,9 @@ def call_when_killed(call: Callable[[], object]) -> None:
 
     def handle(number: int, _: FrameType | None) -> None:
         begun.set()
+        if _delay.blocks:
+            _delay.due = True
+            return
         call()
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Token
 from functools import cached_property
@@ -17,7 +18,8 @@ from chatscope.guard import guarded
 from chatscope.http_metrics import HttpMetrics
 from chatscope.instruments import Instruments
 from chatscope.logs.bridge import Bridge, enter, forget_context, leave
-from chatscope.logs.guest import LEVELS, LogExport
+from chatscope.logs.guest import LogExport
+from chatscope.logs.own import ExportedLog, LoguruLog, OwnLog
 from chatscope.providers import (
     SHUTDOWN_SECONDS,
     Providers,
@@ -30,8 +32,6 @@ from chatscope.settings import TelemetrySettings
 from chatscope.tracing import use_tracer
 
 if TYPE_CHECKING:
-    from opentelemetry.util.types import AttributeValue
-
     from chatscope.genai.answer import Answer
     from chatscope.genai.recorder import Recorder
     from chatscope.genai.request import ModelRequest
@@ -56,12 +56,15 @@ class Telemetry:
         """Prepare; `providers`, for tests, are used in place of those that export."""
         self.settings = settings
         self._given = providers
+        self._last_flush = 0.0  # s
         self._bridge: Bridge | None = None
         self._logs: LogExport | None = None
         self._stop_logging: Callable[[], None] | None = None
 
     def start(self, *, use_existing_providers: bool = False) -> None:
         """Build the providers and begin to export; a second call does nothing.
+
+        `shutdown` ends that, at the latest by `atexit`.
 
         Raises OtlpSettingsError for invalid `OTEL_EXPORTER_OTLP_*` variables, ProvidersExistError
         for providers of another library that cannot be used.
@@ -82,6 +85,8 @@ class Telemetry:
         if settings.process_metrics:
             observe_process(self.meter)
         self._stop_logging = self._start_logging()
+        if self._given is None:
+            atexit.register(self.shutdown)
 
     @cached_property
     def instruments(self) -> Instruments:
@@ -103,14 +108,14 @@ class Telemetry:
     def recorder(self) -> Recorder:
         """What model calls, tools and agents are recorded with."""
         from chatscope.genai.pricing import PriceTable  # noqa: PLC0415
-        from chatscope.genai.recorder import Recorder, log_by_loguru  # noqa: PLC0415
+        from chatscope.genai.recorder import Recorder  # noqa: PLC0415
 
         return Recorder(
             tracer=self.tracer,
             instruments=self.instruments,
             prices=self.settings.prices or PriceTable.load(),
             capture_content=self.settings.capture_content,
-            log=log_by_loguru if self.settings.console else self._log_response,
+            log=self.own_log(_GENAI_LOGGER).log,
             tracer_provider=self.providers.tracer_provider,
             meter_provider=self.providers.meter_provider,
         )
@@ -119,19 +124,11 @@ class Telemetry:
         """Start one response of a model; `started` is the perf_counter of its request's arrival."""
         return self.recorder.start_answer(request, started=started)
 
-    def _log_response(
-        self, level: str, message: str, attributes: Mapping[str, AttributeValue]
-    ) -> None:
-        """Export the log record of a response that no handler of the application sees."""
-        if self._bridge is not None:
-            self._bridge.emit(
-                _GENAI_LOGGER,
-                level=LEVELS[level],
-                body=message,
-                attributes=dict(attributes),
-                timestamp=time.time_ns(),
-                error=None,
-            )
+    def own_log(self, name: str) -> OwnLog:
+        """Return what logs for the package itself, without the handlers of an application."""
+        if self.settings.console or self._bridge is None:
+            return LoguruLog()
+        return ExportedLog(self._bridge, name, self.settings.log_level)
 
     @contextmanager
     def request(self) -> Iterator[None]:
@@ -178,8 +175,13 @@ class Telemetry:
         return self._stop_logging is None or self.providers.flush(seconds)
 
     def flush_last(self, seconds: float = SHUTDOWN_SECONDS) -> bool:
-        """Do the same, and send each later log record at once: the process may be killed."""
+        """Do the same, and send each later log record at once: the process may be killed.
+
+        The time that this takes is not available to `shutdown`.
+        """
+        began = time.monotonic()
         flushed = self.flush(seconds)
+        self._last_flush = time.monotonic() - began
         if self._logs is not None and self.providers.delivery is not None:
             delivery = self.providers.delivery
             self._logs.after_each = lambda: delivery.flush(_LAST_RECORD_SECONDS)
@@ -189,7 +191,8 @@ class Telemetry:
         """Send what is queued and stop, within `seconds`; False when something was lost."""
         if self._stop_logging is None:
             return True
-        seconds = min(seconds, SHUTDOWN_SECONDS)
+        atexit.unregister(self.shutdown)
+        seconds = max(0.0, min(seconds, SHUTDOWN_SECONDS - self._last_flush))
         deadline = time.monotonic() + seconds
         WORKER.flush(seconds * _SHARE_OF_DEFERRED)
         self.detach_logs()

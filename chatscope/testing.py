@@ -20,22 +20,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from opentelemetry.sdk._logs import LoggerProvider, ReadableLogRecord
+from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
-from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import (
     HistogramDataPoint,
     InMemoryMetricReader,
     Metric,
     NumberDataPoint,
 )
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from chatscope import configuration
 from chatscope.genai.deferred import WORKER
 from chatscope.guard import containing_errors
+from chatscope.muting import MutingLoggerProvider, MutingMeterProvider, MutingTracerProvider
 from chatscope.providers import (
     Providers,
     build_resource,
@@ -44,7 +44,7 @@ from chatscope.providers import (
     choose_sampler,
     set_global,
 )
-from chatscope.settings import TelemetrySettings
+from chatscope.settings import TelemetrySettings, load_settings
 from chatscope.telemetry import Telemetry
 
 _PATIENCE: Final = 5.0  # s
@@ -69,17 +69,19 @@ class Memory:
         self._spans = InMemorySpanExporter()
         self._logs = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
         self._reader = InMemoryMetricReader()
-        tracer_provider = TracerProvider(choose_sampler(), resource, shutdown_on_exit=False)
+        muted: set[str] = set()
+        options: dict[str, Any] = {"resource": resource, "shutdown_on_exit": False}
+        tracer_provider = MutingTracerProvider(muted, sampler=choose_sampler(), **options)
         tracer_provider.add_span_processor(SimpleSpanProcessor(self._spans))
-        logger_provider = LoggerProvider(resource, shutdown_on_exit=False)
+        logger_provider = MutingLoggerProvider(muted, **options)
         logger_provider.add_log_record_processor(SimpleLogRecordProcessor(self._logs))
-        meter_provider = MeterProvider(
-            resource=resource, shutdown_on_exit=False, views=build_views(self.settings.prefix)
+        meter_provider = MutingMeterProvider(
+            muted, views=build_views(self.settings.prefix), **options
         )
         meter_provider.add_metric_reader(self._reader)
         self.tallies = build_tallies(self.settings)
         self.providers = Providers(
-            tracer_provider, meter_provider, logger_provider, tallies=self.tallies
+            tracer_provider, meter_provider, logger_provider, tallies=self.tallies, muted=muted
         )
 
     def clear(self) -> None:
@@ -164,11 +166,15 @@ _shared: Final = _Shared()
 def recorded(settings: TelemetrySettings | None = None, **options: Any) -> Iterator[Memory]:
     """Keep in memory what is recorded until the end of the block.
 
-    Calls of `configure()` inside change nothing; `options` are settings by name. Code that uses
-    the global OpenTelemetry API records to the same memory, unless another library has set global
-    providers. The memory is empty at first, and keeps what was recorded after the block.
+    Calls of `configure()` and `shutdown()` inside change nothing; `options` are settings by name,
+    and variables are not read. The service's name and the prefix of metrics are those of the first
+    block of the process. Code that uses the global OpenTelemetry API records to the same memory,
+    unless another library has set global providers. The memory is empty at first, and keeps what
+    was recorded after the block.
+
+    Raises SettingsError with all problems of the options.
     """
-    chosen = settings or TelemetrySettings(**options)
+    chosen = settings or load_settings({}, **options)
     memory = _shared.memory
     if memory is None:
         memory = _shared.memory = Memory(chosen)

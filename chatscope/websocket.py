@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Final
 
-from loguru import logger
 from opentelemetry import trace
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.propagate import extract
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
 
@@ -23,6 +22,7 @@ from chatscope.asgi import App, Message, Receive, Scope, Send
 from chatscope.guard import guarded
 from chatscope.http_attributes import HEADERS, headers_of, text_of
 from chatscope.instruments import Instruments
+from chatscope.logs.own import OwnLog
 from chatscope.routes import FindRoute
 
 _STATE_KEY: Final = "chatscope_socket"
@@ -35,8 +35,14 @@ class WebSocketTelemetry:
     """An ASGI application around `app` that records each WebSocket connection."""
 
     def __init__(
-        self, app: App, find_route: FindRoute, tracer: Tracer, instruments: Instruments
+        self,
+        app: App,
+        find_route: FindRoute,
+        tracer: Tracer,
+        instruments: Instruments,
+        log: OwnLog,
     ) -> None:
+        self._log = log
         self._app = app
         self._find_route = find_route
         self._tracer = tracer
@@ -46,7 +52,9 @@ class WebSocketTelemetry:
         """Serve one WebSocket connection."""
         connection: SocketConnection | None = None
         with guarded("starting the span of a WebSocket handshake"):
-            connection = SocketConnection(scope, self._find_route, self._tracer, self._instruments)
+            connection = SocketConnection(
+                scope, self._find_route, self._tracer, self._instruments, self._log
+            )
             scope.setdefault("state", {})[_STATE_KEY] = connection
         if connection is None:
             await self._app(scope, receive, send)
@@ -79,8 +87,14 @@ class SocketConnection:
     """One WebSocket connection, from its handshake to its close."""
 
     def __init__(
-        self, scope: Scope, find_route: FindRoute, tracer: Tracer, instruments: Instruments
+        self,
+        scope: Scope,
+        find_route: FindRoute,
+        tracer: Tracer,
+        instruments: Instruments,
+        log: OwnLog,
     ) -> None:
+        self._log = log
         self.id = uuid.uuid4().hex
         self._scope = scope
         self._find_route = find_route
@@ -97,11 +111,17 @@ class SocketConnection:
     def context(self) -> Iterator[None]:
         """Add the connection ID to all log records, and the trace of the handshake to those
         outside of a message's trace."""
-        with (
-            logger.contextualize(**{names.CONNECTION_ID: self.id}),
-            trace.use_span(self._span, record_exception=False, set_status_on_exception=False),
-        ):
-            yield
+        token = attach(trace.set_span_in_context(self._span))
+        try:
+            with self._log.adding({names.CONNECTION_ID: self.id}):
+                yield
+        except GeneratorExit:
+            # The garbage collector ends the task, in a context where the token is not valid.
+            raise
+        except BaseException:
+            detach(token)
+            raise
+        detach(token)
 
     @contextmanager
     def turn(self, name: str) -> Iterator[Span]:
@@ -163,9 +183,8 @@ class SocketConnection:
             {names.HTTP_ROUTE: self._route, names.CLOSE_CODE: code},
             self._context,
         )
-        logger.bind(**{names.CLOSE_CODE: self._close_code, "seconds": round(seconds, 3)}).info(
-            "socket closed"
-        )
+        found = {names.CLOSE_CODE: self._close_code, "seconds": round(seconds, 3)}
+        self._log.log("INFO", "socket closed", found)
 
     def _start_handshake(self, scope: Scope) -> Span:
         headers = headers_of(scope)
@@ -190,7 +209,7 @@ class SocketConnection:
         self._end_handshake(HTTPStatus.SWITCHING_PROTOCOLS)
         self._accepted = time.perf_counter()
         self._instruments.record_socket_connection(1, self._context)
-        logger.info("socket opened")
+        self._log.log("INFO", "socket opened", {})
 
     def _saw_close(self, code: int) -> None:
         if self._accepted is None:

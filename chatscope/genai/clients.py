@@ -15,7 +15,7 @@ from opentelemetry.trace import TracerProvider
 
 from chatscope import names
 from chatscope.genai.recorder import current_recorder
-from chatscope.guard import guarded
+from chatscope.guard import guarded, warnings
 
 _NS_PER_SECOND: Final = 1e9
 # client: the module of its instrumentation, and the class in it
@@ -64,6 +64,12 @@ def instrument_clients(
         # Still not where the client's version is not supported; that is in the log.
         if instrumentor.is_instrumented_by_opentelemetry:
             instrumented.append(client)
+    if not instrumented and not clients:
+        warnings.warn(
+            "no clients",
+            "instrument_clients() found no client that is installed with its instrumentation:"
+            ' pip install "chatscope[openai]" or "chatscope[anthropic]"',
+        )
     return tuple(instrumented)
 
 

@@ -34,13 +34,6 @@ def log_by_standard_library(
     _logger.log(getattr(logging, level), message, extra=dict(attributes))
 
 
-def log_by_loguru(level: str, message: str, attributes: Mapping[str, AttributeValue]) -> None:
-    """Log by loguru, with the attributes bound."""
-    from loguru import logger  # noqa: PLC0415 - optional
-
-    logger.bind(**attributes).log(level, message)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Recorder:
     """What operations are recorded with; the providers are for instrumented clients."""

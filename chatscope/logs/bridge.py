@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import Any, Final
 
@@ -51,6 +52,20 @@ def severity(level_number: int) -> tuple[SeverityNumber, str]:
 def is_own(name: str) -> bool:
     """Whether a logger is one of the exporters'."""
     return name.partition(".")[0] in _OWN_LOGGERS
+
+
+# Attributes of all records that are made in this context.
+_added: ContextVar[Mapping[str, Any] | None] = ContextVar("chatscope_added", default=None)
+
+
+@contextmanager
+def adding(attributes: Mapping[str, Any]) -> Iterator[None]:
+    """Add `attributes` to all records that are made inside."""
+    token = _added.set({**(_added.get() or {}), **attributes})
+    try:
+        yield
+    finally:
+        _reset(_added, token)
 
 
 # Of the request that failed in this task: its error response is sent outside of its span.
@@ -113,6 +128,8 @@ class Bridge:
         if attributes:
             given = {key: value for key, value in attributes.items() if value is not None}
             shown = {**place, **given}
+        if added := _added.get():
+            shown = {**added, **shown}
         if error is not None:
             shown = {**attributes_of(error), **shown}
         if context is None and (error is not None or _failed.get() is not None):
@@ -211,7 +228,11 @@ def enter(bridge: Bridge | None) -> Token[Bridge | None]:
 
 def leave(token: Token[Bridge | None]) -> None:
     """End that; in another context, where the garbage collector ends a task, do nothing."""
-    try:  # noqa: SIM105 - a context manager takes longer than all of this
-        _bridge.reset(token)
+    _reset(_bridge, token)
+
+
+def _reset(variable: ContextVar[Any], token: Token[Any]) -> None:
+    try:
+        variable.reset(token)
     except ValueError:
-        pass
+        return  # the garbage collector ends an abandoned task, in another context

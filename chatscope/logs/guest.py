@@ -27,20 +27,11 @@ from chatscope.logs.bridge import (
     selected,
 )
 from chatscope.logs.handling import this_thread
-from chatscope.logs.stdlib_records import access_arguments, content, path_of
+from chatscope.logs.own import LEVELS
+from chatscope.logs.stdlib_records import access_path, content
 
 if TYPE_CHECKING:
     from loguru import Record
-
-LEVELS: Final = {
-    "TRACE": 5,
-    "DEBUG": 10,
-    "INFO": 20,
-    "SUCCESS": 25,
-    "WARNING": 30,
-    "ERROR": 40,
-    "CRITICAL": 50,
-}
 
 
 class LogExport:
@@ -212,7 +203,7 @@ class _Handler(logging.Handler):
             return
         this_thread.active = True
         try:
-            if not _is_quiet(record, export.quiet_paths):
+            if access_path(record) not in export.quiet_paths:
                 _export(record, export.bridge)
             if export.after_each is not None:
                 export.after_each()
@@ -243,11 +234,6 @@ def _export(record: logging.LogRecord, bridge: Bridge) -> None:
         error=record.exc_info[1] if record.exc_info else None,
         place=place_of(record.name, record.pathname, record.funcName or "", record.lineno),
     )
-
-
-def _is_quiet(record: logging.LogRecord, paths: Collection[str]) -> bool:
-    arguments = access_arguments(record)
-    return arguments is not None and path_of(arguments[2]) in paths
 
 
 class _LoguruSink:

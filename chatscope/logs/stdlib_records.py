@@ -26,6 +26,8 @@ _HANDSHAKE: Final = '%s - "WebSocket %s" '
 # Of other servers: gunicorn.access, hypercorn.access.
 _ACCESS_SUFFIX: Final = ".access"
 _QUERY: Final = re.compile(r"\?[^\s\"']*")
+# The request line in their default formats.
+_REQUEST_LINE: Final = re.compile(r'"[A-Z]+ ([^\s"?]+)')
 
 
 def content(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
@@ -54,6 +56,15 @@ def access_arguments(record: logging.LogRecord) -> tuple[Any, ...] | None:
     arguments = record.args
     if record.name == ACCESS_LOGGER and isinstance(arguments, tuple):
         return arguments if len(arguments) == _ACCESS_ARGUMENTS else None
+    return None
+
+
+def access_path(record: logging.LogRecord) -> str | None:
+    """Return the path of a server's access record; None for any other, or an unknown format."""
+    if arguments := access_arguments(record):
+        return path_of(arguments[2])
+    if record.name.endswith(_ACCESS_SUFFIX) and (found := _REQUEST_LINE.search(message(record))):
+        return found[1]
     return None
 
 

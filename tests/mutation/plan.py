@@ -35,6 +35,7 @@ _MORE = {
     "chatscope/telemetry.py": ["package/test_instrument.py", "telemetry/test_genai.py"],
     "chatscope/logs/bridge.py": ["telemetry/test_logs.py", "package/test_guest_logs.py"],
     "chatscope/logs/guest.py": ["package/test_guest_logs.py"],
+    "chatscope/logs/own.py": ["package/test_guest_logs.py", "telemetry/test_websocket.py"],
     "chatscope/logs/stdlib_records.py": ["telemetry/test_logs.py", "package/test_guest_logs.py"],
     "chatscope/asgi.py": ["asgi/test_asgi.py", "asgi/test_conformance.py"],
     "chatscope/http_attributes.py": ["asgi/test_asgi.py", "asgi/test_conformance.py"],

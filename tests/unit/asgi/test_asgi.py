@@ -142,6 +142,7 @@ def test_active_requests_end_although_recording_fails(
         {"headers": [[b"host", b"a"]], "client": ["::1", 5], "server": None},
         {"method": "X" * 10_000, "scheme": "gopher", "http_version": "9"},
         {"headers": [(b"host", b"a" * 60_000)]},
+        {"headers": [(b"host", b"[::1")]},
         {"headers": [(b"traceparent", b"\xff"), (b"tracestate", b"="), (b"baggage", b"=;,")]},
     ],
 )
@@ -149,6 +150,20 @@ def test_unusual_request_has_a_span(scope: dict[str, Any], memory: Memory) -> No
     _serve(_around(_ok, memory), **scope)
     [span] = memory.spans
     assert all(len(str(value)) < 300 for value in (span.attributes or {}).values())
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "port"),
+    [
+        (b"[::1]", "::1", 80),
+        (b"[::1]:8080", "::1", 8080),
+        (b"shop:99999", "shop", None),
+        *((host, None, None) for host in (b"[::1", b"::1", b"[", b"::1]:80", b"a:b:80", b":")),
+    ],
+)
+def test_malformed_host_is_not_recorded(host: bytes, address: str | None, port: int | None) -> None:
+    found = http_attributes.server_attributes({"scheme": "http"}, {b"host": host})
+    assert (found.get("server.address"), found.get("server.port")) == (address, port)
 
 
 def test_messages_of_the_application_are_not_changed(memory: Memory) -> None:

@@ -9,8 +9,10 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Host, Mount, Route
+from starlette.staticfiles import StaticFiles
 
 from chatscope.asgi import HttpTelemetry
+from chatscope.guard import containing_errors
 from chatscope.http_metrics import HttpMetrics
 from chatscope.routes import RouteFinder
 from tests.memory import Memory
@@ -53,6 +55,8 @@ def _fastapi() -> Any:
     items.include_router(deep, prefix="/mid")
     app.include_router(items, prefix="/api")
     app.mount("/sub/{tenant}", sub)
+    app.mount("/files", StaticFiles(directory="."))
+    app.mount("/litestar/{tenant}", _litestar())
     return app
 
 
@@ -63,7 +67,8 @@ def _litestar() -> Any:
         return "ok"
 
     handler = litestar.get("/items/{item_id:int}")(item)
-    return litestar.Litestar([litestar.Router("/api", route_handlers=[handler])])
+    router = litestar.Router("/api", route_handlers=[handler])
+    return litestar.Litestar([router], logging_config=None)  # which would change the root logger
 
 
 def _quart() -> Any:
@@ -110,6 +115,7 @@ def _served(app: Any, method: str, path: str, host: str = "shop.example") -> str
             ended.set()
 
     asyncio.run(asyncio.wait_for(around(scope, receive, send), 10))
+    assert memory.value("http.server.request.duration") == 1
     [span] = memory.spans
     attributes = span.attributes or {}
     assert span.name == f"{method} {attributes.get('http.route', '')}".strip()
@@ -146,6 +152,9 @@ def test_starlette_host() -> None:
         ("POST", "/api/items/42", "/api/items/{item_id}"),
         ("GET", "/api/items/mid/deep/42", "/api/items/mid/deep/{item_id}"),
         ("GET", "/sub/acme/42", "/sub/{tenant}/{item_id}"),
+        ("GET", "/docs", "/docs"),
+        ("GET", "/files/a.css", "/files"),
+        ("GET", "/litestar/acme/api/items/42", "/litestar/{tenant}/api/items/{item_id}"),
         ("GET", "/no/such/path", ""),
     ],
 )
@@ -163,3 +172,18 @@ def test_litestar(path: str, route: str) -> None:
 @pytest.mark.parametrize(("path", "route"), [("/items/42", "/items/<int:item_id>"), ("/nope", "")])
 def test_quart(path: str, route: str) -> None:
     assert _served(_quart(), "GET", path) == route
+
+
+def test_request_is_recorded_without_its_route_where_that_cannot_be_found() -> None:
+    class Odd:
+        @property
+        def path_format(self) -> str:
+            raise LookupError
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["route"] = Odd()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    with containing_errors():
+        assert _served(app, "GET", "/odd") == ""

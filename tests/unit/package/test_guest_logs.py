@@ -8,11 +8,16 @@ from collections.abc import Iterator
 
 import pytest
 from loguru import logger
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocket
 
-from chatscope import Telemetry, TelemetrySettings
+from chatscope import Telemetry, TelemetrySettings, instrument
 from chatscope.guard import containing_errors
 from chatscope.logs import guest, stdlib_records
 from chatscope.logs.standard import ToLoguru
+from chatscope.names import CONNECTION_ID
 from stack.facts import ROOT
 from tests.memory import Memory
 
@@ -31,6 +36,13 @@ def _fresh_logging() -> Iterator[None]:
     root.setLevel(level)
     for each in taken_over:
         root.addHandler(each)
+
+
+async def _chat(socket: WebSocket) -> None:
+    await socket.accept()
+    logger.info("chatting")
+    await socket.send_text("hello")
+    await socket.close()
 
 
 @pytest.fixture
@@ -66,6 +78,37 @@ def test_sinks_and_handlers_of_the_application_are_untouched(
         "by the standard library",
     ]
     assert (root.level, root.handlers) == before
+
+
+def test_records_of_the_package_reach_no_sink_of_the_application(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    memory, lines = Memory(), list[str]()
+    telemetry = Telemetry(TelemetrySettings(), memory.providers)
+    app = instrument(Starlette(routes=[WebSocketRoute("/chat", _chat)]), telemetry)
+    sink = logger.add(lambda line: lines.append(str(line)), format="{message} {extra}")
+    try:
+        with TestClient(app) as client, client.websocket_connect("/chat") as socket:
+            socket.receive_text()
+    finally:
+        logger.remove(sink)
+        telemetry.shutdown()
+    assert lines == ["chatting {}\n"]
+    assert [each for each in caplog.messages if "socket" in each] == []
+    bodies = [each.log_record.body for each in memory.logs]
+    assert bodies == ["socket opened", "chatting", "socket closed"]
+    ids = {(each.log_record.attributes or {})[CONNECTION_ID] for each in memory.logs}
+    assert len(ids) == 1
+
+
+def test_records_of_the_package_have_the_level_of_the_setting() -> None:
+    memory = Memory()
+    telemetry = Telemetry(TelemetrySettings(log_level="WARNING"), memory.providers)
+    app = instrument(Starlette(routes=[WebSocketRoute("/chat", _chat)]), telemetry)
+    with TestClient(app) as client, client.websocket_connect("/chat") as socket:
+        socket.receive_text()
+    telemetry.shutdown()
+    assert memory.logs == ()
 
 
 def test_unconfigured_logging_works_as_before() -> None:
@@ -181,6 +224,21 @@ def test_access_records_of_other_servers_have_no_query(line: str) -> None:
     assert "/x" in body
 
 
+@pytest.mark.parametrize(
+    ("server", "line"),
+    [
+        ("gunicorn.access", '1.2.3.4 - - [today] "GET {} HTTP/1.1" 200 2 "-" "curl/8"'),
+        ("hypercorn.access", '1.2.3.4 - - [today] "GET {} 1.1" 200 2 "-" "curl/8"'),
+    ],
+)
+def test_health_checks_of_other_servers_are_not_exported(
+    memory: Memory, server: str, line: str
+) -> None:
+    for path in ("/healthz", "/healthz?verbose", "/items/healthz"):
+        logging.getLogger(server).warning(line.format(path))
+    assert [each.log_record.body for each in memory.logs] == [line.format("/items/healthz")]
+
+
 def test_applications_of_one_process_do_not_mix() -> None:
     one, other = Memory(), Memory()
     first = Telemetry(TelemetrySettings(), one.providers)
@@ -215,6 +273,30 @@ def test_error_of_the_export_reaches_no_caller(
 def test_records_are_exported_without_loguru() -> None:
     done = _python('logging.warning("hello")', loguru=False)
     assert done.stdout.strip() == "['hello']"
+
+
+def test_applications_and_model_calls_are_recorded_without_loguru() -> None:
+    code = """
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from starlette.testclient import TestClient
+import chatscope
+from chatscope.testing import recorded
+
+async def chat(socket):
+    await socket.accept()
+    with chatscope.inference(model="m", provider="p") as call:
+        call.response(text="hi")
+    await socket.close()
+
+with recorded() as memory:
+    app = chatscope.instrument(Starlette(routes=[WebSocketRoute("/chat", chat)]))
+    with TestClient(app) as client, client.websocket_connect("/chat"):
+        pass
+print(sorted(span.name for span in memory.spans), len(memory.logs))
+"""
+    done = _python(code, loguru=False)
+    assert done.stdout.splitlines()[0] == "['GET /chat', 'chat m'] 3"
 
 
 _WITHOUT_LOGURU = """

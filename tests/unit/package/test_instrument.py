@@ -5,8 +5,10 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from starlette.testclient import TestClient
 
 import chatscope
 from chatscope import InstrumentationError, SettingsError, Telemetry, TelemetrySettings, instrument
+from chatscope.providers import SHUTDOWN_SECONDS, Providers
 from chatscope.settings import load_settings, variables
 from stack.facts import ROOT
 from tests.memory import Memory
@@ -87,9 +90,33 @@ def test_running_application_is_refused_at_once(telemetry: Telemetry) -> None:
         pass
 
 
+def test_flush_at_the_end_leaves_the_shutdown_less_time(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Servers let an application end, then end the process: both take five seconds at most."""
+    left: list[float] = []
+
+    def flush(_: Providers, seconds: float) -> bool:
+        time.sleep(seconds)
+        return False
+
+    def shutdown(_: Providers, seconds: float) -> bool:
+        left.append(seconds)
+        return False
+
+    monkeypatch.setattr(Providers, "flush", flush)
+    monkeypatch.setattr(Providers, "shutdown", shutdown)
+    telemetry.start()
+    telemetry.flush_last(0.3)
+    telemetry.shutdown()
+    assert 4.0 < left[0] <= SHUTDOWN_SECONDS - 0.3
+
+
 def test_what_is_not_callable_is_refused() -> None:
     with pytest.raises(InstrumentationError, match="5 is not an ASGI application"):
         instrument(5)
+    with pytest.raises(InstrumentationError, match="Starlette'> is not an ASGI application"):
+        instrument(Starlette)
 
 
 @pytest.mark.anyio
@@ -222,6 +249,45 @@ def test_settings_are_read_from_the_environment_and_options_win() -> None:
 
 
 @pytest.mark.slow
+def test_option_is_a_value_or_a_text() -> None:
+    read = load_settings({}, spool_dir="/tmp", log_level="debug", quiet_paths="/a, /b")  # noqa: S108
+    assert read == load_settings(
+        {},
+        spool_dir=Path("/tmp"),  # noqa: S108
+        log_level="DEBUG",
+        quiet_paths=frozenset({"/a", "/b"}),
+    )
+    for empty in ("spool_dir", "log_level", "service_name"):
+        with pytest.raises(SettingsError, match=empty):
+            load_settings({}, **{empty: ""})
+
+
+def test_settings_made_by_hand_are_validated_as_well() -> None:
+    version: Any = 1.2
+    with pytest.raises(SettingsError) as caught:
+        TelemetrySettings(log_level="loud", span_queue=0, service_version=version)
+    assert [each.partition(" ")[0] for each in caught.value.problems] == [
+        "span_queue",
+        "log_level",
+        "service_version",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OTEL_PROPAGATORS", "tracecontext,pigeon"),
+        ("OTEL_PYTHON_TRACER_PROVIDER", "pigeon"),
+        ("OTEL_PYTHON_METER_PROVIDER", "pigeon"),
+        ("OTEL_PYTHON_LOGGER_PROVIDER", "pigeon"),
+    ],
+)
+def test_parts_that_are_not_installed_are_named(variable: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"{variable} must be .*pigeon"):
+        load_settings({variable: value})
+    load_settings({"OTEL_PROPAGATORS": "none", "OTEL_PYTHON_METER_PROVIDER": "sdk_meter_provider"})
+
+
 def test_invalid_variables_are_reported_before_the_sdk_is_imported() -> None:
     code = """
 import sys, chatscope
@@ -257,6 +323,22 @@ chatscope.shutdown(0.5)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("existing", [False, True])
+def test_configuring_after_the_shutdown_is_refused(existing: bool) -> None:
+    done = _run(
+        f"""
+import chatscope
+chatscope.configure(endpoint="http://127.0.0.1:9")
+chatscope.shutdown(0.1)
+try:
+    chatscope.configure(use_existing_providers={existing})
+except chatscope.ProvidersExistError as error:
+    print(error)
+"""
+    )
+    assert "cannot be called after shutdown()" in done.stdout, done.stderr
+
+
 def test_providers_of_another_library_are_refused_or_used() -> None:
     code = """
 from opentelemetry import metrics, trace

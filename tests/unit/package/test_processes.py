@@ -60,12 +60,21 @@ def receiver() -> Iterator[Receiver]:
         yield receiver
 
 
-def _run(code: str, endpoint: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+def _environ(endpoint: str, **variables: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    path = {"PYTHONPATH": str(ROOT), "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
+    return {**kept, **path, **variables}
+
+
+def _run(code: str, endpoint: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    return _python(endpoint, "-c", _BEGIN + code, **variables)
+
+
+def _python(endpoint: str, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-c", _BEGIN + code],
+        [sys.executable, *arguments],
         cwd=ROOT,
-        env={**kept, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, **variables},
+        env=_environ(endpoint, **variables),
         capture_output=True,
         text=True,
         timeout=60,
@@ -91,6 +100,74 @@ def test_forked_process_counts_from_zero_and_delivers_at_its_end(
     assert len(counted) == 5
 
 
+_POOL = """
+import multiprocessing, sys
+import chatscope
+from opentelemetry import trace
+def configure():
+    chatscope.configure(service_name="shop", span_delay_ms=3600000)
+def order(number):
+    with trace.get_tracer("shop").start_as_current_span("order"):
+        return number
+if "module" in sys.argv:
+    configure()
+if __name__ == "__main__":
+    initializer = configure if "initializer" in sys.argv else None
+    with multiprocessing.get_context(sys.argv[1]).Pool(2, initializer) as pool:
+        pool.map(order, range(8))
+        if "joined" in sys.argv:
+            pool.close()
+            pool.join()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("fork", "initializer", "joined"),
+        ("forkserver", "module", "joined"),
+        # Leaving the pool's block sends SIGTERM to processes that are ending by themselves.
+        ("fork", "module", "terminated"),
+    ],
+    ids=" ".join,
+)
+def test_process_of_a_pool_delivers_before_it_ends(
+    receiver: Receiver, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    (tmp_path / "pool.py").write_text(_POOL)
+    done = _python(receiver.endpoint, str(tmp_path / "pool.py"), *arguments)
+    assert done.returncode == 0, done.stderr
+    assert [span.name for span in receiver.spans] == ["order"] * 8, done.stderr
+
+
+@pytest.mark.slow
+def test_signal_during_the_shutdown_waits_for_its_end(receiver: Receiver) -> None:
+    receiver.delay()
+    code = """
+order("ordered", 1)
+import atexit, threading, time
+def kill():
+    print("ending", flush=True)
+    threading.Timer(0.3, os.kill, (os.getpid(), 15)).start()
+atexit.register(kill)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", _BEGIN + code],
+        cwd=ROOT,
+        env=_environ(receiver.endpoint),
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.8)
+        receiver.accept()
+        assert process.wait(10) == -signal.SIGTERM
+    assert [span.name for span in receiver.spans] == ["ordered"]
+    assert list(receiver.last("orders").values()) == [1]
+
+
 @pytest.mark.slow
 def test_script_ends_in_time_and_keeps_what_cannot_be_delivered(
     receiver: Receiver, tmp_path: Path
@@ -105,6 +182,19 @@ def test_script_ends_in_time_and_keeps_what_cannot_be_delivered(
     done = _run('order("later", 1)', receiver.endpoint, CHATSCOPE_SPOOL_DIR=str(tmp_path))
     assert {span.name for span in receiver.spans} == {"kept", "later"}, done.stderr
     assert {record.body for record in receiver.log_records} == {"kept", "later"}
+
+
+@pytest.mark.slow
+def test_telemetry_of_its_own_is_delivered_as_well(receiver: Receiver) -> None:
+    code = """
+from chatscope import Telemetry, TelemetrySettings
+other = Telemetry(TelemetrySettings(service_name="other", span_delay_ms=3600000))
+other.start()
+other.tracer.start_span("of the other").end()
+"""
+    done = _run(code, receiver.endpoint)
+    assert [span.name for span in receiver.spans] == ["of the other"]
+    assert done.stderr == ""
 
 
 @pytest.mark.slow

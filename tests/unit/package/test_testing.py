@@ -3,9 +3,11 @@
 import logging
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from loguru import logger
+from opentelemetry import metrics, trace
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -63,6 +65,31 @@ def test_missing_and_repeated_items_fail_with_what_there_is() -> None:
         memory.log("x")
 
 
+def test_shutdown_of_the_application_ends_no_memory() -> None:
+    with recorded() as memory:
+        for _ in range(2):
+            with TestClient(_create_app()) as client:
+                client.get("/items/42")
+            chatscope.shutdown()
+    assert [span.name for span in memory.spans] == ["GET /items/{id}"] * 2
+
+
+def test_framework_that_instruments_itself_makes_no_second_span() -> None:
+    with recorded() as memory, TestClient(_create_app()) as client:
+        client.get("/items/42")
+        # As FastAPI does.
+        trace.get_tracer_provider().get_tracer("fastapi").start_span("GET /items/{id}").end()
+        metrics.get_meter_provider().get_meter("fastapi").create_counter("requests").add(1)
+    assert memory.span("GET /items/{id}")
+    assert memory.points("requests") == []
+
+
+@pytest.mark.parametrize("option", [{"log_level": "loud"}, {"colour": "red"}, {"span_queue": 0}])
+def test_invalid_options_are_named(option: dict[str, Any]) -> None:
+    with pytest.raises(chatscope.SettingsError, match=next(iter(option))), recorded(**option):
+        pass
+
+
 def test_errors_of_the_package_are_raised_in_tests(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(LookupError), guarded("testing"):
         raise LookupError
@@ -84,4 +111,12 @@ for attempt in range(2):
     assert memory.span("by the API")
     assert memory.value("orders") == 2
 """
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -275,7 +275,9 @@ def test_gateway_may_count_the_cost_instead(
     assert len(memory.spans) == 1
 
 
-def test_unknown_and_missing_clients_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_and_missing_clients_are_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(ValueError, match=r"openai, anthropic \(got 'cohere'\)"):
         genai.instrument_clients("cohere")
     monkeypatch.setitem(clients._INSTRUMENTATIONS, "openai", ("opentelemetry.nowhere.at", "X"))
@@ -283,3 +285,5 @@ def test_unknown_and_missing_clients_are_named(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(clients.MissingInstrumentationError, match=r"chatscope\[openai\]"):
         genai.instrument_clients("openai")
     assert genai.instrument_clients() == ()
+    [message] = caplog.messages
+    assert 'pip install "chatscope[openai]"' in message

@@ -1,6 +1,9 @@
 """WebSocket telemetry of any Starlette application."""
 
+import asyncio
+import contextvars
 from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 from loguru import logger
@@ -13,6 +16,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from chatscope import Telemetry, instrument, names
 from chatscope.instruments import Instruments
+from chatscope.logs.bridge import Bridge
+from chatscope.logs.own import ExportedLog
 from chatscope.providers import TelemetrySettings
 from chatscope.websocket import SocketConnection, socket_connection
 from tests.memory import Memory
@@ -150,7 +155,8 @@ def test_close_code_is_the_standards_default_where_none_is_given(
     tracer = memory.providers.tracer_provider.get_tracer("test")
     instruments = Instruments(memory.providers.meter_provider.get_meter("test"))
     scope = {"type": "websocket", "path": "/ws", "headers": []}
-    connection = SocketConnection(scope, lambda _: "/ws", tracer, instruments)
+    log = ExportedLog(Bridge(memory.providers.logger_provider), "test")
+    connection = SocketConnection(scope, lambda _: "/ws", tracer, instruments, log)
     connection.saw_sent({"type": "websocket.accept"})
     for message in messages:
         connection.saw_sent(message)
@@ -263,3 +269,25 @@ def test_stock_middleware_makes_no_span_of_a_connection(client: TestClient, memo
         "GET /echo/{room}",
         "message /echo/{room}",
     ]
+
+
+def test_abandoned_connection_ends_without_a_message(
+    memory: Memory, caplog: pytest.LogCaptureFixture
+) -> None:
+    telemetry = Telemetry(TelemetrySettings(), memory.providers)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send"})
+
+    async def send(message: Any) -> None:
+        if message["type"] == "websocket.send":
+            await asyncio.sleep(0)
+
+    served = cast(Any, instrument(app, telemetry))
+    running = served({"type": "websocket", "path": "/x", "headers": []}, None, send)
+    contextvars.copy_context().run(running.send, None)
+    running.close()  # as the garbage collector does
+    telemetry.shutdown()
+    assert caplog.messages == []
+    assert [each.log_record.body for each in memory.logs] == ["socket opened", "socket closed"]
