@@ -141,7 +141,7 @@ class TelemetrySettings:
         16_384, "OTEL_BSP_MAX_QUEUE_SIZE", _QUEUE, "Spans in memory; the oldest is dropped then."
     )
     log_queue: int = _setting(8_192, "OTEL_BLRP_MAX_QUEUE_SIZE", _QUEUE, "Log records in memory.")
-    # Items are encoded one by one as they end; a batch joins them, for less CPU each the larger it is.
+    # Items are encoded one by one as they end; a larger batch takes less CPU for each.
     span_batch: int = _setting(
         512, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", _QUEUE, "Largest number of spans in one export."
     )
