@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Final
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import MeterProvider, MetricsTimeoutError
 from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
 
 from chatscope.guard import guarded
@@ -62,6 +62,13 @@ class PeriodicReader(MetricReader):
     def release(self) -> None:
         """End that."""
         self._collecting.release()
+
+    def collect(self, timeout_millis: float = 10_000) -> None:
+        """Collect and export; once more if the wall clock, which the SDK goes by, has stepped."""
+        try:
+            super().collect(timeout_millis)
+        except MetricsTimeoutError:
+            super().collect(timeout_millis)
 
     def flush(self) -> None:
         """Collect and export now."""
