@@ -63,17 +63,10 @@ class PeriodicReader(MetricReader):
         """End that."""
         self._collecting.release()
 
-    def collect(self, timeout_millis: float = 10_000) -> None:
-        """Collect and export; once more if the wall clock, which the SDK goes by, has stepped."""
-        try:
-            super().collect(timeout_millis)
-        except MetricsTimeoutError:
-            super().collect(timeout_millis)
-
     def flush(self) -> None:
         """Collect and export now."""
         with self._collecting:
-            self.collect()
+            self._collect_now()
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
         """Collect and export now."""
@@ -87,9 +80,16 @@ class PeriodicReader(MetricReader):
         self._stopped.set()
         if self._collecting.acquire(timeout=timeout_millis / 1000):
             try:
-                self.collect(timeout_millis)
+                self._collect_now(timeout_millis)
             finally:
                 self._collecting.release()
+
+    def _collect_now(self, timeout_millis: float = 10_000) -> None:
+        """Collect; once more if the wall clock, which the SDK goes by, has stepped ahead."""
+        try:
+            self.collect(timeout_millis)
+        except MetricsTimeoutError:
+            self.collect(timeout_millis)
 
     def _receive_metrics(
         self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: Any
