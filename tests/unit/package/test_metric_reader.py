@@ -29,7 +29,10 @@ def test_clock_that_steps_during_a_collection_costs_no_export(
         providers = build_providers(
             TelemetrySettings(endpoint=receiver.endpoint, metric_interval_ms=3_600_000)
         )
-        providers.meter_provider.get_meter("test").create_observable_gauge("level", [read])
+        meter = providers.meter_provider.get_meter("test")
+        meter.create_observable_gauge("level", [read])
+        # The SDK looks at the clock before the next instrument.
+        meter.create_observable_gauge("later", [lambda _: [Observation(1)]])
         assert providers.flush(5.0)
         assert steps
         assert list(receiver.last("level").values()) == [7]
