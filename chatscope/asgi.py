@@ -22,6 +22,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from chatscope.exception_texts import type_name
 from chatscope.guard import report
 from chatscope.http_attributes import (
     HEADERS,
@@ -180,7 +181,7 @@ class _Request:
             self._span.record_exception(error)
         except Exception as problem:
             report("recording an exception", problem)
-        self.end(_name(type(error)))
+        self.end(type_name(error))
 
     def end(self, error_type: str | None = None) -> None:
         """End the span and record the metrics, once.
@@ -278,11 +279,3 @@ def _is_last(message: Message, has_trailers: bool) -> bool:
 def _is_disconnect(error: BaseException) -> bool:
     # Starlette's own exception, which other frameworks do not have.
     return isinstance(error, OSError) or type(error).__name__ == "ClientDisconnect"
-
-
-def _name(kind: type[BaseException]) -> str:
-    return (
-        kind.__qualname__
-        if kind.__module__ == "builtins"
-        else f"{kind.__module__}.{kind.__qualname__}"
-    )

@@ -30,15 +30,19 @@ _room: Final = threading.Semaphore(_MAX_STUCK)
 
 def attributes_of(error: BaseException) -> dict[str, str]:
     """Return the `exception.*` attributes."""
-    kind = type(error)
-    name = kind.__qualname__
-    if kind.__module__ != "builtins":
-        name = f"{kind.__module__}.{name}"
     return {
-        names.EXCEPTION_TYPE: name,
+        names.EXCEPTION_TYPE: type_name(error),
         names.EXCEPTION_MESSAGE: message_of(error),
         names.EXCEPTION_STACKTRACE: stack_trace_of(error),
     }
+
+
+def type_name(error: BaseException) -> str:
+    """Return the class of an exception with its module, as the conventions name it."""
+    kind = type(error)
+    if kind.__module__ == "builtins":
+        return kind.__qualname__
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def message_of(error: BaseException) -> str:

@@ -6,10 +6,11 @@ from typing import Any, Generic, TypeVar, overload
 
 from chatscope import names
 from chatscope.arguments import accepted
+from chatscope.exception_texts import type_name
 from chatscope.genai import responses
 from chatscope.genai.answer import Answer
 from chatscope.genai.nesting import Published
-from chatscope.genai.operation import FAILED, Operation, error_type_of
+from chatscope.genai.operation import FAILED, Operation
 from chatscope.genai.request import Usage
 from chatscope.genai.responses import Facts
 from chatscope.genai.steps import AgentInvocation, Embeddings, ToolExecution
@@ -58,7 +59,7 @@ class Handle(Generic[_Operation]):
         with guarded("recording the end of an operation"):
             if isinstance(error, Exception):
                 if error is not self._error:
-                    operation.failed(error_type_of(error), error)
+                    operation.failed(type_name(error), error)
                 self._error = error
             elif error is not None:
                 if operation.outcome is None:

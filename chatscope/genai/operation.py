@@ -207,11 +207,3 @@ def current_conversation() -> str | None:
     """Return the conversation of the operations around."""
     found = context_api.get_value(_CONVERSATION)
     return found if isinstance(found, str) else None
-
-
-def error_type_of(error: BaseException) -> str:
-    """Return the class of an exception, as the conventions name it."""
-    kind = type(error)
-    if kind.__module__ == "builtins":
-        return kind.__qualname__
-    return f"{kind.__module__}.{kind.__qualname__}"
