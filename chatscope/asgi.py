@@ -22,7 +22,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from chatscope.exception_texts import type_name
+from chatscope import exception_texts
 from chatscope.guard import report
 from chatscope.http_attributes import (
     HEADERS,
@@ -178,10 +178,10 @@ class _Request:
             self.end(CANCELLED)
             return
         try:
-            self._span.record_exception(error)
+            exception_texts.record(self._span, error)
         except Exception as problem:
             report("recording an exception", problem)
-        self.end(type_name(error))
+        self.end(exception_texts.type_name(error))
 
     def end(self, error_type: str | None = None) -> None:
         """End the span and record the metrics, once.

@@ -14,8 +14,11 @@ from contextlib import suppress
 from types import WrapperDescriptorType
 from typing import Final
 
+from opentelemetry.trace import Span
+
 from chatscope import names
 from chatscope.otlp.values import describe, file_names, static_attribute, text
+from chatscope.redaction import is_withheld, without_texts
 
 # The innermost ones: the thousand frames of an endless recursion take longer than a request.
 _MAX_FRAMES: Final = 100
@@ -29,12 +32,20 @@ _room: Final = threading.Semaphore(_MAX_STUCK)
 
 
 def attributes_of(error: BaseException) -> dict[str, str]:
-    """Return the `exception.*` attributes."""
+    """Return the `exception.*` attributes, without the texts where they are withheld."""
+    if is_withheld(error):
+        error = without_texts(error)
     return {
         names.EXCEPTION_TYPE: type_name(error),
         names.EXCEPTION_MESSAGE: message_of(error),
         names.EXCEPTION_STACKTRACE: stack_trace_of(error),
     }
+
+
+def record(span: Span, error: BaseException) -> None:
+    """Add the event of an exception to a span."""
+    if span.is_recording():
+        span.add_event("exception", {**attributes_of(error), names.EXCEPTION_ESCAPED: "False"})
 
 
 def type_name(error: BaseException) -> str:

@@ -3,6 +3,8 @@
 from typing import Final
 
 WITHHELD: Final = "<text withheld>"
+# The attribute of an exception whose texts are withheld from all records.
+_WITHHELD: Final = "__chatscope_withheld__"
 # Longer chains are cut.
 _LONGEST_CHAIN: Final = 20
 
@@ -14,6 +16,27 @@ def without_texts(error: BaseException) -> BaseException:
     that as its text.
     """
     return _copy(error, {})
+
+
+def withhold(error: BaseException) -> None:
+    """Let no later record of an exception, or of one that it caused, have texts.
+
+    An exception of a provider passes on through the application: to the span of the request, to
+    log records.
+    """
+    object.__setattr__(error, _WITHHELD, True)
+
+
+def is_withheld(error: BaseException) -> bool:
+    """Whether texts of an exception or of its chain are withheld."""
+    pending, seen = [error], 0
+    while pending and seen < _LONGEST_CHAIN:
+        each = pending.pop()
+        seen += 1
+        if _WITHHELD in object.__getattribute__(each, "__dict__"):
+            return True
+        pending += [other for other in (each.__cause__, each.__context__) if other is not None]
+    return False
 
 
 class _Copy(Exception):

@@ -17,7 +17,7 @@ from opentelemetry.context import Context, attach, detach
 from opentelemetry.propagate import extract
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
 
-from chatscope import names
+from chatscope import exception_texts, names
 from chatscope.asgi import App, Message, Receive, Scope, Send
 from chatscope.guard import guarded
 from chatscope.http_attributes import HEADERS, headers_of, text_of
@@ -165,7 +165,7 @@ class SocketConnection:
         """Record an exception of the application; before the accept it is a 500 response."""
         if not self._span.is_recording() or isinstance(error, CancelledError | GeneratorExit):
             return
-        self._span.record_exception(error)
+        exception_texts.record(self._span, error)
         self._end_handshake(HTTPStatus.INTERNAL_SERVER_ERROR)
 
     def finish(self) -> None:

@@ -14,10 +14,10 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
-from chatscope import names
+from chatscope import exception_texts, names
 from chatscope.genai.deferred import WORKER
 from chatscope.guard import guarded
-from chatscope.redaction import without_texts
+from chatscope.redaction import withhold
 from chatscope.tracing import trace_id_of
 
 if TYPE_CHECKING:
@@ -113,8 +113,9 @@ class Operation:
         if exception is not None:
             # This asks for the exception's text, which may raise.
             with guarded("recording an exception"):
-                captured = self.recorder.capture_content
-                self._span.record_exception(exception if captured else without_texts(exception))
+                if not self.recorder.capture_content:
+                    withhold(exception)
+                exception_texts.record(self._span, exception)
 
     def cancelled(self, error_type: str = CANCELLED) -> None:
         """Record that it was given up: by the caller, unless `error_type` names another reason."""
