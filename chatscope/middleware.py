@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from chatscope.asgi import HttpTelemetry
+from chatscope.asgi import App, HttpTelemetry, Message, Receive, Scope, Send
 from chatscope.guard import guarded
-from chatscope.logs.bridge import leave, remember_context
+from chatscope.logs.bridge import leave
 from chatscope.routes import RouteFinder
 from chatscope.runtime import watch_event_loop
 from chatscope.websocket import WebSocketTelemetry
 
 if TYPE_CHECKING:
     from chatscope.telemetry import Telemetry
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # In the scope of a request that a middleware further out has instrumented.
 _SEEN: Final = "chatscope.instrumented"
@@ -36,7 +30,7 @@ class TelemetryMiddleware:
 
     def __init__(
         self,
-        app: ASGIApp,
+        app: App,
         telemetry: Telemetry,
         application: object = None,
         *,
@@ -46,7 +40,6 @@ class TelemetryMiddleware:
         self._telemetry = telemetry
         self._flush_with_app = flush_with_app
         self._quiet_paths = telemetry.settings.quiet_paths
-        self._watched = _remembering(app)
         self._find_route = RouteFinder(application)
         self._http = self._http_telemetry(application)
         self._websocket: WebSocketTelemetry | None = None
@@ -77,14 +70,14 @@ class TelemetryMiddleware:
             raise AttributeError(name)
         return getattr(self.app, name)
 
-    def _http_telemetry(self, application: object) -> ASGIApp:
+    def _http_telemetry(self, application: object) -> App:
         telemetry = self._telemetry
         if telemetry.settings.http_instrumentation == "stock":
             # An optional part of the package, and slow to import.
             from chatscope.stock_asgi import StockHttpTelemetry  # noqa: PLC0415
 
             routes: Sequence[Any] = getattr(application, "routes", None) or ()
-            return StockHttpTelemetry(self._watched, routes, telemetry.providers)
+            return StockHttpTelemetry(self.app, routes, telemetry.providers)
         return HttpTelemetry(self.app, self._find_route, telemetry.tracer, telemetry.http_metrics)
 
     def _websockets(self) -> WebSocketTelemetry:
@@ -92,7 +85,7 @@ class TelemetryMiddleware:
         if self._websocket is None:
             telemetry = self._telemetry
             self._websocket = WebSocketTelemetry(
-                self._watched,
+                self.app,
                 self._find_route,
                 telemetry.tracer,
                 telemetry.instruments,
@@ -114,19 +107,6 @@ class TelemetryMiddleware:
                 return
             await lifespan.failed(error)
             raise
-
-
-def _remembering(app: ASGIApp) -> ASGIApp:
-    """Keep the trace with an exception: the server logs it when the span is no longer current."""
-
-    async def call(scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await app(scope, receive, send)
-        except Exception as error:
-            remember_context(error)
-            raise
-
-    return call
 
 
 class _Lifespan:

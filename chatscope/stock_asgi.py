@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chatscope import names
 from chatscope.asgi import TRACE_ID_HEADER
+from chatscope.logs.bridge import remember_context
 from chatscope.providers import Providers
 from chatscope.routes import route_template
 from chatscope.stable_http import stable_middleware
@@ -142,5 +143,6 @@ class _Inner:
         try:
             await self._app(request.scope, receive, watched_send)
         except Exception as error:
+            remember_context(error)
             request.failed(error)
             raise

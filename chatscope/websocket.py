@@ -22,6 +22,7 @@ from chatscope.asgi import App, Message, Receive, Scope, Send
 from chatscope.guard import guarded
 from chatscope.http_attributes import HEADERS, headers_of, text_of
 from chatscope.instruments import Instruments
+from chatscope.logs.bridge import remember_context
 from chatscope.logs.own import OwnLog
 from chatscope.routes import FindRoute
 
@@ -75,6 +76,9 @@ class WebSocketTelemetry:
             try:
                 await self._app(scope, watched_receive, watched_send)
             except BaseException as error:
+                if isinstance(error, Exception):
+                    # The server logs it when the span is no longer current.
+                    remember_context(error)
                 with guarded("recording a WebSocket error"):
                     connection.saw_error(error)
                 raise
