@@ -344,7 +344,7 @@ def _scope(path: str) -> Scope:
 
 
 def _added(found: Mapping[str, list[Figures]], name: str) -> Figures | None:
-    """Return the medians of the differences to `bare`; None for what is not installed."""
+    """Return the median differences to `bare`; None if the variant's package is not installed."""
     pairs = list(zip(found[name], found["bare"], strict=False))
     if not pairs:
         return None

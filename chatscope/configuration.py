@@ -42,8 +42,8 @@ def configure(
     `settings` replaces all. A second call logs a warning and returns the telemetry of the first.
     `use_existing_providers` adds the export to the global providers of another library.
 
-    What is queued is sent when the process ends, by itself or by SIGTERM; a forked process has an
-    instance ID, queues and counters of its own.
+    Queued telemetry is sent when the process exits, also on SIGTERM. A forked process has its own
+    instance ID, queues and counters.
 
     Raises SettingsError with all problems, ProvidersExistError if another library has set global
     providers and `use_existing_providers` is not set, or they cannot be used.

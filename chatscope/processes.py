@@ -20,7 +20,7 @@ _STAT: Final = Path("/proc/self/stat")
 
 
 def worker_name() -> str | None:
-    """Return a name that tells this worker from its siblings; None if it is not a worker."""
+    """Return a name that distinguishes this worker from others; None if it is not a worker."""
     if multiprocessing.parent_process() is not None:
         return multiprocessing.current_process().name
     return str(os.getpid()) if _is_forked() else None

@@ -2,7 +2,8 @@
 
 CPython runs a signal handler between two instructions of the main thread. A signal that arrives
 just before a blocking system call does not interrupt it, so the process would not end before the
-call does. A thread is told of each signal and interrupts the main thread until the handler runs.
+call does. A thread is notified of each signal, and interrupts the main thread until the handler
+runs.
 """
 
 import os

@@ -44,7 +44,7 @@ class Turn:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """The figures of a response at its end."""
+    """What is known of a response when it has ended."""
 
     model: str
     finish_reason: str

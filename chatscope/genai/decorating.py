@@ -22,8 +22,8 @@ class Recording(ABC, Generic[H]):
     """What `inference(...)` and the other recorders return.
 
     Use it once in a `with` or `async with` block, or as a decorator. The span is current inside of
-    the block and of the function, but never across a `yield`: not in a block that stands in a
-    generator, where `with handle.current():` makes it current for a part.
+    the block and of the function, but never across a `yield`. In a block inside a generator, make
+    it current for a part of the block by `with handle.current():`.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Recording(ABC, Generic[H]):
             handle, self._handle = self._handle, None
             handle.finish(error)
 
-    # Not `async def`: the caller's frame tells whether it is a generator.
+    # Not `async def`: only the caller's frame shows whether it is a generator.
     def __aenter__(self) -> "_Ready[H]":
         return _Ready(self._enter(sys._getframe(1).f_code.co_flags))
 

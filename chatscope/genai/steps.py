@@ -62,7 +62,7 @@ class Embeddings(Operation):
 
     @property
     def usage(self) -> Usage | None:
-        """The tokens, if the provider told them."""
+        """The token usage, if the provider reported it."""
         return None if self._tokens is None else Usage(self._tokens)
 
     @property

@@ -156,7 +156,7 @@ class Delivery:
         return self._report(lost)
 
     def _report(self, lost: Mapping[Signal, int]) -> bool:
-        """Log once what was not delivered."""
+        """Log the number of undelivered items of each signal."""
         for signal, pipeline in self.pipelines.items():
             items = _ITEMS[signal]
             if waiting := pipeline.backlog.items:

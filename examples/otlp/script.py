@@ -76,7 +76,7 @@ def main() -> int:
             logger.emit(body=f"item {made}", attributes={"item.number": made})
         counter.add(1)
         made += 1
-        # Tell a supervisor how far it is: what is told was handed over 0.2 s later at the latest.
+        # Report progress to a supervisor: the item is delivered or on disk within 0.2 s.
         print(made, flush=True)
         time.sleep(1 / given.rate)
 

@@ -40,7 +40,7 @@ _RESOLVED_AFTER = "5m"
 
 
 @pytest.fixture
-def told(
+def notified(
     binary: Callable[[str], Path], tmp_path: Path
 ) -> Iterator[tuple[Alertmanager, Listener, str]]:
     """An Alertmanager whose waits are short, and who gets its messages."""
@@ -60,9 +60,9 @@ def told(
 
 
 def test_messages_of_a_group_wait_as_long_as_set(
-    told: tuple[Alertmanager, Listener, str],
+    notified: tuple[Alertmanager, Listener, str],
 ) -> None:
-    alerts, people, url = told
+    alerts, people, url = notified
     begun = time.monotonic()
     alerts.push(_alert("first"))
     poll_until(lambda: people.came("/hook"), "the first message", _PATIENCE_SECONDS, 0.01)

@@ -221,7 +221,7 @@ async def test_provider_without_room_is_refused_by_its_limit(
 ) -> None:
     output, error = _Output(), Overloaded("answers", 7)
     await run_turn(telemetry, _turn(Scripted(error)), output)
-    assert [told for told, _ in output.errors] == [error]
+    assert [sent for sent, _ in output.errors] == [error]
     _assert_recorded_once(memory, outcome="failed", error_type="too_many_answers")
     assert memory.value("chatscope.limit.reached", chatscope__limit="answers") == 1
     [event] = memory.span(f"chat {MODEL}").events

@@ -201,7 +201,7 @@ def test_full_disk_leaves_memory_and_is_reported(
     def connect_full(database: Any, *arguments: Any, **options: Any) -> sqlite3.Connection:
         connection: sqlite3.Connection = connect(database, *arguments, **options)
         if Path(database).is_relative_to(tmp_path):
-            # The least that SQLite can be told: it fails as it does on a full disk.
+            # The lowest limit that SQLite accepts: a write fails as it does on a full disk.
             connection.execute("PRAGMA max_page_count = 1")
         return connection
 
