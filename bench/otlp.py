@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent import futures
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -118,8 +119,8 @@ def receiver() -> tuple[grpc.Server, str]:
 
 
 def _measure(side: str, signal: str, batch: int, endpoint: str) -> dict[str, float]:
-    emit, finish = (_span_side if signal == "span" else _log_side)(side, batch, endpoint)
-    bare, _ = (_span_side if signal == "span" else _log_side)("none", batch, endpoint)
+    emit, finish = _side(side, signal, batch, endpoint)
+    bare, _ = _side("none", signal, batch, endpoint)
     for number in range(500):
         emit(number)
     time.sleep(0.3)
@@ -171,24 +172,40 @@ def _delivery(batch: int, endpoint: str) -> Any:
     return Delivery(load_endpoints({"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}), settings)
 
 
-def _span_side(
-    side: str, batch: int, endpoint: str
-) -> tuple[Callable[[int], None], Callable[[], None]]:
-    provider = TracerProvider(shutdown_on_exit=False)
-    finish: Callable[[], Any] = lambda: None  # noqa: E731
+def _side(
+    side: str, signal: str, batch: int, endpoint: str
+) -> tuple[Callable[[int], None], Callable[[], Any]]:
+    """Return what emits one item, and what waits until all are sent; side `none` sends nothing."""
+    made = _spans() if signal == "span" else _logs()
     if side == "official":
-        processor = BatchSpanProcessor(
-            OTLPSpanExporter(endpoint=endpoint),
+        processor = made.official(
+            made.exporter(endpoint=endpoint),
             max_queue_size=20_000,
             schedule_delay_millis=200,
             max_export_batch_size=batch,
         )
-        provider.add_span_processor(processor)
-        finish = processor.force_flush
-    elif side == "chatscope":
+        made.add(processor)
+        return made.emit, processor.force_flush
+    if side == "chatscope":
         delivery = _delivery(batch, endpoint)
-        provider.add_span_processor(OtlpSpanProcessor(delivery))
-        finish = delivery.flush
+        made.add(made.ours(delivery))
+        return made.emit, delivery.flush
+    return made.emit, lambda: None
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A provider of one signal: how it is given a processor and an item, and which there are."""
+
+    add: Callable[[Any], None]
+    emit: Callable[[int], None]
+    official: Callable[..., Any]
+    exporter: Callable[..., Any]
+    ours: Callable[[Delivery], Any]
+
+
+def _spans() -> _Made:
+    provider = TracerProvider(shutdown_on_exit=False)
     tracer = provider.get_tracer("bench")
 
     def emit(number: int) -> None:
@@ -212,27 +229,13 @@ def _span_side(
             },
         ).end()
 
-    return emit, finish
+    return _Made(
+        provider.add_span_processor, emit, BatchSpanProcessor, OTLPSpanExporter, OtlpSpanProcessor
+    )
 
 
-def _log_side(
-    side: str, batch: int, endpoint: str
-) -> tuple[Callable[[int], None], Callable[[], None]]:
+def _logs() -> _Made:
     provider = LoggerProvider(shutdown_on_exit=False)
-    finish: Callable[[], Any] = lambda: None  # noqa: E731
-    if side == "official":
-        processor = BatchLogRecordProcessor(
-            OTLPLogExporter(endpoint=endpoint),
-            max_queue_size=20_000,
-            schedule_delay_millis=200,
-            max_export_batch_size=batch,
-        )
-        provider.add_log_record_processor(processor)
-        finish = processor.force_flush
-    elif side == "chatscope":
-        delivery = _delivery(batch, endpoint)
-        provider.add_log_record_processor(OtlpLogRecordProcessor(delivery))
-        finish = delivery.flush
     logger = provider.get_logger("bench")
 
     def emit(number: int) -> None:
@@ -252,7 +255,13 @@ def _log_side(
             },
         )
 
-    return emit, finish
+    return _Made(
+        provider.add_log_record_processor,
+        emit,
+        BatchLogRecordProcessor,
+        OTLPLogExporter,
+        OtlpLogRecordProcessor,
+    )
 
 
 if __name__ == "__main__":
