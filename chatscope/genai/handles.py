@@ -18,6 +18,7 @@ from chatscope.genai.streams import RecordedAsyncStream, RecordedStream
 from chatscope.guard import guarded, report
 
 _Operation = TypeVar("_Operation", bound=Operation)
+_Priced = TypeVar("_Priced", Answer, Embeddings)
 _Item = TypeVar("_Item")
 
 
@@ -83,20 +84,12 @@ class Handle(Generic[_Operation]):
         """Record the return value of a decorated function."""
 
 
-class ModelCall(Handle[Answer]):
-    """A model call in progress."""
-
-    def __init__(
-        self, answer: Answer | None = None, publish: Callable[[Published], None] | None = None
-    ) -> None:
-        """Record to `answer`; a call inside of another one publishes what it knows instead."""
-        super().__init__(answer)
-        self._publish = publish
-        self._streams = False
+class _PricedCall(Handle[_Priced]):
+    """A call of a provider that counts tokens."""
 
     @property
     def usage(self) -> Usage | None:
-        """The provider's count, else an estimate; None when nothing is known."""
+        """The provider's count; of a model call without one, an estimate; None when unknown."""
         with guarded("reading the usage"):
             return None if self._operation is None else self._operation.usage
         return None
@@ -107,6 +100,18 @@ class ModelCall(Handle[Answer]):
         with guarded("reading the cost"):
             return None if self._operation is None else self._operation.cost
         return None
+
+
+class ModelCall(_PricedCall[Answer]):
+    """A model call in progress."""
+
+    def __init__(
+        self, answer: Answer | None = None, publish: Callable[[Published], None] | None = None
+    ) -> None:
+        """Record to `answer`; a call inside of another one publishes what it knows instead."""
+        super().__init__(answer)
+        self._publish = publish
+        self._streams = False
 
     def chunk(self, text: str = "") -> None:
         """Record that a chunk was received, and its text."""
@@ -226,22 +231,8 @@ class ModelCall(Handle[Answer]):
         )
 
 
-class EmbeddingsCall(Handle[Embeddings]):
+class EmbeddingsCall(_PricedCall[Embeddings]):
     """A request for embeddings in progress."""
-
-    @property
-    def usage(self) -> Usage | None:
-        """The tokens, if the provider returned them."""
-        with guarded("reading the usage"):
-            return None if self._operation is None else self._operation.usage
-        return None
-
-    @property
-    def cost(self) -> float | None:
-        """US dollars by the price table; None when the usage or the price is not known."""
-        with guarded("reading the cost"):
-            return None if self._operation is None else self._operation.cost
-        return None
 
     def response(
         self, response: object = None, *, tokens: int | None = None, model: str | None = None
