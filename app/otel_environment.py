@@ -15,6 +15,7 @@ from app.otel_checks import Variable, number, one_of
 from app.problems import explain, is_utf8
 from chatscope.otlp import OtlpSettingsError, load_endpoints
 from chatscope.otlp.variables import VARIABLES as OTLP_VARIABLES
+from chatscope.settings import SDK_LIMITS
 
 _PREFIX: Final = "OTEL_"
 _LONGEST_MILLISECONDS: Final = 3_600_000
@@ -129,21 +130,7 @@ VARIABLES: Final[Mapping[str, Variable]] = {
         checks.entry_points("opentelemetry_resource_detector", "*"),
         "a comma list of installed resource detectors",
     ),
-    **{
-        f"OTEL_{limit}_LIMIT": _LIMIT
-        for limit in (
-            "ATTRIBUTE_COUNT",
-            "ATTRIBUTE_VALUE_LENGTH",
-            "EVENT_ATTRIBUTE_COUNT",
-            "LINK_ATTRIBUTE_COUNT",
-            "SPAN_ATTRIBUTE_COUNT",
-            "SPAN_ATTRIBUTE_VALUE_LENGTH",
-            "LOGRECORD_ATTRIBUTE_COUNT",
-            "LOGRECORD_ATTRIBUTE_VALUE_LENGTH",
-            "SPAN_EVENT_COUNT",
-            "SPAN_LINK_COUNT",
-        )
-    },
+    **{f"OTEL_{limit}_LIMIT": _LIMIT for limit in SDK_LIMITS},
     **{
         f"OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_{kind}": _PATTERNS
         for kind in ("SERVER_REQUEST", "SERVER_RESPONSE", "SANITIZE_FIELDS")

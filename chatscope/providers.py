@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from opentelemetry import metrics, trace
 from opentelemetry._logs import get_logger_provider, set_logger_provider
@@ -355,9 +355,6 @@ def _view(metric: Metric) -> View:
         aggregation=ExplicitBucketHistogramAggregation(buckets) if buckets else None,
         exemplar_reservoir_factory=kept_exemplars,
     )
-
-
-VIEWS: Final = build_views(PREFIX)
 
 
 def _within(seconds: float, call: Callable[[], object]) -> bool:

@@ -25,7 +25,16 @@ _HOUR_MS: Final = 3_600_000
 _LONGEST_QUEUE: Final = 10_000_000
 _LARGEST_SPOOL: Final = 2**50
 _LARGEST_LIMIT: Final = 2**31 - 1
-_LEVELS: Final = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
+# loguru's, which has those of the standard library.
+LEVELS: Final = {
+    "TRACE": 5,
+    "DEBUG": 10,
+    "INFO": 20,
+    "SUCCESS": 25,
+    "WARNING": 30,
+    "ERROR": 40,
+    "CRITICAL": 50,
+}
 # https://opentelemetry.io/docs/specs/semconv/general/naming/
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)*")
 
@@ -162,7 +171,7 @@ class TelemetrySettings:
         "Largest size of the spool; then the oldest are dropped.",
     )  # fmt: skip
     log_level: str = _setting(
-        "INFO", "CHATSCOPE_LOG_LEVEL", _one_of(*_LEVELS), "Lowest level that is exported."
+        "INFO", "CHATSCOPE_LOG_LEVEL", _one_of(*LEVELS), "Lowest level that is exported."
     )
     quiet_paths: frozenset[str] = _setting(
         frozenset({"/healthz", "/readyz"}), "CHATSCOPE_QUIET_PATHS", _PATHS,
@@ -304,6 +313,19 @@ _RATIO: Final = _Kind("a number from 0 to 1", float, lambda value: 0 <= value <=
 _MILLISECONDS: Final = _Kind(
     "a number of milliseconds above 0", float, lambda value: 0 < value < math.inf
 )
+# `OTEL_…_LIMIT` of the SDK.
+SDK_LIMITS: Final = (
+    "ATTRIBUTE_COUNT",
+    "ATTRIBUTE_VALUE_LENGTH",
+    "EVENT_ATTRIBUTE_COUNT",
+    "LINK_ATTRIBUTE_COUNT",
+    "SPAN_ATTRIBUTE_COUNT",
+    "SPAN_ATTRIBUTE_VALUE_LENGTH",
+    "LOGRECORD_ATTRIBUTE_COUNT",
+    "LOGRECORD_ATTRIBUTE_VALUE_LENGTH",
+    "SPAN_EVENT_COUNT",
+    "SPAN_LINK_COUNT",
+)
 # Variables that only the SDK reads, and whose invalid values it does not report in time.
 _OF_THE_SDK: Final[Mapping[str, _Kind]] = {
     "OTEL_TRACES_SAMPLER": _SAMPLER,
@@ -311,21 +333,7 @@ _OF_THE_SDK: Final[Mapping[str, _Kind]] = {
     "OTEL_METRICS_EXEMPLAR_FILTER": _one_of("TRACE_BASED", "ALWAYS_ON", "ALWAYS_OFF"),
     "OTEL_METRIC_EXPORT_TIMEOUT": _MILLISECONDS,
     "OTEL_SDK_DISABLED": _BOOLEAN,
-    **{
-        f"OTEL_{name}_LIMIT": _LIMIT
-        for name in (
-            "ATTRIBUTE_COUNT",
-            "ATTRIBUTE_VALUE_LENGTH",
-            "EVENT_ATTRIBUTE_COUNT",
-            "LINK_ATTRIBUTE_COUNT",
-            "SPAN_ATTRIBUTE_COUNT",
-            "SPAN_ATTRIBUTE_VALUE_LENGTH",
-            "LOGRECORD_ATTRIBUTE_COUNT",
-            "LOGRECORD_ATTRIBUTE_VALUE_LENGTH",
-            "SPAN_EVENT_COUNT",
-            "SPAN_LINK_COUNT",
-        )
-    },
+    **{f"OTEL_{name}_LIMIT": _LIMIT for name in SDK_LIMITS},
 }
 
 

@@ -27,8 +27,8 @@ from chatscope.logs.bridge import (
     selected,
 )
 from chatscope.logs.handling import this_thread
-from chatscope.logs.own import LEVELS
 from chatscope.logs.stdlib_records import access_path, content
+from chatscope.settings import LEVELS
 
 if TYPE_CHECKING:
     from loguru import Record

@@ -16,7 +16,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from loguru import logger
-from opentelemetry._logs import LoggerProvider
 from opentelemetry.context import Context, get_current
 
 from chatscope import sdk_values
@@ -76,11 +75,6 @@ def capture_early() -> None:
 def print_early() -> None:
     """Print what was buffered, after a start that failed."""
     _early.release(0, None)
-
-
-def start_logging(provider: LoggerProvider, level: str) -> Callable[[], None]:
-    """Do the same as `start_export`, to a provider."""
-    return start_export(Bridge(provider), level)
 
 
 def start_export(bridge: Bridge, level: str) -> Callable[[], None]:

@@ -5,22 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from chatscope.logs.bridge import Bridge, adding
+from chatscope.settings import LEVELS
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
-
-LEVELS: Final = {
-    "TRACE": 5,
-    "DEBUG": 10,
-    "INFO": 20,
-    "SUCCESS": 25,
-    "WARNING": 30,
-    "ERROR": 40,
-    "CRITICAL": 50,
-}
 
 
 class OwnLog(Protocol):

@@ -12,7 +12,8 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from chatscope.asgi import HttpTelemetry
 from chatscope.http_metrics import HttpMetrics
-from chatscope.providers import VIEWS, choose_sampler
+from chatscope.names import PREFIX
+from chatscope.providers import build_views, choose_sampler
 from chatscope.routes import RouteFinder
 from chatscope.stable_http import stable_middleware
 from chatscope.tally import TalliedHistograms
@@ -24,7 +25,9 @@ Build = Callable[[Any, TracerProvider, MeterProvider], Any]
 _spans = InMemorySpanExporter()
 _tracers = TracerProvider(choose_sampler(), shutdown_on_exit=False)
 _tracers.add_span_processor(SimpleSpanProcessor(_spans))
-_VIEWS: Final = [view for view in VIEWS if (view._instrument_name or "").startswith("http.")]
+_VIEWS: Final = [
+    view for view in build_views(PREFIX) if (view._instrument_name or "").startswith("http.")
+]
 _tallies = TalliedHistograms(InstrumentationScope("test"))
 _APPS: Final = {"plain": behave, "starlette": starlette()}
 

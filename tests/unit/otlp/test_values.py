@@ -19,7 +19,8 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.trace import Link, SpanContext, TraceFlags
 from starlette.datastructures import Headers
 
-from chatscope.logs.loguru_handler import start_logging
+from chatscope.logs.bridge import Bridge
+from chatscope.logs.loguru_handler import start_export
 from chatscope.logs.standard import ToLoguru
 from chatscope.otlp import values
 from chatscope.otlp.values import MAX_ITEMS, MAX_TOTAL_BYTES, convert, describe, text
@@ -51,7 +52,7 @@ def route() -> Iterator[_Route]:
             endpoint=receiver.endpoint, span_delay_ms=5, log_delay_ms=5, metric_interval_ms=50
         )
         providers = build_providers(settings)
-        stop = start_logging(providers.logger_provider, "INFO")
+        stop = start_export(Bridge(providers.logger_provider), "INFO")
         yield _Route(receiver, providers)
         stop()
         providers.shutdown(5.0)
@@ -283,7 +284,8 @@ import sys, threading, time
 from pathlib import Path
 from loguru import logger
 from chatscope.logs import console
-from chatscope.logs.loguru_handler import start_logging
+from chatscope.logs.bridge import Bridge
+from chatscope.logs.loguru_handler import start_export
 from chatscope.providers import TelemetrySettings, build_providers
 from chatscope.otlp import Signal
 from tests.unit.telemetry.hostile import CASES, LARGE
@@ -293,7 +295,7 @@ settings = TelemetrySettings(
     endpoint=sys.argv[1], spool_dir=Path(spool) if spool else None, metric_interval_ms=100
 )
 providers = build_providers(settings)
-start_logging(providers.logger_provider, "INFO")
+start_export(Bridge(providers.logger_provider), "INFO")
 tracer = providers.tracer_provider.get_tracer("test")
 counter = providers.meter_provider.get_meter("test").create_counter("hostile")
 longest, done = 0.0, threading.Event()

@@ -10,7 +10,8 @@ from loguru import logger
 from opentelemetry.trace import Status, StatusCode
 
 from chatscope import names
-from chatscope.logs.loguru_handler import start_logging
+from chatscope.logs.bridge import Bridge
+from chatscope.logs.loguru_handler import start_export
 from chatscope.logs.standard import ToLoguru
 from chatscope.otlp import Signal
 from chatscope.otlp.values import MAX_TEXT_BYTES as LONGEST_TEXT
@@ -155,7 +156,7 @@ def test_hostile_line_goes_with_its_neighbours(
     log: Callable[[], object], wanted: str, providers: Providers, receiver: Receiver
 ) -> None:
     """And whoever wanted to log gets no error."""
-    stop = start_logging(providers.logger_provider, "INFO")
+    stop = start_export(Bridge(providers.logger_provider), "INFO")
     logger.info("before")
     log()
     logger.info("after")
@@ -170,7 +171,7 @@ def test_hostile_line_goes_with_its_neighbours(
 def test_exception_whose_text_raises_has_its_type_and_place(
     providers: Providers, receiver: Receiver
 ) -> None:
-    stop = start_logging(providers.logger_provider, "INFO")
+    stop = start_export(Bridge(providers.logger_provider), "INFO")
     _wordless()
     stop()
     providers.shutdown(20.0)

@@ -9,7 +9,8 @@ from loguru import logger
 
 from chatscope import exception_texts
 from chatscope.exception_texts import attributes_of
-from chatscope.logs.loguru_handler import start_logging
+from chatscope.logs.bridge import Bridge
+from chatscope.logs.loguru_handler import start_export
 from chatscope.logs.standard import ToLoguru
 from chatscope.otlp.values import MAX_TEXT_BYTES
 from chatscope.providers import TelemetrySettings, build_providers
@@ -210,7 +211,7 @@ def test_exception_that_blocks_is_exported_by_each_route(release: threading.Even
     error = _BlockedError(_Blocked(release))
     with Receiver() as receiver:
         providers = build_providers(TelemetrySettings(endpoint=receiver.endpoint))
-        stop = start_logging(providers.logger_provider, "INFO")
+        stop = start_export(Bridge(providers.logger_provider), "INFO")
         with takes_at_most(_MOST_SECONDS, factor=1.0):
             logger.opt(exception=error).error("loguru")
             # Not through its logger: pytest's own handler there asks for the text.

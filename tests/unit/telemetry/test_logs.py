@@ -11,8 +11,8 @@ from loguru import logger
 from opentelemetry._logs import SeverityNumber
 
 from chatscope.logs import console
-from chatscope.logs.bridge import severity
-from chatscope.logs.loguru_handler import start_logging
+from chatscope.logs.bridge import Bridge, severity
+from chatscope.logs.loguru_handler import start_export
 from chatscope.logs.standard import hide_access_lines
 from tests.memory import Memory
 
@@ -20,7 +20,7 @@ from tests.memory import Memory
 @pytest.fixture
 def memory() -> Iterator[Memory]:
     memory = Memory()
-    stop = start_logging(memory.providers.logger_provider, "TRACE")
+    stop = start_export(Bridge(memory.providers.logger_provider), "TRACE")
     yield memory
     stop()
 
@@ -47,7 +47,7 @@ def test_loguru_level_has_its_severity(
 
 def test_stopped_logging_exports_no_more_records() -> None:
     memory = Memory()
-    stop = start_logging(memory.providers.logger_provider, "INFO")
+    stop = start_export(Bridge(memory.providers.logger_provider), "INFO")
     logger.info("early")
     stop()
     logger.info("late")
@@ -207,7 +207,7 @@ def test_console_shows_the_same_line_for_a_person(
 
 def test_level_below_the_chosen_goes_nowhere(capsys: pytest.CaptureFixture[str]) -> None:
     memory = Memory()
-    stop = start_logging(memory.providers.logger_provider, "WARNING")
+    stop = start_export(Bridge(memory.providers.logger_provider), "WARNING")
     logger.info("quiet")
     logging.getLogger("some.library").info("quiet too")
     stop()
@@ -217,7 +217,8 @@ def test_level_below_the_chosen_goes_nowhere(capsys: pytest.CaptureFixture[str])
 _EARLY = """
 import logging
 from chatscope.logs import console
-from chatscope.logs.loguru_handler import capture_early, print_early, start_logging
+from chatscope.logs.bridge import Bridge
+from chatscope.logs.loguru_handler import capture_early, print_early, start_export
 capture_early()
 from loguru import logger
 from tests.memory import Memory
@@ -237,7 +238,7 @@ def test_early_records_wait_and_come_out_both_ways_in_order() -> None:
     done = _python(
         _EARLY
         + """
-start_logging(memory.providers.logger_provider, "INFO")
+start_export(Bridge(memory.providers.logger_provider), "INFO")
 logger.info("third")
 print([record.log_record.body for record in memory.logs])
 times = [record.log_record.timestamp for record in memory.logs]
@@ -265,7 +266,7 @@ def test_warning_of_python_is_a_record() -> None:
         _EARLY
         + """
 import warnings
-start_logging(memory.providers.logger_provider, "INFO")
+start_export(Bridge(memory.providers.logger_provider), "INFO")
 warnings.warn("old thing", UserWarning)
 print([r.instrumentation_scope.name for r in memory.logs if "old thing" in r.log_record.body])
 """

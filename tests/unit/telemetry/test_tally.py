@@ -20,7 +20,8 @@ from chatscope import Telemetry, names
 from chatscope.genai.answer import Answer
 from chatscope.genai.request import ModelRequest, Usage
 from chatscope.instruments import histogram
-from chatscope.providers import VIEWS, TelemetrySettings, build_providers
+from chatscope.names import PREFIX
+from chatscope.providers import TelemetrySettings, build_providers, build_views
 from chatscope.tally import TalliedHistograms
 from tests.elapsed import overload
 from tests.receiver import Receiver
@@ -39,7 +40,7 @@ class _Recorded:
 
     def __init__(self) -> None:
         self._reader = InMemoryMetricReader()
-        provider = MeterProvider([self._reader], shutdown_on_exit=False, views=VIEWS)
+        provider = MeterProvider([self._reader], shutdown_on_exit=False, views=build_views(PREFIX))
         meter = provider.get_meter("test")
         self.histogram: Histogram = histogram(meter, _METRIC)
         meter.create_counter("other").add(1)
