@@ -59,6 +59,7 @@ def notified(
         yield Alertmanager(url), people, url
 
 
+@pytest.mark.slow
 def test_messages_of_a_group_wait_as_long_as_set(
     notified: tuple[Alertmanager, Listener, str],
 ) -> None:
@@ -105,6 +106,7 @@ def _supervised(program: Path, directory: Path, policy: dict[str, Any]) -> Itera
             process.terminate()
 
 
+@pytest.mark.slow
 def test_component_that_ends_is_started_again_in_time(
     binary: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ from chatscope.otlp.self_metrics import LOGS, SPANS
 from chatscope.otlp.spool import SPOOL_FULL, Spool
 from chatscope.otlp.statistics import INTERNAL_ERROR, UNDELIVERABLE
 from stack.waiting import poll_until
-from tests.elapsed import takes_at_most
+from tests.elapsed import overload, takes_at_most
 from tests.receiver import Receiver
 from tests.unit.otlp.emitting import BATCH, Emitting, emitting, wait_for_counts
 
@@ -158,12 +158,13 @@ def test_hung_receiver_gets_each_batch_once(
     emitted.assert_even()
 
 
+@pytest.mark.slow
 def test_receiver_that_hangs_for_long_is_not_sent_the_same_again_and_again(
     receiver: Receiver, started: Any
 ) -> None:
     """It works off all of that later, as one that was stopped by SIGSTOP does."""
     receiver.delay()
-    emitted = started(variables={"TIMEOUT": "0.7"})
+    emitted = started(variables={"TIMEOUT": str(0.7 * overload())})
     emitted.emit(range(20))
     # As many as the receiver has threads.
     poll_until(lambda: receiver.attempts == 8, "tries of all kinds")

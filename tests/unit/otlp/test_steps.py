@@ -26,6 +26,7 @@ from chatscope.otlp.spans import encode_span
 from chatscope.otlp.values import MAX_ITEMS, MAX_TEXT_BYTES, convert, text
 
 _LONGEST_SECONDS = 0.005
+_ATTEMPTS = 3
 
 
 def _span(attributes: dict[str, Any], others: int = 0) -> Any:
@@ -145,10 +146,13 @@ def holds(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
 def test_no_step_holds_the_interpreter_lock_for_long(
     holds: list[float], prepare: Callable[[], Callable[[], object]]
 ) -> None:
-    run = prepare()
-    holds[:] = [time.thread_time()]
-    run()
-    holds.append(time.thread_time())
-    assert len(holds) > 3
-    longest = max(end - begin for begin, end in pairwise(holds))
-    assert longest < _LONGEST_SECONDS
+    def longest() -> float:
+        run = prepare()
+        holds[:] = [time.thread_time()]
+        run()
+        holds.append(time.thread_time())
+        assert len(holds) > 3
+        return max(end - begin for begin, end in pairwise(holds))
+
+    # A step that is long by itself is long each time; other processes lengthen one of them.
+    assert min(longest() for _ in range(_ATTEMPTS)) < _LONGEST_SECONDS

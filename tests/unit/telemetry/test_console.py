@@ -209,6 +209,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         assert process.wait(PATIENCE_SECONDS) == 0
 
 
+@pytest.mark.slow
 def test_service_answers_and_ends_while_nobody_reads_its_log() -> None:
     reading, writing = os.pipe()
     shown: list[str] = []
@@ -259,6 +260,7 @@ def _dropped(receiver: Receiver) -> float:
     return points[-1].value if points else -1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["2>&-", "2>/dev/full", "2> >(exec true)"])
 def test_service_runs_without_a_standard_error(shell: str) -> None:
     port = _free_port()
@@ -278,6 +280,7 @@ def test_service_runs_without_a_standard_error(shell: str) -> None:
         process.wait()
 
 
+@pytest.mark.slow
 def test_failed_start_ends_while_nobody_reads_its_log() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,

@@ -89,6 +89,7 @@ _MADE: list[Callable[[threading.Event], Exception]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", _MADE)
 def test_text_that_blocks_is_waited_for_within_a_limit(
     make: Callable[[threading.Event], Exception], release: threading.Event
@@ -105,6 +106,7 @@ def test_text_that_blocks_is_waited_for_within_a_limit(
     assert "late" not in str(found)
 
 
+@pytest.mark.slow
 def test_texts_that_block_use_few_threads_and_plain_exceptions_none(
     release: threading.Event,
 ) -> None:
@@ -188,6 +190,7 @@ def test_stack_trace_has_the_innermost_frames(stuck: bool, release: threading.Ev
     assert "in outermost" not in stack_trace
 
 
+@pytest.mark.slow
 def test_thread_that_makes_a_text_does_not_keep_the_process(release: threading.Event) -> None:
     attributes_of(_BlockedError(_Blocked(release)))
     threads = [thread for thread in threading.enumerate() if thread.name == "exception text"]
@@ -207,6 +210,7 @@ def test_endless_recursion_has_a_short_stack_trace() -> None:
     assert "RecursionError" in trace
 
 
+@pytest.mark.slow
 def test_exception_that_blocks_is_exported_by_each_route(release: threading.Event) -> None:
     error = _BlockedError(_Blocked(release))
     with Receiver() as receiver:
