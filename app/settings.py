@@ -26,14 +26,13 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-import chatscope
 from app import otel_environment
 from app.problems import explain, is_utf8
-from chatscope.genai.pricing import PriceTable
-from chatscope.otlp.proxy import is_loopback
-from chatscope.settings import TelemetrySettings
+from chatscope import TelemetrySettings, __version__
+from chatscope.genai import PriceTable
+from chatscope.otlp import is_loopback
 
-VERSION = chatscope.__version__
+VERSION = __version__
 SIMULATED_MODEL = "simulated-1"
 OPENAI_URL = "https://api.openai.com/v1"
 

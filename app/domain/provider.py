@@ -7,7 +7,7 @@ from typing import Protocol
 
 from app.domain.errors import ServiceError
 from app.domain.request import ChatRequest
-from chatscope.genai.request import Usage
+from chatscope.genai import Usage
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from app.domain.provider import Provider
 from app.domain.request import ChatRequest
 from app.providers.blocking import BlockingProvider, non_blocking
 from app.providers.stream_guard import StreamGuard
-from chatscope.redaction import without_texts
+from chatscope.logs import without_texts
 
 _CLOSE_SECONDS: Final = 0.5
 
