@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         uninstrument_clients,
     )
     from chatscope.providers import Providers, ProvidersExistError
+    from chatscope.sdk_variables import invalid_variables
     from chatscope.settings import SettingsError, TelemetrySettings
     from chatscope.telemetry import Telemetry
     from chatscope.tracing import current_trace_id, span
@@ -56,6 +57,7 @@ __all__ = [
     "inference",
     "instrument",
     "instrument_clients",
+    "invalid_variables",
     "invoke_agent",
     "record_llm_response_time",
     "record_message",
@@ -87,6 +89,7 @@ _MODULES: Final = {
     "inference": "genai",
     "instrument": "applications",
     "instrument_clients": "genai",
+    "invalid_variables": "sdk_variables",
     "invoke_agent": "genai",
     "record_llm_response_time": "genai",
     "record_message": "genai",
