@@ -15,6 +15,7 @@ from app.providers.simulated import Behaviour, SimulatedProvider
 from app.settings import OPENAI_URL, SIMULATED_MODEL, Settings
 from app.transport.admission import Admission
 from app.transport.completions import Completions
+from app.transport.embeddings import EmbeddingsEndpoint
 from app.transport.errors import ErrorMiddleware, OnLimit, UnknownPath
 from app.transport.handshake import refuse_handshake
 from app.transport.health import Health
@@ -72,8 +73,9 @@ def create_app(
     app.state.telemetry = telemetry
     app.state.admission = admission
     completions = Completions(settings, catalog, telemetry, admission)
+    embeddings = EmbeddingsEndpoint(settings, catalog, telemetry, admission)
     websocket = ChatWebSocket(settings, catalog, telemetry, admission)
-    app.router.routes.extend(_routes(completions, websocket, Models(catalog), health))
+    app.router.routes.extend(_routes(completions, embeddings, websocket, Models(catalog), health))
     app.router.default = UnknownPath(app.router.routes)
     return app
 
@@ -123,7 +125,11 @@ def _middleware(settings: Settings, on_limit: OnLimit) -> list[Middleware]:
 
 
 def _routes(
-    completions: Completions, websocket: ChatWebSocket, models: Models, health: Health
+    completions: Completions,
+    embeddings: EmbeddingsEndpoint,
+    websocket: ChatWebSocket,
+    models: Models,
+    health: Health,
 ) -> list[BaseRoute]:
     return [
         Route("/", page),
@@ -134,6 +140,7 @@ def _routes(
         # Names of models may contain slashes.
         Route("/v1/models/{model:path}", models.retrieve),
         Route("/v1/chat/completions", completions, methods=["POST"]),
+        Route("/v1/embeddings", embeddings, methods=["POST"]),
         WebSocketRoute("/ws/chat", websocket),
         Route("/ws/chat", refuse_handshake, include_in_schema=False),
     ]

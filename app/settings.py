@@ -242,7 +242,8 @@ class Settings(BaseSettings):
     )  # fmt: skip
     openai_timeout_seconds: float = _setting(
         60.0, "OPENAI_TIMEOUT_SECONDS",
-        "Maximum silence of that endpoint in one attempt, in seconds.",
+        "Maximum silence of that endpoint in one attempt, in seconds; a response that is not "
+        "streamed may take ten times as long.",
         _ABOVE_ZERO, gt=0, le=_WEEK,
     )  # fmt: skip
     openai_connect_timeout_seconds: float = _setting(

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from chatscope.genai.answer import Answer
     from chatscope.genai.recorder import Recorder
     from chatscope.genai.request import ModelRequest
+    from chatscope.genai.steps import Embeddings
 
 # After each record that a server logs while it ends.
 _LAST_RECORD_SECONDS: Final = 0.3
@@ -123,6 +124,28 @@ class Telemetry:
     def start_answer(self, request: ModelRequest, *, started: float) -> Answer:
         """Start one response of a model; `started` is the perf_counter of its request's arrival."""
         return self.recorder.start_answer(request, started=started)
+
+    def start_embeddings(
+        self,
+        *,
+        model: str,
+        provider: str,
+        dimensions: int | None = None,
+        server_address: str | None = None,
+        server_port: int | None = None,
+    ) -> Embeddings:
+        """Start one request for embeddings."""
+        from chatscope.genai.steps import Embeddings, EmbeddingsRequest  # noqa: PLC0415
+
+        request = EmbeddingsRequest(
+            model=model,
+            provider=provider,
+            dimensions=dimensions,
+            server_address=server_address,
+            server_port=server_port,
+            attributes={},
+        )
+        return Embeddings(self.recorder, request)
 
     def own_log(self, name: str) -> OwnLog:
         """Return what logs for the package itself, without the handlers of an application."""

@@ -52,7 +52,7 @@ class ThreadedProvider:
         self.models = provider.models
         self.server = provider.server
         self.in_process = provider.in_process
-        self.media: frozenset[str] = getattr(provider, "media", frozenset())
+        self.whole_seconds: float = getattr(provider, "whole_seconds", 0.0)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Event]:
         """Yield the same events; when abandoned, do not wait for a thread that blocks.

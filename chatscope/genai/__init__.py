@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         record_token_usage,
     )
     from chatscope.genai.request import ModelRequest, Usage
+    from chatscope.genai.usage import merge_usage, read_usage
 
 __all__ = [
     "Answer",
@@ -37,6 +38,8 @@ __all__ = [
     "inference",
     "instrument_clients",
     "invoke_agent",
+    "merge_usage",
+    "read_usage",
     "record_llm_response_time",
     "record_message",
     "record_socket_connection",
@@ -62,6 +65,8 @@ _MODULES: Final = {
     "inference": "recording",
     "instrument_clients": "clients",
     "invoke_agent": "recording",
+    "merge_usage": "usage",
+    "read_usage": "usage",
     "record_llm_response_time": "recording",
     "record_message": "recording",
     "record_socket_connection": "recording",

@@ -59,6 +59,7 @@ class Answer(Operation):
         self._last_received = 0.0
         self._received = 0  # chunks, or an estimate of the tokens of a whole text
         self._pauses: Values | None = None
+        self._provider_ended: float | None = None
         self._first_sent: float | None = None
         self._last_sent: float | None = None
         self._failure: dict[str, AttributeValue | None] = {}
@@ -103,9 +104,9 @@ class Answer(Operation):
         """Whether instrumented clients inside of this call publish to `data`."""
         return data is not None and data is self._client
 
-    def received(self, text: str) -> None:
-        """Record that a chunk came from the provider."""
-        now = time.perf_counter()
+    def received(self, text: str, at: float | None = None) -> None:
+        """Record that a chunk came from the provider; `at` is the perf_counter of its arrival."""
+        now = time.perf_counter() if at is None else at
         if self._pauses is None:
             self._first_received = now
             self._span.add_event(names.EVENT_FIRST_TOKEN)
@@ -164,11 +165,19 @@ class Answer(Operation):
         self._response_model = self._response_model or published.response_model
         self._finish_reason = self._finish_reason or published.finish_reason
 
-    def came_whole(self, text: str) -> None:
-        """Record the text of a response that was not streamed."""
+    def provider_ended(self, at: float) -> None:
+        """Record when the provider ended, as a perf_counter; by default when the answer did."""
+        self._provider_ended = at
+
+    def came_whole(self, text: str, size: int | None = None) -> None:
+        """Record the text of a response that was not streamed.
+
+        `size`: the number of characters of all output, also of tool calls.
+        """
         self._watched = True
-        if text and not self._received:
-            self._received = -(-len(text) // _CHARACTERS_PER_TOKEN)
+        characters = len(text) if size is None else size
+        if characters and not self._received:
+            self._received = -(-characters // _CHARACTERS_PER_TOKEN)
             if self._capture_content:
                 self._text.append(text)
 
@@ -307,6 +316,12 @@ class Answer(Operation):
         if usage is not None and usage.completion_tokens > 1:
             each = (self._last_sent - self._first_sent) / (usage.completion_tokens - 1)
             self._instruments.time_per_output_token.record(each, attributes, self.context)
+
+    def _duration(self) -> float:
+        """Seconds from the call until the provider ended."""
+        if self._provider_ended is None:
+            return super()._duration()
+        return max(0.0, self._provider_ended - self._called)
 
     def _waited(self) -> float:
         """Seconds from arrival until the last byte was sent, or until the end without one."""
