@@ -480,7 +480,7 @@ def _stored(found: object, names: Iterable[str]) -> Iterator[tuple[str, Any]]:
 
 
 def static_attribute(kind: type, name: str) -> Any:
-    """Return a class's attribute without running descriptors; None where there is none."""
+    """Return a class's attribute without running descriptors; None without one."""
     for base in kind.__mro__:
         if name in vars(base):
             return vars(base)[name]

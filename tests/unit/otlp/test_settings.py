@@ -225,9 +225,9 @@ def test_password_in_an_invalid_endpoint_is_not_shown() -> None:
         assert "collector" in problem
 
 
-def test_credentials_belong_into_headers() -> None:
+def test_credentials_belong_in_headers() -> None:
     [problem] = _problems(ENDPOINT="http://user:sesame@collector:4317")
-    reason = f"credentials belong into {_PREFIX}HEADERS"
+    reason = f"credentials belong in {_PREFIX}HEADERS"
     assert problem.endswith(f"(got 'http://***@collector:4317': {reason})")
 
 
