@@ -132,7 +132,7 @@ class Pipeline:
                 lock.release()
 
     def after_fork_in_child(self) -> None:
-        """Begin anew in a child process: what the parent has queued is the parent's."""
+        """Start empty in a child process: queued items belong to the parent."""
         _inherited.append(self._client)
         self.spool.abandon()
         self.statistics.reset()
@@ -196,7 +196,7 @@ class Pipeline:
     def shutdown(self, seconds: float) -> int:
         """Send or keep what is queued, and stop; the number of items lost by it.
 
-        Returns within `seconds`, whatever hangs.
+        Returns within `seconds`, even if a call hangs.
         """
         deadline = time.monotonic() + seconds
         with self._start_lock:

@@ -481,7 +481,7 @@ _inherited: list[sqlite3.Connection | None] = []
 
 
 def _make_directory(path: Path) -> None:
-    """Make a directory and its parents, for the owner only, whatever the umask is."""
+    """Make a directory and its parents, for the owner only, independent of the umask."""
     if not path.exists():
         _make_directory(path.parent)
         with suppress(FileExistsError):

@@ -147,7 +147,7 @@ def _parse_seconds(value: str) -> float:
 
 def _regular_file(value: str) -> Path:
     if not os.path.isfile(value):
-        raise ValueError("it is no file" if os.path.exists(value) else "there is no such file")
+        raise ValueError("it is not a file" if os.path.exists(value) else "there is no such file")
     if not os.access(value, os.R_OK):
         raise ValueError("it cannot be read")
     return Path(value)

@@ -66,7 +66,7 @@ Fields = dict[int, list[int | bytes]]
 def fields(data: bytes, steps: Steps | None = None) -> Fields:
     """Parse a message's varint and length-delimited fields; the others are skipped.
 
-    Raises ValueError or IndexError for bytes that are no message.
+    Raises ValueError or IndexError for bytes that are not a message.
     """
     found: Fields = {}
     position = 0

@@ -163,7 +163,7 @@ def test_signals_can_have_different_protocols() -> None:
         ("ENDPOINT", "http://[::1", "(got 'http://[::1': not a valid URL)"),
         ("CERTIFICATE", "/nowhere/ca.pem", "(got '/nowhere/ca.pem': there is no such file)"),
         ("CERTIFICATE", __file__, "test_settings.py': it has no PEM certificate)"),
-        ("CERTIFICATE", "/", "(got '/': it is no file)"),
+        ("CERTIFICATE", "/", "(got '/': it is not a file)"),
         ("ENDPOINT", "collector", "(got 'collector': neither a URL nor host:port)"),
         ("TIMEOUT", "10000", "seconds above 0, up to 600 (got '10000')"),
     ],
