@@ -102,7 +102,7 @@ def build_catalog(settings: Settings) -> Catalog:
 
 
 def _openai_compatible(settings: Settings) -> Provider:
-    # Its client takes a second to import: only for those who use it.
+    # Importing its client takes a second: only if it is used.
     from app.providers.openai_compatible import OpenAICompatibleProvider  # noqa: PLC0415
 
     key = settings.openai_api_key

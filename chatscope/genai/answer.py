@@ -80,7 +80,7 @@ class Answer(Operation):
 
     @property
     def usage(self) -> Usage | None:
-        """The provider's count, else our own estimate; None when nothing was received."""
+        """The provider's count, otherwise an estimate; None if nothing was received."""
         if self._usage is None and (self._received or self._outcome == COMPLETED) and self._seen:
             prompt = -(-characters(self._request.messages) // _CHARACTERS_PER_TOKEN)
             return Usage(prompt, self._received, partial=True)
@@ -93,7 +93,7 @@ class Answer(Operation):
 
     @property
     def cost(self) -> float | None:
-        """US dollars; None when nothing was received, or the price table lacks the model."""
+        """The cost in US dollars; None if nothing was received or the model has no price."""
         usage = self.usage
         if usage is None:
             return None
@@ -101,7 +101,7 @@ class Answer(Operation):
         return prices.cost(self._request.model, usage.prompt_tokens, usage.completion_tokens)
 
     def is_around(self, data: object) -> bool:
-        """Whether instrumented clients inside of this call publish to `data`."""
+        """Return whether instrumented clients inside this call publish to `data`."""
         return data is not None and data is self._client
 
     def received(self, text: str, at: float | None = None) -> None:
@@ -119,7 +119,7 @@ class Answer(Operation):
             self._text.append(text)
 
     def sent(self) -> None:
-        """Record that bytes of the response were sent to our client."""
+        """Record that bytes of the response were sent to the client."""
         now = time.perf_counter()
         if self._first_sent is None:
             self._first_sent = now
@@ -135,7 +135,7 @@ class Answer(Operation):
         response_id: str | None = None,
         response_model: str | None = None,
     ) -> None:
-        """Record that the provider finished well."""
+        """Record that the provider completed the response."""
         self.succeeded()
         self.describe(
             finish_reason=finish_reason,
@@ -159,7 +159,7 @@ class Answer(Operation):
         self._response_model = response_model or self._response_model
 
     def complement(self, published: nesting.Published) -> None:
-        """Use facts that a library inside of this call knows, where none are recorded."""
+        """Use facts from a library inside this call where none are recorded."""
         self._usage = self._usage or published.usage
         self._response_id = self._response_id or published.response_id
         self._response_model = self._response_model or published.response_model
@@ -189,7 +189,7 @@ class Answer(Operation):
             self._span.set_attribute(names.GEN_AI_REQUEST_STREAM, True)
 
     def settle(self) -> None:
-        """Let no chunks and no text mean that nothing is known, not that the response is empty."""
+        """Treat missing chunks and text as unknown instead of as an empty response."""
         self._seen = self._watched
 
     def failed(
@@ -216,7 +216,7 @@ class Answer(Operation):
         super()._record()
 
     def _take_from_client(self) -> None:
-        """Use what an instrumented client inside of this call has published."""
+        """Use the data that an instrumented client inside this call has published."""
         found = nesting.published(self._client)
         if found is not None:
             self.complement(found)
@@ -272,7 +272,7 @@ class Answer(Operation):
         self._count_answer()
 
     def _count_call(self) -> None:
-        """Record the conventions' client metrics: the provider, as we saw it."""
+        """Record the client metrics of the conventions: the call of the provider."""
         shared, record = self._client_attributes(), self._instruments
         record.operation_duration.record(
             self._duration(), {**shared, **self._error_attributes()}, self.context
@@ -290,7 +290,7 @@ class Answer(Operation):
                 record.token_usage.record(count, attributes, self.context)
 
     def _count_answer(self) -> None:
-        """Record the product's own metrics: the response, as a person saw it."""
+        """Record the product's own metrics: the response as the client saw it."""
         model, context, record = self._request.model, self.context, self._instruments
         record.record_llm_response_time(
             self._waited(), model=model, error_type=self._error_type, context=context

@@ -1,6 +1,6 @@
 """Instrumentation of the official `openai` and `anthropic` clients, by OpenTelemetry's packages.
 
-They make the spans and the `gen_ai.*` metrics of a call. The cost and the product's own metrics
+They create the spans and the `gen_ai.*` metrics of a call. The cost and the product's own metrics
 are added here, when a call has ended, from the attributes of its span.
 """
 
@@ -61,7 +61,7 @@ def instrument_clients(
                 meter_provider=meter_provider or recorder.meter_provider,
                 **({"completion_hook": _Costs()} if count_cost else {}),
             )
-        # Still not where the client's version is not supported; that is in the log.
+        # Not instrumented if the client's version is not supported, which is logged.
         if instrumentor.is_instrumented_by_opentelemetry:
             instrumented.append(client)
     if not instrumented and not clients:

@@ -1,4 +1,4 @@
-"""What an answer costs: a price table, ours or the operator's."""
+"""The cost of a response by a price table: the included one or the operator's."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _TOKENS_PER_PRICE = 1_000_000
 
 
 class PriceTableError(ValueError):
-    """A price table that cannot be read: which file, which entry, and what is accepted."""
+    """A price table cannot be read; names the file, the entry and what is accepted."""
 
 
 class Price(BaseModel):
@@ -36,7 +36,7 @@ class PriceTable:
     def load(cls, path: Path | None = None) -> Self:
         """Read a table: JSON, `{"model": {"prompt": 0.15, "completion": 0.6}}`.
 
-        None reads the table shipped beside this module. Raises PriceTableError.
+        None reads the included table. Raises PriceTableError.
         """
         source = path or SHIPPED
         try:
@@ -47,7 +47,7 @@ class PriceTable:
             raise PriceTableError(f"{source}: {_explain(error)}") from error
 
     def cost(self, model: str, prompt_tokens: int, completion_tokens: int) -> float | None:
-        """US dollars for one answer; None where the table has no price for the model."""
+        """Return the cost of one response in US dollars; None for a model without a price."""
         price = self.prices.get(model)
         if price is None:
             return None
