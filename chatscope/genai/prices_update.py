@@ -32,6 +32,9 @@ _PRICES: Final = {
     "output_image_mtok": "image_output",
     "output_reasoning_mtok": "reasoning",
 }
+# Peak hours from Monday to Friday only, which the data does not say:
+# https://api-docs.deepseek.com/quick_start/pricing
+_ON_WEEKDAYS: Final = frozenset({"deepseek-flash", "deepseek-v4-flash", "deepseek-v4-pro"})
 _FREE: Final = {"prompt": 0, "completion": 0}
 # A pretended price, so that the dashboards of a demonstration show a cost.
 _SIMULATED: Final = {"simulated-1": {"prompt": 0.5, "completion": 1.5}}
@@ -141,7 +144,8 @@ def _model(model: Any, day: date) -> Any:
             found = []
         else:
             between = [constraint.start_time, constraint.end_time]
-            prices = {"between": [f"{time:%H:%M}" for time in between], **prices}
+            days = {"weekdays": True} if model.id in _ON_WEEKDAYS else {}
+            prices = {"between": [f"{time:%H:%M}" for time in between], **days, **prices}
         found.append(prices)
     return found[0] if len(found) == 1 else found
 

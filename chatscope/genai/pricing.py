@@ -18,6 +18,7 @@ SIMULATED: Final = "simulated"
 _TOKENS_PER_PRICE: Final = 1_000_000
 # Models whose price is kept after it was looked up.
 _LOOKUPS: Final = 1_024
+_SATURDAY: Final = 5
 
 
 class PriceTableError(ValueError):
@@ -131,10 +132,13 @@ class _Rule:
     price: Price
     start: date | None = None
     between: tuple[time, time] | None = None
+    weekdays: bool = False  # from Monday to Friday only
 
     def applies(self, now: datetime) -> bool:
-        if self.start is not None:
-            return now.date() >= self.start
+        if self.start is not None and now.date() < self.start:
+            return False
+        if self.weekdays and now.weekday() >= _SATURDAY:
+            return False
         if self.between is None:
             return True
         first, last = self.between
@@ -180,17 +184,24 @@ class PriceTable:
         return self.cost_of(Usage(prompt_tokens, completion_tokens), model, provider)
 
     def cost_of(
-        self, usage: Usage, model: str, provider: str | None = None, host: str | None = None
+        self,
+        usage: Usage,
+        model: str,
+        provider: str | None = None,
+        host: str | None = None,
+        *,
+        now: datetime | None = None,
     ) -> float | None:
         """Return the US dollars for one response; None where the model has no price.
 
         `host` is that of the endpoint: it tells the provider of an OpenAI-compatible one. A cost
         that the provider reports comes before our table, but not before the operator's prices.
+        `now` is in UTC, for prices that depend on the time.
         """
         rules, is_own = self._lookup(model, provider, host)
         if usage.reported_cost is not None and not is_own:
             return usage.reported_cost
-        price = _current(rules)
+        price = _current(rules, now)
         return None if price is None else price.cost(usage)
 
     def price(
@@ -220,8 +231,8 @@ class PriceTable:
         id = provider_of(provider, host)
         names = list(spellings(model))
         entry = self._entry(id, names)
-        canonical = [] if entry is None else [entry[0]]
-        for name in (model, names[0], *canonical, *names[1:]):
+        others = names[1:] if entry is None else [entry[0]]
+        for name in (model, names[0], *others):
             for key in (f"{provider}:{name}", f"{id}:{name}", name):
                 if key in self.prices:
                     return (_Rule(self.prices[key]),), True
@@ -252,13 +263,13 @@ class PriceTable:
         return None
 
 
-def _current(rules: Sequence[_Rule]) -> Price | None:
+def _current(rules: Sequence[_Rule], now: datetime | None = None) -> Price | None:
     """Return the price that applies now: the last one whose condition holds."""
     if len(rules) == 1:
         return rules[0].price
     if not rules:
         return None
-    now = datetime.now(UTC)
+    now = now or datetime.now(UTC)
     return next((rule.price for rule in reversed(rules) if rule.applies(now)), rules[0].price)
 
 
@@ -267,12 +278,14 @@ def _rules(entry: Any) -> tuple[_Rule, ...]:
     for each in entry if isinstance(entry, list) else [entry]:
         prices = dict(each)
         start, between = prices.pop("from", None), prices.pop("between", None)
+        weekdays = prices.pop("weekdays", False)
         first, last = map(time.fromisoformat, between) if between else (time(), time())
         found.append(
             _Rule(
                 Price.model_validate_json(json.dumps(prices)),
                 date.fromisoformat(start) if start else None,
                 (first, last) if between else None,
+                weekdays,
             )
         )
     return tuple(found)
