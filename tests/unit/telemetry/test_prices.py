@@ -1,6 +1,7 @@
 """The price table: ours, and an operator's."""
 
 import json
+import re
 import subprocess
 import sys
 import timeit
@@ -295,6 +296,19 @@ def test_bad_table_is_refused_with_the_entry_and_what_is_accepted(
         '; accepted is {"model": {"prompt": USD, "completion": USD}}, each for a million tokens, '
         "0 or more"
     )
+
+
+def test_example_of_the_documentation_is_accepted(tmp_path: Path) -> None:
+    page = (SHIPPED.parents[2] / "docs" / "cost.md").read_text()
+    [example] = re.findall(r"^```json\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    table = _own(tmp_path, json.loads(example))
+    assert table.cost("my-model", 1_000_000, 1_000_000) == 0.75
+    assert table.cost_of(_MILLION, "gpt-4o", "openai", "x.openai.azure.com") == 11
+    assert table.cost("gemini-2.5-pro", 200_001, 0, "gcp.gemini") == pytest.approx(0.5, abs=1e-4)
+    voice = table.price("my-voice")
+    assert voice
+    # It shows every price that there is.
+    assert voice.model_fields_set == Price.model_fields.keys() - {"tiers"}
 
 
 def test_missing_table_is_named(tmp_path: Path) -> None:
