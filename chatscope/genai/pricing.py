@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -166,11 +166,11 @@ class PriceTable:
         whole table as `prices_update` writes it, in place of ours. Raises PriceTableError.
         """
         if path is None:
-            return cls({}, _read(SHIPPED))
+            return cls({}, _shipped())
         found = _read(path)
         if isinstance(found, dict) and "providers" in found and "version" in found:
             return cls({}, found)
-        return cls(dict(_own_prices(path, found)), _read(SHIPPED))
+        return cls(dict(_own_prices(path, found)), _shipped())
 
     @property
     def version(self) -> str:
@@ -289,6 +289,11 @@ def _rules(entry: Any) -> tuple[_Rule, ...]:
             )
         )
     return tuple(found)
+
+
+@cache
+def _shipped() -> Any:
+    return _read(SHIPPED)
 
 
 def _read(path: Path) -> Any:

@@ -224,7 +224,7 @@ def _paid(telemetry: Telemetry, model: str, host: str, usage: Usage, **facts: st
     request = ModelRequest(provider="openai", model=model, server_address=host)
     answer = telemetry.start_answer(request, started=0.0)
     answer.came_whole("x")
-    answer.completed(finish_reason="stop", usage=usage, **facts)  # type: ignore[arg-type]
+    answer.completed(finish_reason="stop", usage=usage, **facts)
     answer.close()
     return answer
 
