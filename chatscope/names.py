@@ -351,6 +351,13 @@ ANSWER_STALL: Final = Metric(
 ANSWERS_ACTIVE: Final = Metric(
     "chatscope.answers.active", Kind.UP_DOWN_COUNTER, "{answer}", "Responses in progress."
 )
+MODEL_PRICED: Final = Metric(
+    "chatscope.model.priced",
+    Kind.GAUGE,
+    "{model}",
+    "Whether the price of a model is known: 1, or 0 for one whose calls have no cost.",
+    (GEN_AI_REQUEST_MODEL,),
+)
 LIMIT_VALUE: Final = Metric(
     "chatscope.limit.value",
     Kind.GAUGE,

@@ -19,7 +19,9 @@ from chatscope.genai.operation import (
     current_conversation,
     with_conversation,
 )
+from chatscope.genai.pricing import SIMULATED
 from chatscope.genai.request import ModelRequest, Usage
+from chatscope.genai.usage import complete_usage, merge_usage
 from chatscope.guard import guarded
 from chatscope.instruments import Values
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 # For a response that was cut short, when the provider returned no totals: English text in the
 # usual tokenizers has about four characters a token.
 _CHARACTERS_PER_TOKEN: Final = 4
+# Most providers send each token as a chunk. On average longer chunks have several.
+_CHARACTERS_OF_ONE_TOKEN: Final = 8
 
 
 class Answer(Operation):
@@ -58,6 +62,7 @@ class Answer(Operation):
         self._first_received: float | None = None
         self._last_received = 0.0
         self._received = 0  # chunks, or an estimate of the tokens of a whole text
+        self._characters = 0  # of the chunks
         self._pauses: Values | None = None
         self._provider_ended: float | None = None
         self._first_sent: float | None = None
@@ -80,11 +85,21 @@ class Answer(Operation):
 
     @property
     def usage(self) -> Usage | None:
-        """The provider's count, otherwise an estimate; None if nothing was received."""
-        if self._usage is None and (self._received or self._outcome == COMPLETED) and self._seen:
-            prompt = -(-characters(self._request.messages) // _CHARACTERS_PER_TOKEN)
-            return Usage(prompt, self._received, partial=True)
-        return self._usage
+        """The provider's counts, with estimates of those missing; None if nothing was received."""
+        usage = self._usage
+        if not self._seen or not (self._received or self._outcome == COMPLETED):
+            return usage
+        if usage is not None and usage.prompt_tokens and usage.completion_tokens:
+            return usage
+        prompt = -(-characters(self._request.messages) // _CHARACTERS_PER_TOKEN)
+        return complete_usage(usage, prompt=prompt, completion=self._received_tokens)
+
+    @property
+    def _received_tokens(self) -> int:
+        """An estimate of the tokens received: of the chunks, or of the characters in long ones."""
+        if self._characters <= self._received * _CHARACTERS_OF_ONE_TOKEN:
+            return self._received
+        return -(-self._characters // _CHARACTERS_PER_TOKEN)
 
     @property
     def reported_usage(self) -> Usage | None:
@@ -97,15 +112,23 @@ class Answer(Operation):
         usage = self.usage
         if usage is None:
             return None
-        prices = self.recorder.prices
-        return prices.cost(self._request.model, usage.prompt_tokens, usage.completion_tokens)
+        request, prices = self._request, self.recorder.prices
+        cost = prices.cost_of(usage, request.model, request.provider, request.server_address)
+        if cost is None and self._response_model and request.provider != SIMULATED:
+            # The requested name may be an alias, or that of a deployment.
+            model = self._response_model
+            return prices.cost_of(usage, model, request.provider, request.server_address)
+        return cost
 
     def is_around(self, data: object) -> bool:
         """Return whether instrumented clients inside this call publish to `data`."""
         return data is not None and data is self._client
 
-    def received(self, text: str, at: float | None = None) -> None:
-        """Record that a chunk came from the provider; `at` is the perf_counter of its arrival."""
+    def received(self, text: str, at: float | None = None, size: int | None = None) -> None:
+        """Record that a chunk came from the provider; `at` is the perf_counter of its arrival.
+
+        `size`: the number of characters of all output, also of tool calls.
+        """
         now = time.perf_counter() if at is None else at
         if self._pauses is None:
             self._first_received = now
@@ -115,6 +138,7 @@ class Answer(Operation):
             self._pauses.add(now - self._last_received)
         self._last_received = now
         self._received += 1
+        self._characters += len(text) if size is None else size
         if self._capture_content:
             self._text.append(text)
 
@@ -154,7 +178,7 @@ class Answer(Operation):
     ) -> None:
         """Record facts of the response; None leaves a fact as it is."""
         self._finish_reason = finish_reason or self._finish_reason
-        self._usage = usage or self._usage
+        self._usage = merge_usage(self._usage, usage)
         self._response_id = response_id or self._response_id
         self._response_model = response_model or self._response_model
 
