@@ -103,11 +103,18 @@ ANSWER_SECONDS: Final = "chatscope.answer.duration"  # s, arrival until the last
 ANSWER_OUTCOME: Final = "chatscope.answer.outcome"  # completed, failed, cancelled
 ANSWER_EMPTY: Final = "chatscope.answer.empty"  # true: it completed without any text
 PROVIDER_ERROR_CODE: Final = "chatscope.provider.error_code"  # the provider's own, if it is a word
+ATTEMPT: Final = "chatscope.attempt.number"  # from 1; others before it failed
+ATTEMPT_SECONDS: Final = "chatscope.attempt.duration"  # s, of one that failed
+REQUESTED_MODEL: Final = "chatscope.requested.model"  # if a fallback has responded in its place
 USAGE_PARTIAL: Final = "chatscope.usage.partial"  # true: counted here, the provider gave no total
 # s, where bytes leave us
 TIME_TO_FIRST_TOKEN: Final = "chatscope.answer.time_to_first_token"  # noqa: S105
 
+KEY_TEAM: Final = "chatscope.key.team"  # of an API key
+
 # Ours, on metrics: each from a closed list.
+KEY_NAME: Final = "chatscope.key.name"  # of an API key, as its file has it
+BUDGET_UNIT: Final = "chatscope.budget.unit"  # usd, token
 ROLE: Final = "role"  # user, assistant, system, tool
 TOKEN_TYPE: Final = "type"  # prompt, completion  # noqa: S105
 DIRECTION: Final = "network.io.direction"  # receive, transmit
@@ -360,6 +367,21 @@ LIMIT_REACHED: Final = Metric(
     "{refusal}",
     "Requests, messages and connections refused or cut by a limit.",
     (LIMIT,),
+)
+
+BUDGET_USED: Final = Metric(
+    "chatscope.budget.used",
+    Kind.GAUGE,
+    "{item}",
+    "Amount that an API key has used in the current UTC day, in US dollars and in tokens.",
+    (KEY_NAME, BUDGET_UNIT),
+)
+BUDGET_LIMIT: Final = Metric(
+    "chatscope.budget.limit",
+    Kind.GAUGE,
+    "{item}",
+    "Limit of an API key for a UTC day, in US dollars and in tokens.",
+    (KEY_NAME, BUDGET_UNIT),
 )
 
 HTTP_REQUEST_DURATION: Final = Metric(

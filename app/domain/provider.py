@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from app.domain.attempt import OnAttempt
 from app.domain.errors import ServiceError
 from app.domain.request import ChatRequest
 from chatscope.genai.request import Usage
@@ -84,8 +85,11 @@ class Model(Protocol):
     def provider(self) -> ProviderInfo:
         """The provider that serves it."""
 
-    def stream(self, request: ChatRequest) -> ResponseStream:
-        """Start a response in the current context. The stream raises ProviderError."""
+    def stream(self, request: ChatRequest, on_attempt: OnAttempt | None = None) -> ResponseStream:
+        """Start a response in the current context. The stream raises ProviderError.
+
+        `on_attempt` is called for each attempt if there are fallbacks.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

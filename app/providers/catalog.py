@@ -1,20 +1,36 @@
 """All models, and the provider that serves each."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from loguru import logger
 
+from app.domain.attempt import OnAttempt
 from app.domain.errors import InvalidRequest, ModelNotFound
-from app.domain.provider import Provider
+from app.domain.provider import Provider, ResponseStream
 from app.domain.request import ChatRequest
 from app.providers.blocking import BlockingProvider, non_blocking
+from app.providers.fallback import Candidate, FallbackStream
 from app.providers.stream_guard import StreamGuard
 from chatscope.redaction import without_texts
 
 _CLOSE_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """How a model is called at its provider (None: by its name), and what replaces it.
+
+    `fallbacks` are names or aliases of models, tried in this order if the provider fails before
+    its first event; `attempt_seconds` is the time until that event if there is a fallback.
+    """
+
+    upstream: str | None = None
+    aliases: Sequence[str] = ()
+    fallbacks: Sequence[str] = ()
+    attempt_seconds: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -24,9 +40,25 @@ class CatalogModel:
     name: str
     provider: Provider
     stall_seconds: float
+    options: ModelOptions = ModelOptions()
+    fallbacks: list["CatalogModel"] = field(default_factory=list, compare=False, repr=False)
 
-    def stream(self, request: ChatRequest) -> StreamGuard:
+    def stream(self, request: ChatRequest, on_attempt: OnAttempt | None = None) -> ResponseStream:
         """Start a response in the current context."""
+        if not self.fallbacks:
+            return self.attempt(request)
+        models = [self, *self.fallbacks]
+        return FallbackStream(
+            [Candidate(_Attempted(each), each.options.attempt_seconds) for each in models],
+            request,
+            seconds=self.stall_seconds,
+            on_attempt=on_attempt,
+        )
+
+    def attempt(self, request: ChatRequest) -> StreamGuard:
+        """Start a response of this model, without fallbacks."""
+        if self.options.upstream:
+            request = replace(request, model=self.options.upstream)
         return StreamGuard(self.provider.stream(request), stall_seconds=self.stall_seconds)
 
     def check(self, request: ChatRequest) -> None:
@@ -46,6 +78,24 @@ class CatalogModel:
                 )
 
 
+@dataclass(frozen=True)
+class _Attempted:
+    """A model whose own fallbacks are candidates of the same request."""
+
+    model: CatalogModel
+
+    @property
+    def name(self) -> str:
+        return self.model.name
+
+    @property
+    def provider(self) -> Provider:
+        return self.model.provider
+
+    def stream(self, request: ChatRequest, on_attempt: OnAttempt | None = None) -> StreamGuard:
+        return self.model.attempt(replace(request, model=self.name))
+
+
 class Catalog:
     """All models by name. If two providers have the same name, the first one serves it."""
 
@@ -56,14 +106,28 @@ class Catalog:
         *,
         stall_seconds: float,
         max_calls: int,
+        options: Mapping[str, ModelOptions] | None = None,
     ) -> None:
-        """`max_calls` limits the threads of each blocking provider."""
+        """`max_calls` limits the threads of each blocking provider; `options` are those of models
+        by name."""
         self._providers = [non_blocking(provider, max_calls) for provider in providers]
         self._default_model = default_model
         self._models: dict[str, CatalogModel] = {}
         for provider in self._providers:
             for name in provider.models:
-                self._models.setdefault(name, CatalogModel(name, provider, stall_seconds))
+                chosen = (options or {}).get(name, ModelOptions())
+                self._models.setdefault(name, CatalogModel(name, provider, stall_seconds, chosen))
+        self._aliases = {
+            alias: model for model in self._models.values() for alias in model.options.aliases
+        }
+        for model in self._models.values():
+            model.fallbacks.extend(self._fallbacks_of(model))
+
+    @property
+    def names(self) -> dict[str, CatalogModel]:
+        """Each name and alias with its model, the default model first."""
+        found = {model.name: model for model in self.models}
+        return {**found, **self._aliases}
 
     @property
     def models(self) -> list[CatalogModel]:
@@ -72,10 +136,23 @@ class Catalog:
 
     def find(self, name: str | None) -> CatalogModel:
         """Return a model; without a name, the default model. Raise ModelNotFound."""
-        model = self._models.get(name or self._default_model)
+        wanted = name or self._default_model
+        # An alias takes precedence over a simulated model of the same name, as a name does.
+        model = self._aliases.get(wanted) or self._models.get(wanted)
         if model is None:
-            raise ModelNotFound(name or "", [model.name for model in self.models])
+            raise ModelNotFound(name or "", list(self.names))
         return model
+
+    def _fallbacks_of(self, model: CatalogModel) -> list[CatalogModel]:
+        """Return all fallbacks, each followed by its own ones, each model once."""
+        found: list[CatalogModel] = []
+        waiting = list(reversed(model.options.fallbacks))
+        while waiting:
+            fallback = self.find(waiting.pop())
+            if fallback is not model and fallback not in found:
+                found.append(fallback)
+                waiting += reversed(fallback.options.fallbacks)
+        return found
 
     async def close(self) -> None:
         """Close all providers concurrently, even if some fail or do not return."""
