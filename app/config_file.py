@@ -112,7 +112,7 @@ def _find(data: Any, loc: Sequence[str | int]) -> tuple[str, str, str]:
             value = value[part] if isinstance(value, list) and part < len(value) else None
             words.append(_label(fields.pop() if fields else "entry", part, value))
         else:
-            fields.append(part)
+            fields.append(shown(part))
             value = value.get(part) if isinstance(value, Mapping) else None
     if not fields:  # the problem is an element of a list: name the list
         entry = f"{', '.join(words[:-1])}: " if words[1:] else ""

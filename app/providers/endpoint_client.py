@@ -20,13 +20,13 @@ class _HttpClient(TracedClient):
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(endpoint.base_url)
-        self._headers = endpoint.all_headers
+        self._of_endpoint = endpoint.all_headers
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         """Send one attempt."""
         for name in _OF_THE_CLIENT:
             request.headers.pop(name, None)
-        request.headers.update(self._headers)
+        request.headers.update(self._of_endpoint)
         return await super().send(request, **options)
 
 

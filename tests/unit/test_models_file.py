@@ -1,11 +1,15 @@
 """MODELS_FILE: what it accepts, and how its problems are reported."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from app.config_file import ConfigFileError
-from app.models_file import ModelsFile
+from app.config_file import ConfigFileError, explain
+from app.models_file import Azure, Model, ModelsFile, Provider, Simulated
 from app.settings import SettingsError, load_settings
 
 _PROVIDER = '[[providers]]\nname = "a"\nbase_url = "http://a/v1"\n'
@@ -190,3 +194,39 @@ def test_default_model_is_the_first_of_the_file_or_the_named_one(tmp_path: Path)
     with pytest.raises(SettingsError, match="available models: m, n, a, simulated-1"):
         load_settings({**environ, "DEFAULT_MODEL": "x"})
     assert load_settings(environ).telemetry().known_models == {"m", "n", "simulated-1"}
+
+
+_SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=8),
+    st.dates(),
+    st.sampled_from(["http://a", "a", "v1", "deployments", "A_KEY"]),
+)
+_NAMES = st.sampled_from(
+    sorted(
+        {name for section in (Provider, Model, Azure, Simulated) for name in section.model_fields}
+    )
+)
+_VALUES = st.recursive(
+    _SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.one_of(_NAMES, st.text()), inner)
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.dictionaries(_NAMES, _VALUES, max_size=6), max_size=3))
+def test_any_content_is_accepted_or_reported_in_lines(providers: list[dict[str, Any]]) -> None:
+    data = {"providers": providers}
+    try:
+        ModelsFile.model_validate(data)
+    except ValidationError as error:
+        for problem in error.errors():
+            line = explain(ModelsFile, data, problem)
+            assert line.startswith("providers")
+            assert line.isprintable()

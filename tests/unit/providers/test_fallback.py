@@ -220,12 +220,12 @@ def test_exactly_one_attempt_is_relayed_and_no_other(plan: list[tuple[str, objec
     providers = []
     for number, (kind, value) in enumerate(plan, start=1):
         texts = [f"<{number}>"] * (value if isinstance(value, int) else 0)
-        end: list[Completed | ProviderError] = {
-            "fails": [_failure(str(value))],
-            "answers": [END],
-            "breaks": [_failure("broken_stream")],
-        }[kind]
-        providers.append(Scripted(*texts, *end))
+        ends: dict[str, Completed | ProviderError] = {
+            "fails": _failure(str(value)),
+            "answers": END,
+            "breaks": _failure("broken_stream"),
+        }
+        providers.append(Scripted(*texts, ends[kind]))
 
     async def check() -> None:
         run = _Run(*providers)

@@ -102,8 +102,10 @@ async def test_all_of_the_api_needs_a_key_and_nothing_else_does(memory: Memory) 
 async def test_preflight_request_needs_no_key(memory: Memory) -> None:
     origin = "https://a.example"
     headers = {"origin": origin, "access-control-request-method": "POST"}
-    settings = {"keys_file": _ALICE, "frontend_url": (origin,)}
-    async with live(memory, **settings) as service, _client(service) as client:
+    async with (
+        live(memory, keys_file=_ALICE, frontend_url=(origin,)) as service,
+        _client(service) as client,
+    ):
         assert (await client.options(URL, headers=headers)).status_code == 200
         refused = await client.post(URL, headers={"origin": origin})
     assert refused.status_code == 401
