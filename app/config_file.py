@@ -25,7 +25,7 @@ _Section = TypeVar("_Section", bound="Section")
 
 
 class ConfigFileError(ValueError):
-    """A file is invalid; `problems` has one line for each problem."""
+    """A file is invalid; `problems` has one line for each problem, without the file's path."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -53,10 +53,7 @@ def load(path: Path, section: type[_Section]) -> _Section:
     try:
         return section.model_validate(data)
     except ValidationError as error:
-        problems = [
-            f"{path}: {explain(section, data, problem)}"
-            for problem in error.errors(include_url=False)
-        ]
+        problems = [explain(section, data, problem) for problem in error.errors(include_url=False)]
         raise ConfigFileError(problems) from None
 
 
@@ -64,18 +61,18 @@ def _parse(path: Path) -> dict[str, Any]:
     try:
         # Reading a pipe or a device may never end.
         if os.path.exists(path) and not os.path.isfile(path):
-            raise ConfigFileError([f"{path} is not a file"])
+            raise ConfigFileError(["is not a file"])
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
         if len(content) > _MAX_BYTES:
-            raise ConfigFileError([f"{path} is larger than {_MAX_BYTES} bytes"])
+            raise ConfigFileError([f"is larger than {_MAX_BYTES} bytes"])
         return tomllib.loads(content.decode())
     except OSError as error:
-        raise ConfigFileError([f"cannot read {path}: {error.strerror}"]) from None
+        raise ConfigFileError([f"cannot be read: {error.strerror}"]) from None
     except UnicodeDecodeError:
-        raise ConfigFileError([f"{path} is not TOML: it is not UTF-8"]) from None
+        raise ConfigFileError(["is not TOML: it is not UTF-8"]) from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigFileError([f"{path} is not TOML: {error}"]) from None
+        raise ConfigFileError([f"is not TOML: {error}"]) from None
 
 
 def explain(section: type[Section], data: Mapping[str, Any], problem: ErrorDetails) -> str:

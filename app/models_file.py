@@ -182,7 +182,7 @@ class ModelsFile(Section):
         found = load(path, cls)
         problems = [*found._keys(environ, path.parent), *_name_problems(found, taken, others)]
         if problems:
-            raise ConfigFileError([f"{path}: {problem}" for problem in problems])
+            raise ConfigFileError(problems)
         return found
 
     @property

@@ -31,7 +31,7 @@ from app import otel_environment
 from app.config_file import ConfigFileError
 from app.keys.file import KeysFile
 from app.models_file import ModelsFile
-from app.problems import explain, is_utf8
+from app.problems import explain, is_utf8, shown
 from chatscope.genai.pricing import PriceTable
 from chatscope.otlp.proxy import is_loopback
 from chatscope.settings import TelemetrySettings
@@ -619,7 +619,7 @@ def _read_files(
             try:
                 files[name] = read(Path(os.path.expanduser(given[name])))
             except ConfigFileError as error:
-                problems += [f"{name}: {problem}" for problem in error.problems]
+                problems += [f"{name}={shown(given[name])}: {each}" for each in error.problems]
                 files |= {name: None, "DEFAULT_MODEL": None}
     return files, problems
 

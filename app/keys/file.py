@@ -76,7 +76,7 @@ class KeysFile(Section):
     def read(cls, path: Path) -> Self:
         """Return the file's content. Raise ConfigFileError."""
         found = load(path, cls)
-        if problems := [f"{path}: {problem}" for problem in _repeated(found.keys)]:
+        if problems := list(_repeated(found.keys)):
             raise ConfigFileError(problems)
         return found
 

@@ -145,10 +145,10 @@ def test_problems_of_the_files_are_reported_with_all_others(tmp_path: Path) -> N
     assert started.returncode == 2
     for words in (
         "PORT=x is not accepted",
-        f"MODELS_FILE: {models}: providers[0] (a): models = [] is not accepted: give a list of at",
-        f"MODELS_FILE: {models}: providers[0] (a): api_key is unknown; known: name, base_url",
-        f"KEYS_FILE: {keys}: keys[0] (a b): name = 'a b' is not accepted: give a name of 1 to",
-        f"KEYS_FILE: {keys}: keys[0] (a b): sha256 = *** is not accepted: give the SHA-256",
+        f"MODELS_FILE={models}: providers[0] (a): models = [] is not accepted: give a list of at",
+        f"MODELS_FILE={models}: providers[0] (a): api_key is unknown; known: name, base_url",
+        f"KEYS_FILE={keys}: keys[0] (a b): name = 'a b' is not accepted: give a name of 1 to",
+        f"KEYS_FILE={keys}: keys[0] (a b): sha256 = *** is not accepted: give the SHA-256",
     ):
         assert words in printed
     assert "sk-planted" not in printed

@@ -26,9 +26,7 @@ def _read(directory: Path, text: str, **environ: str) -> ModelsFile:
 def _problems(directory: Path, text: str, **environ: str) -> list[str]:
     with pytest.raises(ConfigFileError) as caught:
         _read(directory, text, **environ)
-    prefix = f"{directory / 'models.toml'}: "
-    assert all(problem.startswith(prefix) for problem in caught.value.problems)
-    return [problem.removeprefix(prefix) for problem in caught.value.problems]
+    return caught.value.problems
 
 
 def _models(*models: str) -> str:
@@ -171,14 +169,14 @@ def test_file_that_is_none_is_reported(tmp_path: Path, content: bytes, problem: 
     with pytest.raises(SettingsError) as caught:
         load_settings({"MODELS_FILE": str(path)})
     (found,) = caught.value.problems
-    assert found.startswith(f"MODELS_FILE: {path}")
+    assert found.startswith(f"MODELS_FILE={path}: ")
     assert problem in found
 
 
 def test_file_that_cannot_be_read_hides_no_other_problem(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings({"MODELS_FILE": str(tmp_path), "DEFAULT_MODEL": "m", "PORT": "x"})
-    assert {problem.partition("=")[0].partition(":")[0] for problem in caught.value.problems} == {
+    assert {problem.partition("=")[0] for problem in caught.value.problems} == {
         *("MODELS_FILE", "PORT")
     }
 

@@ -27,7 +27,7 @@ def _problems(directory: Path, text: str) -> list[str]:
     path.write_text(text)
     with pytest.raises(ConfigFileError) as caught:
         KeysFile.read(path)
-    return [problem.removeprefix(f"{path}: ") for problem in caught.value.problems]
+    return caught.value.problems
 
 
 @pytest.mark.parametrize(
