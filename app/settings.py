@@ -6,7 +6,7 @@ imported (see `app.otel_environment`).
 
 import os
 import string
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -506,6 +506,13 @@ class Settings(BaseSettings):
         return list(dict.fromkeys([*self.openai_models, *further, SIMULATED_MODEL]))
 
     @property
+    def endpoints(self) -> list[str]:
+        """The base URLs of all providers that are called over the network."""
+        first = [self.openai_base_url or OPENAI_URL] if self.openai_models else []
+        further = self.models_file.providers if self.models_file else []
+        return [*first, *(each.base_url for each in further if each.base_url)]
+
+    @property
     def request_limits(self) -> dict[str, int]:
         """Limits on the messages of a request, for its validation."""
         names = ("max_message_chars", "max_request_messages", "max_request_chars")
@@ -575,8 +582,8 @@ class Settings(BaseSettings):
             problems += [_explain(cls, readable, problem) for problem in error.errors()]
         others = {name: value for name, value in environ.items() if name not in variables}
         problems += otel_environment.problems(others)
-        if found and found.openai_models:
-            problems += _proxy_problems(environ, found.openai_base_url or OPENAI_URL)
+        if found:
+            problems += _proxy_problems(environ, found.endpoints)
         if problems or found is None:
             raise SettingsError(problems)
         return found
@@ -649,9 +656,9 @@ def _is_origin(text: str) -> bool:
     return exact and parts.port != default_port and "*" not in text
 
 
-def _proxy_problems(environ: Mapping[str, str], base_url: str) -> Iterator[str]:
-    """Yield proxies that the client of the models' endpoint does not support."""
-    if is_loopback(urlsplit(base_url).hostname or ""):
+def _proxy_problems(environ: Mapping[str, str], base_urls: Iterable[str]) -> Iterator[str]:
+    """Yield proxies that the clients of the models' endpoints do not support."""
+    if all(is_loopback(urlsplit(base_url).hostname or "") for base_url in base_urls):
         return
     for name, value in environ.items():
         if name.lower() in ("http_proxy", "https_proxy", "all_proxy") and value:

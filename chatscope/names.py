@@ -592,3 +592,5 @@ METRICS: Final[tuple[Metric, ...]] = tuple(
 """All metrics of the service, in the order of this file."""
 # Those of tools and agents, which the chat service in app/ does not have.
 OF_RECORDERS: Final = frozenset({EXECUTE_TOOL_DURATION, INVOKE_AGENT_DURATION})
+# Those that the chat service has only if its clients need keys.
+OF_KEYS: Final = frozenset({BUDGET_USED, BUDGET_LIMIT})

@@ -155,7 +155,7 @@ def _unauthorized(message: str) -> HttpError:
 def _budget_error(exceeded: BudgetExceeded, seconds: int) -> HttpError:
     # Official clients would repeat the call at once.
     headers = {"retry-after": str(seconds), "x-should-retry": "false"}
-    return HttpError(429, exceeded.message, code=exceeded.code, headers=headers)
+    return HttpError(429, exceeded.message, code="budget_exceeded", headers=headers)
 
 
 def _charge_nobody(usage: Usage | None, cost: float | None) -> None:

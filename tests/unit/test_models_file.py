@@ -228,3 +228,13 @@ def test_any_content_is_accepted_or_reported_in_lines(providers: list[dict[str, 
             line = explain(ModelsFile, data, problem)
             assert line.startswith("providers")
             assert line.isprintable()
+
+
+def test_proxy_that_its_clients_do_not_support_is_reported(tmp_path: Path) -> None:
+    path = tmp_path / "models.toml"
+    environ = {"MODELS_FILE": str(path), "ALL_PROXY": "socks5://127.0.0.1:1"}
+    path.write_text(_models('{ name = "m" }'))
+    with pytest.raises(SettingsError, match="ALL_PROXY=socks5"):
+        load_settings(environ)
+    path.write_text(path.read_text().replace("http://a", "http://127.0.0.1:1"))
+    load_settings(environ)
