@@ -25,8 +25,7 @@ from app.transport.models import Models
 from app.transport.origins import Cors, Origins
 from app.transport.page import page
 from app.transport.websocket import ChatWebSocket
-from chatscope import Telemetry, instrument
-from chatscope.providers import Providers
+from chatscope import Providers, Telemetry, instrument
 
 
 class Application(Starlette):

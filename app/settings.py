@@ -26,17 +26,16 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-import chatscope
 from app import otel_environment
 from app.config_file import ConfigFileError
 from app.keys.file import KeysFile
 from app.models_file import ModelsFile
 from app.problems import explain, is_utf8, shown
-from chatscope.genai.pricing import PriceTable
-from chatscope.otlp.proxy import is_loopback
-from chatscope.settings import TelemetrySettings
+from chatscope import TelemetrySettings, __version__
+from chatscope.genai import PriceTable
+from chatscope.otlp import is_loopback
 
-VERSION = chatscope.__version__
+VERSION = __version__
 SIMULATED_MODEL = "simulated-1"
 OPENAI_URL = "https://api.openai.com/v1"
 

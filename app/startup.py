@@ -5,7 +5,7 @@ from typing import Final
 
 from loguru import logger
 
-from chatscope.logs.loguru_handler import capture_early, print_early
+from chatscope.logs import buffer_logs, print_buffered_logs
 
 _FAILED: Final = 1
 
@@ -16,11 +16,11 @@ def run_reported(run: Callable[[], int]) -> int:
     Log lines are buffered until telemetry is started, which also exports them; if it never starts,
     they are printed at the end.
     """
-    capture_early()
+    buffer_logs()
     try:
         return run()
     except Exception:
         logger.exception("the service failed")
         return _FAILED
     finally:
-        print_early()
+        print_buffered_logs()

@@ -15,7 +15,7 @@ from app.serving import exit_on_signals
 from app.settings import Settings
 from app.transport.deadline import PARENT_KILLS_BEFORE, TELEMETRY_ENDS_BEFORE, Deadline
 from app.worker import READY, work
-from chatscope.telemetry import Telemetry
+from chatscope import Telemetry
 
 _BACKLOG = 2048
 # A worker that exits as soon as it is ready must not keep a processor busy with restarts.

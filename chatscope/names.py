@@ -35,6 +35,7 @@ PREFIX: Final = "chatscope"
 
 # -- attributes -----------------------------------------------------------------
 
+_EARLIER: Final = frozenset(globals())
 ERROR_TYPE: Final = "error.type"
 HTTP_REQUEST_METHOD: Final = "http.request.method"
 HTTP_REQUEST_METHOD_ORIGINAL: Final = "http.request.method_original"  # spans only
@@ -130,6 +131,9 @@ GC_GENERATION: Final = "cpython.gc.generation"  # 0, 1, 2
 EVENT_FIRST_TOKEN: Final = "gen_ai.first_token"  # noqa: S105
 # A provider's client asks again; with HTTP_RESEND_COUNT, and why in ERROR_TYPE.
 EVENT_RETRY: Final = "chatscope.model.retry"
+
+# The public names: of attributes and events. The registry of metrics may change.
+__all__ = [name for name in globals() if name not in _EARLIER and not name.startswith("_")]
 
 # -- metrics ----------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from app.domain.attempt import OnAttempt
 from app.domain.errors import ServiceError
 from app.domain.request import ChatRequest
-from chatscope.genai.request import Usage
+from chatscope.genai import Usage
 
 
 @dataclass(frozen=True)

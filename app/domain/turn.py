@@ -17,12 +17,12 @@ from app.domain.attempt import Attempt
 from app.domain.errors import InternalError, Overloaded, ServiceError, ShuttingDown
 from app.domain.provider import Completed, Model, ProviderError, ResponseStream
 from app.domain.request import ChatRequest
-from chatscope.genai.request import ModelRequest, Usage
-from chatscope.redaction import without_texts
+from chatscope.genai import ModelRequest, Usage
+from chatscope.logs import without_texts
 
 if TYPE_CHECKING:  # the telemetry of web frameworks, which the domain must not load
-    from chatscope.genai.answer import Answer
-    from chatscope.telemetry import Telemetry
+    from chatscope import Telemetry
+    from chatscope.genai import Answer
 
 # `task.cancel(SHUTDOWN)` means that the server ends the turn; any other cancel is the client's.
 SHUTDOWN: Final = ShuttingDown().code

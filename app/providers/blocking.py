@@ -17,7 +17,7 @@ from loguru import logger
 from app.domain.errors import Overloaded
 from app.domain.provider import Event, Provider, ProviderInfo
 from app.domain.request import ChatRequest
-from chatscope.redaction import without_texts
+from chatscope.logs import without_texts
 
 # Events that the thread may produce before they are read.
 _READ_AHEAD: Final = 2

@@ -14,7 +14,7 @@ from app.domain.request import ChatRequest
 from app.providers.blocking import BlockingProvider, non_blocking
 from app.providers.fallback import Candidate, FallbackStream
 from app.providers.stream_guard import StreamGuard
-from chatscope.redaction import without_texts
+from chatscope.logs import without_texts
 
 _CLOSE_SECONDS: Final = 0.5
 

@@ -15,8 +15,8 @@ from app.domain.provider import Completed, Event, ProviderError, TextDelta, Upst
 from app.domain.request import MEDIA, ChatRequest, Message
 from app.providers.http_client import TracedClient, error_type
 from app.providers.secrets import Redactor, redactor
-from chatscope.genai.request import Usage
-from chatscope.redaction import without_texts
+from chatscope.genai import Usage
+from chatscope.logs import without_texts
 
 _PASSED_ON = (
     "temperature",

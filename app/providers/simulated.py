@@ -14,7 +14,7 @@ from random import Random
 
 from app.domain.provider import Completed, Event, ProviderError, TextDelta
 from app.domain.request import ChatRequest
-from chatscope.genai.request import Usage
+from chatscope.genai import Usage
 
 _OPENING = "This answer is simulated: no language model was asked."
 _VOCABULARY = (

@@ -11,7 +11,7 @@ from typing import Final, Self
 from loguru import logger
 
 from app.domain.provider import Completed, Event, ProviderError
-from chatscope.redaction import without_texts
+from chatscope.logs import without_texts
 
 CLOSING_SECONDS: Final = 2.0
 # The event loop has only weak references to waiting tasks.

@@ -12,7 +12,7 @@ from app.keys.file import Key
 from app.keys.file import Scope as KeyScope
 from app.wire.errors import HttpError
 from chatscope import names
-from chatscope.genai.request import Usage
+from chatscope.genai import Usage
 
 # A browser cannot set headers of a WebSocket, and URLs appear in logs and histories: it sends
 # these two subprotocols, of which the server selects the first.

@@ -18,7 +18,7 @@ from app.transport.steps import step
 from app.wire.completion import Completion
 from app.wire.parsing import parse_json, validate
 from app.wire.request import CompletionRequest
-from chatscope.telemetry import Telemetry
+from chatscope import Telemetry
 
 
 class Completions:

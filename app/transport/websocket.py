@@ -33,10 +33,7 @@ from app.wire.websocket import (
     render_done,
     render_error,
 )
-from chatscope import names
-from chatscope.telemetry import Telemetry
-from chatscope.tracing import current_trace_id
-from chatscope.websocket import socket_connection
+from chatscope import Telemetry, current_trace_id, names, socket_connection
 
 
 class ChatWebSocket:

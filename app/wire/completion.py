@@ -9,7 +9,7 @@ from pydantic_core import to_json
 from app.domain.errors import ServiceError
 from app.domain.turn import Summary
 from app.wire.errors import error_object
-from chatscope.genai.request import Usage
+from chatscope.genai import Usage
 
 DONE: Final = b"data: [DONE]\n\n"
 

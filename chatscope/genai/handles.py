@@ -15,6 +15,7 @@ from chatscope.genai.request import Usage
 from chatscope.genai.responses import Facts
 from chatscope.genai.steps import AgentInvocation, Embeddings, ToolExecution
 from chatscope.genai.streams import RecordedAsyncStream, RecordedStream
+from chatscope.genai.usage import merge_usage, read_usage
 from chatscope.guard import guarded, report
 
 _Operation = TypeVar("_Operation", bound=Operation)
@@ -164,7 +165,7 @@ class ModelCall(_PricedCall[Answer]):
         object of a client.
         """
         with guarded("recording a response"):
-            counted = None if usage is None else responses.usage_of(usage)
+            counted = None if usage is None else read_usage(usage)
             if usage is not None and counted is None:
                 accepted("usage", usage, Usage)
             found = responses.read(response)
@@ -225,7 +226,7 @@ class ModelCall(_PricedCall[Answer]):
             answer.came_whole(facts.text)
         answer.describe(
             finish_reason=facts.finish_reason,
-            usage=responses.merged_usage(answer.reported_usage, facts.usage),
+            usage=merge_usage(answer.reported_usage, facts.usage),
             response_id=facts.id,
             response_model=facts.model,
         )

@@ -1,8 +1,8 @@
 """What is recorded of a request to a model, and of the tokens that it used."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 from opentelemetry.util.types import AttributeValue
 
@@ -37,10 +37,10 @@ class ModelRequest:
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of one response; `partial` when they were counted here, not by the provider.
+    """Tokens of one response; `partial` if some were counted here, not by the provider.
 
     `prompt_tokens` include those read from and written to a cache, `completion_tokens` include
-    those of the reasoning.
+    those of the reasoning. The other counts are parts of these two; None is not reported.
     """
 
     prompt_tokens: int
@@ -49,8 +49,21 @@ class Usage:
     cache_read_tokens: int | None = None
     cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None  # of cache_write_tokens: stored for an hour
+    audio_input_tokens: int | None = None
+    audio_output_tokens: int | None = None
+    audio_cache_read_tokens: int | None = None  # of cache_read_tokens and audio_input_tokens
+    image_input_tokens: int | None = None
+    image_output_tokens: int | None = None
+    reported_cost: float | None = None  # US dollars, where the provider reports them
 
     @property
     def total_tokens(self) -> int:
         """Prompt and completion together."""
         return self.prompt_tokens + self.completion_tokens
+
+    def with_counts(self, prompt_tokens: int, completion_tokens: int) -> Self:
+        """Return a partial usage with other totals and the same parts."""
+        return replace(
+            self, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, partial=True
+        )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from chatscope.genai.request import Usage
+from chatscope.genai.usage import usage_within
 
 _OTHER_OUTPUT: Final = (
     *("tool_calls", "reasoning", "reasoning_content", "refusal"),
@@ -45,39 +46,6 @@ def is_event(found: Any) -> bool:
     return isinstance(_get(found, "type"), str)
 
 
-def usage_of(found: Any) -> Usage | None:
-    """Return the tokens that a client's usage object counts; None for anything else."""
-    if isinstance(found, Usage):
-        counts = (found.prompt_tokens, found.completion_tokens)
-        return found if all(_is_count(count) for count in counts) else None
-    prompt = _count(found, "prompt_tokens")
-    completion = _count(found, "completion_tokens")
-    if prompt is not None or completion is not None:
-        details = ("prompt_tokens_details", "completion_tokens_details")
-        return _openai(found, prompt or 0, completion or 0, details)
-    prompt, completion = _count(found, "input_tokens"), _count(found, "output_tokens")
-    if prompt is None and completion is None:
-        return None
-    cached = _count(found, "cache_read_input_tokens")
-    written = _count(found, "cache_creation_input_tokens")
-    if cached is not None or written is not None:
-        # Anthropic's count of the input excludes what was read from and written to the cache.
-        total = (prompt or 0) + (cached or 0) + (written or 0)
-        return Usage(total, completion or 0, cache_read_tokens=cached, cache_write_tokens=written)
-    details = ("input_tokens_details", "output_tokens_details")
-    return _openai(found, prompt or 0, completion or 0, details)
-
-
-def _openai(found: Any, prompt: int, completion: int, details: tuple[str, str]) -> Usage:
-    first, second = (_get(found, name) for name in details)
-    return Usage(
-        prompt,
-        completion,
-        cache_read_tokens=_count(first, "cached_tokens"),
-        reasoning_tokens=_count(second, "reasoning_tokens"),
-    )
-
-
 def _read(found: Any) -> Facts:
     choices = _get(found, "choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
@@ -100,7 +68,7 @@ def _read(found: Any) -> Facts:
             _text(_get(found, "stop_reason")),
             _text(_get(delta, "stop_reason")),
         ),
-        usage=usage_of(_get(found, "usage")),
+        usage=usage_within(found),
         id=_text(_get(found, "id")),
         model=_text(_get(found, "model")),
     )
@@ -109,24 +77,6 @@ def _read(found: Any) -> Facts:
 def _has_other_output(delta: Any) -> bool:
     """Whether a delta contains a part of a tool call, of a reasoning or of a refusal."""
     return any(_get(delta, name) for name in _OTHER_OUTPUT)
-
-
-def merged_usage(old: Usage | None, new: Usage | None) -> Usage | None:
-    """Return the larger counts: a stream may say the prompt first and the completion last."""
-    if old is None or new is None:
-        return old or new
-    return Usage(
-        max(old.prompt_tokens, new.prompt_tokens),
-        max(old.completion_tokens, new.completion_tokens),
-        old.partial and new.partial,
-        _larger(old.cache_read_tokens, new.cache_read_tokens),
-        _larger(old.cache_write_tokens, new.cache_write_tokens),
-        _larger(old.reasoning_tokens, new.reasoning_tokens),
-    )
-
-
-def _larger(old: int | None, new: int | None) -> int | None:
-    return max((count for count in (old, new) if count is not None), default=None)
 
 
 def _merged(outer: Facts, inner: Facts) -> Facts:
@@ -154,15 +104,6 @@ def _is_object(found: Any) -> bool:
 
 def _text(found: Any) -> str | None:
     return found if isinstance(found, str) else None
-
-
-def _count(found: Any, name: str) -> int | None:
-    value = _get(found, name)
-    return value if _is_count(value) else None
-
-
-def _is_count(found: Any) -> bool:
-    return isinstance(found, int) and not isinstance(found, bool) and found >= 0
 
 
 def _first(*found: Any) -> Any:

@@ -17,8 +17,8 @@ from app.domain.request import ChatRequest
 from app.providers.blocking import BlockingProvider
 from app.providers.openai_compatible import OpenAICompatibleProvider
 from app.settings import SIMULATED_MODEL
+from chatscope import span
 from chatscope.genai.request import Usage
-from chatscope.tracing import step
 from tests.unit.conformance.endpoint import Answers
 from tests.unit.serving import serving
 
@@ -88,7 +88,7 @@ class _Named:
     _stage: Stage
 
     def own_span(self) -> AbstractContextManager[object]:
-        return step("the provider's own") if self._script.traced else nullcontext()
+        return span("the provider's own") if self._script.traced else nullcontext()
 
     name = "scripted"
     models = (MODEL,)
