@@ -31,6 +31,8 @@ ON CONFLICT DO UPDATE SET amount = amount + excluded.amount
 """
 _BUSY_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 1.0
+# Part of the five seconds in which a process ends.
+CLOSING_SECONDS: Final = 1.0
 # Amounts of this time are written together.
 _BATCH_SECONDS: Final = 0.02
 
@@ -122,11 +124,11 @@ class Ledger:
             self._changed.set()
 
     def close(self) -> None:
-        """Write what is pending, within a few seconds."""
+        """Write what is pending; wait at most CLOSING_SECONDS for it."""
         self._closing.set()
         self._changed.set()
         if self._writer:
-            self._writer.join(_BUSY_SECONDS + _RETRY_SECONDS)
+            self._writer.join(CLOSING_SECONDS)
         if self._reader is not None:
             self._reader.close()
             self._reader = None

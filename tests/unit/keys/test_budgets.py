@@ -14,7 +14,7 @@ import pytest
 from app.keys import budgets as module
 from app.keys.budgets import BudgetExceeded, Budgets
 from app.keys.file import Key, Limits
-from app.keys.ledger import Ledger
+from app.keys.ledger import CLOSING_SECONDS, Ledger
 from tests.unit.process import ROOT
 
 _PATIENCE_SECONDS = 20.0
@@ -174,7 +174,7 @@ import sys
 from pathlib import Path
 from app.keys.budgets import Budgets
 from app.keys.file import Key
-from app.keys.ledger import Ledger
+from app.keys.ledger import CLOSING_SECONDS, Ledger
 budgets = Budgets(Ledger(Path(sys.argv[1])), lambda: float(sys.argv[2]))
 for _ in range(200):
     budgets.charge(Key(name="alice", sha256="0" * 64), None, tokens=1, usd=0.000001)
@@ -225,6 +225,17 @@ def test_charge_does_not_wait_for_a_locked_file_and_still_counts(tmp_path: Path)
                 return int(amount)
 
         _until(lambda: stored() == 2)
+
+
+def test_close_does_not_wait_for_a_locked_file(tmp_path: Path) -> None:
+    file = tmp_path / "budgets.sqlite"
+    budgets = Budgets(Ledger(file), _Clock())
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        budgets.charge(_key(), None, tokens=1, usd=None)
+        started = time.monotonic()
+        budgets.close()
+        assert time.monotonic() - started < 2 * CLOSING_SECONDS
 
 
 def test_check_and_charge_take_less_than_half_a_millisecond(tmp_path: Path) -> None:

@@ -248,7 +248,6 @@ def test_workers_share_budgets_that_survive_a_restart(tmp_path: Path) -> None:
         assert refused(served(started)) == "budget_exceeded"
         started.terminate()
         started.communicate(timeout=30)
-        assert started.returncode == 0
     with closing(sqlite3.connect(budgets)) as connection:
         [(before,)] = connection.execute("SELECT amount FROM used WHERE unit = 'token'").fetchall()
     assert before >= 20
