@@ -6,13 +6,14 @@ disconnects or cancels, the server shuts down. Each is recorded exactly once.
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from loguru import logger
 
+from app.domain.attempt import Attempt
 from app.domain.errors import InternalError, Overloaded, ServiceError, ShuttingDown
 from app.domain.provider import (
     Chunk,
@@ -47,6 +48,8 @@ class Turn:
     started: float  # time.perf_counter() at its arrival
     new_roles: Sequence[str] = field(default=("user",))  # of the messages that are not history
     conversation_id: str | None = None
+    # Called with the usage and the cost in US dollars, once, when the turn has ended.
+    charge: Callable[[Usage | None, float | None], None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +96,7 @@ async def run_turn(telemetry: "Telemetry", turn: Turn, output: Output) -> None:
     """
     for role in turn.new_roles:
         telemetry.instruments.record_message(role)
-    answer = telemetry.start_answer(_model_request(turn), started=turn.started)
+    answer = telemetry.start_answer(_model_request(turn, turn.model), started=turn.started)
     end = _End(turn, output, answer)
     try:
         failure: Exception | None = None
@@ -127,8 +130,18 @@ async def run_turn(telemetry: "Telemetry", turn: Turn, output: Output) -> None:
 
 
 def _stream(turn: Turn, answer: "Answer") -> ResponseStream:
+    def record(attempt: Attempt) -> None:
+        request = _model_request(turn, attempt.model)
+        number, seconds = attempt.number, attempt.seconds
+        if attempt.error_type:
+            answer.attempt_failed(
+                request, number, attempt.error_type, seconds=seconds, status=attempt.status
+            )
+        elif number > 1:
+            answer.served_by(request, number, seconds=seconds)
+
     with answer.current():
-        return turn.model.stream(turn.request)
+        return turn.model.stream(turn.request, record)
 
 
 class _End:
@@ -206,6 +219,8 @@ class _End:
 
     def record(self, telemetry: "Telemetry") -> None:
         self._answer.close()
+        if self._turn.charge:
+            self._turn.charge(self._answer.usage, self._answer.cost)
         if self._sent:
             telemetry.instruments.record_message("assistant")
         if self._limit:
@@ -226,12 +241,12 @@ class _End:
         )
 
 
-def _model_request(turn: Turn) -> ModelRequest:
-    request, provider = turn.request, turn.model.provider
+def _model_request(turn: Turn, model: Model) -> ModelRequest:
+    request, provider = turn.request, model.provider
     address, port = provider.server or (None, None)
     return ModelRequest(
         provider=provider.name,
-        model=turn.model.name,
+        model=model.name,
         in_process=provider.in_process,
         stream=request.stream,
         server_address=address,

@@ -51,10 +51,12 @@ class OpenAICompatibleProvider:
         timeout: float,
         connect_timeout: float,
         max_retries: int,
+        client: openai.AsyncOpenAI | None = None,
     ) -> None:
         """Timeouts in seconds; `timeout` is the longest silence of the endpoint.
 
         A response that is not streamed may take ten times as long to begin.
+        `client` replaces the client that the arguments describe.
         """
         self.models = tuple(models)
         self.server = _server(base_url)
@@ -63,7 +65,7 @@ class OpenAICompatibleProvider:
         self._connect_timeout = connect_timeout
         self._redact = redactor(api_key, base_url)
         self._refuses_stream_options = False
-        self._client = openai.AsyncOpenAI(
+        self._client = client or openai.AsyncOpenAI(
             base_url=base_url,
             # Local endpoints need no key, but the client requires one.
             api_key=api_key or "none",
