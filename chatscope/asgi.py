@@ -14,15 +14,13 @@ from opentelemetry.context import Context, attach, detach
 from opentelemetry.propagate import extract
 from opentelemetry.trace import (
     Span,
-    SpanKind,
     Status,
     StatusCode,
-    Tracer,
-    format_trace_id,
     set_span_in_context,
 )
 
 from chatscope import exception_texts
+from chatscope.direct_spans import ServerTracer
 from chatscope.guard import report
 from chatscope.http_attributes import (
     HEADERS,
@@ -56,7 +54,7 @@ class HttpTelemetry:
     """An ASGI application around `app` that records each HTTP request."""
 
     def __init__(
-        self, app: App, find_route: FindRoute, tracer: Tracer, metrics: HttpMetrics
+        self, app: App, find_route: FindRoute, tracer: ServerTracer, metrics: HttpMetrics
     ) -> None:
         self._app = app
         self.find_route = find_route
@@ -134,7 +132,7 @@ class _Request:
         self._kind = kind = kind_of(scope)
         parent = extract(headers, _ROOT, HEADERS)
         self._span: Span = outer.tracer.start_span(
-            kind.span_name, parent, SpanKind.SERVER, request_attributes(scope, kind, headers)
+            kind.span_name, parent, *request_attributes(scope, kind, headers)
         )
         self.context = set_span_in_context(self._span, parent)
         outer.metrics.start(kind)
@@ -214,7 +212,7 @@ class _Request:
                 return message
             # A copy: the application may send the same message to each client.
             headers = [each for each in message.get("headers", ()) if each[0] != TRACE_ID_HEADER]
-            headers.append((TRACE_ID_HEADER, format_trace_id(context.trace_id).encode()))
+            headers.append((TRACE_ID_HEADER, b"%032x" % context.trace_id))
             return {**message, "headers": headers}
         except Exception as error:
             report("reading the start of a response", error)

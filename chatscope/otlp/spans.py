@@ -3,14 +3,16 @@
 Source: opentelemetry/proto/trace/v1/trace.proto
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceState
 
 from .anyvalue import attributes, utf8
 from .steps import Steps
+from .values import PlainAttributes
 from .wire import I32, I64, LEN, VARINT, fixed32, fixed64, sized, tag, varint
 
 _TRACE_ID: Final = tag(1, LEN) + b"\x10"
@@ -62,23 +64,8 @@ def encode_span(span: ReadableSpan) -> bytes:
     if context is None:
         raise ValueError("a span without a context cannot be exported")
     steps = Steps()
-    name = span.name
-    parts = [
-        _TRACE_ID,
-        context.trace_id.to_bytes(16, "big"),
-        _SPAN_ID,
-        context.span_id.to_bytes(8, "big"),
-        _TRACE_STATE + sized(_trace_state(context.trace_state)) if context.trace_state else b"",
-        b"" if parent is None else _PARENT_SPAN_ID + parent.span_id.to_bytes(8, "big"),
-        _short_name(name)
-        if type(name) is str and len(name) <= _SHORT_NAME
-        else _NAME + sized(utf8(name)),
-        _KINDS[span.kind],
-        _START,
-        fixed64(span.start_time or 0),
-        _END,
-        fixed64(span.end_time or 0),
-    ]
+    times = (span.start_time or 0, span.end_time or 0)
+    parts = _begin(context, parent, span.name, span.kind, times)
     parts += attributes(_ATTRIBUTE, span.attributes, steps)
     _add_count(parts, _DROPPED_ATTRIBUTES, span.dropped_attributes)
     for event in span.events:
@@ -94,6 +81,61 @@ def encode_span(span: ReadableSpan) -> bytes:
         parts.append(_NO_STATUS if is_unset else _STATUS + sized(_encode_status(status)))
     parts.append(_FLAGS_REMOTE if parent is not None and parent.is_remote else _FLAGS_LOCAL)
     return b"".join(parts)
+
+
+def encode_plain(
+    context: SpanContext,
+    parent: SpanContext | None,
+    name: str,
+    kind: SpanKind,
+    times: tuple[int, int],
+    encoded_attributes: tuple[bytes, ...],
+) -> bytes:
+    """Encode a span without events, links and status from its fields.
+
+    `times` are its start and end in ns; `encoded_attributes` are results of `plain_attributes`.
+    """
+    parts = _begin(context, parent, name, kind, times)
+    parts += encoded_attributes
+    parts.append(_NO_STATUS)
+    parts.append(_FLAGS_REMOTE if parent is not None and parent.is_remote else _FLAGS_LOCAL)
+    return b"".join(parts)
+
+
+def plain_attributes(pairs: Mapping[str, Any]) -> bytes:
+    """Encode attributes of a span that need no conversion."""
+    if type(pairs) is not PlainAttributes:
+        return b"".join(attributes(_ATTRIBUTE, pairs, Steps()))
+    if not pairs.in_span:
+        pairs.in_span = b"".join(attributes(_ATTRIBUTE, pairs, Steps()))
+    return pairs.in_span
+
+
+def _begin(
+    context: SpanContext,
+    parent: SpanContext | None,
+    name: Any,
+    kind: SpanKind,
+    times: tuple[int, int],
+) -> list[bytes]:
+    """Encode the fields in front of the attributes."""
+    trace_id, span_id, state = context.trace_id, context.span_id, context.trace_state
+    return [
+        _TRACE_ID,
+        trace_id.to_bytes(16, "big"),
+        _SPAN_ID,
+        span_id.to_bytes(8, "big"),
+        _TRACE_STATE + sized(_trace_state(state)) if state else b"",
+        b"" if parent is None else _PARENT_SPAN_ID + parent.span_id.to_bytes(8, "big"),
+        _short_name(name)
+        if type(name) is str and len(name) <= _SHORT_NAME
+        else _NAME + sized(utf8(name)),
+        _KINDS[kind],
+        _START,
+        fixed64(times[0]),
+        _END,
+        fixed64(times[1]),
+    ]
 
 
 @lru_cache(maxsize=1024)

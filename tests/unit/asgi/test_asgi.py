@@ -16,6 +16,7 @@ from opentelemetry.trace import StatusCode
 
 from chatscope import http_attributes, names
 from chatscope.asgi import HttpTelemetry
+from chatscope.direct_spans import ServerTracer
 from chatscope.guard import containing_errors
 from chatscope.http_metrics import HttpMetrics, _Values
 from tests.memory import Memory
@@ -39,7 +40,7 @@ def _route(_: Any) -> str:
 def _around(app: App, memory: Memory, *, tallied: bool = True) -> HttpTelemetry:
     meter = memory.providers.meter_provider.get_meter("test")
     metrics = HttpMetrics(meter, memory.tallies if tallied else None)
-    tracer = memory.providers.tracer_provider.get_tracer("test")
+    tracer = ServerTracer(memory.providers.tracer_provider, "test")
     return HttpTelemetry(app, _route, tracer, metrics)
 
 
@@ -352,7 +353,7 @@ def test_exemplar_is_a_sampled_request(tallied: bool, memory: Memory) -> None:
     body = b"ok!"  # in the same bucket
     trace_id = f"{memory.spans[0].context.trace_id:032x}"
     off = TracerProvider(ALWAYS_OFF, shutdown_on_exit=False)
-    around.tracer = off.get_tracer("test")
+    around.tracer = ServerTracer(off, "test")
     assert _serve(around)[0]["headers"]
     [point] = memory.metrics()[names.HTTP_RESPONSE_BODY_SIZE.name].data.data_points
     assert [(f"{each.trace_id or 0:032x}", each.value) for each in point.exemplars] == [
