@@ -45,7 +45,7 @@ from opentelemetry.trace import (
     Tracer,
     get_current_span,
 )
-from opentelemetry.util.types import Attributes, AnyValue
+from opentelemetry.util.types import AnyValue, Attributes
 
 from chatscope.otlp import OtlpSpanProcessor
 from chatscope.otlp.spans import encode_plain, plain_attributes

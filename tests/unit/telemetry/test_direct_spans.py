@@ -273,7 +273,7 @@ def test_span_is_one_of_the_sdk_by_its_class() -> None:
     assert isinstance(span, SdkSpan)
     assert repr(span).startswith('ServerSpan(name="GET", context=SpanContext(')
     assert json.loads(span.to_json())["name"] == "GET"
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="instrumentation_scope"):
         assert span.instrumentation_info is not None
 
 
@@ -285,7 +285,7 @@ def test_exception_ends_the_span_as_that_of_the_sdk() -> None:
         span = _started(provider)
         try:
             with span:
-                raise ValueError("no such order")  # noqa: TRY301
+                raise ValueError("no such order")
         except ValueError:
             pass
         [ended] = recorded.exported.get_finished_spans()
