@@ -85,7 +85,7 @@ class DirectTracerProvider(TracerProvider):
             shutdown_on_exit=shutdown_on_exit,
         )
         self.processors: tuple[SpanProcessor, ...] = ()
-        # Whether the sampler and all processors are known, and the SDK counts no spans.
+        # Whether the sampler and all processors are known, and the SDK does nothing else.
         self.is_direct = self._is_direct()
 
     def add_span_processor(self, span_processor: SpanProcessor) -> None:
@@ -97,6 +97,8 @@ class DirectTracerProvider(TracerProvider):
     def _is_direct(self) -> bool:
         return (
             self.sampler is RECORD_ALL
+            # A text that is shortened twice is not the same.
+            and self.span_limits.max_span_attribute_length is None
             and all(type(each) in _READERS for each in self.processors)
             and not os.environ.get(OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED)
         )
@@ -117,9 +119,7 @@ class ServerTracer:
             self.scope = InstrumentationScope(info.name, info.version, info.schema_url)
             limits = self.limits = provider.span_limits
             most = limits.max_span_attributes
-            self.limits_attributes = limits.max_span_attribute_length is not None or (
-                most is not None and most < _FEW_ATTRIBUTES
-            )
+            self.drops_attributes = most is not None and most < _FEW_ATTRIBUTES
             random = provider.id_generator.is_trace_id_random()
             self._root_flags = _flags(random=random)
 
@@ -201,7 +201,7 @@ class ServerSpan(SdkSpan):
         self._own = own
         self._later: Mapping[str, str | int] = _NONE
         self._kept: BoundedAttributes | None = None
-        if tracer.limits_attributes or type(shared) is not PlainAttributes or copied(own) is None:
+        if tracer.drops_attributes or type(shared) is not PlainAttributes or copied(own) is None:
             self._keep()
         self._began = time_ns()
 
@@ -436,7 +436,6 @@ class ServerSpan(SdkSpan):
                 limits.max_span_attributes,
                 {**self._shared, **self._own, **self._later},
                 immutable=False,
-                max_value_len=limits.max_span_attribute_length,
             )
         return self._kept
 
@@ -500,7 +499,7 @@ class ServerSpan(SdkSpan):
 
 def _add(kept: BoundedAttributes, attributes: Mapping[str, AnyValue]) -> None:
     # The limits of a conversion are those of all attributes together.
-    converted = BoundedAttributes(attributes=attributes, max_value_len=kept.max_value_len)
+    converted = BoundedAttributes(attributes=attributes)
     kept.dropped += converted.dropped
     for name, value in converted.items():
         kept[name] = value
