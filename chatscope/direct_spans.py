@@ -48,7 +48,7 @@ from opentelemetry.trace import (
 from opentelemetry.util.types import AnyValue, Attributes
 
 from chatscope.otlp import OtlpSpanProcessor
-from chatscope.otlp.spans import encode_plain, plain_attributes
+from chatscope.otlp.spans import encode_plain
 from chatscope.otlp.values import PlainAttributes, copied
 
 # Records everything, also where a client's `traceparent` says not to: the SDK's default lets any
@@ -59,6 +59,8 @@ RECORD_ALL: Final = ParentBased(ALWAYS_ON, remote_parent_not_sampled=ALWAYS_ON)
 _READERS: Final = (OtlpSpanProcessor, SimpleSpanProcessor, BatchSpanProcessor)
 # More than the middleware sets itself.
 _FEW_ATTRIBUTES: Final = 32
+# In Python 3.11 it takes a while to get a member of an enumeration.
+_SERVER: Final = SpanKind.SERVER
 _UNSET: Final = Status(StatusCode.UNSET)
 _NONE: Final = PlainAttributes()
 # Where the SDK warns about the use of ended spans.
@@ -171,6 +173,14 @@ class ServerSpan(SdkSpan):
     It replaces all public members of its base class, whose state it does not have.
     """
 
+    _state = _UNSET
+    _ended: int | None = None
+    _happened: BoundedList | None = None
+    _linked: BoundedList | None = None
+    # The attributes: `_shared`, `_own` and these, until `_kept` has been made of them.
+    _later: Mapping[str, str | int] = _NONE
+    _kept: BoundedAttributes | None = None
+
     def __new__(cls, *_: Any) -> Self:
         """Skip the base class, which refuses to be called without a tracer."""
         return object.__new__(cls)
@@ -192,15 +202,8 @@ class ServerSpan(SdkSpan):
         self._remote = parent
         self._process = provider.resource
         self._guard = threading.Lock()
-        self._state = _UNSET
-        self._ended: int | None = None
-        self._happened: BoundedList | None = None
-        self._linked: BoundedList | None = None
-        # The attributes: these three, until `_kept` has been made of them.
         self._shared = shared
         self._own = own
-        self._later: Mapping[str, str | int] = _NONE
-        self._kept: BoundedAttributes | None = None
         if tracer.drops_attributes or type(shared) is not PlainAttributes or copied(own) is None:
             self._keep()
         self._began = time_ns()
@@ -483,13 +486,9 @@ class ServerSpan(SdkSpan):
                 self._identity,
                 self._remote,
                 self._called,
-                SpanKind.SERVER,
+                _SERVER,
                 (self._began, self._ended or 0),
-                (
-                    plain_attributes(self._shared),
-                    plain_attributes(self._own),
-                    plain_attributes(self._later),
-                ),
+                (self._shared, self._own, self._later),
             )
         except Exception:
             processor.on_end(self)  # it reports the error

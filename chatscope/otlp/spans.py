@@ -32,6 +32,8 @@ _STATUS: Final = tag(15, LEN)
 _NO_STATUS: Final = _STATUS + sized(b"")
 # Longer names are likely to be unique.
 _SHORT_NAME: Final = 64
+# Of a computation that takes no steps.
+_SHORT: Final = Steps()
 
 _EVENT_TIME: Final = tag(1, I64)
 _EVENT_NAME: Final = tag(2, LEN)
@@ -53,6 +55,9 @@ _KINDS: Final = {
         start=1,
     )
 }
+# Enumerations hash and find their members in Python.
+_SERVER: Final = SpanKind.SERVER
+_SERVER_KIND: Final = _KINDS[_SERVER]
 
 
 def encode_span(span: ReadableSpan) -> bytes:
@@ -89,26 +94,23 @@ def encode_plain(
     name: str,
     kind: SpanKind,
     times: tuple[int, int],
-    encoded_attributes: tuple[bytes, ...],
+    sets: tuple[Mapping[str, Any], ...],
 ) -> bytes:
     """Encode a span without events, links and status from its fields.
 
-    `times` are its start and end in ns; `encoded_attributes` are results of `plain_attributes`.
+    `times` are its start and end in ns; `sets` are attributes that need no conversion.
     """
     parts = _begin(context, parent, name, kind, times)
-    parts += encoded_attributes
+    for each in sets:
+        if type(each) is not PlainAttributes:
+            parts += attributes(_ATTRIBUTE, each, _SHORT)
+            continue
+        if not each.in_span:
+            each.in_span = b"".join(attributes(_ATTRIBUTE, each, _SHORT))
+        parts.append(each.in_span)
     parts.append(_NO_STATUS)
     parts.append(_FLAGS_REMOTE if parent is not None and parent.is_remote else _FLAGS_LOCAL)
     return b"".join(parts)
-
-
-def plain_attributes(pairs: Mapping[str, Any]) -> bytes:
-    """Encode attributes of a span that need no conversion."""
-    if type(pairs) is not PlainAttributes:
-        return b"".join(attributes(_ATTRIBUTE, pairs, Steps()))
-    if not pairs.in_span:
-        pairs.in_span = b"".join(attributes(_ATTRIBUTE, pairs, Steps()))
-    return pairs.in_span
 
 
 def _begin(
@@ -130,7 +132,7 @@ def _begin(
         _short_name(name)
         if type(name) is str and len(name) <= _SHORT_NAME
         else _NAME + sized(utf8(name)),
-        _KINDS[kind],
+        _SERVER_KIND if kind is _SERVER else _KINDS[kind],
         _START,
         fixed64(times[0]),
         _END,
