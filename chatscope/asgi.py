@@ -10,8 +10,7 @@ from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
-from opentelemetry.context import Context, attach, detach
-from opentelemetry.propagate import extract
+from opentelemetry.context import attach, detach
 from opentelemetry.trace import (
     Span,
     Status,
@@ -20,10 +19,9 @@ from opentelemetry.trace import (
 )
 
 from chatscope import exception_texts
-from chatscope.direct_spans import ServerTracer
+from chatscope.direct_spans import ServerSpan, ServerTracer
 from chatscope.guard import report
 from chatscope.http_attributes import (
-    HEADERS,
     content_length,
     headers_of,
     kind_of,
@@ -31,6 +29,7 @@ from chatscope.http_attributes import (
 )
 from chatscope.http_metrics import HttpMetrics
 from chatscope.logs.bridge import remember_context
+from chatscope.propagation import extract_parent
 from chatscope.routes import FindRoute
 
 Scope = MutableMapping[str, Any]
@@ -44,7 +43,6 @@ TRACE_ID_HEADER: Final = b"x-trace-id"
 CANCELLED: Final = "cancelled"  # the client disconnected, or the server cancelled the request
 INCOMPLETE: Final = "incomplete_response"  # the application returned before its last byte
 
-_ROOT: Final = Context()
 _SERVER_ERROR: Final = 500
 _NO_BODY: Final = b""
 _FILES: Final = ("http.response.pathsend", "http.response.zerocopysend")
@@ -130,7 +128,7 @@ class _Request:
         headers = headers_of(scope)
         self._length = content_length(headers)
         self._kind = kind = kind_of(scope)
-        parent = extract(headers, _ROOT, HEADERS)
+        parent = extract_parent(headers)
         self._span: Span = outer.tracer.start_span(
             kind.span_name, parent, *request_attributes(scope, kind, headers)
         )
@@ -242,11 +240,14 @@ class _Request:
             self._kind, self._outer.find_route(self._scope), status, error_type
         )
         if span.is_recording():
-            span.update_name(series.span_name)
-            span.set_attributes(series.span_attributes)
             if error_type is not None and error_type != CANCELLED:
                 span.set_status(Status(StatusCode.ERROR))
-            span.end(end_time)
+            if type(span) is ServerSpan:
+                span.finish(series.span_name, series.span_attributes, end_time)
+            else:
+                span.update_name(series.span_name)
+                span.set_attributes(series.span_attributes)
+                span.end(end_time)
         self._outer.metrics.record(
             series,
             seconds,

@@ -406,9 +406,27 @@ class ServerSpan(SdkSpan):
             is_first = self._ended is None
             if is_first:
                 self._ended = time_ns() if end_time is None else end_time
-        if not is_first:
+        if is_first:
+            self._hand_over()
+        else:
             _log.warning("Calling end() on an ended span.")
-            return
+
+    def finish(
+        self, name: str, attributes: Mapping[str, str | int], end_time: int | None = None
+    ) -> None:
+        """Update the name, set attributes that the span has not got yet, and end."""
+        with self._guard:
+            if self._ended is not None:
+                return
+            self._called = name
+            if self._is_untouched() and type(attributes) is PlainAttributes:
+                self._later = attributes
+            else:
+                _add(self._keep(), attributes)
+            self._ended = time_ns() if end_time is None else end_time
+        self._hand_over()
+
+    def _hand_over(self) -> None:
         processors = self._provider.processors
         if len(processors) == 1 and type(processors[0]) is OtlpSpanProcessor:
             self._deliver(processors[0])
@@ -442,12 +460,15 @@ class ServerSpan(SdkSpan):
             )
         return self._kept
 
+    def _is_untouched(self) -> bool:
+        """Whether the attributes are those of the start."""
+        return self._kept is None and self._later is _NONE
+
     def _is_new(self, attributes: PlainAttributes) -> bool:
         """Whether these attributes can be kept as they are, beside those of the start."""
         keys = attributes.keys()
         return (
-            self._kept is None
-            and self._later is _NONE
+            self._is_untouched()
             and len(keys) < _FEW_ATTRIBUTES
             and keys.isdisjoint(self._shared)
             and keys.isdisjoint(self._own)

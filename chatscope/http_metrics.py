@@ -124,11 +124,9 @@ class HttpMetrics:
             values = self._pending.get(series)
             if values is None:
                 values = self._pending[series] = tuple(map(_Values, self._tallied))
-            values[0].add(seconds, context)
-            if received is not None:
-                values[1].add(received, context)
-            if sent is not None:
-                values[2].add(sent, context)
+            for each, value in zip(values, found, strict=True):
+                if value is not None:
+                    each.add(value, context)
 
     def _merge(self) -> None:
         with self._lock:

@@ -96,6 +96,10 @@ _OPERATIONS = st.one_of(
         ),
     ),
     st.tuples(st.just("start"), st.just(())),
+    st.tuples(
+        st.just("finish"),
+        st.tuples(_TEXTS, st.dictionaries(st.just("new"), _TEXTS).map(plain), _TIMES),
+    ),
     st.tuples(st.just("end"), st.tuples(_TIMES)),
 )
 _LIMITS = (
@@ -215,6 +219,17 @@ def _values() -> None:
     logging.getLogger("opentelemetry.attributes").setLevel(logging.ERROR)
 
 
+def _finish(span: Any, name: str, attributes: Any, end_time: int) -> None:
+    if not span.is_recording():
+        return
+    if type(span) is ServerSpan:
+        span.finish(name, attributes, end_time)
+    else:
+        span.update_name(name)
+        span.set_attributes(attributes)
+        span.end(end_time)
+
+
 @pytest.mark.parametrize("limits", _LIMITS, ids=[" ".join(each) for each in _LIMITS])
 @given(
     parent=_PARENTS,
@@ -242,9 +257,12 @@ def test_span_equals_that_of_the_sdk(
                 patch.setenv(name, value)
             recorded = _Recorded(_provider(kind, random=random), delivered=delivered)
             span: Any = recorded.tracer.start_span("GET", context, _SHARED, own)
-            states = [_state(span)] if watched and span.is_recording() else []
+            states = [_state(span)] if watched and isinstance(span, SdkSpan) else []
             for operation, arguments in operations:
-                getattr(span, operation, lambda: None)(*arguments)
+                if operation == "finish":
+                    _finish(span, *arguments)
+                else:
+                    getattr(span, operation, lambda: None)(*arguments)
                 if states:
                     states.append(_state(span))
             span.end(7)
