@@ -201,7 +201,8 @@ class ServerSpan(SdkSpan):
         self._identity = context
         self._remote = parent
         self._process = provider.resource
-        self._guard = threading.Lock()
+        # Reentrant, unlike the SDK's: the garbage collector may end an abandoned request anywhere.
+        self._guard = threading.RLock()
         self._shared = shared
         self._own = own
         if tracer.drops_attributes or type(shared) is not PlainAttributes or copied(own) is None:

@@ -18,14 +18,14 @@ _PARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 class _Own(TextMapPropagator):
-    """Reads a header of its own; without it, sets a value all the same if `always`."""
+    """Reads a header of its own; with `always` it sets a value for any request instead."""
 
     def __init__(self, *, always: bool = False) -> None:
         self._always = always
 
     def extract(self, carrier: Any, context: Any = None, getter: Any = None) -> Context:
-        found = getter.get(carrier, "x-own")
-        return set_value("own", found, context) if found or self._always else context
+        found = "always" if self._always else getter.get(carrier, "x-own")
+        return set_value("own", found, context) if found else context
 
     def inject(self, carrier: Any, context: Any = None, setter: Any = None) -> None:
         raise NotImplementedError

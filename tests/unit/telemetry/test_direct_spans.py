@@ -35,7 +35,7 @@ from opentelemetry.trace import (
 from chatscope import sdk_values
 from chatscope.direct_spans import RECORD_ALL, DirectTracerProvider, ServerSpan, ServerTracer
 from chatscope.otlp import Delivery, OtlpSpanProcessor, Signal, load_endpoints
-from chatscope.otlp.values import plain
+from chatscope.otlp.values import plain, register
 
 _RESOURCE = Resource({"service.name": "test"})
 _SHARED = plain({"http.request.method": "GET", "server.port": 80})
@@ -239,7 +239,7 @@ def _finish(span: Any, name: str, attributes: Any, end_time: int) -> None:
     watched=st.booleans(),
     random=st.booleans(),
 )
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 def test_span_equals_that_of_the_sdk(
     limits: dict[str, str],
     parent: SpanContext | None,
@@ -367,6 +367,22 @@ def test_failure_of_our_encoder_is_counted_and_the_span_delivered() -> None:
         span.end()
     [message], _, started = recorded.facts()
     assert (message.name, started) == ("GET", 1)
+
+
+def test_span_that_ends_while_it_is_changed_blocks_nobody() -> None:
+    provider = _provider(DirectTracerProvider)
+    recorded = _Recorded(provider, delivered=False)
+    span = _started(provider)
+
+    class Ending:
+        """Ends the span when it is converted, as a finaliser may."""
+
+    register(Ending, lambda _: span.end() or "ended")  # type: ignore[func-returns-value]
+    thread = threading.Thread(target=span.set_attribute, args=("a", Ending()), daemon=True)
+    thread.start()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert len(recorded.exported.get_finished_spans()) == 1
 
 
 def test_threads_change_a_span_until_one_of_them_ends_it() -> None:
