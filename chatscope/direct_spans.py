@@ -8,6 +8,8 @@ events and links are kept by the SDK's own classes, made when the first one come
 Spans of other providers, samplers and span processors are the SDK's.
 """
 
+from __future__ import annotations
+
 import logging
 import os
 import threading
@@ -175,8 +177,8 @@ class ServerSpan(SdkSpan):
 
     _state = _UNSET
     _ended: int | None = None
-    _happened: BoundedList | None = None
-    _linked: BoundedList | None = None
+    _happened: BoundedList[Event] | None = None
+    _linked: BoundedList[Link] | None = None
     # The attributes: `_shared`, `_own` and these, until `_kept` has been made of them.
     _later: Mapping[str, str | int] = _NONE
     _kept: BoundedAttributes | None = None
@@ -301,7 +303,7 @@ class ServerSpan(SdkSpan):
 
     def to_json(self, indent: int | None = 4) -> str:
         """Return everything as JSON."""
-        return self._readable_span().to_json(indent)
+        return str(self._readable_span().to_json(indent))
 
     def _readable_span(self) -> ReadableSpan:
         """Return what processors get when the span has ended."""

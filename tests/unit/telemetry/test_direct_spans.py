@@ -68,10 +68,9 @@ _KEYS: st.SearchStrategy[Any] = st.one_of(
     st.sampled_from(["http.route", "url.path", "server.port", ""]), _TEXTS, st.just(5)
 )
 _PAIRS = st.dictionaries(_KEYS, _VALUES, max_size=5)
+_SHORT: st.SearchStrategy[str | int] = st.one_of(_TEXTS, st.integers(0, 999))
 _PLAIN = st.dictionaries(
-    st.sampled_from(["http.route", "url.path", "error.type", "é"]),
-    st.one_of(_TEXTS, st.integers(0, 999)),
-    max_size=3,
+    st.sampled_from(["http.route", "url.path", "error.type", "é"]), _SHORT, max_size=3
 ).map(plain)
 _TIMES = st.integers(1, 2**63)
 _OPERATIONS = st.one_of(
@@ -98,11 +97,11 @@ _OPERATIONS = st.one_of(
     st.tuples(st.just("start"), st.just(())),
     st.tuples(
         st.just("finish"),
-        st.tuples(_TEXTS, st.dictionaries(st.just("new"), _TEXTS).map(plain), _TIMES),
+        st.tuples(_TEXTS, st.dictionaries(st.just("new"), _SHORT).map(plain), _TIMES),
     ),
     st.tuples(st.just("end"), st.tuples(_TIMES)),
 )
-_LIMITS = (
+_LIMITS: tuple[dict[str, str], ...] = (
     {},
     {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "3", "OTEL_SPAN_EVENT_COUNT_LIMIT": "1"},
     {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "0", "OTEL_SPAN_LINK_COUNT_LIMIT": "1"},
@@ -134,7 +133,7 @@ class _Recorded:
         delivery = Delivery(load_endpoints({}, endpoint="http://127.0.0.1:9"))
         self.pipeline = delivery.pipelines[Signal.TRACES]
         self.delivered: list[bytes] = []
-        self.pipeline.put = lambda _, data: self.delivered.append(data)  # type: ignore[method-assign]
+        self.pipeline.put = lambda _, data: self.delivered.append(data)  # type: ignore[assignment,method-assign]
         self.exported = InMemorySpanExporter()
         if delivered:
             provider.add_span_processor(OtlpSpanProcessor(delivery))
@@ -169,7 +168,7 @@ class _Recorded:
 
 def _json(span: ReadableSpan) -> str:
     try:
-        return span.to_json()
+        return str(span.to_json())
     except TypeError:  # bytes
         return "{}"
 
@@ -377,7 +376,7 @@ def test_span_that_ends_while_it_is_changed_blocks_nobody() -> None:
     class Ending:
         """Ends the span when it is converted, as a finaliser may."""
 
-    register(Ending, lambda _: span.end() or "ended")  # type: ignore[func-returns-value]
+    register(Ending, lambda _: span.end() or "ended")
     thread = threading.Thread(target=span.set_attribute, args=("a", Ending()), daemon=True)
     thread.start()
     thread.join(5)
