@@ -174,6 +174,7 @@ def test_only_the_package_uses_the_sdk_and_one_file_builds_providers() -> None:
         f"chatscope/{name}.py"
         for name in (
             "direct_logs",
+            "direct_spans",
             "exemplars",
             "metric_reader",
             "muting",
