@@ -67,7 +67,7 @@ class Format(Protocol):
 def event(data: Json, name: str | None = None) -> bytes:
     """Render one server-sent event."""
     prefix = b"event: %b\n" % name.encode() if name else b""
-    return prefix + b"data: %b\n\n" % to_json(data)
+    return prefix + b"data: %b\n\n" % to_json(data, inf_nan_mode="null")
 
 
 def stream_parameters(body: Value) -> Json:
@@ -83,7 +83,7 @@ def unknown_parameters(body: Value, known: Collection[str]) -> Json:
 
     Raise InvalidRequest for those that chat completions have and this format does not.
     """
-    rest = {name: value for name, value in body.json.items() if name not in known}
+    rest = {name: value for name, value in body.fields().items() if name not in known}
     for name in sorted(rest.keys() & _CHAT_ONLY):
         raise body.at(name).error("it is a parameter of chat completions, not of this format")
     return {name: value for name, value in rest.items() if value is not None}

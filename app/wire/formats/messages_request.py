@@ -31,7 +31,7 @@ _IGNORED: Final = frozenset(
     }
 )
 _REFUSED: Final = ("container", "mcp_servers")
-_OWN: Final = _IGNORED | {
+PARAMETERS: Final = _IGNORED | {
     *_REFUSED,
     "max_tokens",
     "messages",
@@ -64,7 +64,7 @@ _TOOL_CHOICES: Final = {"auto": "auto", "any": "required", "none": "none"}
 def to_chat(body: Value) -> Json:
     """Return the body of the chat completion. Raise InvalidRequest."""
     return {
-        **unknown_parameters(body, _OWN),
+        **unknown_parameters(body, PARAMETERS),
         "max_completion_tokens": body.need("max_tokens").integer(1),
         **to_prompt(body),
         **stream_parameters(body),

@@ -1,5 +1,6 @@
 """The response object of the Responses format, built from blocks."""
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -15,6 +16,8 @@ _ID_PREFIXES: Final = {
     Kind.REFUSAL: "msg",
     Kind.TOOL_CALL: "fc",
 }
+# OpenAI's value of a token that is not among the most likely ones; others send -Infinity.
+_UNLIKELY: Final = -9999.0
 _INCOMPLETE_REASONS: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
@@ -143,8 +146,12 @@ def _token(given: Mapping[str, Any]) -> Json:
     return {
         "token": text,
         "bytes": octets if isinstance(octets, list) else list(text.encode()),
-        "logprob": value if isinstance(value, int | float) else 0.0,
+        "logprob": value if _is_number(value) else _UNLIKELY,
     }
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _usage(usage: Usage) -> Json:

@@ -25,7 +25,7 @@ _PASSED: Final = (
 )
 # They need a store of earlier responses, or work that goes on without a client.
 _STATEFUL: Final = ("background", "context_management", "conversation", "previous_response_id")
-_OWN: Final = frozenset(
+PARAMETERS: Final = frozenset(
     {
         *_PASSED,
         *_STATEFUL,
@@ -64,7 +64,7 @@ def to_chat(body: Value) -> Json:
     _refuse_state(body)
     return without_none(
         {
-            **unknown_parameters(body, _OWN),
+            **unknown_parameters(body, PARAMETERS),
             **{name: body.at(name).json for name in _PASSED},
             **stream_parameters(body),
             **_tool_parameters(body),

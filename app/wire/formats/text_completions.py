@@ -22,7 +22,7 @@ _DONE: Final = b"data: [DONE]\n\n"
 _DEFAULT_MAX_TOKENS: Final = 16
 # The same in both formats.
 _PASSED: Final = ("logit_bias", "stop")
-_OWN: Final = frozenset(
+PARAMETERS: Final = frozenset(
     {
         *_PASSED,
         "best_of",
@@ -119,7 +119,7 @@ def _to_chat(body: Value) -> Json:
     max_tokens = optional_integer(body, "max_tokens", 1)
     return without_none(
         {
-            **unknown_parameters(body, _OWN),
+            **unknown_parameters(body, PARAMETERS),
             **{name: body.at(name).json for name in _PASSED},
             **stream_parameters(body),
             "model": optional_text(body, "model"),
