@@ -47,6 +47,10 @@ class Exchange(Protocol):
     def chat(self) -> Json:
         """The request as the body of a chat completion."""
 
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """Texts about the request for the records of the service; not sent to a provider."""
+
     def whole(self, completion: Mapping[str, Any]) -> Json:
         """Translate a `chat.completion`."""
 

@@ -209,7 +209,7 @@ class BlockReader:
         if self._last_finished:
             return True
         last = self.blocks[self._started - 1]
-        return last.kind is not Kind.TOOL_CALL or is_json_object(last.text)
+        return last.kind is not Kind.TOOL_CALL or _is_complete(last)
 
     def _start_next(self) -> Iterator[Event]:
         block = self.blocks[self._started]
@@ -235,10 +235,12 @@ def objects(value: object) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def is_json_object(text: str) -> bool:
-    """Whether a text is a complete JSON object."""
+def _is_complete(call: Block) -> bool:
+    """Whether the arguments are a complete object, to which nothing can be added."""
+    if not call.pieces or not call.pieces[-1].endswith("}"):
+        return False
     try:
-        return isinstance(from_json(text), dict)
+        return isinstance(from_json(call.text), dict)
     except ValueError:
         return False
 

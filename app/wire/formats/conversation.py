@@ -1,9 +1,35 @@
 """The messages of a chat completion, built from the items of another format."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 Part = dict[str, Any]
+
+
+@dataclass
+class _Answer:
+    """The items of one turn of the assistant."""
+
+    texts: list[str] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    calls: list[dict[str, Any]] = field(default_factory=list)
+
+    def render(self) -> dict[str, Any]:
+        """Return the message. Its content is null only if there is something else."""
+        content = "\n\n".join(filter(None, self.texts))
+        message: dict[str, Any] = {"role": "assistant", "content": content}
+        if not content and (self.calls or self.refusals):
+            message["content"] = None
+        if self.refusals:
+            message["refusal"] = "".join(self.refusals)
+        if self.reasoning:
+            # Most providers have it in this field.
+            message["reasoning_content"] = "".join(self.reasoning)
+        if self.calls:
+            message["tool_calls"] = self.calls
+        return message
 
 
 class Conversation:
@@ -12,23 +38,22 @@ class Conversation:
 
     def __init__(self) -> None:
         self._messages: list[dict[str, Any]] = []
+        self._answer: _Answer | None = None  # the last message, if it is the assistant's
         self._media: list[Part] = []  # of tool results, which in chat completions are text only
 
     def messages(self) -> list[dict[str, Any]]:
         """Return all messages; nothing is added afterwards."""
-        self._flush_media()
-        for message in self._messages:
-            if message["role"] == "assistant" and not message.keys() & {"tool_calls", "refusal"}:
-                message["content"] = message["content"] or ""
+        self._flush()
         return self._messages
 
     def add_instructions(self, role: str, text: str) -> None:
         """Add a message of the role `system` or `developer`."""
-        self._flush_media()
+        self._flush()
         self._messages.append({"role": role, "content": text})
 
     def add_user(self, parts: Sequence[Part]) -> None:
         """Add a message of the user."""
+        self._flush_answer()
         parts = [*self._media, *parts]
         self._media = []
         match parts:
@@ -42,44 +67,45 @@ class Conversation:
 
     def add_answer(self, text: str) -> None:
         """Add text of the assistant."""
-        message = self._assistant()
-        content = message["content"]
-        message["content"] = f"{content}\n\n{text}" if content else text
+        self._open_answer().texts.append(text)
 
     def add_refusal(self, text: str) -> None:
         """Add a refusal of the assistant."""
-        self._append("refusal", text)
+        self._open_answer().refusals.append(text)
 
     def add_reasoning(self, text: str) -> None:
-        """Add reasoning of the assistant, in the field that most providers have for it."""
-        self._append("reasoning_content", text)
+        """Add reasoning of the assistant."""
+        self._open_answer().reasoning.append(text)
 
     def add_tool_call(self, call_id: str, name: str, arguments: str) -> None:
         """Add a call of a tool; `arguments` is JSON."""
         function = {"name": name, "arguments": arguments}
-        calls = self._assistant().setdefault("tool_calls", [])
-        calls.append({"id": call_id, "type": "function", "function": function})
+        call = {"id": call_id, "type": "function", "function": function}
+        self._open_answer().calls.append(call)
 
     def add_tool_result(self, call_id: str, parts: Sequence[Part]) -> None:
         """Add the result of a tool; its media go to the user's message that follows."""
+        self._flush_answer()
         texts = [part["text"] for part in parts if part["type"] == "text"]
         self._media += [part for part in parts if part["type"] != "text"]
         message = {"role": "tool", "tool_call_id": call_id, "content": "\n\n".join(texts)}
         self._messages.append(message)
 
-    def _assistant(self) -> dict[str, Any]:
-        self._flush_media()
-        if not self._messages or self._messages[-1]["role"] != "assistant":
-            self._messages.append({"role": "assistant", "content": None})
-        return self._messages[-1]
+    def _open_answer(self) -> _Answer:
+        if self._answer is None:
+            self._flush()
+            self._answer = _Answer()
+        return self._answer
 
-    def _append(self, name: str, text: str) -> None:
-        message = self._assistant()
-        message[name] = message.get(name, "") + text
-
-    def _flush_media(self) -> None:
+    def _flush(self) -> None:
         if self._media:
             self.add_user([])
+        self._flush_answer()
+
+    def _flush_answer(self) -> None:
+        if self._answer:
+            self._messages.append(self._answer.render())
+            self._answer = None
 
 
 def text_part(text: str) -> Part:

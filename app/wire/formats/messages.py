@@ -8,7 +8,7 @@ from pydantic_core import to_json
 from app.domain.errors import ServiceError
 from app.wire.formats.base import Json
 from app.wire.formats.messages_object import MessageObject, render_error
-from app.wire.formats.messages_request import stop_sequences, to_chat, to_prompt, wants_thinking
+from app.wire.formats.messages_request import to_chat, to_prompt, wants_thinking
 from app.wire.formats.messages_stream import MessagesStream
 from app.wire.formats.reading import Value
 from chatscope.genai.content import characters
@@ -22,8 +22,9 @@ class MessagesExchange:
     def __init__(self, body: Value) -> None:
         """Raise InvalidRequest."""
         self.chat = to_chat(body)
+        self.metadata: dict[str, str] = {}  # of which the format has the user only
         self._thinking = wants_thinking(body)
-        self._stop_sequences = stop_sequences(body)
+        self._stop_sequences: list[str] = body.at("stop_sequences").json or []
 
     def whole(self, completion: Mapping[str, Any]) -> Json:
         """Translate a `chat.completion`."""

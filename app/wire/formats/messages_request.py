@@ -73,7 +73,7 @@ def to_chat(body: Value) -> Json:
                 "temperature": optional_number(body, "temperature"),
                 "top_p": optional_number(body, "top_p"),
                 "top_k": optional_integer(body, "top_k", 0),
-                "stop": stop_sequences(body) or None,
+                "stop": _stop_sequences(body) or None,
                 "user": _user(body),
             }
         ),
@@ -96,7 +96,7 @@ def to_prompt(body: Value) -> Json:
     return without_none(prompt)
 
 
-def stop_sequences(body: Value) -> list[str]:
+def _stop_sequences(body: Value) -> list[str]:
     """Return the stop sequences."""
     given = body.get("stop_sequences")
     return [item.text() for item in given.items()] if given else []
@@ -178,9 +178,7 @@ def _messages(body: Value) -> list[Json]:
     if system := body.get("system"):
         conversation.add_instructions("system", _joined_text(system))
     given = body.need("messages")
-    if not given.items():
-        raise given.error("it must not be empty")
-    for message in given.items():
+    for message in given.some_items():
         role = message.need("role").one_of(_ROLES)
         content = message.need("content")
         match role:

@@ -2,8 +2,7 @@
 
 import json as json_library
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Final
 
 from app.domain.errors import InvalidRequest
@@ -12,12 +11,14 @@ _MAX_SHOWN: Final = 40
 _MAX_INTEGER: Final = 2**63
 
 
-@dataclass(frozen=True, slots=True)
 class Value:
     """A value of a request, and its path, such as `input[0].content`."""
 
-    json: Any
-    path: str = ""
+    __slots__ = ("json", "path")
+
+    def __init__(self, json: Any, path: str = "") -> None:
+        self.json = json
+        self.path = path
 
     def error(self, problem: str) -> InvalidRequest:
         """Return the error for this value; `problem` is a sentence about "it"."""
@@ -53,11 +54,18 @@ class Value:
             raise self.error("it must be an object")
         return self.json
 
-    def items(self) -> list["Value"]:
+    def items(self) -> Iterator["Value"]:
         """Return the items of the value, which must be a list."""
         if not isinstance(self.json, list):
             raise self.error("it must be a list")
-        return [Value(item, f"{self.path}[{index}]") for index, item in enumerate(self.json)]
+        # Not all of them at once: an error in the first one should not take long.
+        return (Value(item, f"{self.path}[{index}]") for index, item in enumerate(self.json))
+
+    def some_items(self) -> Iterator["Value"]:
+        """Return the items of the value, which must be a list that is not empty."""
+        if self.json == []:
+            raise self.error("it must not be empty")
+        return self.items()
 
     def text(self) -> str:
         """Return the value, which must be a string."""
@@ -65,12 +73,12 @@ class Value:
             raise self.error("it must be a text")
         return self.json
 
-    def one_of(self, accepted: Iterable[str]) -> str:
+    def one_of(self, accepted: Collection[str]) -> str:
         """Return the value, which must be one of these strings."""
-        names = list(accepted)
-        if self.text() not in names:
-            raise self.unsupported(names)
-        return self.text()
+        text = self.text()
+        if text not in accepted:
+            raise self.unsupported(accepted)
+        return text
 
     def boolean(self) -> bool:
         """Return the value, which must be true or false."""

@@ -24,7 +24,7 @@ class ResponsesExchange:
         """Raise InvalidRequest."""
         self.chat = to_chat(body)
         self.metadata = metadata(body)
-        self._parameters = effective_parameters(body)
+        self._parameters = {**effective_parameters(body), "metadata": self.metadata}
         self._summary = wants_summary(body)
 
     def whole(self, completion: Mapping[str, Any]) -> Json:

@@ -201,9 +201,7 @@ def _messages(body: Value) -> list[Json]:
     if isinstance(given.json, str):
         conversation.add_user([text_part(given.json)])
         return conversation.messages()
-    if not given.items():
-        raise given.error("it must not be empty")
-    for item in given.items():
+    for item in given.some_items():
         _add_item(conversation, item)
     return conversation.messages()
 
@@ -231,7 +229,7 @@ def _reasoning_texts(item: Value) -> Iterator[str]:
     """Yield the reasoning, or if there is none, its summary."""
     for name in ("content", "summary"):
         given = item.get(name)
-        if given and given.items():
+        if given and given.json != []:
             yield from (part.need("text").text() for part in given.items())
             return
 
@@ -306,7 +304,6 @@ def effective_parameters(body: Value) -> dict[str, Any]:
         "background": False,
         "instructions": body.at("instructions").json,
         "max_output_tokens": body.at("max_output_tokens").json,
-        "metadata": metadata(body),
         "parallel_tool_calls": body.at("parallel_tool_calls").json is not False,
         "previous_response_id": None,
         "prompt_cache_key": body.at("prompt_cache_key").json,

@@ -52,6 +52,7 @@ class TextCompletionsExchange:
     def __init__(self, body: Value) -> None:
         """Raise InvalidRequest."""
         self.chat = _to_chat(body)
+        self.metadata: dict[str, str] = {}
         options = body.get("stream_options")
         self._include_usage = bool(options and optional_boolean(options, "include_usage"))
 
@@ -156,7 +157,7 @@ def _prompt(prompt: Value) -> str:
             raise prompt.error("token IDs are not supported; send a text")
         if len(prompt.json) != 1:
             raise prompt.error("it must be one text; send a request for each prompt")
-        [prompt] = prompt.items()
+        prompt = next(prompt.items())
     return prompt.text()
 
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types import Completion
 from openai.types.responses import Response
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
 from tests.unit.wire.formats.clients import Endpoint
-from tests.unit.wire.formats.completions import CASES, chunks
+from tests.unit.wire.formats.completions import CASES, chunks, completion
 
 Json = dict[str, Any]
 _TIMES = ("created_at", "completed_at", "created")
@@ -146,6 +146,30 @@ def test_client_reads_the_same_however_deltas_are_split(
 ) -> None:
     whole = CASES[case]
     assert _stable(_STREAMED[name](chunks(whole, cuts))) == _stable(_WHOLE[name](whole))
+
+
+class _City(BaseModel):
+    name: str
+
+
+_STRUCTURED = completion({"content": '{"name":"Bern"}'})
+
+
+def test_openai_client_parses_structured_output() -> None:
+    endpoint = Endpoint(_STRUCTURED)
+    found = endpoint.openai().responses.parse(model="m", input="Where?", text_format=_City)
+    assert found.output_parsed == _City(name="Bern")
+    schema = endpoint.chat["response_format"]["json_schema"]
+    assert (schema["name"], schema["strict"]) == ("_City", True)
+    assert schema["schema"]["required"] == ["name"]
+
+
+def test_anthropic_client_parses_structured_output() -> None:
+    endpoint = Endpoint(_STRUCTURED)
+    found = endpoint.anthropic().messages.parse(**_MESSAGE_REQUEST, output_format=_City)
+    assert found.parsed_output == _City(name="Bern")
+    schema = endpoint.chat["response_format"]["json_schema"]
+    assert schema["schema"]["required"] == ["name"]
 
 
 @pytest.mark.parametrize("name", ["responses", "messages"])
