@@ -91,8 +91,7 @@ class BlockReader:
         self.usage: Usage | None = None
         self._reasoning = reasoning
         self._calls: dict[object, Block] = {}
-        self._started = 0  # number of blocks that have started
-        self._last_finished = True  # whether the last of them has finished
+        self._started = 0  # number of blocks that have started; the last of them is open
 
     def read(self, chunk: Mapping[str, Any]) -> Iterator[Event]:
         """Read one chunk, or a whole response."""
@@ -186,7 +185,7 @@ class BlockReader:
         return self.blocks[-1]
 
     def _is_open(self, block: Block) -> bool:
-        return block.index == self._started - 1 and not self._last_finished
+        return block.index == self._started - 1
 
     def _extend(
         self, block: Block, text: str, logprobs: Sequence[dict[str, Any]] = ()
@@ -206,7 +205,7 @@ class BlockReader:
     def _may_start(self, block: Block) -> bool:
         if block.kind is Kind.TOOL_CALL and not block.name:
             return False
-        if self._last_finished:
+        if not self._started:
             return True
         last = self.blocks[self._started - 1]
         return last.kind is not Kind.TOOL_CALL or _is_complete(last)
@@ -214,7 +213,6 @@ class BlockReader:
     def _start_next(self) -> Iterator[Event]:
         block = self.blocks[self._started]
         self._started += 1
-        self._last_finished = False
         if block.kind is Kind.TOOL_CALL:
             block.call_id = block.call_id or f"call_{uuid4().hex}"
         yield Started(block)
@@ -225,8 +223,7 @@ class BlockReader:
             yield Annotated(block, annotation)
 
     def _finish_last(self) -> Iterator[Event]:
-        if not self._last_finished:
-            self._last_finished = True
+        if self._started:
             yield Finished(self.blocks[self._started - 1])
 
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from app.wire.formats.blocks import Block, BlockReader, Delta, Finished, Kind, Started
+from app.wire.formats.blocks import Annotated, Block, BlockReader, Delta, Finished, Kind, Started
+from chatscope.genai.request import Usage
 from tests.unit.wire.formats.completions import chunk
 
 Json = dict[str, Any]
@@ -58,6 +59,19 @@ _A, _B = ("tool_call", "a", '{"x":1}'), ("tool_call", "b", '{"y":2}')
             _call('{"x":', index=0, id="1", name="a"),
             _call("1}", index=0, id="1", name="a"),
             _call('{"y":2}', index=1, id="2", name="b"),
+        ],
+        # a name in each chunk and no ID
+        [
+            _call('{"x":', index=0, name="a"),
+            _call("1}", index=0, name="a"),
+            _call('{"y":2}', index=1, name="b"),
+        ],
+        # the name after the ID, or after arguments
+        [
+            _call("", index=0, id="1"),
+            _call('{"x":1}', index=0, name="a"),
+            _call('{"y":', index=1, id="2"),
+            _call("2}", index=1, name="b"),
         ],
         # the same index for all calls
         [
@@ -119,8 +133,59 @@ def test_reasoning_in_the_fields_of_providers(name: str) -> None:
 
 def test_content_that_is_a_list_of_parts() -> None:
     thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}
-    content = [thinking, {"type": "text", "text": "A"}, {"type": "reference"}]
-    assert _read({"content": content}) == [("reasoning", "", "Hm"), ("text", "", "A")]
+    more = {"type": "thinking", "thinking": "."}
+    content = [thinking, more, {"type": "text", "text": "A"}, {"type": "reference"}]
+    refusal = {"type": "refusal", "refusal": "No"}
+    assert _read({"content": content}, {"content": [refusal]}) == [
+        ("reasoning", "", "Hm."),
+        ("text", "", "A"),
+        ("refusal", "", "No"),
+    ]
+
+
+def test_tool_call_starts_when_its_name_is_known() -> None:
+    reader = BlockReader()
+    assert not [*reader.read(chunk(_call("{", index=0, id="1")))]
+    found = [*reader.read(chunk(_call("}", index=0, name="a")))]
+    [block] = reader.blocks
+    assert found == [Started(block), Delta(block, "{", []), Delta(block, "}")]
+    assert (block.call_id, block.name) == ("1", "a")
+
+
+def test_old_function_call_differs_from_tool_calls() -> None:
+    old = {"function_call": {"name": "a", "arguments": '{"x":1}'}}
+    assert _read(old, _call('{"y":2}', name="b")) == [_A, _B]
+
+
+def test_logprobs_and_annotations_belong_to_the_text() -> None:
+    reader = BlockReader()
+    token, url = {"token": "A"}, {"type": "url_citation"}
+    events = [*reader.read(chunk({"content": "A"}, logprobs={"content": [token]}))]
+    events += reader.read(chunk({"annotations": [url]}))
+    [block] = reader.blocks
+    assert events == [Started(block), Delta(block, "A", [token]), Annotated(block, url)]
+    assert (block.logprobs, block.annotations) == ([token], [url])
+
+
+def test_annotations_that_waited_are_sent_with_their_text() -> None:
+    reader = BlockReader()
+    waiting = {"content": "A", "annotations": [{"type": "url_citation"}]}
+    [*_] = [*reader.read(chunk(_call("", name="a"))), *reader.read(chunk(waiting))]
+    call, text = reader.blocks
+    assert [*reader.end()] == [
+        Finished(call),
+        Started(text),
+        Delta(text, "A", []),
+        Annotated(text, {"type": "url_citation"}),
+        Finished(text),
+    ]
+
+
+def test_last_usage_counts() -> None:
+    reader = BlockReader()
+    for usage in ({"prompt_tokens": 1}, {"prompt_tokens": 2, "completion_tokens": 3}, None, {}):
+        [*_] = reader.read({"choices": [], "usage": usage})
+    assert reader.usage == Usage(2, 3)
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,33 @@ def test_message_is_part_of_the_next_request() -> None:
     ]
 
 
+def test_texts_around_citations_are_one_text() -> None:
+    blocks = [{"type": "text", "text": "It is "}, {"type": "text", "text": "sunny."}]
+    assert _messages({"role": "assistant", "content": blocks}) == [
+        {"role": "assistant", "content": "It is sunny."}
+    ]
+
+
+def test_instructions_between_messages() -> None:
+    [_, system] = _messages(_REQUEST["messages"][0], {"role": "system", "content": "Be brief."})
+    assert system == {"role": "system", "content": "Be brief."}
+
+
+def test_schema_in_the_older_parameter() -> None:
+    given = {"type": "json_schema", "schema": _SCHEMA}
+    chat = _chat(output_format=given)
+    assert chat == _chat(output_config={"format": given})
+    assert chat["response_format"]["json_schema"]["schema"] == _SCHEMA
+
+
+def test_tool_of_type_custom_is_a_function() -> None:
+    assert _chat(tools=[{"type": "custom", **_TOOL}]) == _chat(tools=[_TOOL])
+
+
+def test_choice_without_tools_is_left_out() -> None:
+    assert _chat(tools=[], tool_choice={"type": "auto"}) == _chat()
+
+
 def test_image_of_a_tool_precedes_the_rest_of_the_message() -> None:
     content = [{"type": "image", "source": _IMAGE}, {"type": "text", "text": "a screen"}]
     result = {"type": "tool_result", "tool_use_id": "c", "content": content}

@@ -4,6 +4,7 @@ from typing import Any
 
 import openai
 import pytest
+from openai.types.responses import Response
 
 from app.domain.errors import InvalidRequest, ServiceError, ShuttingDown
 from app.domain.provider import ProviderError
@@ -117,6 +118,23 @@ def test_schema_of_the_response_is_passed() -> None:
     }
 
 
+def test_logprobs_are_requested_by_include() -> None:
+    assert _chat(include=["message.output_text.logprobs"])["logprobs"] is True
+    assert "logprobs" not in _chat(include=["reasoning.encrypted_content"])
+
+
+def test_tool_without_parameters() -> None:
+    chat = _chat(tools=[{"type": "function", "name": "now", "parameters": None, "strict": None}])
+    assert chat["tools"] == [{"type": "function", "function": {"name": "now"}}]
+
+
+def test_instructions_between_messages() -> None:
+    parts = [{"type": "input_text", "text": text} for text in ("Be", "brief.")]
+    assert _messages({"role": "developer", "content": parts}) == [
+        {"role": "developer", "content": "Be\n\nbrief."}
+    ]
+
+
 def test_allowed_tools_are_passed() -> None:
     choice = {"mode": "auto", "tools": [{"type": "function", "name": "weather"}]}
     chat = _chat(tools=[_TOOL], tool_choice={"type": "allowed_tools", **choice})
@@ -163,6 +181,13 @@ def test_output_of_one_response_is_input_of_the_next() -> None:
         {"role": "user", "content": "hi"},
         {"role": "assistant", **message},
         *({"role": "tool", "tool_call_id": call["id"], "content": "ok"} for call in CALLS),
+    ]
+
+
+def test_text_and_refusal_of_one_message() -> None:
+    parts = [{"type": "output_text", "text": "Well."}, {"type": "refusal", "refusal": "No."}]
+    assert _messages({"role": "assistant", "content": parts}) == [
+        {"role": "assistant", "content": "Well.", "refusal": "No."}
     ]
 
 
@@ -239,6 +264,14 @@ def test_refusal_names_the_parameter(body: Json, param: str) -> None:
     error = _refusal(**body)
     assert error.param == param
     assert f"'{param}'" in error.message
+    assert error.message.isprintable()
+
+
+def test_refusal_of_a_reference_says_what_to_do_instead() -> None:
+    assert _refusal(previous_response_id="resp_1").message == (
+        "Invalid 'previous_response_id': it is not supported, because no responses are stored; "
+        "send the whole conversation in 'input' (got \"resp_1\")"
+    )
 
 
 def test_refusal_of_a_tool_names_the_supported_ones() -> None:
@@ -254,16 +287,38 @@ def test_body_that_is_no_object_is_refused() -> None:
 
 
 def test_response_repeats_the_parameters() -> None:
-    client = Endpoint(CASES["text"]).openai()
-    found = client.responses.create(
-        model="m", input="hi", instructions="Be brief.", metadata={"a": "b"}, temperature=0.5
-    )
-    assert found.instructions == "Be brief."
-    assert found.metadata == {"a": "b"}
-    assert found.temperature == 0.5
-    assert found.model == "served-model"
-    assert found.created_at == 1_800_000_000
+    schema = {"type": "json_schema", "name": "n", "schema": {"type": "object"}}
+    given: Json = {
+        "instructions": "Be brief.",
+        "metadata": {"a": "b"},
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "top_logprobs": 2,
+        "max_output_tokens": 50,
+        "tools": [_TOOL],
+        "tool_choice": {"type": "function", "name": "weather"},
+        "parallel_tool_calls": False,
+        "reasoning": {"effort": "low", "summary": "auto"},
+        "text": {"format": schema, "verbosity": "low"},
+        "user": "u",
+        "safety_identifier": "s",
+        "prompt_cache_key": "k",
+    }
+    found = Endpoint(CASES["text"]).openai().responses.create(model="m", input="hi", **given)
+    repeated = found.to_dict(mode="json")
+    Response.model_validate(repeated)
+    assert {name: repeated[name] for name in given} == given
+    assert repeated["store"] is False
+    assert (found.model, found.created_at) == ("served-model", 1_800_000_000)
     assert (found.status, found.output_text) == ("completed", "Grüezi, wörld")
+
+
+def test_response_has_the_defaults_of_omitted_parameters() -> None:
+    found = Endpoint(CASES["text"]).openai().responses.create(model="m", input="hi")
+    assert (found.parallel_tool_calls, found.tool_choice, found.tools) == (True, "auto", [])
+    assert (found.truncation, found.background) == ("disabled", False)
+    assert found.text
+    assert found.text.to_dict() == {"format": {"type": "text"}}
 
 
 def test_usage_has_its_details() -> None:
