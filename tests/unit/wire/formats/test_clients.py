@@ -109,7 +109,7 @@ def _text_whole(completion: Json) -> Json:
 
 def _text_streamed(parts: Sequence[Json]) -> Json:
     client = Endpoint(chunks=parts).openai()
-    options = {"include_usage": True}
+    options: Any = {"include_usage": True}
     stream = client.completions.create(model="m", prompt="h", stream=True, stream_options=options)
     found = [part.to_dict(mode="json") for part in stream]
     choices = [choice for part in found for choice in part["choices"]]

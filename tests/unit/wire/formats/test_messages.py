@@ -292,7 +292,7 @@ def test_stop_sequence_that_the_provider_reports_is_named() -> None:
     "thinking", [None, {"type": "disabled"}, {"type": "adaptive", "display": "omitted"}]
 )
 def test_thinking_is_sent_only_to_clients_that_ask_for_it(thinking: Json | None) -> None:
-    body = {"thinking": thinking} if thinking else {}
+    body: Json = {"thinking": thinking} if thinking else {}
     assert [block.type for block in _whole(CASES["reasoning"], **body).content] == ["text"]
     client = Endpoint(chunks=chunks(CASES["reasoning"])).anthropic()
     with client.messages.stream(**_REQUEST, **body) as stream:
@@ -336,7 +336,7 @@ def test_error_has_anthropics_type(error: ServiceError, status: int, kind: str) 
 def test_error_in_a_stream_is_its_last_event() -> None:
     error = ProviderError("broken_stream", "It ended early.")
     endpoint = Endpoint(chunks=[chunk({"content": "Half"})], error=error)
-    texts = []
+    texts: list[str] = []
     with (
         pytest.raises(anthropic.APIStatusError, match=r"It ended early\.") as caught,
         endpoint.anthropic().messages.stream(**_REQUEST) as stream,
@@ -351,7 +351,8 @@ def test_tokens_are_counted_by_the_length_of_texts() -> None:
     messages: Any = [{"role": "user", "content": "x" * 40}]
     found = client.messages.count_tokens(model="m", messages=messages, system="y" * 7)
     assert found.input_tokens == 12
-    more = client.messages.count_tokens(model="m", messages=messages, tools=[_TOOL])
+    tools: Any = [_TOOL]
+    more = client.messages.count_tokens(model="m", messages=messages, tools=tools)
     assert more.input_tokens > 30
 
 

@@ -418,7 +418,7 @@ def test_error_before_the_response_is_that_of_chat_completions() -> None:
 def test_error_in_a_stream_fails_the_response(error: ServiceError, code: str) -> None:
     endpoint = Endpoint(chunks=[chunk({"content": "Half"})], error=error)
     stream = endpoint.openai().responses.create(model="m", input="hi", stream=True)
-    events = []
+    events: list[Any] = []
     with pytest.raises(openai.APIError, match=error.message) as caught:
         events += stream
     assert caught.value.code == error.code
