@@ -1,7 +1,6 @@
 """Reading of parsed JSON, with errors that name the parameter and what is accepted."""
 
 import json as json_library
-import math
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Final
 
@@ -98,7 +97,7 @@ class Value:
         """Return the value, which must be a number."""
         if not isinstance(self.json, int | float) or isinstance(self.json, bool):
             raise self.error("it must be a number")
-        if not -_MAX_INTEGER < self.json < _MAX_INTEGER or not math.isfinite(self.json):
+        if not -_MAX_INTEGER < self.json < _MAX_INTEGER:  # nor NaN
             raise self.error("it must be a finite number")
         return self.json
 

@@ -1,6 +1,6 @@
 """The response object of the Responses format, built from blocks."""
 
-import math
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -151,7 +151,8 @@ def _token(given: Mapping[str, Any]) -> Json:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    # False for NaN, and no conversion of an integer that is too large for a float.
+    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
 
 
 def _usage(usage: Usage) -> Json:

@@ -14,6 +14,7 @@ from openai.types import Completion
 from openai.types.responses import Response
 from pydantic import BaseModel, TypeAdapter
 
+from app.wire.formats import FORMATS
 from tests.unit.wire.formats.clients import Endpoint
 from tests.unit.wire.formats.completions import CASES, chunks, completion
 
@@ -110,7 +111,8 @@ def _text_whole(completion: Json) -> Json:
 def _text_streamed(parts: Sequence[Json]) -> Json:
     client = Endpoint(chunks=parts).openai()
     options: Any = {"include_usage": True}
-    stream = client.completions.create(model="m", prompt="h", stream=True, stream_options=options)
+    create: Any = client.completions.create
+    stream = create(model="m", prompt="h", stream=True, stream_options=options)
     found = [part.to_dict(mode="json") for part in stream]
     choices = [choice for part in found for choice in part["choices"]]
     assert [choice["finish_reason"] for choice in choices[:-1]] == [None] * (len(choices) - 1)
@@ -185,3 +187,19 @@ def test_interleaved_tool_calls_are_sent_one_after_the_other(name: str) -> None:
 def _call_index(part: Json) -> int:
     index: int = part["choices"][0]["delta"]["tool_calls"][0]["index"]
     return index
+
+
+@pytest.mark.parametrize("path", FORMATS)
+def test_usage_given_at_the_end_takes_precedence(path: str) -> None:
+    given = {"model": "m", "stream": True, "stream_options": {"include_usage": True}}
+    prompts: dict[str, Json] = {
+        "/v1/completions": {"prompt": "hi"},
+        "/v1/messages": {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 5},
+        "/v1/responses": {"input": "hi"},
+    }
+    stream = FORMATS[path].read(given | prompts[path]).stream()
+    for part in chunks(CASES["text"]):
+        stream.chunk(part)
+    sent = stream.end({"prompt_tokens": 7, "completion_tokens": 77, "total_tokens": 84})
+    assert re.search(rb'"(completion|output)_tokens":77\b', sent)
+    assert not re.search(rb'"(completion|output)_tokens":30\b', sent)

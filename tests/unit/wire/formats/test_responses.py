@@ -425,6 +425,7 @@ def test_error_in_a_stream_fails_the_response(error: ServiceError, code: str) ->
     found = endpoint.events()
     failed = openai.types.responses.ResponseFailedEvent.model_validate(found[-2]).response
     assert (failed.status, failed.output_text) == ("failed", "Half")
+    assert [item.to_dict()["status"] for item in failed.output] == ["incomplete"]
     assert failed.error
     assert (failed.error.code, failed.error.message) == (code, error.message)
     last = openai.types.responses.ResponseErrorEvent.model_validate(found[-1])
