@@ -204,6 +204,6 @@ def test_odd_chunk_yields_events(path: str, data: st.DataObject) -> None:
     odd = _replaced(_CHUNKS, place, data.draw(_VALUES))
     stream = FORMATS[path].read(_REQUESTS[path]).stream()
     sent = b"".join([*map(stream.chunk, odd), stream.end()])
-    for line in sent.decode().splitlines():
+    for line in sent.decode().split("\n"):  # not at line separators within strings
         if line.startswith("data: {"):
             json.loads(line.removeprefix("data: "), parse_constant=pytest.fail)
