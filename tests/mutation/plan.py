@@ -5,6 +5,26 @@ from tests.mutation.workspace import PACKAGES, ROOT
 # Tests besides the one that mirrors the module (tests/unit/chat/test_parsing.py, ...).
 _MORE = {
     "app/providers/http_client.py": ["providers/test_openai_compatible.py"],
+    "app/wire/formats/blocks.py": ["wire/formats/test_clients.py"],
+    "app/wire/formats/conversation.py": [
+        "wire/formats/test_responses.py",
+        "wire/formats/test_messages.py",
+    ],
+    "app/wire/formats/messages_object.py": ["wire/formats/test_messages.py"],
+    "app/wire/formats/messages_request.py": ["wire/formats/test_messages.py"],
+    "app/wire/formats/messages_stream.py": ["wire/formats/test_clients.py"],
+    "app/wire/formats/reading.py": [
+        "wire/formats/test_responses.py",
+        "wire/formats/test_messages.py",
+        "wire/formats/test_odd_input.py",
+    ],
+    "app/wire/formats/responses_object.py": ["wire/formats/test_responses.py"],
+    "app/wire/formats/responses_request.py": ["wire/formats/test_responses.py"],
+    "app/wire/formats/responses_stream.py": [
+        "wire/formats/test_clients.py",
+        "wire/formats/test_responses.py",
+    ],
+    "app/wire/formats/usage.py": ["wire/formats/test_responses.py"],
     "app/wire/parameters.py": ["wire/test_request.py"],
     "app/wire/parsing.py": ["wire/test_request.py"],
     "app/domain/provider.py": ["domain/test_turn.py", "domain/test_errors.py"],
