@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         invoke_agent,
         record_llm_response_time,
         record_message,
+        record_retry,
         record_socket_connection,
         record_token_usage,
     )
@@ -39,6 +40,7 @@ __all__ = [
     "invoke_agent",
     "record_llm_response_time",
     "record_message",
+    "record_retry",
     "record_socket_connection",
     "record_token_usage",
     "uninstrument_clients",
@@ -64,6 +66,7 @@ _MODULES: Final = {
     "invoke_agent": "recording",
     "record_llm_response_time": "recording",
     "record_message": "recording",
+    "record_retry": "recording",
     "record_socket_connection": "recording",
     "record_token_usage": "recording",
     "uninstrument_clients": "clients",

@@ -97,7 +97,7 @@ def _is_grave(record: ReadableLogRecord) -> bool:
 
 def _assert_counted(memory: Memory, record: Record) -> None:
     """Once, and under its error type."""
-    for metric in ("llm_response_time", "gen_ai.client.operation.duration"):
+    for metric in ("llm_response_time", "gen_ai.client.inference.duration"):
         points = memory.points(metric)
         assert [point.value for point in points] == [1], metric
         assert points[0].attributes.get(names.ERROR_TYPE) == record.error_type, metric
