@@ -51,6 +51,12 @@ def _record_everything() -> Memory:
         watched.close()
         genai.use_recorder(telemetry.recorder)
         for failure in ("", "timeout"):
+            with genai.embeddings(
+                model=_MODEL, provider="simulated", server_address="127.0.0.1", server_port=1
+            ) as vectors:
+                vectors.response(tokens=1, model=_MODEL)
+                if failure:
+                    vectors.failed(failure)
             with genai.execute_tool("search") as tool, genai.invoke_agent("planner") as agent:
                 if failure:
                     tool.failed(failure)
