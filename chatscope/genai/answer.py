@@ -116,6 +116,11 @@ class Answer(Operation):
         prices = self.recorder.prices
         return prices.cost(self._request.model, usage.prompt_tokens, usage.completion_tokens)
 
+    @property
+    def keeps_content(self) -> bool:
+        """Whether the texts of the response are recorded."""
+        return self._keep_content
+
     def is_around(self, data: object) -> bool:
         """Whether instrumented clients inside of this call publish to `data`."""
         return data is not None and data is self._client

@@ -8,10 +8,11 @@ is. The result is always valid JSON: it is shortened before it is rendered, not 
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 Part = dict[str, Any]
+_Item = TypeVar("_Item")
 
 # All four together fit into the texts of one log record (chatscope.otlp.values.MAX_TOTAL_BYTES).
 MAX_INPUT_BYTES: Final = 240_000
@@ -21,11 +22,13 @@ _CUT: Final = "…"
 _TEXT_TYPES: Final = frozenset({"text", "input_text", "output_text"})
 _MODALITIES: Final = frozenset({"image", "audio", "video"})
 _MAX_DEPTH: Final = 40
+# Of one message; the newest are kept.
+_MAX_PARTS: Final = 2_000
 
 
 def input_messages(messages: Sequence[Mapping[str, Any]]) -> str:
     """Return `gen_ai.input.messages` for messages of the OpenAI or Anthropic format."""
-    return _fitting([_message(message) for message in messages], MAX_INPUT_BYTES)
+    return _fitting(messages, _message, MAX_INPUT_BYTES)
 
 
 def output_messages(
@@ -37,24 +40,22 @@ def output_messages(
     the response is `text`.
     """
     given: Sequence[Mapping[str, Any]] = output or [{"content": text}]
-    made = [
-        {
-            **_message({"role": "assistant", **message}),
-            "finish_reason": message.get("finish_reason") or finish_reason or "error",
-        }
-        for message in given
-    ]
-    return _fitting(made, MAX_OTHER_BYTES)
+
+    def made(message: Mapping[str, Any]) -> dict[str, Any]:
+        reason = message.get("finish_reason") or finish_reason or "error"
+        return {**_message({"role": "assistant", **message}), "finish_reason": reason}
+
+    return _fitting(given, made, MAX_OTHER_BYTES)
 
 
 def system_instructions(instructions: str | Sequence[Any]) -> str:
     """Return `gen_ai.system_instructions`: those given beside the messages."""
-    return _fitting(_content(instructions), MAX_OTHER_BYTES)
+    return _fitting(_content(instructions), dict, MAX_OTHER_BYTES)
 
 
-def tool_definitions(tools: Iterable[Mapping[str, Any]]) -> str:
+def tool_definitions(tools: Sequence[Mapping[str, Any]]) -> str:
     """Return `gen_ai.tool.definitions` for tools of the OpenAI or Anthropic format."""
-    return _fitting([_tool(tool) for tool in tools], MAX_OTHER_BYTES)
+    return _fitting(tools, _tool, MAX_OTHER_BYTES)
 
 
 def characters(messages: Sequence[Mapping[str, Any]]) -> int:
@@ -109,7 +110,7 @@ def _reasoning(message: Mapping[str, Any]) -> list[Part]:
 def _content(content: object) -> list[Part]:
     if isinstance(content, str):
         return [_text(content)]
-    parts = content if isinstance(content, list | tuple) else ()
+    parts = content[-_MAX_PARTS:] if isinstance(content, list | tuple) else ()
     return [_part(part) if isinstance(part, Mapping) else _text(str(part)) for part in parts]
 
 
@@ -127,8 +128,9 @@ def _beside_content(message: Mapping[str, Any]) -> list[Part]:
 
 
 def _part(part: Mapping[str, Any]) -> Part:  # noqa: PLR0911 - one line for each type
-    kind = part.get("type")
-    if kind in _TEXT_TYPES or (kind is None and isinstance(part.get("text"), str)):
+    found = part.get("type")
+    kind = found if isinstance(found, str) else None
+    if kind in _TEXT_TYPES or (found is None and isinstance(part.get("text"), str)):
         return _text(part.get("text"))
     if kind == "thinking":
         return {"type": "reasoning", "content": str(part.get("thinking", ""))}
@@ -150,7 +152,7 @@ def _part(part: Mapping[str, Any]) -> Part:  # noqa: PLR0911 - one line for each
         return _file(part)
     if isinstance(source := part.get("source"), Mapping):
         return _source("document" if kind == "document" else str(kind), source)
-    return {**part, "type": kind if isinstance(kind, str) else "unknown"}
+    return {**part, "type": kind or "unknown"}
 
 
 def _text(text: object) -> Part:
@@ -254,19 +256,32 @@ def _texts(content: object) -> list[str]:
 # -- size -------------------------------------------------------------------------
 
 
-def _fitting(items: list[dict[str, Any]], limit: int) -> str:
-    """Return the items as JSON of at most `limit` bytes.
+def _fitting(items: Sequence[_Item], made: Callable[[_Item], dict[str, Any]], limit: int) -> str:
+    """Return the items as a JSON array of at most `limit` bytes.
 
-    Long texts are shortened first, the same for all; then the oldest items are left out.
+    Long texts of an item that does not fit are shortened, and the oldest items are left out. The
+    newest are made and rendered first, so that the time depends on the limit.
     """
-    rendered = as_json(items)
-    longest = limit // 4
-    while _size(rendered) > limit and longest >= _SHORTEST:
-        rendered = as_json([_shortened(item, longest) for item in items])
+    kept: list[str] = []
+    room = limit - len("[]")
+    for item in reversed(items):
+        rendered = _within(made(item), room)
+        if rendered is None:
+            break
+        kept.append(rendered)
+        room -= _size(rendered) + len(",")
+    return f"[{','.join(reversed(kept))}]"
+
+
+def _within(value: dict[str, Any], room: int) -> str | None:
+    """Return a value as JSON of at most `room` bytes; None if shorter texts do not suffice."""
+    rendered = as_json(value)
+    longest = room // 4
+    while _size(rendered) > room:
+        if longest < _SHORTEST:
+            return None
+        rendered = as_json(_shortened(value, longest))
         longest //= 4
-    while _size(rendered) > limit and items:
-        items = items[(len(items) + 1) // 2 :]
-        rendered = as_json([_shortened(item, _SHORTEST) for item in items])
     return rendered
 
 
