@@ -25,6 +25,7 @@ def counted_tokens(usage: Usage) -> list[Count]:
     """Return the counts of a response, by modality as far as the provider reported it.
 
     The counts of a metric add up to the total of the response, also where that is zero.
+    Parts that the provider does not report have no count.
     """
     audio_read = usage.audio_cache_read_tokens
     return [
@@ -50,7 +51,9 @@ def _split(
     metric: Metric, total: int | None, audio: int | None, image: int | None
 ) -> Iterator[Count]:
     """Split a total; the rest is text only if both other modalities were reported."""
-    rest = total or 0
+    if total is None:
+        return
+    rest = total
     for modality, part in ((_AUDIO, audio), (_IMAGE, image)):
         if part and 0 < part <= rest:
             yield Count(metric, modality, part)

@@ -20,6 +20,7 @@ from tests.each import check_each
 from tests.memory import Memory
 
 _MODEL = "simulated-1"
+_USAGE = Usage(3, 2, cache_read_tokens=1, cache_write_tokens=1, reasoning_tokens=1)
 
 
 def _record_everything() -> Memory:
@@ -46,7 +47,7 @@ def _record_everything() -> Memory:
             watched.failed("timeout")
         else:
             watched.completed(
-                finish_reason="stop", usage=Usage(1, 2), response_id="r", response_model=_MODEL
+                finish_reason="stop", usage=_USAGE, response_id="r", response_model=_MODEL
             )
         watched.close()
         genai.use_recorder(telemetry.recorder)
