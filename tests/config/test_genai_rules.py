@@ -1,6 +1,6 @@
 """Recording rules that unite the older and the newer metrics of model calls."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,7 +37,7 @@ def _series(name: str, labels: Mapping[str, str]) -> str:
 def _check(
     run: Run,
     directory: Path,
-    given: list[tuple[str, Mapping[str, str], str]],
+    given: Sequence[tuple[str, Mapping[str, str], str]],
     query: str,
     expected: list[tuple[str, float]],
 ) -> None:

@@ -48,7 +48,7 @@ def sent(
         ports = stack_facts.shifted(_OFFSET, {})
         facts = stack_facts.load({**ports, "STATE_DIR": str(directory)})
         facts["TEMPO_OTLP_ENDPOINT"] = receiver.endpoint.removeprefix("http://")
-        command = [binary("otelcol"), f"--config={COLLECTOR}"]
+        command: list[Any] = [binary("otelcol"), f"--config={COLLECTOR}"]
         process = subprocess.Popen(command, env=dict(facts), stderr=subprocess.DEVNULL)
         try:
             poll_until(lambda: _is_ready(facts), "the Collector to start", PATIENCE_SECONDS)

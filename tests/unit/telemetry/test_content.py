@@ -170,7 +170,7 @@ def test_message_has_the_parts_of_the_conventions(
 
 
 def test_each_choice_of_a_response_is_a_message() -> None:
-    output = [
+    output: list[dict[str, Any]] = [
         {"role": "assistant", "content": "a", "finish_reason": "stop"},
         {
             "role": "assistant",
@@ -195,7 +195,7 @@ def test_instructions_are_text_parts() -> None:
 
 def test_tools_have_a_type_a_name_and_their_schema() -> None:
     schema = {"type": "object", "properties": {"city": {"type": "string"}}}
-    tools = [
+    tools: list[dict[str, Any]] = [
         {"type": "function", "function": {"name": "weather", "parameters": schema}},
         {"name": "weather", "description": "The weather", "input_schema": schema},
         {"type": "web_search", "max_uses": 5},

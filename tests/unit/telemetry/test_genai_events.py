@@ -46,7 +46,7 @@ _WITHOUT_TEXTS = {
     "gen_ai.prompt.version": "7",
     "gen_ai.request.previous_response.id": "r-0",
 }
-_OUTPUT = [
+_OUTPUT: list[dict[str, Any]] = [
     {"content": f"{SECRET} 1", "finish_reason": "stop"},
     {"tool_calls": [{"id": "c", "function": {"name": "weather", "arguments": "{}"}}]},
 ]
