@@ -1,7 +1,7 @@
 """Composition of the application: models, routes, middleware, lifespan."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -15,6 +15,7 @@ from app.providers.simulated import Behaviour, SimulatedProvider
 from app.settings import OPENAI_URL, SIMULATED_MODEL, Settings
 from app.transport.admission import Admission
 from app.transport.completions import Completions
+from app.transport.embeddings import EmbeddingsEndpoint
 from app.transport.errors import ErrorMiddleware, OnLimit, UnknownPath
 from app.transport.handshake import refuse_handshake
 from app.transport.health import Health
@@ -22,8 +23,8 @@ from app.transport.models import Models
 from app.transport.origins import Cors, Origins
 from app.transport.page import page
 from app.transport.websocket import ChatWebSocket
-from chatscope import Telemetry, instrument
-from chatscope.providers import Providers
+from chatscope import Providers, Telemetry, instrument
+from chatscope.genai import ServedModel, report_prices
 
 
 class Application(Starlette):
@@ -57,6 +58,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         telemetry.instruments.show_limits(settings.limits())
+        report_prices(telemetry.recorder, _served(catalog))
         health.started = True
         yield
         health.started = False
@@ -73,8 +75,9 @@ def create_app(
     app.state.telemetry = telemetry
     app.state.admission = admission
     completions = Completions(settings, catalog, telemetry, admission)
+    embeddings = EmbeddingsEndpoint(settings, catalog, telemetry, admission)
     websocket = ChatWebSocket(settings, catalog, telemetry, admission)
-    app.router.routes.extend(_routes(completions, websocket, Models(catalog), health))
+    app.router.routes.extend(_routes(completions, embeddings, websocket, Models(catalog), health))
     app.router.default = UnknownPath(app.router.routes)
     return app
 
@@ -101,7 +104,7 @@ def build_catalog(settings: Settings) -> Catalog:
 
 
 def _openai_compatible(settings: Settings) -> Provider:
-    # Its client takes a second to import: only for those who use it.
+    # Importing its client takes a second: only if it is used.
     from app.providers.openai_compatible import OpenAICompatibleProvider  # noqa: PLC0415
 
     key = settings.openai_api_key
@@ -115,6 +118,17 @@ def _openai_compatible(settings: Settings) -> Provider:
     )
 
 
+def _served(catalog: Catalog) -> Iterator[ServedModel]:
+    for model in catalog.models:
+        provider = model.provider
+        yield ServedModel(
+            name=model.name,
+            provider=provider.name,
+            server_address=provider.server[0] if provider.server else None,
+            free=provider.in_process,
+        )
+
+
 def _middleware(settings: Settings, on_limit: OnLimit) -> list[Middleware]:
     return [
         Middleware(ErrorMiddleware, on_limit),
@@ -124,7 +138,11 @@ def _middleware(settings: Settings, on_limit: OnLimit) -> list[Middleware]:
 
 
 def _routes(
-    completions: Completions, websocket: ChatWebSocket, models: Models, health: Health
+    completions: Completions,
+    embeddings: EmbeddingsEndpoint,
+    websocket: ChatWebSocket,
+    models: Models,
+    health: Health,
 ) -> list[BaseRoute]:
     return [
         Route("/", page),
@@ -135,6 +153,7 @@ def _routes(
         # Names of models may contain slashes.
         Route("/v1/models/{model:path}", models.retrieve),
         Route("/v1/chat/completions", completions, methods=["POST"]),
+        Route("/v1/embeddings", embeddings, methods=["POST"]),
         WebSocketRoute("/ws/chat", websocket),
         Route("/ws/chat", refuse_handshake, include_in_schema=False),
     ]

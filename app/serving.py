@@ -15,7 +15,7 @@ from app.main import create_app
 from app.settings import Settings
 from app.transport.deadline import TELEMETRY_ENDS_BEFORE, Deadline
 from app.transport.server import Server
-from chatscope.telemetry import Telemetry
+from chatscope import Telemetry
 
 # More than any sensible MAX_CONNECTIONS, and less than any kernel refuses.
 _MAX_OPEN_FILES: Final = 65_536

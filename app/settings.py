@@ -26,14 +26,13 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-import chatscope
 from app import otel_environment
 from app.problems import explain, is_utf8
-from chatscope.genai.pricing import PriceTable
-from chatscope.otlp.proxy import is_loopback
-from chatscope.settings import TelemetrySettings
+from chatscope import TelemetrySettings, __version__
+from chatscope.genai import PriceTable
+from chatscope.otlp import is_loopback
 
-VERSION = chatscope.__version__
+VERSION = __version__
 SIMULATED_MODEL = "simulated-1"
 OPENAI_URL = "https://api.openai.com/v1"
 
@@ -243,7 +242,8 @@ class Settings(BaseSettings):
     )  # fmt: skip
     openai_timeout_seconds: float = _setting(
         60.0, "OPENAI_TIMEOUT_SECONDS",
-        "Maximum silence of that endpoint in one attempt, in seconds.",
+        "Maximum silence of that endpoint in one attempt, in seconds; a response that is not "
+        "streamed may take ten times as long.",
         _ABOVE_ZERO, gt=0, le=_WEEK,
     )  # fmt: skip
     openai_connect_timeout_seconds: float = _setting(
@@ -300,7 +300,7 @@ class Settings(BaseSettings):
 
     prices_file: _Place | None = _setting(
         None, "PRICES_FILE",
-        "Price table that replaces the included one (chatscope/genai/prices.json).",
+        "Prices that come before those of the included table; see [cost](cost.md).",
         'a JSON file, {"model": {"prompt": USD, "completion": USD}}, each for a million tokens',
     )  # fmt: skip
     otel_service_name: str = _setting(
@@ -512,8 +512,13 @@ class Settings(BaseSettings):
             capture_events=self.content_capture in ("EVENT_ONLY", "SPAN_AND_EVENT"),
             log_level=self.log_level,
             known_models=frozenset((*self.openai_models, SIMULATED_MODEL)),
-            prices=PriceTable.load(self.prices_file),
+            prices=self._prices(),
         )
+
+    def _prices(self) -> PriceTable:
+        """Return the prices; beside real models the simulated one has none, so adds no cost."""
+        table = PriceTable.load(self.prices_file)
+        return table.without_simulated() if self.openai_models else table
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Self:

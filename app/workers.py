@@ -15,7 +15,7 @@ from app.serving import exit_on_signals
 from app.settings import Settings
 from app.transport.deadline import PARENT_KILLS_BEFORE, TELEMETRY_ENDS_BEFORE, Deadline
 from app.worker import READY, work
-from chatscope.telemetry import Telemetry
+from chatscope import Telemetry
 
 _BACKLOG = 2048
 # A worker that exits as soon as it is ready must not keep a processor busy with restarts.
@@ -154,8 +154,8 @@ class Supervisor:
         for worker in self._workers:
             worker.connection.close()
         self._deadline.start()
-        # At the same time as the workers' telemetry: if the Collector hangs, one after the other
-        # would take twice as long. Log lines after this are printed only.
+        # Concurrently with the workers' telemetry: sequentially it would take twice as long if the
+        # Collector hangs. Log lines after this are printed only.
         self._telemetry.shutdown(self._deadline.left(TELEMETRY_ENDS_BEFORE))
         for worker in self._workers:
             worker.process.join(self._deadline.left(PARENT_KILLS_BEFORE))

@@ -5,7 +5,8 @@
     chatscope.configure(service_name="shop")     # once per process
     app = chatscope.instrument(app)              # an ASGI application
 
-A worker or a script needs only `configure()`. See docs/your-service.md.
+A worker or a script needs only `configure()`. See docs/your-service.md. Public are the names in
+`__all__` of this module and of `chatscope.genai`, `.logs`, `.names`, `.otlp` and `.testing`.
 """
 
 from importlib import import_module
@@ -29,18 +30,22 @@ if TYPE_CHECKING:
         record_token_usage,
         uninstrument_clients,
     )
-    from chatscope.providers import ProvidersExistError
+    from chatscope.providers import Providers, ProvidersExistError
+    from chatscope.sdk_variables import invalid_variables
     from chatscope.settings import SettingsError, TelemetrySettings
     from chatscope.telemetry import Telemetry
-    from chatscope.tracing import current_trace_id
+    from chatscope.tracing import current_trace_id, span
+    from chatscope.websocket import SocketConnection, socket_connection
 
 __version__ = "0.1.0"
 
 __all__ = [
     "InstrumentationError",
     "ModelCall",
+    "Providers",
     "ProvidersExistError",
     "SettingsError",
+    "SocketConnection",
     "Telemetry",
     "TelemetrySettings",
     "Usage",
@@ -52,12 +57,15 @@ __all__ = [
     "inference",
     "instrument",
     "instrument_clients",
+    "invalid_variables",
     "invoke_agent",
     "record_llm_response_time",
     "record_message",
     "record_socket_connection",
     "record_token_usage",
     "shutdown",
+    "socket_connection",
+    "span",
     "uninstrument_clients",
 ]
 
@@ -66,8 +74,10 @@ __all__ = [
 _MODULES: Final = {
     "InstrumentationError": "applications",
     "ModelCall": "genai",
+    "Providers": "providers",
     "ProvidersExistError": "providers",
     "SettingsError": "settings",
+    "SocketConnection": "websocket",
     "Telemetry": "telemetry",
     "TelemetrySettings": "settings",
     "Usage": "genai",
@@ -79,12 +89,15 @@ _MODULES: Final = {
     "inference": "genai",
     "instrument": "applications",
     "instrument_clients": "genai",
+    "invalid_variables": "sdk_variables",
     "invoke_agent": "genai",
     "record_llm_response_time": "genai",
     "record_message": "genai",
     "record_socket_connection": "genai",
     "record_token_usage": "genai",
     "shutdown": "configuration",
+    "socket_connection": "websocket",
+    "span": "tracing",
     "uninstrument_clients": "genai",
 }
 

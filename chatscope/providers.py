@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -172,11 +172,12 @@ def adopt_providers(settings: TelemetrySettings) -> Providers:
     Raises ProvidersExistError for a provider that accepts none.
     """
     sdk_values.install()
-    resource = build_resource(settings)
-    delivery = build_delivery(settings)
+    # The settings describe the service on all signals, those of existing providers too.
+    delivery = build_delivery(settings, resource_attributes=_set_attributes(settings))
     tracer_provider = _adoptable("add_span_processor", _global_tracer_provider())
     logger_provider = _adoptable("add_log_record_processor", _global_logger_provider())
     meter_provider = _adoptable("add_metric_reader", _global_meter_provider())
+    resource = _resource_of(tracer_provider, logger_provider) or build_resource(settings)
     made = _make_providers(settings, resource, delivery)
     used = replace(
         made,
@@ -247,8 +248,13 @@ def _unless_placeholder(found: Any) -> Any:
     return None if of_the_api else found
 
 
-def build_delivery(settings: TelemetrySettings) -> Delivery:
-    """Build the delivery of this process; it opens nothing before the first item."""
+def build_delivery(
+    settings: TelemetrySettings, *, resource_attributes: Mapping[str, str] | None = None
+) -> Delivery:
+    """Build the delivery of this process; it opens nothing before the first item.
+
+    `resource_attributes` take the place of those of the providers.
+    """
     return Delivery(
         load_endpoints(os.environ, endpoint=settings.endpoint),
         DeliverySettings(
@@ -260,6 +266,7 @@ def build_delivery(settings: TelemetrySettings) -> Delivery:
                 Signal.LOGS: settings.log_delay_ms / 1000,
             },
             batch_items={Signal.TRACES: settings.span_batch, Signal.LOGS: settings.log_batch},
+            resource_attributes=resource_attributes or {},
         ),
     )
 
@@ -304,16 +311,30 @@ def build_resource(settings: TelemetrySettings) -> Resource:
     workers of a server: each forked or spawned one adds its own name, because the counters of all
     would be one series otherwise.
     """
-    given = dict(OTELResourceDetector().detect().attributes)
-    attributes = {
-        "service.version": settings.service_version,
-        "deployment.environment.name": settings.environment,
-        **given,
-        **({"service.name": settings.service_name} if settings.service_name else {}),
-    }
+    given = OTELResourceDetector().detect().attributes
+    attributes = {**given, **_set_attributes(settings)}
     if (instance := given.get(_INSTANCE_ID)) and (name := worker_name()):
         attributes[_INSTANCE_ID] = f"{instance}-{name}"
     return Resource.create({name: value for name, value in attributes.items() if value})
+
+
+def _set_attributes(settings: TelemetrySettings) -> dict[str, str]:
+    """Return the resource attributes that the settings have."""
+    given = OTELResourceDetector().detect().attributes
+    attributes = {
+        "service.version": given.get("service.version", settings.service_version),
+        "deployment.environment.name": given.get(
+            "deployment.environment.name", settings.environment
+        ),
+        "service.name": settings.service_name,
+    }
+    return {name: str(value) for name, value in attributes.items() if value}
+
+
+def _resource_of(*providers: Any) -> Resource | None:
+    """Return the resource of the first provider that shows one."""
+    found = (getattr(provider, "resource", None) for provider in providers)
+    return next((each for each in found if isinstance(each, Resource)), None)
 
 
 def choose_sampler() -> Sampler | None:

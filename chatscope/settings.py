@@ -6,15 +6,13 @@ silently. So the variables are checked here, before anything imports the SDK.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from chatscope.otlp.settings import OtlpSettingsError, load_endpoints
+from chatscope.sdk_variables import invalid_variables
 
 if TYPE_CHECKING:
     from chatscope.genai.pricing import PriceTable
@@ -24,7 +22,6 @@ _VARIABLE: Final = "variable"
 _HOUR_MS: Final = 3_600_000
 _LONGEST_QUEUE: Final = 10_000_000
 _LARGEST_SPOOL: Final = 2**50
-_LARGEST_LIMIT: Final = 2**31 - 1
 # loguru's, which has those of the standard library.
 LEVELS: Final = {
     "TRACE": 5,
@@ -257,11 +254,8 @@ def load_settings(environ: Mapping[str, str], **options: Any) -> TelemetrySettin
         if name not in known
     ]
     values = _read(environ, known, options, problems)
-    problems += _sdk_problems(environ)
-    try:
-        load_endpoints(environ, endpoint=options.get("endpoint"))
-    except OtlpSettingsError as error:
-        problems += [str(problem) for problem in error.problems]
+    invalid = invalid_variables(environ, endpoint=options.get("endpoint"))
+    problems += [str(problem) for problem in invalid]
     if problems:
         raise SettingsError(problems)
     return TelemetrySettings(**values)
@@ -316,70 +310,3 @@ def _is_valid(kind: _Kind, value: object) -> bool:
 
 def _problem(name: str, value: object, accepts: str) -> str:
     return f"{name} must be {accepts} (got {value!r})"
-
-
-_LIMIT: Final = _number("", 0, _LARGEST_LIMIT)
-_SAMPLER: Final = _one_of(
-    "ALWAYS_ON",
-    "ALWAYS_OFF",
-    "TRACEIDRATIO",
-    "PARENTBASED_ALWAYS_ON",
-    "PARENTBASED_ALWAYS_OFF",
-    "PARENTBASED_TRACEIDRATIO",
-)
-_RATIO: Final = _Kind("a number from 0 to 1", float, lambda value: 0 <= value <= 1)
-_MILLISECONDS: Final = _Kind(
-    "a number of milliseconds above 0", float, lambda value: 0 < value < math.inf
-)
-# `OTEL_…_LIMIT` of the SDK.
-SDK_LIMITS: Final = (
-    "ATTRIBUTE_COUNT",
-    "ATTRIBUTE_VALUE_LENGTH",
-    "EVENT_ATTRIBUTE_COUNT",
-    "LINK_ATTRIBUTE_COUNT",
-    "SPAN_ATTRIBUTE_COUNT",
-    "SPAN_ATTRIBUTE_VALUE_LENGTH",
-    "LOGRECORD_ATTRIBUTE_COUNT",
-    "LOGRECORD_ATTRIBUTE_VALUE_LENGTH",
-    "SPAN_EVENT_COUNT",
-    "SPAN_LINK_COUNT",
-)
-# Variables that only the SDK reads, and whose invalid values it does not report in time.
-_OF_THE_SDK: Final[Mapping[str, _Kind]] = {
-    "OTEL_TRACES_SAMPLER": _SAMPLER,
-    "OTEL_TRACES_SAMPLER_ARG": _RATIO,
-    "OTEL_METRICS_EXEMPLAR_FILTER": _one_of("TRACE_BASED", "ALWAYS_ON", "ALWAYS_OFF"),
-    "OTEL_METRIC_EXPORT_TIMEOUT": _MILLISECONDS,
-    "OTEL_SDK_DISABLED": _BOOLEAN,
-    **{f"OTEL_{name}_LIMIT": _LIMIT for name in SDK_LIMITS},
-}
-
-
-# Variables that name installed parts of OpenTelemetry, and the entry points of these.
-_PARTS: Final[Mapping[str, str]] = {
-    "OTEL_PROPAGATORS": "opentelemetry_propagator",
-    "OTEL_PYTHON_TRACER_PROVIDER": "opentelemetry_tracer_provider",
-    "OTEL_PYTHON_METER_PROVIDER": "opentelemetry_meter_provider",
-    "OTEL_PYTHON_LOGGER_PROVIDER": "opentelemetry_logger_provider",
-}
-
-
-def _sdk_problems(environ: Mapping[str, str]) -> Iterator[str]:
-    for name, kind in _OF_THE_SDK.items():
-        if text := environ.get(name, "").strip():
-            try:
-                valid = kind.check(kind.read(text))
-            except (ValueError, KeyError):
-                valid = False
-            if not valid:
-                yield _problem(name, text, kind.accepts.lower())
-    for name, group in _PARTS.items():
-        if text := environ.get(name, "").strip():
-            known = {each.name for each in entry_points(group=group)}
-            several = name == "OTEL_PROPAGATORS"
-            found = [part.strip() for part in text.split(",")] if several else [text]
-            if several:
-                known.add("none")
-            if not known.issuperset(found):
-                choice = "a comma list of" if several else "one of"
-                yield _problem(name, text, f"{choice} {', '.join(sorted(known))}")

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from chatscope.genai.answer import Answer
     from chatscope.genai.recorder import Recorder
     from chatscope.genai.request import ModelRequest
+    from chatscope.genai.steps import Embeddings
 
 # After each record that a server logs while it ends.
 _LAST_RECORD_SECONDS: Final = 0.3
@@ -105,7 +106,7 @@ class Telemetry:
 
     @cached_property
     def recorder(self) -> Recorder:
-        """What model calls, tools and agents are recorded with."""
+        """Records model calls, tools and agents."""
         from chatscope.genai.pricing import PriceTable  # noqa: PLC0415
         from chatscope.genai.recorder import Recorder, emit_globally  # noqa: PLC0415
 
@@ -125,8 +126,30 @@ class Telemetry:
         """Start one response of a model; `started` is the perf_counter of its request's arrival."""
         return self.recorder.start_answer(request, started=started, served=True)
 
+    def start_embeddings(
+        self,
+        *,
+        model: str,
+        provider: str,
+        dimensions: int | None = None,
+        server_address: str | None = None,
+        server_port: int | None = None,
+    ) -> Embeddings:
+        """Start one request for embeddings."""
+        from chatscope.genai.steps import Embeddings, EmbeddingsRequest  # noqa: PLC0415
+
+        request = EmbeddingsRequest(
+            model=model,
+            provider=provider,
+            dimensions=dimensions,
+            server_address=server_address,
+            server_port=server_port,
+            attributes={},
+        )
+        return Embeddings(self.recorder, request)
+
     def own_log(self, name: str) -> OwnLog:
-        """Return what logs for the package itself, without the handlers of an application."""
+        """Return the logger of the package itself, which bypasses the application's handlers."""
         if self.settings.console or self._bridge is None:
             return LoguruLog()
         return ExportedLog(self._bridge, name, self.settings.log_level)
@@ -141,7 +164,7 @@ class Telemetry:
             leave(token)
 
     def enter_request(self) -> Token[Bridge | None]:
-        """Do the same until `leave` is called with the result."""
+        """Do the same as `request` until `leave` is called with the result."""
         use_tracer(self.tracer)
         forget_context()
         return enter(self._bridge)
@@ -176,7 +199,7 @@ class Telemetry:
         return self._stop_logging is None or self.providers.flush(seconds)
 
     def flush_last(self, seconds: float = SHUTDOWN_SECONDS) -> bool:
-        """Do the same, and send each later log record at once: the process may be killed.
+        """Flush, and send each later log record at once: the process may be killed.
 
         The time that this takes is not available to `shutdown`.
         """

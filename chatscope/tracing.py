@@ -30,7 +30,7 @@ def current_tracer() -> Tracer:
 
 
 @contextmanager
-def step(name: str, attributes: Mapping[str, str | int] | None = None) -> Iterator[Span]:
+def span(name: str, attributes: Mapping[str, str | int] | None = None) -> Iterator[Span]:
     """Run a block as a child span; never around a `yield` of a generator.
 
     An exception sets the span's status to error, unless its `status` is that of a client's error.
@@ -38,13 +38,13 @@ def step(name: str, attributes: Mapping[str, str | int] | None = None) -> Iterat
     """
     with current_tracer().start_as_current_span(
         name, attributes=attributes, record_exception=False, set_status_on_exception=False
-    ) as span:
+    ) as child:
         try:
-            yield span
+            yield child
         except Exception as error:
             status = getattr(error, "status", None)
             if not (isinstance(status, int) and status < HTTPStatus.INTERNAL_SERVER_ERROR):
-                span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+                child.set_status(Status(StatusCode.ERROR, type(error).__name__))
             raise
 
 

@@ -12,13 +12,15 @@ class Conversation:
         self._max_turns = max_messages // 2
         self._max_chars = max_chars
         # A question without its response, or the reverse, would mislead the model.
-        self._turns: deque[tuple[Message, Message]] = deque()
+        self._turns: deque[tuple[str, str]] = deque()
         self._chars = 0
 
     def with_question(self, text: str) -> list[Message]:
         """Return the messages for the model: all remembered turns, then the question."""
-        remembered = [message for turn in self._turns for message in turn]
-        return [*remembered, Message(role="user", content=text)]
+        messages: list[Message] = []
+        for question, response in self._turns:
+            messages += [_message("user", question), _message("assistant", response)]
+        return [*messages, _message("user", text)]
 
     def remember(self, question: str, response: str) -> set[str]:
         """Add a turn, unless its response is empty or the memory is switched off.
@@ -28,8 +30,7 @@ class Conversation:
         """
         if not response or not self._max_turns:
             return set()
-        asked = Message(role="user", content=question)
-        self._turns.append((asked, Message(role="assistant", content=response)))
+        self._turns.append((question, response))
         self._chars += len(question) + len(response)
         return self._remove_oldest()
 
@@ -37,10 +38,14 @@ class Conversation:
         reached = set()
         while limit := self._exceeded_limit():
             reached.add(limit)
-            self._chars -= sum(len(message.text) for message in self._turns.popleft())
+            self._chars -= sum(len(text) for text in self._turns.popleft())
         return reached
 
     def _exceeded_limit(self) -> str | None:
         if len(self._turns) > self._max_turns:
             return "history_messages"
         return "request_chars" if self._chars > self._max_chars else None
+
+
+def _message(role: str, content: str) -> Message:
+    return {"role": role, "content": content}

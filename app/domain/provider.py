@@ -1,33 +1,67 @@
-"""The interface of a model provider: a name, its models, and a stream of text that ends with
+"""The interface of a model provider: a name, its models, and a stream of chunks that ends with
 its usage."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
+from app.domain.embedding import Embedded, EmbeddingRequest
 from app.domain.errors import ServiceError
 from app.domain.request import ChatRequest
-from chatscope.genai.request import Usage
+from chatscope.genai import Usage
 
 
-@dataclass(frozen=True)
-class TextDelta:
-    """A chunk of the response; never empty."""
+@dataclass(slots=True, kw_only=True)
+class Started:
+    """The provider has begun to respond; at most once, before everything else.
 
-    text: str
+    `headers` are those of its response that are passed on to the client.
+    """
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    at: float | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(slots=True)
+class Chunk:
+    """A part of a streamed response.
+
+    A provider of plain text gives only `text`. Any other gives the chunk of OpenAI's format as
+    `data`, also the first with the role, the last with the finish reason and that of the usage,
+    and, if it need not be rendered anew, its JSON on one line as `raw`. Then `text` is the text of
+    the first choice, and `size` the number of characters of all output: text, reasoning, refusal
+    and tool calls.
+    """
+
+    text: str = ""
+    data: dict[str, Any] | None = None
+    raw: bytes | None = None
+    size: int | None = None  # None: the length of the text
+    usage: Usage | None = None  # reported so far
+    at: float | None = field(default=None, compare=False)  # perf_counter of its arrival
+
+
+@dataclass(slots=True, kw_only=True)
 class Completed:
-    """The last event of a complete stream; `usage` is None if the provider reported none."""
+    """The last event of a complete stream; `usage` is None if the provider reported none.
+
+    A response that was requested as a whole may come with it as a whole: `body` in OpenAI's
+    format, and its JSON as `raw` if it need not be rendered anew. `text` and `size` are those of
+    the body, as in a chunk.
+    """
 
     finish_reason: str
     usage: Usage | None = None
     response_id: str | None = None
     response_model: str | None = None
+    body: dict[str, Any] | None = None
+    raw: bytes | None = None
+    text: str = ""
+    size: int = 0
+    at: float | None = field(default=None, compare=False)
 
 
-Event = TextDelta | Completed
+Event = Started | Chunk | Completed
 
 
 class ProviderInfo(Protocol):
@@ -57,10 +91,18 @@ class Provider(ProviderInfo, Protocol):
     """A provider with an asynchronous stream."""
 
     def stream(self, request: ChatRequest) -> AsyncGenerator[Event]:
-        """Yield the text in chunks, then exactly one Completed. Raise ProviderError.
+        """Yield the events of a response: chunks, then exactly one Completed. Raise ProviderError.
 
-        An async generator: closing it ends the call.
+        Also for a request whose `stream` is false. An async generator: closing it ends the call.
         """
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """A provider that also has embeddings."""
+
+    async def embed(self, request: EmbeddingRequest) -> Embedded:
+        """Return the embeddings. Raise ProviderError."""
 
 
 class ResponseStream(Protocol):
@@ -68,6 +110,11 @@ class ResponseStream(Protocol):
 
     def __aiter__(self) -> AsyncIterator[Event]:
         """Return the iterator."""
+
+    @property
+    def ended(self) -> float:
+        """The perf_counter at which the provider ended, or now, without the time for which it
+        waited for the reader."""
 
     async def aclose(self) -> None:
         """End the call; return when the provider has released it, or after a timeout."""
@@ -90,17 +137,21 @@ class Model(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Upstream:
-    """The provider's own description of its failure: an HTTP status and a one-word code."""
+    """The provider's own description of its failure: an HTTP status, a one-word code, its text
+    without credentials and prompts, and the headers that are passed on."""
 
     status: int | None = None
     code: str | None = None
+    text: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class ProviderError(ServiceError):
     """A provider failed; `error_type` is one of a short closed list (docs/api.md).
 
-    `detail` is the provider's own text: it is appended to the message for the client, and
-    recorded in telemetry only if content capture is on.
+    `detail` is the provider's own text, which may repeat the prompt: it is appended to the message
+    for the client. Telemetry records `upstream.text` instead. The code is the error type, or that
+    of the provider for a request that the client can correct.
     """
 
     def __init__(
@@ -113,8 +164,13 @@ class ProviderError(ServiceError):
         param: str | None = None,
         upstream: Upstream = Upstream(),
     ) -> None:
-        text = f"{message} {detail}" if detail else message
-        super().__init__(text, code=error_type, retry_after=retry_after, param=param)
+        correctable = error_type == "invalid_request" and upstream.code
+        super().__init__(
+            f"{message} {detail}" if detail else message,
+            code=upstream.code if correctable and upstream.code else error_type,
+            retry_after=retry_after,
+            param=param,
+        )
         self.error_type = error_type
-        self.telemetry_text = message
+        self.telemetry_text = f"{message} {upstream.text}" if upstream.text else message
         self.upstream = upstream

@@ -6,22 +6,29 @@ disconnects or cancels, the server shuts down. Each is recorded exactly once.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from loguru import logger
 
 from app.domain.errors import InternalError, Overloaded, ServiceError, ShuttingDown
-from app.domain.provider import Completed, Model, ProviderError, ResponseStream
+from app.domain.provider import (
+    Chunk,
+    Completed,
+    Model,
+    ProviderError,
+    ResponseStream,
+    Started,
+)
 from app.domain.request import ChatRequest
-from chatscope.genai.request import ModelRequest, Usage
-from chatscope.redaction import without_texts
+from chatscope.genai import ModelRequest, Usage
+from chatscope.logs import without_texts
 
 if TYPE_CHECKING:  # the telemetry of web frameworks, which the domain must not load
-    from chatscope.genai.answer import Answer
-    from chatscope.telemetry import Telemetry
+    from chatscope import Telemetry
+    from chatscope.genai import Answer
 
 # `task.cancel(SHUTDOWN)` means that the server ends the turn; any other cancel is the client's.
 SHUTDOWN: Final = ShuttingDown().code
@@ -52,6 +59,9 @@ class Summary:
     cost: float | None  # US dollars
     seconds: float
     trace_id: str
+    # Of a response that came as a whole: OpenAI's object, and its JSON if that can be relayed.
+    body: dict[str, Any] | None = None
+    raw: bytes | None = None
 
 
 class Output(Protocol):
@@ -60,7 +70,10 @@ class Output(Protocol):
     Each method returns when the bytes were passed to the server. Raise ClientDisconnected.
     """
 
-    async def delta(self, text: str) -> None:
+    def started(self, headers: Mapping[str, str]) -> None:
+        """Note the provider's headers, which belong to the response; called before it starts."""
+
+    async def delta(self, chunk: Chunk) -> None:
         """Send a chunk."""
 
     async def completed(self, summary: Summary) -> None:
@@ -86,15 +99,18 @@ async def run_turn(telemetry: "Telemetry", turn: Turn, output: Output) -> None:
         failure: Exception | None = None
         try:
             async with aclosing(_stream(turn, answer)) as events:
-                # Without helpers: each chunk passes through this frame only.
-                async for event in events:
-                    if isinstance(event, Completed):
-                        await end.complete(event)
-                        continue
-                    answer.received(event.text)
-                    await output.delta(event.text)
-                    if turn.request.stream:
-                        end.mark_sent()
+                try:
+                    # Without helpers: each chunk passes through this frame only.
+                    async for event in events:
+                        if not isinstance(event, Chunk):
+                            await end.handle(event)
+                            continue
+                        has_output = end.note(event)
+                        await output.delta(event)
+                        if has_output and turn.request.stream:
+                            end.mark_sent()
+                finally:
+                    answer.provider_ended(events.ended)
         except asyncio.CancelledError as cancelled:
             # A response that was sent completely stays complete: only its cleanup was cut short.
             if not end.completed:
@@ -130,14 +146,32 @@ class _End:
         self._sent = True
         self._answer.sent()
 
-    async def complete(self, event: Completed) -> None:
+    def note(self, chunk: Chunk) -> bool:
+        """Record that a chunk was received; return whether it has output."""
+        has_output = bool(chunk.text if chunk.size is None else chunk.size)
+        if has_output:
+            self._answer.received(chunk.text, at=chunk.at, size=chunk.size)
+        if chunk.usage is not None:
+            self._answer.describe(usage=chunk.usage)
+        return has_output
+
+    async def handle(self, event: Started | Completed) -> None:
+        if isinstance(event, Started):
+            self._output.started(event.headers)
+        else:
+            await self._complete(event)
+
+    async def _complete(self, event: Completed) -> None:
+        if event.body is not None:
+            self._answer.came_whole(event.text, event.size)
         self._answer.completed(
             finish_reason=event.finish_reason,
             usage=event.usage,
             response_id=event.response_id,
             response_model=event.response_model,
         )
-        await self._output.completed(self._summary(event.finish_reason))
+        summary = self._summary(event.finish_reason, body=event.body, raw=event.raw)
+        await self._output.completed(summary)
         self.completed = True
         self.mark_sent()
 
@@ -177,7 +211,9 @@ class _End:
         if self._limit:
             telemetry.instruments.record_limit_reached(self._limit)
 
-    def _summary(self, finish_reason: str) -> Summary:
+    def _summary(
+        self, finish_reason: str, body: dict[str, Any] | None = None, raw: bytes | None = None
+    ) -> Summary:
         return Summary(
             model=self._turn.model.name,
             finish_reason=finish_reason,
@@ -185,6 +221,8 @@ class _End:
             cost=self._answer.cost,
             seconds=time.perf_counter() - self._turn.started,
             trace_id=self._answer.trace_id,
+            body=body,
+            raw=raw,
         )
 
 
@@ -204,7 +242,7 @@ def _model_request(turn: Turn) -> ModelRequest:
         presence_penalty=request.presence_penalty,
         max_tokens=request.token_limit,
         seed=request.seed,
-        stop=tuple(request.stop),
+        stop=request.stop,
         conversation_id=turn.conversation_id,
-        messages=request.texts(),
+        messages=request.messages,
     )

@@ -17,7 +17,7 @@ from loguru import logger
 from app.domain.errors import Overloaded
 from app.domain.provider import Event, Provider, ProviderInfo
 from app.domain.request import ChatRequest
-from chatscope.redaction import without_texts
+from chatscope.logs import without_texts
 
 # Events that the thread may produce before they are read.
 _READ_AHEAD: Final = 2
@@ -52,7 +52,7 @@ class ThreadedProvider:
         self.models = provider.models
         self.server = provider.server
         self.in_process = provider.in_process
-        self.media: frozenset[str] = getattr(provider, "media", frozenset())
+        self.whole_seconds: float = getattr(provider, "whole_seconds", 0.0)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Event]:
         """Yield the same events; when abandoned, do not wait for a thread that blocks.

@@ -7,12 +7,13 @@ from typing import Final
 
 from loguru import logger
 
+from app.domain.embedding import Embedded, EmbeddingRequest
 from app.domain.errors import InvalidRequest, ModelNotFound
-from app.domain.provider import Provider
+from app.domain.provider import Embedder, Provider, ProviderError
 from app.domain.request import ChatRequest
 from app.providers.blocking import BlockingProvider, non_blocking
 from app.providers.stream_guard import StreamGuard
-from chatscope.redaction import without_texts
+from chatscope.logs import without_texts
 
 _CLOSE_SECONDS: Final = 0.5
 
@@ -26,24 +27,30 @@ class CatalogModel:
     stall_seconds: float
 
     def stream(self, request: ChatRequest) -> StreamGuard:
-        """Start a response in the current context."""
-        return StreamGuard(self.provider.stream(request), stall_seconds=self.stall_seconds)
+        """Start a response in the current context.
 
-    def check(self, request: ChatRequest) -> None:
-        """Raise InvalidRequest for content that the provider does not accept.
-
-        A provider may have an attribute `media`: the types of content parts that it accepts
-        besides text.
+        A provider may have an attribute `whole_seconds`: the longest silence before a response
+        that is not streamed, whose provider sends nothing until it is complete.
         """
-        accepted: frozenset[str] = getattr(self.provider, "media", frozenset())
-        for position, message in enumerate(request.messages):
-            if refused := sorted(message.media - accepted):
-                kinds = ", ".join(f"'{kind}'" for kind in ["text", *sorted(accepted)])
-                raise InvalidRequest(
-                    f"The model '{self.name}' does not accept content parts of type "
-                    f"'{refused[0]}'; accepted: {kinds}.",
-                    param=f"messages[{position}].content",
-                )
+        longest = self.stall_seconds
+        if not request.stream:
+            longest = max(longest, getattr(self.provider, "whole_seconds", 0.0))
+        return StreamGuard(self.provider.stream(request), stall_seconds=longest)
+
+    def check_embeddings(self) -> None:
+        """Raise InvalidRequest if the provider has no embeddings."""
+        if not isinstance(self.provider, Embedder):
+            raise InvalidRequest(f"The model '{self.name}' has no embeddings.", param="model")
+
+    async def embed(self, request: EmbeddingRequest) -> Embedded:
+        """Return embeddings. Raise ProviderError."""
+        assert isinstance(self.provider, Embedder)  # noqa: S101
+        try:
+            async with asyncio.timeout(self.stall_seconds):
+                return await self.provider.embed(request)
+        except TimeoutError:
+            failure = ProviderError("stalled", "The model stopped responding.")
+        raise failure
 
 
 class Catalog:

@@ -12,7 +12,7 @@ from opentelemetry.util.types import AttributeValue
 
 from chatscope import names
 from chatscope.genai import record_retry
-from chatscope.otlp.proxy import is_loopback
+from chatscope.otlp import is_loopback
 
 # The `openai` client sends the number of earlier attempts to the endpoint.
 _RETRY_COUNT = "x-stainless-retry-count"

@@ -1,58 +1,46 @@
-"""Any OpenAI-compatible endpoint, through the official `openai` client."""
+"""Any OpenAI-compatible endpoint: the official client sends, its responses are read as bytes."""
 
-import dataclasses
-import re
-from codecs import getincrementaldecoder
-from collections.abc import AsyncGenerator, Sequence
-from typing import Any
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx2
 import openai
-from openai.types.chat import ChatCompletionChunk
+from pydantic_core import to_json
 
-from app.domain.provider import Completed, Event, ProviderError, TextDelta, Upstream
-from app.domain.request import MEDIA, ChatRequest, Message
-from app.providers.http_client import TracedClient, error_type
-from app.providers.secrets import Redactor, redactor
-from chatscope.genai.request import Usage
-from chatscope.redaction import without_texts
+from app.domain.embedding import Embedded, EmbeddingRequest
+from app.domain.provider import Event, ProviderError, Started
+from app.domain.request import ChatRequest
+from app.providers.client_failures import of_exception
+from app.providers.failures import malformed, parsed, reported_error
+from app.providers.http_client import TracedClient
+from app.providers.json_text import has_infinity
+from app.providers.response_headers import passed_on
+from app.providers.response_reader import ResponseReader
+from app.providers.secrets import Cleaner, redactor
+from app.providers.usage_format import usage_in
 
-_PASSED_ON = (
-    "temperature",
-    "top_p",
-    "frequency_penalty",
-    "presence_penalty",
-    "max_tokens",
-    "max_completion_tokens",
-    "seed",
-    "user",
-)
-_ENDPOINT = "The model's endpoint"
-_MAX_DETAIL_LENGTH = 500
-_WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-# For one call: a thousand times the context of any model.
-_MAX_TOKENS = 1_000_000_000
-# Exceptions caused by malformed responses; the client does not validate them.
-_MALFORMED = (ValueError, AttributeError, TypeError, LookupError)
-# Error type and description for a status of the endpoint.
-_BY_STATUS = {
-    401: ("authentication", "rejected the API key"),
-    403: ("permission_denied", "denied permission"),
-    404: ("not_found", "does not have this model, or has another address"),
-    408: ("timeout", "timed out"),
-    429: ("rate_limit_exceeded", "exceeded its rate limit"),
-    503: ("unavailable", "is unavailable"),
-    504: ("timeout", "timed out"),
-}
+_CHAT: Final = "/chat/completions"
+_EMBEDDINGS: Final = "/embeddings"
+# Of embeddings.
+_MAX_BYTES: Final = 64 * 1024 * 1024
+# An endpoint sends nothing until a response that is not streamed is complete.
+_WHOLE_TIMES: Final = 10.0
+# For the end of the connection's response after its last event, so that it can be reused.
+_DRAIN_SECONDS: Final = 0.2
+# How a refusal of the options names them.
+_STREAM_OPTIONS: Final = (b"stream_options", b"include_usage")
+_REFUSED: Final = (400, 422)
+_FAILURES: Final = (openai.OpenAIError, httpx2.HTTPError, TimeoutError)
 
 
 class OpenAICompatibleProvider:
-    """Always streams, even if the client wants the response as a whole."""
+    """Passes requests on with all their parameters, and responses with all their fields."""
 
     name = "openai"
     in_process = False
-    media = MEDIA
 
     def __init__(
         self,
@@ -64,10 +52,17 @@ class OpenAICompatibleProvider:
         connect_timeout: float,
         max_retries: int,
     ) -> None:
-        """Timeouts in seconds; `timeout` is the longest silence of the endpoint."""
+        """Timeouts in seconds; `timeout` is the longest silence of the endpoint.
+
+        A response that is not streamed may take ten times as long to begin.
+        """
         self.models = tuple(models)
         self.server = _server(base_url)
+        self.whole_seconds = timeout * _WHOLE_TIMES
+        self._timeout = timeout
+        self._connect_timeout = connect_timeout
         self._redact = redactor(api_key, base_url)
+        self._refuses_stream_options = False
         self._client = openai.AsyncOpenAI(
             base_url=base_url,
             # Local endpoints need no key, but the client requires one.
@@ -78,174 +73,147 @@ class OpenAICompatibleProvider:
         )
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Event]:
-        """Yield the text as it arrives, then the usage that the endpoint reports."""
-        state = _StreamState()
+        """Yield the chunks as they arrive, or a response that was requested as a whole."""
+        cleaner = Cleaner(self._redact, request.body)
+        reader = ResponseReader(request, cleaner)
         failure: ProviderError | None = None
+        response: openai.AsyncStream[object] | None = None
+        received: AsyncGenerator[bytes] | None = None
         try:
-            async with await self._client.chat.completions.create(**_arguments(request)) as chunks:
-                async for chunk in chunks:
-                    if text := state.add(chunk):
-                        yield TextDelta(text)
-        except (openai.OpenAIError, httpx2.HTTPError) as error:
-            failure = _to_provider_error(error, self._redact, started=state.started)
-            failure.__cause__ = without_texts(error)
-        except _MALFORMED as error:
-            failure = _malformed()
-            failure.__cause__ = without_texts(error)
+            response = await self._call(request)
+            yield Started(headers=passed_on(response.response.headers))
+            received = response.response.aiter_raw()
+            while not reader.done:
+                data = await self._next_bytes(received, whole=not request.stream)
+                if data is None:
+                    break
+                for event in reader.feed(data):
+                    yield event
+            for event in reader.end():
+                yield event
+        except _FAILURES as error:
+            failure = of_exception(error, cleaner, started=reader.started)
+        finally:
+            if response is not None:
+                await _release(response, received, drain=reader.done)
         if failure:  # outside `except`: the original, with its texts, must not be the context
             raise failure
-        yield state.completed()
+
+    async def embed(self, request: EmbeddingRequest) -> Embedded:
+        """Return the endpoint's response as it is."""
+        cleaner = Cleaner(self._redact, request.body)
+        try:
+            response = await self._post(_EMBEDDINGS, {**request.body, "model": request.model})
+            received = response.response.aiter_raw()
+            try:
+                body = await self._body(received)
+            finally:
+                await _release(response, received, drain=False)
+        except _FAILURES as error:
+            failure = of_exception(error, cleaner, started=False)
+        else:
+            found, _ = parsed(body)
+            if isinstance(found, dict) and isinstance(found.get("data"), list):
+                model = found.get("model")
+                return Embedded(
+                    raw=body,
+                    usage=usage_in(found),
+                    response_model=model if isinstance(model, str) else None,
+                    headers=passed_on(response.response.headers),
+                )
+            failure = reported_error(found, cleaner) if _is_error(found) else malformed()
+        raise failure
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
 
+    async def _call(self, request: ChatRequest) -> openai.AsyncStream[object]:
+        """Request a response; without the stream's options if the endpoint refuses these."""
+        body = {**request.body, "model": request.model, "stream": request.stream}
+        if not request.stream:
+            return await self._post(_CHAT, body, read_timeout=self.whole_seconds)
+        options = request.body.get("stream_options")
+        with_usage = {**(options if isinstance(options, dict) else {}), "include_usage": True}
+        if not self._refuses_stream_options:
+            try:
+                return await self._post(_CHAT, {**body, "stream_options": with_usage})
+            except openai.APIStatusError as error:
+                if not _is_about_options(error):
+                    raise
+        without = {name: value for name, value in body.items() if name != "stream_options"}
+        response = await self._post(_CHAT, without)
+        self._refuses_stream_options = True
+        return response
 
-class _StreamState:
-    """The metadata of a stream, collected from its chunks."""
-
-    def __init__(self) -> None:
-        self.started = False
-        self._finish_reason: str | None = None
-        self._usage: Usage | None = None
-        self._id: str | None = None
-        self._model: str | None = None
-        self._characters = getincrementaldecoder("utf-16-le")("replace")
-
-    def add(self, chunk: ChatCompletionChunk) -> str | None:
-        """Return the text of a chunk and keep its metadata.
-
-        The client does not validate responses: any attribute of a malformed one may be missing.
-        """
-        self.started = True
-        self._id = chunk.id or self._id
-        self._model = chunk.model or self._model
-        if chunk.usage:
-            self._usage = _usage(chunk.usage)
-        if not chunk.choices:
-            return None
-        choice = chunk.choices[0]
-        self._finish_reason = choice.finish_reason or self._finish_reason
-        text = choice.delta.content
-        return None if text is None else self._decode(str(text))
-
-    def _decode(self, text: str) -> str:
-        """Return text that UTF-8 can encode: JSON may split an emoji into two surrogates, even in
-        two chunks. The first half waits for the second."""
-        return self._characters.decode(text.encode("utf-16-le", "surrogatepass"))
-
-    def completed(self) -> Completed:
-        """Return the end of a complete response. Raise ProviderError if the stream ended early."""
-        if not self.started:
-            raise _malformed()
-        if self._finish_reason is None:
-            raise _ended_early()
-        return Completed(
-            finish_reason=self._finish_reason,
-            usage=self._usage,
-            response_id=self._id,
-            response_model=self._model,
+    async def _post(
+        self, path: str, body: Mapping[str, Any], *, read_timeout: float | None = None
+    ) -> openai.AsyncStream[object]:
+        """Send a request and return its response, whose body was not read."""
+        timeout = httpx2.Timeout(
+            self._timeout, connect=self._connect_timeout, read=read_timeout or self._timeout
+        )
+        return await self._client.post(
+            path,
+            content=rendered(body),
+            cast_to=object,
+            options={"timeout": timeout},
+            # The only public way to a body that the client does not read; also for one response.
+            stream=True,
+            stream_cls=openai.AsyncStream[object],
         )
 
+    async def _next_bytes(self, received: AsyncGenerator[bytes], *, whole: bool) -> bytes | None:
+        """Return what arrives next; None at the end. Raise TimeoutError for a silent endpoint.
 
-def _usage(reported: Any) -> Usage | None:
-    """Return None for impossible numbers: a huge one would stay in the counters for ever."""
-    counts = int(reported.prompt_tokens), int(reported.completion_tokens)
-    return Usage(*counts) if all(0 <= count <= _MAX_TOKENS for count in counts) else None
+        `whole`: the client's timeout is that of a whole response, which is longer.
+        """
+        if not whole:
+            return await anext(received, None)
+        async with asyncio.timeout(self._timeout):
+            return await anext(received, None)
+
+    async def _body(self, received: AsyncGenerator[bytes]) -> bytes:
+        parts, size = [], 0
+        while (data := await self._next_bytes(received, whole=True)) is not None:
+            parts.append(data)
+            size += len(data)
+            if size > _MAX_BYTES:
+                raise malformed()
+        return b"".join(parts)
 
 
-def _arguments(request: ChatRequest) -> dict[str, Any]:
-    given = {name: getattr(request, name) for name in _PASSED_ON}
-    return {
-        "model": request.model,
-        "messages": [forwarded_message(message) for message in request.messages],
-        "stream": True,
-        "stream_options": {"include_usage": True},
-        **{name: value for name, value in given.items() if value is not None},
-        **({"stop": list(request.stop)} if request.stop else {}),
-    }
+async def _release(
+    response: openai.AsyncStream[object], received: AsyncGenerator[bytes] | None, *, drain: bool
+) -> None:
+    """Close the response. `drain`: its last event was received, and its end may follow at once:
+    then the connection is reused."""
+    with suppress(Exception):
+        if drain and received is not None:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                await anext(received, None)
+        if received is not None:
+            await received.aclose()
+    await response.response.aclose()
 
 
-def forwarded_message(message: Message) -> dict[str, Any]:
-    """Return the message as the client sent it."""
-    fields = {field.name: getattr(message, field.name) for field in dataclasses.fields(message)}
-    omits_content = fields.pop("omits_content")
-    sent = {name: value for name, value in fields.items() if value is not None}
-    return sent if omits_content else {**sent, "content": message.content}
+def rendered(body: Mapping[str, Any]) -> bytes:
+    """Return the JSON of a request. Raise ProviderError for a number that JSON lacks."""
+    content = to_json(body)
+    if has_infinity(content):
+        raise ProviderError("invalid_request", "A number of the request is not finite.")
+    return content
+
+
+def _is_error(found: object) -> bool:
+    return isinstance(found, list) or (isinstance(found, dict) and "error" in found)
+
+
+def _is_about_options(error: openai.APIStatusError) -> bool:
+    content = error.response.content
+    return error.status_code in _REFUSED and any(name in content for name in _STREAM_OPTIONS)
 
 
 def _server(base_url: str) -> tuple[str, int]:
     parts = urlsplit(base_url)
     return parts.hostname or "", parts.port or {"http": 80}.get(parts.scheme, 443)
-
-
-def _to_provider_error(error: Exception, redact: Redactor, *, started: bool) -> ProviderError:
-    """Return an error with the endpoint's own text only if that describes an invalid request: other
-    texts may contain the API key."""
-    if isinstance(error, openai.APIStatusError):
-        return _of_status(error, redact)
-    cause = error.__cause__ if isinstance(error, openai.APIConnectionError) else error
-    if isinstance(cause, httpx2.TimeoutException) and error_type(cause) == "timeout":
-        return ProviderError("timeout", f"{_ENDPOINT} stopped responding.")
-    if isinstance(error, openai.APIConnectionError | httpx2.HTTPError):
-        if started:
-            return _ended_early()
-        return ProviderError("connection", f"{_ENDPOINT} is unreachable.")
-    upstream = Upstream(code=_code(error, redact))
-    message = f"{_ENDPOINT} failed during its response."
-    return ProviderError("server_error", message, upstream=upstream)
-
-
-def _of_status(error: openai.APIStatusError, redact: Redactor) -> ProviderError:
-    status = error.status_code
-    upstream = Upstream(status=status, code=_code(error, redact))
-    if status in (400, 413, 422):
-        return ProviderError(
-            "invalid_request",
-            f"{_ENDPOINT} refused the request:",
-            detail=_detail(error, redact),
-            param=_param(error, redact),
-            upstream=upstream,
-        )
-    known = _BY_STATUS.get(status)
-    if known is None and status >= 500:
-        known = ("server_error", "failed")
-    error_type, description = known or ("bad_response", f"responded with status {status}")
-    return ProviderError(
-        error_type,
-        f"{_ENDPOINT} {description}.",
-        retry_after=_retry_after(error.response),
-        upstream=upstream,
-    )
-
-
-def _malformed() -> ProviderError:
-    return ProviderError("bad_response", f"{_ENDPOINT} sent a malformed response.")
-
-
-def _ended_early() -> ProviderError:
-    return ProviderError("broken_stream", f"{_ENDPOINT} ended the stream before its final message.")
-
-
-def _detail(error: openai.APIStatusError, redact: Redactor) -> str:
-    body = error.body
-    text = body.get("message") if isinstance(body, dict) else None
-    return redact(str(text or "no reason given"))[:_MAX_DETAIL_LENGTH]
-
-
-def _param(error: openai.APIStatusError, redact: Redactor) -> str | None:
-    param: object = error.param
-    return redact(param)[:_MAX_DETAIL_LENGTH] if isinstance(param, str) else None
-
-
-def _code(error: Exception, redact: Redactor) -> str | None:
-    """Return the endpoint's code if it is one word: telemetry records it."""
-    code = getattr(error, "code", None)
-    return (
-        code if isinstance(code, str) and _WORD.fullmatch(code) and redact(code) == code else None
-    )
-
-
-def _retry_after(response: httpx2.Response) -> str | None:
-    seconds = response.headers.get("retry-after", "")
-    return seconds if seconds.isdecimal() else None

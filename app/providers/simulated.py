@@ -12,9 +12,23 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from app.domain.provider import Completed, Event, ProviderError, TextDelta
-from app.domain.request import ChatRequest
-from chatscope.genai.request import Usage
+from app.domain.embedding import Embedded, EmbeddingRequest
+from app.domain.provider import Chunk, Completed, Event, ProviderError
+from app.domain.request import ChatRequest, message_text
+from app.providers.chunk_reader import ChunkReader
+from app.providers.secrets import Cleaner, Redactor
+from app.providers.simulated_embeddings import embedded
+from app.providers.simulated_output import (
+    Output,
+    called_tools,
+    check,
+    chunks,
+    json_output,
+    limited,
+    tool_calls,
+)
+from app.providers.whole_reader import Assembly, read_whole
+from chatscope.genai import Usage
 
 _OPENING = "This answer is simulated: no language model was asked."
 _VOCABULARY = (
@@ -53,29 +67,77 @@ class SimulatedProvider:
         self._random = Random(behaviour.seed)  # noqa: S311
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Event]:
-        """Yield one word at a time; a stall or an error may come before any of them."""
-        tokens, finish_reason = compose(request, self._behaviour)
-        error_at = self._position_of(self._behaviour.error_rate, len(tokens))
-        stall_at = self._position_of(self._behaviour.stall_rate, len(tokens))
+        """Yield one token at a time; a stall or an error may come before any of them."""
+        check(request)
+        structured = self._structured(request)
+        if structured is not None:
+            prepared, end = structured
+        else:
+            tokens, finish_reason = compose(request, self._behaviour)
+            prepared = [Chunk(token) for token in tokens]
+            end = Completed(
+                finish_reason=finish_reason,
+                usage=Usage(count_words(request), len(tokens)),
+                response_id=f"sim-{uuid.uuid4().hex}",
+                response_model=request.model,
+            )
+        error_at = self._position_of(self._behaviour.error_rate, len(prepared))
+        stall_at = self._position_of(self._behaviour.stall_rate, len(prepared))
         due = time.monotonic() + self._behaviour.first_token_seconds
-        for position, token in enumerate(tokens):
+        for position, chunk in enumerate(prepared):
             if position == stall_at:
                 due += self._behaviour.stall_seconds
             # By the clock, so that the time that the reader takes is not added.
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             if position == error_at:
                 raise ProviderError("simulated_error", "The simulated model failed, as configured.")
-            yield TextDelta(token)
-            due += self._pause
-        yield Completed(
-            finish_reason=finish_reason,
-            usage=Usage(count_words(request), len(tokens)),
-            response_id=f"sim-{uuid.uuid4().hex}",
-            response_model=request.model,
-        )
+            if end.body is None:
+                yield chunk
+            if chunk.size != 0:
+                due += self._pause
+        yield end
+
+    async def embed(self, request: EmbeddingRequest) -> Embedded:
+        """Return vectors that depend on the words only."""
+        return embedded(request)
 
     async def close(self) -> None:
         """Nothing to close."""
+
+    def _structured(self, request: ChatRequest) -> tuple[list[Chunk], Completed] | None:
+        """Return the chunks of a response that is more than one text, and its end; None for a
+        text."""
+        random = Random(_seed(request, self._behaviour.seed))  # noqa: S311
+        count = request.choices
+        tools = called_tools(request)
+        as_json = request.response_format in ("json_object", "json_schema")
+        if not tools and not as_json and count == 1:
+            return None
+        outputs = []
+        for number in range(count):
+            if tools:
+                output = tool_calls(tools, random)
+            elif as_json:
+                output = json_output(request, _OPENING, random)
+            else:
+                tokens, reason = compose(request, self._behaviour, number)
+                output = Output([{"content": token} for token in tokens or [""]], reason)
+            outputs.append(
+                output if not tools and not as_json else limited(output, request.token_limit)
+            )
+        reader, assembly = ChunkReader(Cleaner(Redactor([]), {})), Assembly()
+        prepared = [
+            reader.add_object(chunk, None)
+            for chunk in chunks(request.shown_model or request.model, outputs, count_words(request))
+        ]
+        end = reader.completed()
+        if not request.stream:
+            for chunk in prepared:
+                assembly.add(chunk)
+            whole = read_whole(assembly.body(), None, request.shown_model)
+            whole.usage = end.usage
+            end = whole
+        return prepared, end
 
     @property
     def _pause(self) -> float:
@@ -89,9 +151,12 @@ class SimulatedProvider:
         return self._random.randrange(max(1, length))
 
 
-def compose(request: ChatRequest, behaviour: Behaviour) -> tuple[list[str], str]:
-    """Return the tokens of a response, each with its leading space, and the finish reason."""
-    random = Random(_seed(request, behaviour.seed))  # noqa: S311
+def compose(request: ChatRequest, behaviour: Behaviour, number: int = 0) -> tuple[list[str], str]:
+    """Return the tokens of a response, each with its leading space, and the finish reason.
+
+    `number` of the choice, if several are requested.
+    """
+    random = Random(_seed(request, behaviour.seed) + number)  # noqa: S311
     half = behaviour.answer_tokens // 2
     length = random.randint(max(1, behaviour.answer_tokens - half), behaviour.answer_tokens + half)
     text, tokens = _until_stop(_sentences(random, length), request.stop)
@@ -103,7 +168,7 @@ def compose(request: ChatRequest, behaviour: Behaviour) -> tuple[list[str], str]
 
 def count_words(request: ChatRequest) -> int:
     """Return the number of prompt tokens: the words of all messages."""
-    return sum(len(message.text.split()) for message in request.messages)
+    return sum(len(message_text(message).split()) for message in request.messages)
 
 
 def _sentences(random: Random, length: int) -> str:
@@ -126,5 +191,6 @@ def _until_stop(text: str, stops: Sequence[str]) -> tuple[str, list[str]]:
 
 def _seed(request: ChatRequest, default: int) -> int:
     chosen = default if request.seed is None else request.seed
-    text = json.dumps([chosen, request.texts()]).encode()
+    texts = [[message["role"], message_text(message)] for message in request.messages]
+    text = json.dumps([chosen, texts]).encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:8])

@@ -5,13 +5,14 @@ cancellation, cannot delay its response.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from typing import Final, Self
 
 from loguru import logger
 
 from app.domain.provider import Completed, Event, ProviderError
-from chatscope.redaction import without_texts
+from chatscope.logs import without_texts
 
 CLOSING_SECONDS: Final = 2.0
 # The event loop has only weak references to waiting tasks.
@@ -33,6 +34,10 @@ class StreamGuard:
         self._closing = False
         self._loop = asyncio.get_running_loop()
         self._waiting_since: float | None = None
+        # Of the provider, for its reader: seconds until now, and the perf_counter of a pause.
+        self._paused = 0.0
+        self._paused_since: float | None = None
+        self._provider_ended: float | None = None
         self._timer = self._loop.call_later(stall_seconds, self._check_silence)
         self._task = asyncio.create_task(self._run(stream))
         _tasks.add(self._task)
@@ -40,6 +45,11 @@ class StreamGuard:
 
     def __aiter__(self) -> Self:
         return self
+
+    @property
+    def ended(self) -> float:
+        """The perf_counter at which the provider ended, or now, without its pauses."""
+        return self._now() if self._provider_ended is None else self._provider_ended
 
     async def __anext__(self) -> Event:
         """Return the next event. Raise the stream's exception, or ProviderError for a stall."""
@@ -74,6 +84,7 @@ class StreamGuard:
         since, now = self._waiting_since, self._loop.time()
         left = self._stall_seconds if since is None else since + self._stall_seconds - now
         if left <= 0 and self._queue.empty():
+            self._provider_ended = self._now()
             self._queue.put_nowait(ProviderError("stalled", "The model stopped responding."))
         else:
             self._timer = self._loop.call_later(max(left, 0), self._check_silence)
@@ -83,21 +94,43 @@ class StreamGuard:
             async for event in stream:
                 if self._closing:
                     return
-                await self._queue.put(event)
+                event.at = time.perf_counter() - self._paused
                 if isinstance(event, Completed):
+                    self._provider_ended = event.at
+                    await self._queue.put(event)
                     return
-            await self._queue.put(_ended_early())
+                if self._queue.full():
+                    await self._pause(event)
+                else:
+                    self._queue.put_nowait(event)
+            await self._fail(_ended_early())
         except Exception as error:
             if self._closing:
                 raise  # nothing reads the queue any more: `_discard` logs it
-            await self._queue.put(error)
+            await self._fail(error)
         except asyncio.CancelledError:
             if self._task.cancelling():
                 raise
             # Not cancelled by this class, but by something inside the provider.
-            await self._queue.put(_ended_early())
+            await self._fail(_ended_early())
         finally:
             await stream.aclose()
+
+    async def _pause(self, event: Event) -> None:
+        """Wait until the reader has taken an earlier event."""
+        self._paused_since = time.perf_counter()
+        await self._queue.put(event)
+        self._paused += time.perf_counter() - self._paused_since
+        self._paused_since = None
+
+    async def _fail(self, error: Exception) -> None:
+        self._provider_ended = self._now()
+        await self._queue.put(error)
+
+    def _now(self) -> float:
+        """Return the perf_counter of now, or of the beginning of a pause, without the pauses."""
+        now = time.perf_counter() if self._paused_since is None else self._paused_since
+        return now - self._paused
 
 
 def _ended_early() -> ProviderError:

@@ -15,9 +15,9 @@ from app.transport.outputs import EventStream, WholeResponse
 from app.transport.response import response_writer
 from app.transport.steps import step
 from app.wire.completion import Completion
-from app.wire.parsing import parse_json, validate
-from app.wire.request import CompletionRequest
-from chatscope.telemetry import Telemetry
+from app.wire.parsing import parse_json
+from app.wire.request import completion_request
+from chatscope import Telemetry
 
 
 class Completions:
@@ -37,10 +37,9 @@ class Completions:
         started = time.perf_counter()
         body = await self._read(Request(scope, receive))
         with step("validate"):
-            request = validate(CompletionRequest, parse_json(body), self._settings.request_limits)
+            request = completion_request(parse_json(body), self._settings.request_limits)
             model = self._catalog.find(request.model)
             chat = request.to_domain(model.name)
-            model.check(chat)
         with step("history"):
             new_roles = chat.new_roles()
         turn = Turn(model=model, request=chat, started=started, new_roles=new_roles)

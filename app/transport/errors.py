@@ -15,7 +15,7 @@ from app.domain.errors import InternalError, ServiceError, ShuttingDown, shorten
 from app.domain.turn import ClientDisconnected
 from app.transport.response import ResponseWriter
 from app.wire.errors import HttpError, error_object, http_headers, http_status
-from chatscope.tracing import current_trace_id
+from chatscope import current_trace_id
 
 OnLimit = Callable[[str], None]
 

@@ -1,11 +1,13 @@
 """Output of a turn over HTTP: as server-sent events, or as a whole response."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope
 
 from app.domain.errors import ServiceError
+from app.domain.provider import Chunk
 from app.domain.turn import Summary
 from app.transport.errors import error_response
 from app.transport.response import ResponseWriter
@@ -28,6 +30,11 @@ class _HttpOutput:
         self._receive = receive
         self._writer = writer
         self._completion = completion
+        self._headers: Mapping[str, str] = {}
+
+    def started(self, headers: Mapping[str, str]) -> None:
+        """Note the provider's headers."""
+        self._headers = headers
 
     async def cancelled(self, summary: Summary) -> None:
         """Send nothing: over HTTP a client cancels by disconnecting."""
@@ -44,18 +51,20 @@ class EventStream(_HttpOutput):
     """Server-sent events. The status is sent with the first of them, so that an early failure
     has a status of its own."""
 
-    async def delta(self, text: str) -> None:
+    async def delta(self, chunk: Chunk) -> None:
         """Send a chunk."""
-        data = self._completion.delta(text)
+        data = self._completion.delta(chunk)
+        if not data:
+            return
         if not self._writer.started:
-            data = await self._start(data)
+            await self._start()
         await self._writer({"type": "http.response.body", "body": data, "more_body": True})
 
     async def completed(self, summary: Summary) -> None:
         """Send the last chunks."""
         data = self._completion.last(summary)
         if not self._writer.started:
-            data = await self._start(data)
+            await self._start()
         await self._end(data)
 
     async def failed(self, error: ServiceError, trace_id: str) -> None:
@@ -65,11 +74,11 @@ class EventStream(_HttpOutput):
         else:
             await super().failed(error, trace_id)
 
-    async def _start(self, data: bytes) -> bytes:
-        """Send the status; return the first chunk and `data`."""
-        headers = list(_EVENT_STREAM)
+    async def _start(self) -> None:
+        """Send the status and the headers."""
+        passed = [(name.encode(), value.encode()) for name, value in self._headers.items()]
+        headers = [*_EVENT_STREAM, *passed]
         await self._writer({"type": "http.response.start", "status": 200, "headers": headers})
-        return self._completion.first() + data
 
     async def _end(self, data: bytes) -> None:
         await self._writer({"type": "http.response.body", "body": data})
@@ -84,11 +93,12 @@ class WholeResponse(_HttpOutput):
         super().__init__(scope, receive, writer, completion)
         self._text: list[str] = []
 
-    async def delta(self, text: str) -> None:
-        """Keep a chunk."""
-        self._text.append(text)
+    async def delta(self, chunk: Chunk) -> None:
+        """Keep the text of a provider that gives nothing else."""
+        self._text.append(chunk.text)
 
     async def completed(self, summary: Summary) -> None:
         """Send the response."""
         body = self._completion.whole("".join(self._text), summary)
-        await self._respond(Response(body, media_type="application/json"))
+        headers = dict(self._headers)
+        await self._respond(Response(body, media_type="application/json", headers=headers))

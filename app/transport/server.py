@@ -24,7 +24,7 @@ from app.transport.protocol import (
     LimitedHttpProtocol,
     LimitedWebSocketProtocol,
 )
-from chatscope.telemetry import Telemetry
+from chatscope import Telemetry
 
 _KEEP_ALIVE_SECONDS: Final = 30
 # After the grace period: first clients that do not read are cut off, then uvicorn cancels the

@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -15,7 +16,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from app.domain.conversation import Conversation
 from app.domain.errors import InternalError, InvalidRequest, ServiceError, ShuttingDown
-from app.domain.request import ChatRequest
+from app.domain.provider import Chunk
+from app.domain.request import ChatRequest, message_text
 from app.domain.turn import ClientDisconnected, Summary, Turn, run_turn
 from app.providers.catalog import Catalog
 from app.settings import Settings
@@ -32,10 +34,7 @@ from app.wire.websocket import (
     render_done,
     render_error,
 )
-from chatscope import names
-from chatscope.telemetry import Telemetry
-from chatscope.tracing import current_trace_id
-from chatscope.websocket import socket_connection
+from chatscope import Telemetry, current_trace_id, names, socket_connection
 
 
 class ChatWebSocket:
@@ -218,7 +217,7 @@ class _Session:
                     try:
                         await run_turn(self._telemetry, turn, output)
                     finally:
-                        self._remember(turn.request.messages[-1].text, output.text)
+                        self._remember(message_text(turn.request.messages[-1]), output.text)
             except ServiceError as error:
                 self._log_refusal(error)
                 await output.failed(error, current_trace_id())
@@ -234,7 +233,8 @@ class _Session:
             model = self._catalog.find(question.model)
         with step("history"):
             messages = self._conversation.with_question(question.content)
-            request = ChatRequest(model=model.name, messages=messages, stream=True)
+            body = {"model": model.name, "messages": messages, "stream": True}
+            request = ChatRequest(model=model.name, body=body, stream=True)
         return Turn(
             model=model, request=request, started=arrived, conversation_id=self._connection.id
         )
@@ -267,10 +267,14 @@ class WebSocketOutput:
         """The text that was sent."""
         return "".join(self._sent)
 
-    async def delta(self, text: str) -> None:
-        """Send a chunk."""
-        await self._sender.send(render_delta(text))
-        self._sent.append(text)
+    def started(self, headers: Mapping[str, str]) -> None:
+        """Do nothing: a message has no headers."""
+
+    async def delta(self, chunk: Chunk) -> None:
+        """Send the text of a chunk; other output is not part of this format."""
+        if chunk.text:
+            await self._sender.send(render_delta(chunk.text))
+            self._sent.append(chunk.text)
 
     async def completed(self, summary: Summary) -> None:
         """Send the end with the figures of the response."""

@@ -7,17 +7,19 @@ from typing import Any, Final
 from pydantic_core import to_json
 
 from app.domain.errors import ServiceError
+from app.domain.provider import Chunk
 from app.domain.turn import Summary
 from app.wire.errors import error_object
-from chatscope.genai.request import Usage
+from chatscope.genai import Usage
 
 DONE: Final = b"data: [DONE]\n\n"
 
 
 class Completion:
-    """One response; all its JSON objects have the same ID, time and model."""
+    """One response: that of the provider, or one that is made of its text."""
 
     def __init__(self, model: str, *, include_usage: bool) -> None:
+        """`model`, and an ID and a time, are used for a text only."""
         self._shared = {
             "id": f"chatcmpl-{uuid.uuid4().hex}",
             "created": int(time.time()),
@@ -25,11 +27,16 @@ class Completion:
         }
         self._include_usage = include_usage
         # All chunks of text are equal but for the text: only that is rendered for each.
-        # (Inside of a JSON string a quotation mark is escaped, so this text is not in the model.)
-        self._before, self._after = self._chunk({"content": ""}, None).split(b'"content":""')
+        self._around_text: tuple[bytes, bytes] | None = None
+        self._passes_on = False  # the provider's own chunks
+        self._usage_sent = False
 
     def whole(self, text: str, summary: Summary) -> bytes:
-        """Render the response without streaming."""
+        """Return the response without streaming."""
+        if summary.raw is not None:
+            return summary.raw
+        if summary.body is not None:
+            return to_json(summary.body)
         message = {"role": "assistant", "content": text, "refusal": None}
         choice = {
             "index": 0,
@@ -46,33 +53,59 @@ class Completion:
             }
         )
 
-    def first(self) -> bytes:
-        """Render the first chunk of a stream, which has the role only."""
-        return self._chunk({"role": "assistant", "content": ""}, None)
-
-    def delta(self, text: str) -> bytes:
-        """Render a chunk of text."""
-        return b'%b"content":%b%b' % (self._before, to_json(text), self._after)
+    def delta(self, chunk: Chunk) -> bytes:
+        """Return the events of a chunk; none for a usage that the client did not request."""
+        if chunk.data is None:
+            return self._text(chunk.text)
+        self._passes_on = True
+        if chunk.usage is not None and chunk.data.get("usage"):
+            return self._with_usage(chunk.data)
+        return _event(to_json(chunk.data) if chunk.raw is None else chunk.raw)
 
     def last(self, summary: Summary) -> bytes:
-        """Render the finish reason, the usage if the client requested it, and the end marker."""
-        end = self._chunk({}, summary.finish_reason)
-        if self._include_usage:
-            end += self._event({"choices": [], "usage": usage_object(summary.usage)})
+        """Return the end: the finish reason and the usage if they were not sent, and the mark."""
+        end = b""
+        if not self._passes_on:
+            end = b"" if self._around_text else self._first()
+            end += self._chunk({}, summary.finish_reason)
+        if self._include_usage and not self._usage_sent:
+            end += self._render({"choices": [], "usage": usage_object(summary.usage)})
         return end + DONE
+
+    def _text(self, text: str) -> bytes:
+        first = b""
+        if self._around_text is None:
+            first = self._first()
+            # Inside of a JSON string a quotation mark is escaped: this text is not in the model.
+            before, after = self._chunk({"content": ""}, None).split(b'"content":""')
+            self._around_text = before, after
+        before, after = self._around_text
+        return b'%b%b"content":%b%b' % (first, before, to_json(text), after)
+
+    def _first(self) -> bytes:
+        """Return the first chunk of a text, which has the role only."""
+        return self._chunk({"role": "assistant", "content": ""}, None)
+
+    def _with_usage(self, data: dict[str, Any]) -> bytes:
+        if self._include_usage:
+            self._usage_sent = True
+            return _event(to_json(data))
+        if not data["choices"]:
+            return b""
+        return _event(to_json({name: value for name, value in data.items() if name != "usage"}))
 
     def _chunk(self, delta: dict[str, str], finish_reason: str | None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         usage = {"usage": None} if self._include_usage else {}
-        return self._event({"choices": [choice], **usage})
+        return self._render({"choices": [choice], **usage})
 
-    def _event(self, rest: dict[str, Any]) -> bytes:
-        return _event({"object": "chat.completion.chunk", **self._shared, **rest})
+    def _render(self, rest: dict[str, Any]) -> bytes:
+        return _event(to_json({"object": "chat.completion.chunk", **self._shared, **rest}))
 
 
 def error_event(error: ServiceError, trace_id: str) -> bytes:
-    """Render the error that ends a stream."""
-    return _event(error_object(error, trace_id))
+    """Return the error that ends a stream."""
+    return _event(to_json(error_object(error, trace_id)))
 
 
 def usage_object(usage: Usage | None) -> dict[str, int] | None:
@@ -86,5 +119,5 @@ def usage_object(usage: Usage | None) -> dict[str, int] | None:
     }
 
 
-def _event(data: dict[str, Any]) -> bytes:
-    return b"data: " + to_json(data) + b"\n\n"
+def _event(data: bytes) -> bytes:
+    return b"data: %b\n\n" % data

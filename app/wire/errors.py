@@ -1,6 +1,8 @@
 """Errors in OpenAI's format, and the only mapping of errors to HTTP status codes.
 
 {"error": {"message", "type", "param", "code", "trace_id"}}
+
+and, if a provider reported a failure, `"provider": {"status", "code"}` in it.
 """
 
 from collections.abc import Mapping
@@ -64,7 +66,11 @@ def http_status(error: ServiceError) -> int:
 
 def http_headers(error: ServiceError) -> dict[str, str]:
     """Return the headers of the HTTP response, besides those of its body."""
-    headers = dict(error.headers) if isinstance(error, HttpError) else {}
+    headers: dict[str, str] = {}
+    if isinstance(error, HttpError):
+        headers |= error.headers
+    if isinstance(error, ProviderError):
+        headers |= error.upstream.headers
     if error.retry_after:
         headers["retry-after"] = error.retry_after
     if isinstance(error, ShuttingDown):
@@ -79,15 +85,18 @@ def is_server_error(error: ServiceError) -> bool:
 
 def error_object(error: ServiceError, trace_id: str) -> dict[str, Any]:
     """Return the JSON object, which is the same on every route."""
-    return {
-        "error": {
-            "message": error.message,
-            "type": _type(error),
-            "param": error.param,
-            "code": error.code,
-            "trace_id": trace_id,
-        }
+    found: dict[str, Any] = {
+        "message": error.message,
+        "type": _type(error),
+        "param": error.param,
+        "code": error.code,
+        "trace_id": trace_id,
     }
+    if isinstance(error, ProviderError):
+        upstream = error.upstream
+        if upstream.status is not None or upstream.code is not None:
+            found["provider"] = {"status": upstream.status, "code": upstream.code}
+    return {"error": found}
 
 
 def _type(error: ServiceError) -> str:

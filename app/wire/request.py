@@ -1,229 +1,205 @@
-"""The body of `POST /v1/chat/completions`: OpenAI's format, validated and converted."""
+"""The bodies of `POST /v1/chat/completions` and `POST /v1/embeddings`.
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, Self
+Validated is what this service needs itself. Everything else is passed to the provider, which
+decides about it.
+"""
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError, to_json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
 
-from app.domain.errors import shorten
-from app.domain.request import ChatRequest, Content, Message, message_text
-from app.wire.parameters import refuse_unknown, without_neutral
+from pydantic_core import to_json
 
-_MAX_STOPS: Final = 4
-# Fields of a response that clients send back as history, and that mean nothing to a model.
-_RESPONSE_ONLY: Final = frozenset({"annotations", "parsed"})
-# Content parts by role, with the type of their payload, which is under the same name as the type.
-_TEXT_PARTS: Final = {"text": str}
-_PARTS: Final[Mapping[str, Mapping[str, type]]] = {
-    "user": {**_TEXT_PARTS, "image_url": dict, "input_audio": dict, "file": dict},
-    "assistant": {**_TEXT_PARTS, "refusal": str},
-}
-# A client may send the responses of other services as history.
-_ASSISTANT_ONLY: Final = (
-    "tool_calls",
-    "function_call",
-    "refusal",
-    "reasoning_content",
-    "reasoning",
-)
+from app.domain.embedding import EmbeddingRequest
+from app.domain.errors import InvalidRequest
+from app.domain.request import ChatRequest
+from app.wire.parsing import MAX_PROBLEMS, joined, value_text
+
+_MAX_MODEL_LENGTH: Final = 200
+# Payloads of content parts that are not text; a model does not read them as characters.
+_MEDIA: Final = frozenset({"image_url", "input_audio", "file", "video_url", "audio"})
+_TEXTS: Final = ("text", "refusal")
+
+Limits = Mapping[str, int]
 
 
-class StrictModel(BaseModel):
-    """Accepts known fields with the exact type: no conversions, no extra fields."""
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A value that the service cannot accept: its path, and what is accepted."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    param: str
+    text: str
+    limit: str | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown(cls, data: object) -> object:
-        if isinstance(data, dict):
-            refuse_unknown(data, cls.model_fields, named=cls is not CompletionRequest)
-        return data
-
-
-def _check_content(content: object, info: ValidationInfo) -> object:
-    """Join the parts of a content if all of them are text; check the others."""
-    if content is None or isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        raise PydanticCustomError("content_type", "it must be a text or a list of parts")
-    accepted = _PARTS.get(info.data.get("role", ""), _TEXT_PARTS)
-    for part in content:
-        _check_part(part, accepted)
-    if all(part["type"] == "text" for part in content):
-        return "".join(part["text"] for part in content)
-    return content
+    def __str__(self) -> str:
+        return f"Invalid '{self.param}': {self.text}"
 
 
-def _check_part(part: object, accepted: Mapping[str, type]) -> None:
-    match part:
-        case {"type": str(kind)} if kind not in accepted:
-            raise PydanticCustomError(
-                "content_part",
-                "content parts of type '{kind}' are not supported; accepted: {accepted}",
-                {"kind": shorten(kind), "accepted": ", ".join(f"'{name}'" for name in accepted)},
-            )
-        case {"type": str(kind)} if isinstance(part, dict):
-            if isinstance(part.get(kind), accepted[kind]):
-                return
-            raise PydanticCustomError(
-                "content_part",
-                "a content part of type '{kind}' must have {payload} in '{kind}'",
-                {"kind": kind, "payload": "a text" if accepted[kind] is str else "an object"},
-            )
-    raise PydanticCustomError(
-        "content_part", 'a content part must be {"type": "text", "text": "..."}'
+@dataclass(frozen=True, kw_only=True)
+class CompletionRequest:
+    """A valid body; `null` is treated as if the parameter were omitted."""
+
+    body: Mapping[str, Any]
+    model: str  # "": the default model
+    stream: bool
+    include_usage: bool  # at the end of a stream
+
+    def to_domain(self, model: str) -> ChatRequest:
+        """Return the request to a model."""
+        return ChatRequest(model=model, body=self.body, stream=self.stream)
+
+
+def completion_request(data: object, limits: Limits) -> CompletionRequest:
+    """Return the body of a chat completion. Raise InvalidRequest with the first problems.
+
+    `limits`: `max_message_chars` for one message, `max_request_messages` and
+    `max_request_chars` for all of them; a missing one is unlimited.
+    """
+    body = _object(data)
+    _raise_for(_problems(body, limits))
+    options = body.get("stream_options") or {}
+    return CompletionRequest(
+        body=body,
+        model=body.get("model") or "",
+        stream=body.get("stream") or False,
+        include_usage=options.get("include_usage") or False,
     )
 
 
-class _Message(StrictModel):
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: Annotated[Content, BeforeValidator(_check_content)] = None
-    name: str | None = None
-    tool_call_id: str | None = None
-    refusal: str | None = None
-    tool_calls: list[dict[str, Any]] | None = None
-    function_call: dict[str, Any] | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_response_only(cls, data: object) -> object:
-        if not isinstance(data, dict):
-            return data
-        kept = {k: v for k, v in data.items() if k not in _RESPONSE_ONLY}
-        kept = {k: v for k, v in kept.items() if v is not None or k in ("role", "content")}
-        for name in ("tool_calls", "function_call", "audio"):
-            if kept.get(name) == []:
-                del kept[name]
-        refused = ("audio",) if kept.get("role") == "assistant" else ("audio", *_ASSISTANT_ONLY)
-        for name in refused:
-            if name in kept:
-                raise PydanticCustomError("unsupported", "it is not supported", {"name": name})
-        return kept
-
-    @model_validator(mode="after")
-    def _require_content(self) -> Self:
-        # An assistant's message may consist of a refusal or of tool calls.
-        if self.content is None and self.role not in ("assistant", "function"):
-            raise PydanticCustomError("missing", "it is required", {"name": "content"})
-        return self
-
-    @model_validator(mode="after")
-    def _check_length(self, info: ValidationInfo) -> Self:
-        check_message_length(self.characters, info)
-        return self
-
-    @property
-    def characters(self) -> int:
-        """Length of everything that a model reads, except media."""
-        text = len(message_text(self.content, self.refusal))
-        reasoning = len(self.reasoning_content or "") + len(self.reasoning or "")
-        calls = [call for call in (self.tool_calls, self.function_call) if call]
-        return text + reasoning + sum(len(to_json(call)) for call in calls)
-
-    def to_domain(self) -> Message:
-        fields = {name: getattr(self, name) for name in _Message.model_fields}
-        return Message(**fields, omits_content="content" not in self.model_fields_set)
+def embedding_request(data: object, limits: Limits) -> tuple[str, EmbeddingRequest]:
+    """Return the requested model and the request. Raise InvalidRequest."""
+    body = _object(data)
+    _raise_for(_embedding_problems(body, limits))
+    model = body.get("model") or ""
+    return model, EmbeddingRequest(model=model, body=body)
 
 
-def _check_stop(value: object) -> object:
-    # Before its items are validated: describing half a million invalid ones takes seconds.
-    if isinstance(value, list) and len(value) > _MAX_STOPS:
-        raise PydanticCustomError(
-            "too_long", "it must have at most {maximum} items", {"maximum": _MAX_STOPS}
-        )
-    return [value] if isinstance(value, str) else value
+def characters(message: Mapping[str, Any]) -> int:
+    """Return the length of everything in a message that a model reads, except media."""
+    count = 0
+    for name, value in message.items():
+        if type(value) is str:
+            # The role is none of the text, and an ID is not read.
+            count += len(value) if name not in ("role", "tool_call_id", "name") else 0
+        elif isinstance(value, list) and name == "content":
+            count += sum(_part_characters(part) for part in value)
+        elif value and name not in _MEDIA:
+            count += len(to_json(value))
+    return count
 
 
-def _check_count(messages: object, info: ValidationInfo) -> object:
-    # `min_length` counts the valid ones only, and would report an empty list in addition.
-    if messages == []:
-        raise PydanticCustomError("too_short", "it must not be empty")
-    if isinstance(messages, list):
-        check_limit("request_messages", len(messages), "there are {count} messages", info)
-    return messages
+def _part_characters(part: object) -> int:
+    if isinstance(part, str):
+        return len(part)
+    if not isinstance(part, dict):
+        return 0
+    texts = [part.get(name) for name in _TEXTS]
+    if any(isinstance(text, str) for text in texts):
+        return sum(len(text) for text in texts if isinstance(text, str))
+    return 0 if part.get("type") in _MEDIA else len(to_json(part))
 
 
-def _check_characters(messages: list[_Message], info: ValidationInfo) -> list[_Message]:
-    count = sum(message.characters for message in messages)
-    check_limit("request_chars", count, "all contents together have {count} characters", info)
-    return messages
+def _object(data: object) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise InvalidRequest("Invalid 'body': it must be an object")
+    return data
 
 
-class _StreamOptions(StrictModel):
-    include_usage: bool = False
-    include_obfuscation: bool = False  # accepted and ignored: no obfuscation is ever sent
+def _raise_for(problems: Iterator[Problem]) -> None:
+    first: list[Problem] = []
+    count = 0
+    for problem in problems:
+        count += 1
+        if len(first) < MAX_PROBLEMS:
+            first.append(problem)
+    if not first:
+        return
+    limit = first[0].limit
+    raise InvalidRequest(
+        joined([str(problem) for problem in first], count),
+        code=f"too_many_{limit}" if limit else "invalid_request",
+        param=first[0].param,
+        limit=limit,
+    )
 
 
-class CompletionRequest(StrictModel):
-    """A valid request. `null` is treated as if the parameter were omitted."""
-
-    model: str = Field(default="", max_length=200)  # "": the default model
-    messages: Annotated[
-        list[_Message], BeforeValidator(_check_count), AfterValidator(_check_characters)
-    ]
-    stream: bool = False
-    stream_options: _StreamOptions | None = None
-    temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
-    top_p: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
-    frequency_penalty: float | None = Field(default=None, ge=-2, le=2, allow_inf_nan=False)
-    presence_penalty: float | None = Field(default=None, ge=-2, le=2, allow_inf_nan=False)
-    max_tokens: int | None = Field(default=None, ge=1, le=2**31 - 1)
-    max_completion_tokens: int | None = Field(default=None, ge=1, le=2**31 - 1)
-    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
-    stop: Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(_check_stop)] = []
-    user: str | None = Field(default=None, max_length=512)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_neutral(cls, data: object) -> object:
-        return without_neutral(data) if isinstance(data, dict) else data
-
-    @model_validator(mode="after")
-    def _check_stream_options(self) -> Self:
-        if self.stream_options and not self.stream:
-            raise PydanticCustomError(
-                "stream_options", "'stream_options' is only accepted together with 'stream': true"
-            )
-        return self
-
-    @property
-    def include_usage(self) -> bool:
-        """Whether a stream ends with its usage."""
-        return self.stream_options is not None and self.stream_options.include_usage
-
-    def to_domain(self, model: str) -> ChatRequest:
-        """Return the request to a model, independent of the format."""
-        fields = set(CompletionRequest.model_fields) - {"model", "messages", "stream_options"}
-        return ChatRequest(
-            model=model,
-            messages=[message.to_domain() for message in self.messages],
-            **{name: getattr(self, name) for name in fields},
-        )
+def _problems(body: Mapping[str, Any], limits: Limits) -> Iterator[Problem]:
+    yield from _model_problems(body)
+    yield from _messages_problems(body.get("messages"), limits)
+    stream, options = body.get("stream"), body.get("stream_options")
+    if stream is not None and not isinstance(stream, bool):
+        yield Problem(param="stream", text=f"it must be true or false{value_text(stream)}")
+    if options is None:
+        return
+    if not isinstance(options, dict):
+        yield Problem(param="stream_options", text="it must be an object")
+        return
+    usage = options.get("include_usage")
+    if usage is not None and not isinstance(usage, bool):
+        text = f"it must be true or false{value_text(usage)}"
+        yield Problem(param="stream_options.include_usage", text=text)
 
 
-def check_message_length(characters: int, info: ValidationInfo) -> None:
-    """Raise for a message that is longer than the context's `max_message_chars`."""
-    check_limit("message_chars", characters, "the content has {count} characters", info)
+def _embedding_problems(body: Mapping[str, Any], limits: Limits) -> Iterator[Problem]:
+    yield from _model_problems(body)
+    given = body.get("input")
+    if not given or not isinstance(given, str | list):
+        text = "it must be a text, a list of texts or a list of tokens, and not empty"
+        yield Problem(param="input", text=text)
+        return
+    inputs = given if isinstance(given, list) else [given]
+    count = sum(len(each) for each in inputs if isinstance(each, str))
+    yield from _limit_problems("input", "request_chars", count, _ALL_CHARACTERS, limits)
 
 
-def check_limit(name: str, count: int, text: str, info: ValidationInfo) -> None:
-    """Raise if `count` exceeds `max_<name>` in the context; `text` describes the count."""
-    maximum = (info.context or {}).get(f"max_{name}")
+_ALL_CHARACTERS: Final = "all contents together have {count} characters"
+
+
+def _model_problems(body: Mapping[str, Any]) -> Iterator[Problem]:
+    model = body.get("model")
+    if model is not None and not isinstance(model, str):
+        yield Problem(param="model", text=f"it must be a text{value_text(model)}")
+    elif model is not None and len(model) > _MAX_MODEL_LENGTH:
+        text = f"it must have at most {_MAX_MODEL_LENGTH} characters"
+        yield Problem(param="model", text=text)
+
+
+def _messages_problems(messages: object, limits: Limits) -> Iterator[Problem]:
+    if messages is None:
+        yield Problem(param="messages", text="it is required")
+        return
+    if not isinstance(messages, list):
+        yield Problem(param="messages", text=f"it must be a list{value_text(messages)}")
+        return
+    if not messages:
+        yield Problem(param="messages", text="it must not be empty")
+        return
+    text = "there are {count} messages"
+    exceeded = list(_limit_problems("messages", "request_messages", len(messages), text, limits))
+    if exceeded:
+        yield from exceeded
+        return
+    total = 0
+    for position, message in enumerate(messages):
+        path = f"messages[{position}]"
+        if not isinstance(message, dict):
+            yield Problem(param=path, text=f"it must be an object{value_text(message)}")
+            continue
+        if not isinstance(message.get("role"), str) or not message["role"]:
+            text = "it is required" if "role" not in message else "it must be a text"
+            yield Problem(param=f"{path}.role", text=text)
+            continue
+        count = characters(message)
+        total += count
+        text = "the content has {count} characters"
+        yield from _limit_problems(path, "message_chars", count, text, limits)
+    yield from _limit_problems("messages", "request_chars", total, _ALL_CHARACTERS, limits)
+
+
+def _limit_problems(
+    param: str, limit: str, count: int, text: str, limits: Limits
+) -> Iterator[Problem]:
+    maximum = limits.get(f"max_{limit}")
     if maximum is not None and count > maximum:
-        raise PydanticCustomError(
-            f"{name}_exceeded",
-            text + ", the maximum is {maximum}",
-            {"count": count, "maximum": maximum, "limit": name},
-        )
+        described = f"{text.format(count=count)}, the maximum is {maximum}"
+        yield Problem(param=param, text=described, limit=limit)

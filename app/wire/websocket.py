@@ -9,14 +9,13 @@ From the service: {"type": "delta", "content"}, then one of
 from typing import Any, Final, Literal, Self
 
 from pydantic import Field, ValidationInfo, model_validator
-from pydantic_core import to_json
+from pydantic_core import PydanticCustomError, to_json
 
 from app.domain.errors import InvalidRequest, ServiceError
 from app.domain.turn import Summary
 from app.wire.completion import usage_object
 from app.wire.errors import error_object
-from app.wire.parsing import parse_json
-from app.wire.request import StrictModel, check_message_length
+from app.wire.parsing import StrictModel, parse_json
 
 PONG: Final = to_json({"type": "pong"}).decode()
 _TYPES: Final = ("message", "cancel", "ping")
@@ -31,7 +30,13 @@ class Question(StrictModel):
 
     @model_validator(mode="after")
     def _check_length(self, info: ValidationInfo) -> Self:
-        check_message_length(len(self.content), info)
+        maximum, count = (info.context or {}).get("max_message_chars"), len(self.content)
+        if maximum is not None and count > maximum:
+            raise PydanticCustomError(
+                "message_chars_exceeded",
+                "the content has {count} characters, the maximum is {maximum}",
+                {"count": count, "maximum": maximum, "limit": "message_chars"},
+            )
         return self
 
 

@@ -7,7 +7,8 @@ if TYPE_CHECKING:
     from chatscope.genai.answer import Answer
     from chatscope.genai.clients import instrument_clients, uninstrument_clients
     from chatscope.genai.handles import ModelCall
-    from chatscope.genai.pricing import PriceTable, PriceTableError
+    from chatscope.genai.price_report import ServedModel, report_prices
+    from chatscope.genai.pricing import Price, PriceTable, PriceTableError
     from chatscope.genai.recorder import Recorder as Recorder
     from chatscope.genai.recorder import forget_recorder as forget_recorder
     from chatscope.genai.recorder import use_recorder as use_recorder
@@ -24,13 +25,16 @@ if TYPE_CHECKING:
         record_token_usage,
     )
     from chatscope.genai.request import ModelRequest, Usage
+    from chatscope.genai.usage import merge_usage, read_usage
 
 __all__ = [
     "Answer",
     "ModelCall",
     "ModelRequest",
+    "Price",
     "PriceTable",
     "PriceTableError",
+    "ServedModel",
     "Usage",
     "current_call",
     "embeddings",
@@ -38,11 +42,14 @@ __all__ = [
     "inference",
     "instrument_clients",
     "invoke_agent",
+    "merge_usage",
+    "read_usage",
     "record_llm_response_time",
     "record_message",
     "record_retry",
     "record_socket_connection",
     "record_token_usage",
+    "report_prices",
     "uninstrument_clients",
 ]
 
@@ -53,9 +60,11 @@ _MODULES: Final = {
     "Answer": "answer",
     "ModelCall": "handles",
     "ModelRequest": "request",
+    "Price": "pricing",
     "PriceTable": "pricing",
     "PriceTableError": "pricing",
     "Recorder": "recorder",
+    "ServedModel": "price_report",
     "Usage": "request",
     "current_call": "recording",
     "embeddings": "recording",
@@ -64,11 +73,14 @@ _MODULES: Final = {
     "inference": "recording",
     "instrument_clients": "clients",
     "invoke_agent": "recording",
+    "merge_usage": "usage",
+    "read_usage": "usage",
     "record_llm_response_time": "recording",
     "record_message": "recording",
     "record_retry": "recording",
     "record_socket_connection": "recording",
     "record_token_usage": "recording",
+    "report_prices": "price_report",
     "uninstrument_clients": "clients",
     "use_recorder": "recorder",
 }

@@ -66,13 +66,13 @@ class _Early:
 _early = _Early()
 
 
-def capture_early() -> None:
+def buffer_logs() -> None:
     """Buffer all records from now on; call it before anything else."""
     console.reserve_descriptors()
     _early.capture()
 
 
-def print_early() -> None:
+def print_buffered_logs() -> None:
     """Print what was buffered, after a start that failed."""
     _early.release(0, None)
 

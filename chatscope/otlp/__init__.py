@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .exporter import OtlpMetricExporter
     from .pipeline import PipelineLimits
     from .processors import OtlpLogRecordProcessor, OtlpSpanProcessor
+    from .proxy import is_loopback
     from .self_metrics import observe
     from .settings import EndpointSettings, OtlpSettingsError, Signal, load_endpoints
     from .spool import Backlog, SpoolUnusableError
@@ -37,6 +38,7 @@ __all__ = [
     "Signal",
     "SpoolUnusableError",
     "Warnings",
+    "is_loopback",
     "load_endpoints",
     "observe",
 ]
@@ -58,6 +60,7 @@ _MODULES: Final = {
     "Signal": "settings",
     "SpoolUnusableError": "spool",
     "Warnings": "statistics",
+    "is_loopback": "proxy",
     "load_endpoints": "settings",
     "observe": "self_metrics",
 }

@@ -4,7 +4,7 @@ Source: opentelemetry/proto/collector/*/v1/*_service.proto; the three signals ha
 a request holds resources, a resource holds scopes, a scope holds items.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,7 +19,6 @@ _RESOURCE_ATTRIBUTE: Final = tag(1, LEN)
 _SCOPE_ATTRIBUTE: Final = tag(3, LEN)
 # Resources and scopes of a process are few; this only bounds the memory.
 _LARGEST_CACHE: Final = 1024
-_INSTANCE_ID: Final = "service.instance.id"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -35,8 +34,9 @@ class Group:
 class Groups:
     """The groups of a process, encoded once each."""
 
-    def __init__(self, instance: str | None = None) -> None:
-        self._instance = instance
+    def __init__(self, replaced: Mapping[str, str]) -> None:
+        """Prepare; `replaced` attributes take the place of those of each resource."""
+        self._replaced = dict(replaced)
         # By identity: the hash of a resource costs more than a span. The objects are kept, so
         # that no others can get their identities.
         self._known: dict[tuple[int, int], tuple[Any, Any, Group]] = {}
@@ -50,21 +50,19 @@ class Groups:
             if len(self._known) >= _LARGEST_CACHE:
                 self._known.clear()
                 self._equal.clear()
-            group = encode_group(resource, scope, self._instance)
+            group = encode_group(resource, scope, self._replaced)
             parts = (group.resource, group.resource_end, group.scope, group.scope_end)
             group = self._equal.setdefault(parts, group)
             found = self._known[key] = (resource, scope, group)
         return found[2]
 
 
-def encode_group(resource: Any, scope: Any, instance: str | None = None) -> Group:
+def encode_group(resource: Any, scope: Any, replaced: Mapping[str, str] | None = None) -> Group:
     """Encode a `Resource` and an `InstrumentationScope` (None: unnamed).
 
-    `instance` takes the place of the resource's `service.instance.id`.
+    `replaced` attributes take the place of the resource's.
     """
-    found = resource.attributes
-    if instance is not None:
-        found = {**found, _INSTANCE_ID: instance}
+    found = {**resource.attributes, **replaced} if replaced else resource.attributes
     body = b"".join(attributes(_RESOURCE_ATTRIBUTE, found, Steps()))
     return Group(
         _FIRST + sized(body),
@@ -75,7 +73,7 @@ def encode_group(resource: Any, scope: Any, instance: str | None = None) -> Grou
 
 
 def encode_request(items: Iterable[tuple[Group, bytes]]) -> bytes:
-    """Build one export request: items of one resource and scope stand together, in order."""
+    """Build one export request: items of one resource and scope are grouped, in order."""
     resources: dict[tuple[bytes, bytes], dict[Group, list[bytes]]] = {}
     steps = Steps()
     for group, data in steps.over(items):
@@ -102,7 +100,7 @@ def encode_request(items: Iterable[tuple[Group, bytes]]) -> bytes:
 def decode_request(request: bytes) -> list[tuple[Group, bytes]]:
     """Take an export request apart: the inverse of `encode_request`.
 
-    Raises ValueError or IndexError for bytes that are no request.
+    Raises ValueError or IndexError for bytes that are not a request.
     """
     steps = Steps()
     items: list[tuple[Group, bytes]] = []

@@ -22,6 +22,7 @@ from .statistics import Statistics, Warnings, log
 from .sums import SumsPipeline
 
 _MEBIBYTE: Final = 1024 * 1024
+_INSTANCE_ID: Final = "service.instance.id"
 # File names of the spools.
 _FILES: Final = {
     Signal.TRACES: "spans.db",
@@ -52,6 +53,8 @@ class DeliverySettings:
     # In the place of those of `limits`: seconds until an incomplete batch is sent, items in one.
     delays: Mapping[Signal, float] = field(default_factory=dict)
     batch_items: Mapping[Signal, int] = field(default_factory=dict)
+    # In the place of those of the items' resources.
+    resource_attributes: Mapping[str, str] = field(default_factory=dict)
 
     def limits_of(self, signal: Signal) -> PipelineLimits:
         """Return the limits of one signal."""
@@ -81,7 +84,7 @@ class Delivery:
         self.settings = settings or DeliverySettings()
         self.endpoints = load_endpoints(os.environ) if endpoints is None else endpoints
         self.warnings = Warnings()
-        self._groups = Groups()
+        self._groups = Groups(self.settings.resource_attributes)
         self._shut_down = False
         self.pipelines: dict[Signal, Pipeline] = {
             signal: self._pipeline(signal) for signal in Signal
@@ -130,7 +133,7 @@ class Delivery:
     def shutdown(self, seconds: float = 5.0) -> bool:
         """Deliver or keep what is queued, and stop; False when something was lost by that.
 
-        Returns within `seconds`, whatever hangs; a second call does nothing.
+        Returns within `seconds`, even if a call hangs; a second call does nothing.
         """
         if self._shut_down:
             return True
@@ -202,7 +205,8 @@ class Delivery:
 
     def begin_anew(self) -> None:
         """Begin with empty queues and another instance: this is a forked process."""
-        self._groups = Groups(str(uuid.uuid4()))
+        instance = {_INSTANCE_ID: str(uuid.uuid4())}
+        self._groups = Groups({**self.settings.resource_attributes, **instance})
         self._shut_down = False
         self.warnings.reset()
         for pipeline in self.pipelines.values():

@@ -58,7 +58,7 @@ _MORE = {
 _COLLECTED_ANEW = frozenset({"chatscope/otlp/values.py"})
 # Their functions are called while modules are imported, before a mutant is active.
 _CALLED_BY_IMPORTS = frozenset(
-    {"app/transport/page.py", "app/otel_checks.py", "app/settings.py", "chatscope/names.py"}
+    {"app/transport/page.py", "app/settings.py", "chatscope/names.py", "chatscope/sdk_variables.py"}
 )
 # Mainly tested with child processes, in which no mutant is active: startup, shutdown, export.
 _IN_CHILD_PROCESSES = frozenset(

@@ -4,17 +4,17 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
-from app.domain.provider import Completed, Provider, TextDelta
+from app.domain.provider import Chunk, Completed, Event, Provider, Started
 from app.domain.request import ChatRequest
 from app.providers.blocking import BlockingProvider
 from app.providers.catalog import Catalog
-from app.wire.request import CompletionRequest
+from app.wire.request import completion_request
 from chatscope.genai.request import Usage
 
 MODEL = "scripted-1"
 END = Completed(finish_reason="stop", usage=Usage(3, 2), response_id="r-1", response_model=MODEL)
 
-Step = str | Completed | Exception | asyncio.Event
+Step = str | Event | Exception | asyncio.Event
 
 
 class Scripted:
@@ -32,15 +32,15 @@ class Scripted:
         self.left = asyncio.Event()  # the stream is over, however
         self.closed = False
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[TextDelta | Completed]:
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Event]:
         self.requests.append(request)
         self.asked.set()
         try:
             for step in self._steps:
                 match step:
                     case str():
-                        yield TextDelta(step)
-                    case Completed():
+                        yield Chunk(step)
+                    case Started() | Chunk() | Completed():
                         yield step
                     case asyncio.Event():
                         await step.wait()
@@ -63,4 +63,4 @@ def catalog_of(
 
 def chat_request(data: Mapping[str, Any]) -> ChatRequest:
     """Return the request of a body in OpenAI's format."""
-    return CompletionRequest.model_validate(data).to_domain(data.get("model", ""))
+    return completion_request(data, {}).to_domain(data.get("model", ""))

@@ -10,6 +10,7 @@ import pytest
 
 import chatscope
 from app.settings import VERSION, Settings
+from chatscope import genai, logs, names, otlp, testing
 from chatscope.names import METRICS, Metric
 from stack import facts, grafana
 from tests.each import for_each
@@ -150,3 +151,20 @@ def test_every_duration_among_the_settings_is_a_promise_with_a_test() -> None:
         if name.endswith(("_seconds", "_delay", "_interval"))
     }
     assert durations - set(re.findall(r"[A-Z][A-Z_]+", _PROMISES)) == set()
+
+
+def test_your_service_lists_exactly_the_public_names() -> None:
+    text = (_ROOT / "docs" / "your-service.md").read_text().partition("## Public names")[2]
+    listed = {
+        f"{module}.{name}"
+        for modules, exported, _ in _rows(text)[1:]
+        for module in re.findall("`(.+?)`", modules)
+        for name in re.findall("`(.+?)`", exported)
+    }
+    public = {
+        f"{module.__name__}.{name}"
+        for module in (chatscope, genai, logs, otlp, testing)
+        for name in module.__all__
+    }
+    assert listed == public | {"chatscope.names.ERROR_TYPE"}
+    assert "ERROR_TYPE" in names.__all__

@@ -7,9 +7,10 @@ import opentelemetry.environment_variables as api_variables
 import opentelemetry.sdk.environment_variables as sdk_variables
 import pytest
 
-from app.otel_environment import VARIABLES, normalize, problems
+from app.otel_environment import RESTRICTIONS, normalize, problems
 from app.settings import Settings, SettingsError, load_settings
 from chatscope.otlp.variables import VARIABLES as OTLP_VARIABLES
+from chatscope.sdk_variables import VARIABLES as SDK_VARIABLES
 
 _OTLP = "OTEL_EXPORTER_OTLP"
 # Of parts of the SDK that this service does not use: its own configuration, other exporters.
@@ -46,8 +47,9 @@ def test_every_variable_that_the_sdk_knows_is_checked() -> None:
         if name.lstrip("_").startswith("OTEL_")
     }
     ours = {str(field.validation_alias) for field in Settings.model_fields.values()}
-    assert known - {*VARIABLES, *OTLP_VARIABLES} - ours == _WITHOUT_EFFECT
-    assert not set(VARIABLES) & set(OTLP_VARIABLES)
+    checked = {*RESTRICTIONS, *SDK_VARIABLES, *OTLP_VARIABLES}
+    assert known - checked - ours == _WITHOUT_EFFECT
+    assert not set(SDK_VARIABLES) & set(OTLP_VARIABLES)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +73,7 @@ def test_every_variable_that_the_sdk_knows_is_checked() -> None:
         (f"{_OTLP}_TRACES_TIMEOUT", "nan", "give a number of seconds"),
         (f"{_OTLP}_INSECURE", "yes", "give true or false"),
         (f"{_OTLP}_CERTIFICATE", "/nowhere/ca.pem", "there is no such file"),
-        (f"{_OTLP}_CERTIFICATE", "/", "it is no file"),
+        (f"{_OTLP}_CERTIFICATE", "/", "it is not a file"),
         (f"{_OTLP}_CERTIFICATE", __file__, "it has no PEM certificate"),
         ("OTEL_PYTHON_EXPORTER_OTLP_GRPC_CREDENTIAL_PROVIDER", "mine", "a client of its own"),
         (
@@ -102,8 +104,8 @@ def test_every_variable_that_the_sdk_knows_is_checked() -> None:
         ("OTEL_TRACES_SAMPLER_ARG", "1.5", "give a number from 0 to 1"),
         ("OTEL_PROPAGATORS", "tracecontext,jaeger-x", "'jaeger-x' is not installed"),
         ("OTEL_PROPAGATORS", "tracecontext,", "'' is not installed"),
-        ("OTEL_RESOURCE_ATTRIBUTES", "a=b,production", "'production' is no key=value"),
-        ("OTEL_RESOURCE_ATTRIBUTES", "=b", "'=b' is no key=value"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "a=b,production", "'production' is not key=value"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "=b", "'=b' is not key=value"),
         ("OTEL_RESOURCE_ATTRIBUTES", "a=%ff", "does not decode to UTF-8"),
         ("OTEL_EXPERIMENTAL_RESOURCE_DETECTORS", "moon", "'moon' is not installed"),
         ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many", "give a whole number"),

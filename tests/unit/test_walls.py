@@ -1,6 +1,7 @@
 """Which modules may import which, found by importing them, each in a process of its own."""
 
 import ast
+import importlib
 import json
 import re
 import subprocess
@@ -12,10 +13,15 @@ import pytest
 
 import chatscope.otlp
 from stack.facts import ROOT
+from tests.each import for_each
 
 _APP = ROOT / "app"
 _PACKAGE = ROOT / "chatscope"
 _OTLP = ROOT / "chatscope" / "otlp"
+_PUBLIC_MODULES = {
+    "chatscope",
+    *(f"chatscope.{name}" for name in ("genai", "logs", "names", "otlp", "testing")),
+}
 # Modules that put the parts together.
 _COMPOSITION = ("app.main", "app.serving", "app.worker", "app.workers", "app.__main__")
 _HTTP = ("starlette", "uvicorn", "http", "httptools", "websockets")
@@ -48,6 +54,37 @@ def _imported(text: str, package: tuple[str, ...]) -> Iterator[str]:
             above = package[: len(package) - node.level + 1] if node.level else ()
             module = ".".join([*above, *([node.module] if node.module else [])])
             yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def _used(source: str) -> Iterator[str]:
+    """Yield everything of the package that a module imports, and attributes of imported modules."""
+    tree = ast.parse(source)
+    modules = {"chatscope": "chatscope"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                modules[alias.asname or alias.name] = alias.name
+                yield alias.name
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                if name in _PUBLIC_MODULES:
+                    modules[alias.asname or alias.name] = name
+                yield name
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            module = modules.get(ast.unparse(node.value), "")
+            yield f"{module}.{node.attr}"
+
+
+def _not_public(source: str) -> set[str]:
+    public = {
+        f"{module}.{name}"
+        for module in _PUBLIC_MODULES
+        for name in importlib.import_module(module).__all__
+    }
+    public |= {*_PUBLIC_MODULES, "chatscope.__version__"}
+    return {name for name in _used(source) if _is_of(name, ("chatscope",))} - public
 
 
 def _is_of(name: str, packages: tuple[str, ...]) -> bool:
@@ -161,6 +198,29 @@ def test_only_the_package_uses_the_sdk_and_one_file_builds_providers() -> None:
 )
 def test_every_way_to_import_is_seen(text: str, found: str) -> None:
     assert list(_imported(text, ("app", "domain"))) == [found]
+
+
+@for_each({str(path.relative_to(ROOT)): path for path in sorted(_APP.rglob("*.py"))})
+def test_service_uses_only_public_names_of_the_package(source: Path) -> None:
+    assert not _not_public(source.read_text())
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("from chatscope.telemetry import Telemetry", {"chatscope.telemetry.Telemetry"}),
+        ("from chatscope import telemetry", {"chatscope.telemetry"}),
+        ("def f():\n    import chatscope.settings", {"chatscope.settings"}),
+        ("import chatscope as c\nc.instruments", {"chatscope.instruments"}),
+        ("import chatscope.genai\nchatscope.genai.Recorder", {"chatscope.genai.Recorder"}),
+        ("from chatscope import names\nnames.METRICS", {"chatscope.names.METRICS"}),
+        ("from chatscope.genai import *", {"chatscope.genai.*"}),
+        ("from chatscope import names, span\nnames.ERROR_TYPE", set()),
+        ("import chatscope\nchatscope.__version__", set()),
+    ],
+)
+def test_use_of_a_private_name_is_seen(text: str, found: set[str]) -> None:
+    assert _not_public(text) == found
 
 
 def test_delivery_library_loads_nothing_else_of_ours() -> None:

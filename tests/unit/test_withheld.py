@@ -64,7 +64,7 @@ _ANSWERS: dict[str, tuple[tuple[int, dict[str, str], bytes] | None, tuple[object
     "choices": (_sse({**_CHUNK, "choices": _SAID}), ("bad_response",)),
     "usage": (
         _sse({**_CHUNK, "choices": [], "usage": {"prompt_tokens": _SAID}}),
-        ("bad_response",),
+        ("broken_stream",),
     ),
     "silence": (None, ("timeout",)),
 }

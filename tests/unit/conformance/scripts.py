@@ -12,13 +12,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.domain.provider import Completed, Provider, TextDelta
+from app.domain.provider import Chunk, Completed, Event, Provider
 from app.domain.request import ChatRequest
 from app.providers.blocking import BlockingProvider
 from app.providers.openai_compatible import OpenAICompatibleProvider
 from app.settings import SIMULATED_MODEL
+from chatscope import span
 from chatscope.genai.request import Usage
-from chatscope.tracing import step
 from tests.unit.conformance.endpoint import Answers
 from tests.unit.serving import serving
 
@@ -88,7 +88,7 @@ class _Named:
     _stage: Stage
 
     def own_span(self) -> AbstractContextManager[object]:
-        return step("the provider's own") if self._script.traced else nullcontext()
+        return span("the provider's own") if self._script.traced else nullcontext()
 
     name = "scripted"
     models = (MODEL,)
@@ -100,13 +100,13 @@ class _Named:
 
 
 class _Player(_Named):
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[TextDelta | Completed]:
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Event]:
         try:
             with self.own_span():
                 for line in self._script.steps:
                     match line:
                         case str():
-                            yield TextDelta(line)
+                            yield Chunk(line)
                         case Completed():
                             yield line
                         case Silence():
@@ -123,12 +123,12 @@ class _Player(_Named):
 
 
 class _Blocking(_Named):
-    def stream(self, request: ChatRequest) -> Generator[TextDelta | Completed]:
+    def stream(self, request: ChatRequest) -> Generator[Event]:
         with self.own_span():
             for line in self._script.steps:
                 match line:
                     case str():
-                        yield TextDelta(line)
+                        yield Chunk(line)
                     case Completed():
                         yield line
                     case Silence():

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from websockets.asyncio.client import connect
 
-from app.domain.provider import Completed, TextDelta
+from app.domain.provider import Chunk, Event
 from app.domain.request import ChatRequest
 from app.main import create_app
 from tests.memory import Memory
@@ -36,10 +36,10 @@ class _Endless:
     def __init__(self) -> None:
         self.pulled = 0
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[TextDelta | Completed]:
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Event]:
         for _ in range(_PIECES):
             self.pulled += 1
-            yield TextDelta(_PIECE)
+            yield Chunk(_PIECE)
         yield END
 
     async def close(self) -> None:
@@ -47,10 +47,10 @@ class _Endless:
 
 
 class _EndlessBlocking(_Endless):
-    def stream(self, request: ChatRequest) -> Generator[TextDelta | Completed]:  # type: ignore[override]
+    def stream(self, request: ChatRequest) -> Generator[Event]:  # type: ignore[override]
         for _ in range(_PIECES):
             self.pulled += 1
-            yield TextDelta(_PIECE)
+            yield Chunk(_PIECE)
         yield END
 
 

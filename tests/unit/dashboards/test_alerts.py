@@ -31,9 +31,7 @@ _OF_RULES: Final = [
 def test_series_of_rules_are_recorded() -> None:
     named = {series.prometheus for series in _OF_RULES}
     histograms = {
-        name
-        for name in named
-        if {f"{name}_{part}" for part in others.HISTOGRAM_PARTS} <= _RECORDED
+        name for name in named if {f"{name}_{part}" for part in others.HISTOGRAM_PARTS} <= _RECORDED
     }
     assert named > histograms
     assert named <= _RECORDED | histograms

@@ -87,7 +87,7 @@ async def test_a_conversation_is_remembered(memory: Memory) -> None:
                 conversation.ask("two", MODEL)
 
         await asyncio.to_thread(talk)
-    assert [said["content"] for said in scripted.requests[1].texts()] == ["one", "a", "two"]
+    assert [said["content"] for said in scripted.requests[1].messages] == ["one", "a", "two"]
 
 
 @pytest.mark.parametrize("script", [(_BROKEN,), ("a", _BROKEN)], ids=["at once", "amid it"])

@@ -3,11 +3,10 @@
 import pytest
 
 from app.domain.conversation import Conversation
-from app.domain.request import Message
 
 
 def _texts(conversation: Conversation) -> list[str]:
-    return [message.text for message in conversation.with_question("?")]
+    return [message["content"] for message in conversation.with_question("?")]
 
 
 def test_a_question_comes_with_all_that_is_remembered() -> None:
@@ -15,8 +14,8 @@ def test_a_question_comes_with_all_that_is_remembered() -> None:
     conversation.remember("q1", "a1")
     conversation.remember("q2", "a2")
     messages = conversation.with_question("q3")
-    assert [m.content for m in messages] == ["q1", "a1", "q2", "a2", "q3"]
-    assert [m.role for m in messages] == ["user", "assistant", "user", "assistant", "user"]
+    assert [m["content"] for m in messages] == ["q1", "a1", "q2", "a2", "q3"]
+    assert [m["role"] for m in messages] == ["user", "assistant", "user", "assistant", "user"]
 
 
 def test_asking_alone_is_not_remembered() -> None:
@@ -68,11 +67,11 @@ def test_it_is_bounded_in_characters_too() -> None:
     conversation = Conversation(10, 6)
     assert conversation.remember("one", "1") == set()
     assert conversation.remember("two", "22") == {"request_chars"}
-    assert [m.content for m in conversation.with_question("?")] == ["two", "22", "?"]
+    assert [m["content"] for m in conversation.with_question("?")] == ["two", "22", "?"]
 
 
 def test_a_turn_that_is_longer_than_the_bound_is_not_kept() -> None:
     conversation = Conversation(10, 6)
     conversation.remember("one", "1")
     assert conversation.remember("x" * 6, "y") == {"request_chars"}
-    assert conversation.with_question("?") == [Message(role="user", content="?")]
+    assert conversation.with_question("?") == [{"role": "user", "content": "?"}]

@@ -2,19 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.metrics.export import HistogramDataPoint
 from opentelemetry.trace import SpanKind
 
 from app.domain.errors import Overloaded, ServiceError
-from app.domain.provider import Completed, ProviderError, TextDelta, Upstream
+from app.domain.provider import Chunk, Completed, Event, ProviderError, Started, Upstream
 from app.domain.request import ChatRequest
 from app.domain.turn import SHUTDOWN, ClientDisconnected, Summary, Turn, run_turn
 from app.providers.catalog import CatalogModel
 from app.wire.errors import http_status
 from chatscope import Telemetry, names
+from chatscope.genai import Usage
 from chatscope.genai.pricing import PriceTable
 from chatscope.providers import TelemetrySettings
 from tests.memory import Memory
@@ -41,10 +43,13 @@ class _Output:
         self.begun = asyncio.Event()
         self._gone_after = gone_after
 
-    async def delta(self, text: str) -> None:
+    def started(self, headers: Mapping[str, str]) -> None:
+        self.headers = headers
+
+    async def delta(self, chunk: Chunk) -> None:
         if len(self.texts) == self._gone_after:
             raise ClientDisconnected
-        self.texts.append(text)
+        self.texts.append(chunk.text)
         self.begun.set()
 
     async def completed(self, ending: Summary) -> None:
@@ -216,6 +221,69 @@ async def test_providers_own_status_and_code_are_recorded_with_its_exception(
     assert (event.attributes or {})["exception.message"] == "busy"
 
 
+def _sum(memory: Memory, name: str) -> float:
+    [point] = memory.metrics()[name].data.data_points
+    assert isinstance(point, HistogramDataPoint)
+    return point.sum
+
+
+async def test_times_of_the_provider_are_without_those_of_a_slow_client(
+    telemetry: Telemetry, memory: Memory
+) -> None:
+    class Slow(_Output):
+        async def delta(self, chunk: Chunk) -> None:
+            await asyncio.sleep(0.1)
+
+    await run_turn(telemetry, _turn(Scripted(*"abcdef", END)), Slow())
+    for name in ("duration", "time_per_output_chunk"):
+        assert _sum(memory, f"gen_ai.client.inference.{name}") < 0.3
+    assert _sum(memory, "llm_response_time") >= 0.6
+
+
+async def test_output_beside_text_is_none_of_an_empty_response(
+    telemetry: Telemetry, memory: Memory
+) -> None:
+    refusal = Chunk("", {"choices": []}, size=7)
+    await run_turn(telemetry, _turn(Scripted(refusal, Completed(finish_reason="stop"))), _Output())
+    attributes = memory.span(f"chat {MODEL}").attributes or {}
+    assert names.ANSWER_EMPTY not in attributes
+    assert memory.value("message_count", role="assistant") == 1
+
+
+async def test_chunk_without_output_is_no_first_token(telemetry: Telemetry, memory: Memory) -> None:
+    role = Chunk("", {"choices": []}, size=0)
+    await run_turn(telemetry, _turn(Scripted(role, Completed(finish_reason="stop"))), _Output())
+    attributes = memory.span(f"chat {MODEL}").attributes or {}
+    assert attributes[names.ANSWER_EMPTY]
+    assert names.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK not in attributes
+
+
+async def test_usage_so_far_is_kept_when_the_provider_fails(
+    telemetry: Telemetry, memory: Memory
+) -> None:
+    running = Chunk("a", {"choices": []}, size=1, usage=Usage(900, 300))
+    await run_turn(telemetry, _turn(Scripted(running, ProviderError("timeout", "late"))), _Output())
+    assert memory.value("llm_token_usage", type="prompt") == 900
+    assert memory.value("llm_token_usage", type="completion") == 300
+
+
+async def test_whole_response_counts_as_received(telemetry: Telemetry, memory: Memory) -> None:
+    whole = Completed(finish_reason="tool_calls", body={"id": "w"}, raw=b"{}", size=40)
+    output = _Output()
+    await run_turn(telemetry, _turn(Scripted(whole), stream=False), output)
+    [ending] = output.endings
+    assert (ending.body, ending.raw) == ({"id": "w"}, b"{}")
+    assert ending.usage == Usage(1, 10, partial=True)
+    assert names.ANSWER_EMPTY not in (memory.span(f"chat {MODEL}").attributes or {})
+
+
+async def test_providers_headers_reach_the_output_first(telemetry: Telemetry) -> None:
+    output = _Output()
+    await run_turn(telemetry, _turn(Scripted(Started(headers={"x": "y"}), "a", END)), output)
+    assert output.headers == {"x": "y"}
+    assert output.texts == ["a"]
+
+
 async def test_provider_without_room_is_refused_by_its_limit(
     telemetry: Telemetry, memory: Memory
 ) -> None:
@@ -314,7 +382,7 @@ async def test_a_cancel_after_the_end_was_told_changes_nothing(
     closing = asyncio.Event()
 
     class Lingering(Scripted):
-        async def stream(self, request: ChatRequest) -> AsyncGenerator[TextDelta | Completed]:
+        async def stream(self, request: ChatRequest) -> AsyncGenerator[Event]:
             try:
                 yield END
             finally:

@@ -145,7 +145,7 @@ def _spans(draw: st.DrawFn) -> ReadableSpan:
 @given(st.lists(_spans(), min_size=1, max_size=4))
 @settings(deadline=None, max_examples=60)
 def test_spans_equal_the_official_encoding(spans: list[ReadableSpan]) -> None:
-    groups = Groups()
+    groups = Groups({})
     items = [
         (groups.get(span.resource, span.instrumentation_scope), encode_span(span)) for span in spans
     ]

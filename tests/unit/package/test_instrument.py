@@ -24,6 +24,7 @@ from chatscope.providers import SHUTDOWN_SECONDS, Providers
 from chatscope.settings import load_settings, variables
 from stack.facts import ROOT
 from tests.memory import Memory
+from tests.receiver import Receiver
 
 
 async def _item(request: Request) -> PlainTextResponse:
@@ -366,6 +367,35 @@ chatscope.shutdown(0.5)
     assert "opentelemetry.sdk.trace.TracerProvider, set by another library" in message
     assert "use_existing_providers=True" in message
     assert started.startswith("[1, ")
+
+
+@pytest.mark.parametrize(
+    ("option", "name"), [('service_name="shop", ', "shop"), ("", "theirs")], ids=["given", "theirs"]
+)
+def test_all_signals_name_one_service_beside_a_provider_of_another_library(
+    option: str, name: str
+) -> None:
+    code = f"""
+import logging
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+import chatscope
+trace.set_tracer_provider(TracerProvider(resource=Resource.create({{"service.name": "theirs"}})))
+chatscope.configure({option}use_existing_providers=True)
+with trace.get_tracer("theirs").start_as_current_span("one"):
+    logging.getLogger("shop").warning("one")
+metrics.get_meter("theirs").create_counter("one").add(1)
+"""
+    with Receiver() as receiver:
+        done = _run(code, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint)
+        assert done.returncode == 0, done.stderr
+        [span] = receiver.spans
+        [record] = receiver.log_records
+        metrics = {point.resource["service.name"] for point in receiver.metric_points}
+    assert (span.resource["service.name"], record.resource["service.name"]) == (name, name)
+    assert span.resource["service.instance.id"] == record.resource["service.instance.id"]
+    assert metrics == {name}
 
 
 def test_public_names_are_those_documented() -> None:

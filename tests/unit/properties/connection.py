@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from app.domain.provider import Completed, TextDelta
+from app.domain.provider import Chunk, Completed, Event
 from app.domain.request import ChatRequest
 from app.main import create_app
 from chatscope.genai.request import Usage
@@ -35,7 +35,7 @@ class Played:
     def play(self, step: str | Completed | Exception) -> None:
         self._steps.put_nowait(step)
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[TextDelta | Completed]:
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Event]:
         self.requests.append(request)
         # What was meant for an answer that was cancelled is not for this one.
         self._steps = asyncio.Queue()
@@ -45,7 +45,7 @@ class Played:
                 step = await self._steps.get()
                 if isinstance(step, Exception):
                     raise step
-                yield TextDelta(step) if isinstance(step, str) else step
+                yield Chunk(step) if isinstance(step, str) else step
         finally:
             self.open -= 1
 

@@ -1,23 +1,33 @@
 """Requests made of anything: taken and kept, or refused in a few words."""
 
 import json
+from asyncio import run
+from contextlib import suppress
 from typing import Any
 
 import hypothesis.strategies as st
-import pytest
 from hypothesis import example, given
+from pydantic_core import from_json
 
 from app.domain.errors import InvalidRequest
+from app.domain.provider import Completed, ProviderError
+from app.domain.request import ChatRequest, message_text
+from app.providers.openai_compatible import rendered
+from app.providers.simulated import Behaviour, SimulatedProvider
 from app.wire.errors import error_object
-from app.wire.parameters import IGNORED, REFUSED
 from app.wire.parsing import parse_json, validate
-from app.wire.request import CompletionRequest
+from app.wire.request import completion_request
 from app.wire.websocket import Question
 
 _LIMITS = {"max_message_chars": 1000, "max_request_messages": 20, "max_request_chars": 5000}
 _MOST_WORDS = 1500
+_PARAMETERS = (
+    *("messages", "model", "stream", "stream_options", "temperature", "max_tokens", "stop", "n"),
+    *("seed", "tools", "tool_choice", "response_format", "metadata", "user", "reasoning_effort"),
+)
+_SIMULATED = SimulatedProvider(Behaviour(answer_tokens=2), model="m")
 _names = st.one_of(
-    st.sampled_from([*CompletionRequest.model_fields, *Question.model_fields, *REFUSED, *IGNORED]),
+    st.sampled_from([*_PARAMETERS, *Question.model_fields]),
     st.sampled_from(["role", "content", "text", "include_usage", "tool_calls", "name"]),
     st.text(max_size=60),
 )
@@ -64,13 +74,38 @@ def _assert_short(refusal: InvalidRequest) -> None:
     json.dumps(error_object(refusal, "")).encode()
 
 
-@pytest.mark.parametrize("model", [CompletionRequest, Question])
+def _read_all(data: Any) -> None:
+    """Use a request as the service does: each fact, the model's response, and the next provider."""
+    parsed = parse_json(json.dumps(data))
+    request = completion_request(parsed, _LIMITS).to_domain("m")
+    assert request.body is parsed
+    for name in vars(ChatRequest):
+        if isinstance(getattr(ChatRequest, name), property):
+            getattr(request, name)
+    request.new_roles()
+    [message_text(message) for message in request.messages]
+    assert from_json(rendered(request.body)) == parsed
+    with suppress(ProviderError):
+        run(_respond(request))
+
+
+async def _respond(request: ChatRequest) -> None:
+    events = [event async for event in _SIMULATED.stream(request)]
+    assert isinstance(events[-1], Completed)
+
+
 @given(data=_json)
-def test_any_json_is_taken_or_refused_in_a_few_words(
-    model: type[CompletionRequest], data: Any
-) -> None:
+def test_any_question_is_taken_or_refused_in_a_few_words(data: Any) -> None:
     try:
-        validate(model, parse_json(json.dumps(data)), _LIMITS)
+        validate(Question, parse_json(json.dumps(data)), _LIMITS)
+    except InvalidRequest as refusal:
+        _assert_short(refusal)
+
+
+@given(data=_json)
+def test_any_json_is_taken_or_refused_in_a_few_words(data: Any) -> None:
+    try:
+        _read_all(data)
     except InvalidRequest as refusal:
         _assert_short(refusal)
 
@@ -87,7 +122,7 @@ def test_one_wrong_part_is_taken_or_refused_in_a_few_words(
         {**request, "stream": True, "stream_options": {name: part}},
     ):
         try:
-            validate(CompletionRequest, data, _LIMITS)
+            _read_all(data)
         except InvalidRequest as refusal:
             _assert_short(refusal)
 
@@ -108,9 +143,9 @@ def test_any_bytes_are_json_or_refused_in_a_few_words(body: bytes | str) -> None
 @given(request=_request)
 def test_a_valid_request_comes_through_as_it_was(request: dict[str, Any]) -> None:
     total = sum(len(message["content"]) for message in request["messages"])
-    parsed = validate(CompletionRequest, parse_json(json.dumps(request)), _LIMITS)
+    parsed = completion_request(parse_json(json.dumps(request)), _LIMITS)
     assert total <= _LIMITS["max_request_chars"]
-    assert parsed.model_dump(exclude_unset=True) == request
+    assert parsed.body == request
 
 
 @given(sizes=st.lists(st.integers(0, 1200), min_size=1, max_size=25))
@@ -122,7 +157,7 @@ def test_a_request_is_refused_exactly_when_it_is_too_long(sizes: list[int]) -> N
         or sum(sizes) > _LIMITS["max_request_chars"]
     )
     try:
-        validate(CompletionRequest, {"messages": messages}, _LIMITS)
+        completion_request({"messages": messages}, _LIMITS)
         refused = None
     except InvalidRequest as refusal:
         refused = refusal.limit

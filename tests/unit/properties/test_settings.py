@@ -6,9 +6,10 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis import given
 
-from app.otel_environment import VARIABLES
+from app.otel_environment import RESTRICTIONS
 from app.settings import Settings, SettingsError, load_settings
 from chatscope.otlp.variables import VARIABLES as OTLP_VARIABLES
+from chatscope.sdk_variables import VARIABLES as SDK_VARIABLES
 
 _VARIABLES = [str(field.validation_alias) for field in Settings.model_fields.values()]
 _numbers = st.one_of(
@@ -22,7 +23,7 @@ _values = st.one_of(
     st.sampled_from(["true", "*", "https://a.example", "http://[::1", "http://a:99999", ",,", "/"]),
 )
 _environments = st.dictionaries(
-    st.sampled_from([*_VARIABLES, *VARIABLES, *OTLP_VARIABLES]), _values
+    st.sampled_from([*_VARIABLES, *RESTRICTIONS, *SDK_VARIABLES, *OTLP_VARIABLES]), _values
 )
 
 

@@ -149,7 +149,7 @@ class SocketProtocol(RuleBasedStateMachine):
         for step in steps if self.asked is not None else ():
             provider.play(step)
         out = self.connection.say(*messages)
-        new = [request.messages[-1].text for request in provider.requests[before:]]
+        new = [request.messages[-1]["content"] for request in provider.requests[before:]]
         sent_back = self._follow(out, list(new))
         questions = sum(_type(message) == "message" for message in messages)
         others = sum(_type(message) not in ("message", "cancel", "ping") for message in messages)
@@ -270,7 +270,7 @@ class SocketProtocol(RuleBasedStateMachine):
 
     def _is_asked(self, text: str) -> None:
         self.asked, self.heard = text, ""
-        sent = [message.text for message in self.connection.provider.requests[-1].messages]
+        sent = [message["content"] for message in self.connection.provider.requests[-1].messages]
         assert len(sent) <= HISTORY + 1
         assert sent == [*(part for turn in self.remembered for part in turn), text]
 

@@ -13,7 +13,7 @@ from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext
 
 from app.domain.errors import Overloaded
-from app.domain.provider import Completed, TextDelta
+from app.domain.provider import Chunk, Event
 from app.domain.request import ChatRequest
 from app.main import create_app
 from app.providers.blocking import ThreadedProvider, non_blocking
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 _REQUEST = chat_request({"model": MODEL, "messages": [{"role": "user", "content": "hi"}]})
-_Stream = Generator[TextDelta | Completed]
+_Stream = Generator[Event]
 _CALLS = 100
 
 
@@ -51,7 +51,7 @@ class _Blocking:
         self.closed = True
 
 
-async def _told(stream: Callable[[], _Stream]) -> list[TextDelta | Completed]:
+async def _told(stream: Callable[[], _Stream]) -> list[Event]:
     async with asyncio.timeout(15):
         return [
             piece async for piece in ThreadedProvider(_Blocking(stream), _CALLS).stream(_REQUEST)
@@ -64,19 +64,19 @@ async def test_the_event_loop_goes_on_while_the_provider_blocks() -> None:
     def stream() -> _Stream:
         # Only the event loop's own task ends this wait.
         assert released.wait(10)
-        yield TextDelta("a")
+        yield Chunk("a")
         yield END
 
     telling = asyncio.create_task(_told(stream))
     await asyncio.sleep(0)
     assert not telling.done()
     released.set()
-    assert await telling == [TextDelta("a"), END]
+    assert await telling == [Chunk("a"), END]
 
 
 async def test_its_failure_is_the_streams_own() -> None:
     def stream() -> _Stream:
-        yield TextDelta("a")
+        yield Chunk("a")
         raise ZeroDivisionError("theirs")
 
     with pytest.raises(ZeroDivisionError, match="theirs"):
@@ -85,7 +85,7 @@ async def test_its_failure_is_the_streams_own() -> None:
 
 async def test_what_would_end_the_process_fails_the_answer_only() -> None:
     def stream() -> _Stream:
-        yield TextDelta("a")
+        yield Chunk("a")
         raise SystemExit(3)
 
     with pytest.raises(RuntimeError, match=r"SystemExit\(3\)"):
@@ -121,7 +121,7 @@ async def test_it_is_ahead_of_a_slow_taker_by_a_few_pieces_only() -> None:
                 pulled.append(number)
                 if number == 3:
                     third.set()
-                yield TextDelta("x")
+                yield Chunk("x")
         finally:
             closed.set()
 
@@ -139,15 +139,15 @@ async def test_given_up_it_is_closed_with_the_piece_that_it_is_about() -> None:
 
     def stream() -> _Stream:
         try:
-            yield TextDelta("a")
+            yield Chunk("a")
             assert released.wait(10)
-            yield TextDelta("b")
+            yield Chunk("b")
             after.append("asked for more")
         finally:
             closed.set()
 
     async with aclosing(ThreadedProvider(_Blocking(stream), _CALLS).stream(_REQUEST)) as pieces:
-        assert await anext(pieces) == TextDelta("a")
+        assert await anext(pieces) == Chunk("a")
     assert not closed.is_set()  # nobody waited for the thread
     released.set()
     assert await asyncio.to_thread(closed.wait, 10)
@@ -272,9 +272,9 @@ def test_provider_in_a_thread_is_the_same_for_others() -> None:
     class Seeing(_Blocking):
         server = ("api.example", 443)
         in_process = False
-        media = frozenset({"image_url"})
+        whole_seconds = 7.0
 
     threaded = ThreadedProvider(Seeing(lambda: iter(())), _CALLS)  # type: ignore[arg-type,return-value]
     assert (threaded.name, threaded.models) == ("blocking", (MODEL,))
     assert (threaded.server, threaded.in_process) == (("api.example", 443), False)
-    assert threaded.media == frozenset({"image_url"})
+    assert threaded.whole_seconds == 7.0

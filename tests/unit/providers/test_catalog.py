@@ -2,17 +2,18 @@
 
 import asyncio
 import threading
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from app.domain.errors import InvalidRequest, ModelNotFound, Overloaded
-from app.domain.provider import Completed, TextDelta
+from app.domain.provider import Event, ProviderError
 from app.domain.request import ChatRequest
 from app.main import build_catalog
 from app.providers.simulated import Behaviour, SimulatedProvider
-from tests.unit.scripted import END, Scripted, catalog_of, chat_request
+from tests.unit.scripted import END, MODEL, Scripted, catalog_of, chat_request
 from tests.unit.serving import quick
 
 if TYPE_CHECKING:
@@ -126,13 +127,11 @@ def test_openai_endpoint_is_called_as_configured(monkeypatch: pytest.MonkeyPatch
 class _Blocking(Scripted):
     """Its calls return when they may."""
 
-    media = frozenset({"image_url"})
-
     def __init__(self) -> None:
         super().__init__()
         self.may_return = threading.Event()
 
-    def stream(self, request: ChatRequest) -> Generator[TextDelta | Completed]:  # type: ignore[override]
+    def stream(self, request: ChatRequest) -> Generator[Event]:  # type: ignore[override]
         self.may_return.wait(10)
         yield END
 
@@ -155,20 +154,36 @@ async def test_calls_of_a_blocking_provider_are_bounded() -> None:
     assert await first == END
 
 
-def test_content_parts_that_a_provider_does_not_accept_are_refused() -> None:
+def test_a_model_without_embeddings_is_refused_by_name() -> None:
     with pytest.raises(InvalidRequest) as caught:
-        catalog_of(Scripted()).find(None).check(_request("image_url", "file"))
-    assert caught.value.param == "messages[1].content"
-    assert caught.value.message == (
-        "The model 'scripted-1' does not accept content parts of type 'file'; accepted: 'text'."
+        catalog_of(Scripted()).find(None).check_embeddings()
+    assert caught.value.message == "The model 'scripted-1' has no embeddings."
+    assert caught.value.param == "model"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("stream", "error_type"), [(True, "stalled"), (False, None)])
+async def test_whole_response_may_take_longer_to_begin(
+    stream: bool, error_type: str | None
+) -> None:
+    class Slow(Scripted):
+        whole_seconds = 30.0
+
+        async def stream(self, request: ChatRequest) -> AsyncGenerator[Event]:
+            await asyncio.sleep(0.2)
+            yield END
+
+    request = chat_request(
+        {"messages": [{"role": "user", "content": "hi"}], "stream": stream, "model": MODEL}
     )
-
-
-def test_content_parts_that_a_provider_accepts_are_let_through() -> None:
-    entry = catalog_of(_Blocking()).find(None)
-    entry.check(_request("image_url"))
-    with pytest.raises(InvalidRequest, match="type 'file'; accepted: 'text', 'image_url'"):
-        entry.check(_request("image_url", "file"))
+    events = catalog_of(Slow(), stall_seconds=0.05).find(None).stream(request)
+    async with aclosing(events):
+        if error_type is None:
+            assert await anext(events) == END
+        else:
+            with pytest.raises(ProviderError) as caught:
+                await anext(events)
+            assert caught.value.error_type == error_type
 
 
 @pytest.mark.anyio

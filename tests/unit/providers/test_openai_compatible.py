@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from app.domain.provider import Completed, ProviderError, TextDelta, Upstream
+from app.domain.provider import Chunk, Completed, ProviderError, Started
 from app.domain.request import ChatRequest
 from app.main import create_app
 from app.providers.openai_compatible import OpenAICompatibleProvider
@@ -44,7 +44,9 @@ def _provider(server: str, **changes: float) -> OpenAICompatibleProvider:
 
 def _request(**parameters: object) -> ChatRequest:
     messages = [{"role": "user", "content": "hello"}]
-    return chat_request({"model": "simulated-1", "messages": messages, **parameters})
+    return chat_request(
+        {"model": "simulated-1", "messages": messages, "stream": True, **parameters}
+    )
 
 
 async def _ask(
@@ -54,7 +56,11 @@ async def _ask(
     await provider.close()
     end = events.pop()
     assert isinstance(end, Completed)
-    return "".join(event.text for event in events if isinstance(event, TextDelta)), end
+    return "".join(event.text for event in events if isinstance(event, Chunk)), end
+
+
+def _facts(end: Completed) -> tuple[object, ...]:
+    return end.finish_reason, end.usage, end.response_id, end.response_model
 
 
 async def _failure(provider: OpenAICompatibleProvider) -> ProviderError:
@@ -103,25 +109,150 @@ async def test_our_own_service_is_such_an_endpoint(memory: Memory) -> None:
     assert (end.response_id or "").startswith("chatcmpl-")
 
 
-async def test_it_passes_on_what_was_asked_and_always_streams_with_usage() -> None:
+_TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+_PARAMETERS: dict[str, object] = {
+    "temperature": 0.5,
+    "stop": ["."],
+    "seed": 3,
+    "user": None,
+    "n": 2,
+    "tools": [_TOOL],
+    "tool_choice": "auto",
+    "parallel_tool_calls": True,
+    "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": {}}},
+    "reasoning_effort": "low",
+    "logprobs": True,
+    "logit_bias": {"50256": -100},
+    "modalities": ["text", "audio"],
+    "verbosity": "low",
+    "service_tier": "flex",
+    "store": False,
+    "metadata": {"a": "b"},
+    "prediction": {"type": "content", "content": "x"},
+    "prompt_cache_key": "k",
+    "something_new": [1.5, {"deep": 2**70}],
+}
+
+
+async def test_every_parameter_reaches_the_endpoint_and_a_stream_reports_its_usage() -> None:
     fake = _Fake(_stream(_chunk("x"), _chunk(finish_reason="stop"), "[DONE]"))
     async with serving(fake.app) as server:
-        request = _request(temperature=0.5, stop=["."], seed=3, max_completion_tokens=9, user="u")
+        options = {"include_obfuscation": False}
+        request = _request(**_PARAMETERS, stream_options=options)
         _, end = await _ask(_provider(server), request)
     assert fake.asked == [
         {
             "model": "simulated-1",
             "messages": [{"role": "user", "content": "hello"}],
             "stream": True,
-            "stream_options": {"include_usage": True},
-            "temperature": 0.5,
-            "stop": ["."],
-            "seed": 3,
-            "max_completion_tokens": 9,
-            "user": "u",
+            "stream_options": {**options, "include_usage": True},
+            **_PARAMETERS,
         }
     ]
-    assert end == Completed(finish_reason="stop", response_id="c", response_model="m-2026")
+    assert _facts(end) == ("stop", None, "c", "m-2026")
+
+
+async def test_whole_response_is_requested_as_a_whole_and_keeps_its_bytes() -> None:
+    body = b'{ "id":"w","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,'
+    body += b'"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}],'
+    body += b'"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5},"new":1 }'
+    fake = _Fake(Response(body, media_type="application/json", headers={"x-request-id": "r"}))
+    async with serving(fake.app) as server:
+        provider = _provider(server)
+        events = [event async for event in provider.stream(_request(stream=False))]
+        await provider.close()
+    started, end = events
+    assert started == Started(headers={"x-request-id": "r"})
+    assert isinstance(end, Completed)
+    assert (end.raw, end.text, end.size) == (body, "Hi", 2)
+    assert _facts(end) == ("stop", Usage(3, 2), "w", "m")
+    assert fake.asked[0]["stream"] is False
+    assert "stream_options" not in fake.asked[0]
+
+
+async def test_number_that_json_lacks_is_refused_before_it_is_sent() -> None:
+    fake = _Fake(_stream("[DONE]"))
+    async with serving(fake.app) as server:
+        provider = _provider(server)
+        with pytest.raises(ProviderError, match="not finite") as caught:
+            await _ask(provider, _request(temperature=float("inf"), user="Infinity"))
+    assert caught.value.error_type == "invalid_request"
+    assert fake.asked == []
+
+
+@pytest.mark.parametrize("status", [400, 422])
+async def test_endpoint_that_refuses_stream_options_is_asked_without_them_from_then_on(
+    status: int,
+) -> None:
+    class Strict(_Fake):
+        async def _answer(self, request: Request) -> Response:
+            await super()._answer(request)
+            if "stream_options" in self.asked[-1]:
+                detail = [{"type": "extra_forbidden", "loc": ["body", "stream_options"]}]
+                return JSONResponse({"detail": detail}, status)
+            return _stream(_chunk("x"), _chunk(finish_reason="stop"), "[DONE]")
+
+    fake = Strict(Response())
+    async with serving(fake.app) as server:
+        provider = _provider(server)
+        for _ in range(2):
+            events = [event async for event in provider.stream(_request())]
+            assert isinstance(events[-1], Completed)
+        await provider.close()
+    assert ["stream_options" in asked for asked in fake.asked] == [True, False, False]
+
+
+async def test_refusal_of_something_else_is_not_asked_again() -> None:
+    fake = _Fake(JSONResponse({"error": {"message": "no"}}, 400))
+    async with serving(fake.app) as server:
+        await _failure(_provider(server))
+    assert len(fake.asked) == 1
+
+
+async def test_headers_about_limits_are_passed_on_and_others_are_not() -> None:
+    headers = {
+        "x-request-id": "r",
+        "X-RateLimit-Remaining-Tokens": "7",
+        "openai-processing-ms": "5",
+        "openai-organization": "ours",
+        "set-cookie": "a=b",
+    }
+    expected = {
+        "x-request-id": "r",
+        "x-ratelimit-remaining-tokens": "7",
+        "openai-processing-ms": "5",
+    }
+    response = _stream(_chunk("x"), _chunk(finish_reason="stop"), "[DONE]")
+    response.headers.update(headers)
+    async with serving(_Fake(response).app) as server:
+        provider = _provider(server)
+        started = await anext(provider.stream(_request()))
+        await provider.close()
+    assert started == Started(headers=expected)
+    async with serving(_Fake(_refusal(429, headers)).app) as server:
+        error = await _failure(_provider(server))
+    assert error.upstream.headers == expected
+
+
+async def test_connection_is_used_again_after_a_stream() -> None:
+    fake = _Fake(Response())
+    ports = set()
+
+    async def answer(request: Request) -> Response:
+        assert request.client is not None
+        ports.add(request.client.port)
+        return _stream(_chunk("x"), _chunk(finish_reason="stop"), "[DONE]")
+
+    fake.app = Starlette(routes=[Route("/v1/chat/completions", answer, methods=["POST"])])
+    async with serving(fake.app) as server:
+        provider = _provider(server)
+        for _ in range(3):
+            async with aclosing(provider.stream(_request())) as events:
+                async for event in events:
+                    if isinstance(event, Completed):
+                        break
+        await provider.close()
+    assert len(ports) == 1
 
 
 async def test_emoji_that_was_cut_in_two_is_whole_and_half_of_one_is_replaced() -> None:
@@ -140,7 +271,7 @@ async def test_usage_that_cannot_be_is_not_believed(tokens: int) -> None:
     fake = _Fake(_stream(_chunk("x"), _chunk(finish_reason="stop"), last, "[DONE]"))
     async with serving(fake.app) as server:
         _, end = await _ask(_provider(server))
-    assert end.usage is None
+    assert end.usage is None or end.usage.completion_tokens == 0
 
 
 def _refusal(status: int, headers: dict[str, str] | None = None) -> Response:
@@ -162,22 +293,25 @@ def _refusal(status: int, headers: dict[str, str] | None = None) -> Response:
         (504, "timeout", 504),
     ],
 )
-async def test_a_refusal_has_our_type_and_none_of_their_words(
+async def test_a_refusal_has_our_type_and_their_words_without_the_key(
     status: int, error_type: str, ours: int
 ) -> None:
     async with serving(_Fake(_refusal(status)).app) as server:
         error = await _failure(_provider(server))
     assert (error.error_type, http_status(error)) == (error_type, ours)
-    assert error.upstream == Upstream(status=status, code="x")
-    assert "their words" not in error.message
+    assert (error.upstream.status, error.upstream.code) == (status, "x")
+    # Their words may describe a part of the operator's key.
+    assert ("their words" in error.message) == (status not in (401, 403))
+    assert "sk-test" not in error.message
+    assert error.telemetry_text.endswith("their words, with ***")
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
 async def test_what_they_refuse_in_the_request_is_the_clients_to_mend(status: int) -> None:
     async with serving(_Fake(_refusal(status)).app) as server:
         error = await _failure(_provider(server))
-    assert (http_status(error), error.param) == (400, "messages")
-    assert error.upstream == Upstream(status=status, code="x")
+    assert (http_status(error), error.param, error.code) == (400, "messages", "x")
+    assert (error.upstream.status, error.upstream.code) == (status, "x")
     assert error.message == "The model's endpoint refused the request: their words, with ***"
 
 
@@ -206,11 +340,11 @@ async def test_when_to_come_again_is_passed_on(given: str, passed: str | None) -
     [
         (_stream("{not json"), "bad_response"),
         (_stream("[1, 2]"), "bad_response"),
-        (_stream('{"choices": [{"delta": null}]}'), "bad_response"),
+        (_stream('{"choices": [{"delta": null}]}'), "broken_stream"),
         (_stream('{"choices": 5}'), "bad_response"),
         (Response("<html>hello</html>", media_type="text/html"), "bad_response"),
         (JSONResponse({"choices": []}), "bad_response"),
-        (_stream(_chunk("x"), "[DONE]"), "broken_stream"),
+        (_stream("[DONE]"), "bad_response"),
         (_stream(_chunk("x")), "broken_stream"),
         (_stream(_chunk("x"), '{"error": {"message": "with sk-test"}}'), "server_error"),
     ],
@@ -286,7 +420,10 @@ async def test_a_stream_that_is_closed_gives_the_call_up() -> None:
     async with serving(fake.app) as server:
         provider = _provider(server)
         async with aclosing(provider.stream(_request())) as events:
-            assert await anext(events) == TextDelta("x")
+            assert isinstance(await anext(events), Started)
+            chunk = await anext(events)
+            assert isinstance(chunk, Chunk)
+            assert chunk.text == "x"
         await asyncio.wait_for(gone.wait(), 30)
         await provider.close()
 

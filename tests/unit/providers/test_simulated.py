@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.domain.provider import Completed, ProviderError, TextDelta
+from app.domain.provider import Chunk, Completed, ProviderError
 from app.domain.request import ChatRequest
 from app.providers.simulated import Behaviour, SimulatedProvider
 from app.wire.errors import http_status
@@ -22,7 +22,7 @@ def _request(text: str = "hello there", **parameters: object) -> ChatRequest:
 
 async def _ask(request: ChatRequest, behaviour: Behaviour = _PLAIN) -> tuple[list[str], Completed]:
     events = [event async for event in SimulatedProvider(behaviour, model=MODEL).stream(request)]
-    texts = [event.text for event in events if isinstance(event, TextDelta)]
+    texts = [event.text for event in events if isinstance(event, Chunk)]
     end = events[-1]
     assert isinstance(end, Completed)
     assert len(events) == len(texts) + 1

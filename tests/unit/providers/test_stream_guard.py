@@ -1,6 +1,7 @@
 """A provider's stream: one piece ahead, not silent for ever, and cleared up in its own task."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from contextvars import ContextVar
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.domain.provider import Completed, ProviderError, TextDelta
+from app.domain.provider import Chunk, Completed, Event, ProviderError
 from app.providers import stream_guard
 from app.providers.stream_guard import StreamGuard
 from app.wire.errors import http_status
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from loguru import Record
 
 pytestmark = pytest.mark.anyio
-_Stream = AsyncGenerator[TextDelta | Completed]
-_A, _B = TextDelta("a"), TextDelta("b")
+_Stream = AsyncGenerator[Event]
+_A, _B = Chunk("a"), Chunk("b")
 _place: ContextVar[str] = ContextVar("place", default="nowhere")
 
 
@@ -27,7 +28,7 @@ def _supply(stream: _Stream, stall_seconds: float = 10.0) -> "aclosing[StreamGua
     return aclosing(StreamGuard(stream, stall_seconds=stall_seconds))
 
 
-async def _pieces(stream: _Stream) -> list[TextDelta | Completed]:
+async def _pieces(stream: _Stream) -> list[Event]:
     async with _supply(stream) as supply:
         return [piece async for piece in supply]
 
@@ -165,6 +166,31 @@ async def test_it_is_one_piece_ahead_of_its_reader() -> None:
             await asyncio.sleep(0)
     # One taken, one ahead, one in hand.
     assert pulled == 3
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_time_of_a_slow_reader_is_none_of_the_provider(fails: bool) -> None:
+    """Ten chunks at once and a wait of 0.05 s, for a reader that needs 0.5 s for them."""
+
+    async def stream() -> _Stream:
+        for _ in range(10):
+            yield Chunk("a")
+        await asyncio.sleep(0.05)
+        if fails:
+            raise ZeroDivisionError
+        yield Completed(finish_reason="stop")
+
+    began = time.perf_counter()
+    times: list[float] = []
+    async with _supply(stream()) as supply:
+        with suppress(ZeroDivisionError):
+            async for event in supply:
+                await asyncio.sleep(0.05)
+                times.append(event.at or 0.0)
+    assert time.perf_counter() - began >= 0.5
+    assert all(0 <= at - began < 0.25 for at in times)
+    assert times == sorted(times)
+    assert 0.05 <= supply.ended - began < 0.25
 
 
 async def test_one_context_holds_from_the_first_step_to_the_last() -> None:

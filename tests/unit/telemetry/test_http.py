@@ -22,7 +22,8 @@ from starlette.testclient import TestClient
 
 from chatscope import Telemetry, instrument
 from chatscope.providers import TelemetrySettings
-from chatscope.tracing import current_trace_id, step
+from chatscope.tracing import current_trace_id
+from chatscope.tracing import span as start_span
 from tests.memory import Memory
 
 _BACKGROUND_SECONDS = 0.5
@@ -31,7 +32,7 @@ _work_ended: list[int] = []
 
 
 async def _item(request: Request) -> PlainTextResponse:
-    with step("look up"):
+    with start_span("look up"):
         return PlainTextResponse(f"{request.path_params['id']} {current_trace_id()}")
 
 

@@ -218,8 +218,8 @@ _EARLY = """
 import logging
 from chatscope.logs import console
 from chatscope.logs.bridge import Bridge
-from chatscope.logs.loguru_handler import capture_early, print_early, start_export
-capture_early()
+from chatscope.logs.loguru_handler import buffer_logs, print_buffered_logs, start_export
+buffer_logs()
 from loguru import logger
 from tests.memory import Memory
 logger.info("first")
@@ -252,7 +252,7 @@ assert times == sorted(times)
 
 
 def test_failed_start_prints_what_was_buffered() -> None:
-    done = _python(_EARLY + "print_early()")
+    done = _python(_EARLY + "print_buffered_logs()")
     assert "first" in done.stderr
     assert "second" in done.stderr
 

@@ -5,7 +5,7 @@ import contextvars
 import pytest
 from opentelemetry.trace import StatusCode, Tracer
 
-from chatscope.tracing import current_trace_id, current_tracer, step, use_tracer
+from chatscope.tracing import current_trace_id, current_tracer, span, use_tracer
 from tests.memory import Memory
 
 
@@ -35,16 +35,16 @@ def memory() -> Memory:
 def test_a_failed_step_is_an_error_unless_the_client_is_at_fault(
     memory: Memory, error: Exception, status: StatusCode, description: str | None
 ) -> None:
-    with pytest.raises(type(error)), step("validate"):
+    with pytest.raises(type(error)), span("validate"):
         raise error
-    span = memory.span("validate")
-    assert (span.status.status_code, span.status.description) == (status, description)
-    assert span.events == ()  # the exception is recorded where it is handled
+    validate = memory.span("validate")
+    assert (validate.status.status_code, validate.status.description) == (status, description)
+    assert validate.events == ()  # the exception is recorded where it is handled
 
 
 def test_step_is_a_span_with_attributes_in_the_current_trace(memory: Memory) -> None:
-    with step("outer"), step("inner", {"n": 1}) as span:
-        assert current_trace_id() == f"{span.get_span_context().trace_id:032x}"
+    with span("outer"), span("inner", {"n": 1}) as started:
+        assert current_trace_id() == f"{started.get_span_context().trace_id:032x}"
     inner, outer = memory.span("inner"), memory.span("outer")
     assert inner.attributes == {"n": 1}
     assert inner.parent is not None

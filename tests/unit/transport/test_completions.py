@@ -94,7 +94,7 @@ async def test_a_request_without_model_goes_to_the_default_one(memory: Memory) -
         ({"content": b"{}"}, 415, "unsupported_media_type"),
         ({"data": {"a": "b"}}, 415, "unsupported_media_type"),
         ({"content": b"{", "headers": {"content-type": "application/json"}}, 400, "invalid_json"),
-        ({"json": {**_ASK, "foo": 1}}, 400, "invalid_request"),
+        ({"json": {**_ASK, "stream": 1}}, 400, "invalid_request"),
         ({"json": {**_ASK, "model": "x"}}, 404, "model_not_found"),
     ],
 )

@@ -90,7 +90,8 @@ def test_unknown_path_is_told_the_endpoints(client: TestClient, path: str, shown
     message = client.put(path).json()["error"]["message"]
     assert message == (
         f"Unknown endpoint: PUT {shown}. Available endpoints: GET /, GET /healthz, GET /readyz, "
-        "GET /v1/models, GET /v1/models/{model}, POST /v1/chat/completions, WS /ws/chat."
+        "GET /v1/models, GET /v1/models/{model}, POST /v1/chat/completions, POST /v1/embeddings, "
+        "WS /ws/chat."
     )
 
 
@@ -144,10 +145,10 @@ def test_a_bug_after_the_answers_begin_is_logged_and_adds_nothing_to_it(
 
 
 def test_a_refusal_is_logged_by_code_alone(client: TestClient, memory: Memory) -> None:
-    body = {"messages": [{"role": "user", "content": "a secret"}], "n": 2}
+    body = {"messages": [{"role": "user", "content": "a secret"}], "stream": 2}
     client.post("/v1/chat/completions", json=body)
     attributes = memory.log("request refused").log_record.attributes or {}
-    assert (attributes["code"], attributes["param"]) == ("invalid_request", "n")
+    assert (attributes["code"], attributes["param"]) == ("invalid_request", "stream")
     assert "secret" not in str([r.log_record for r in memory.logs])
 
 
@@ -155,9 +156,9 @@ def test_a_refusal_is_logged_by_code_alone(client: TestClient, memory: Memory) -
     "body",
     [
         b"{a secret",
-        b'{"messages": [{"role": "user", "content": "a secret"}], "temperature": "a secret"}',
+        b'{"messages": [{"role": "user", "content": "a secret"}], "stream_options": "a secret"}',
         b'{"messages": [{"role": "user", "content": "a secret"}], "model": "a secret"}',
-        b'{"messages": [{"role": "a secret", "content": "a secret"}]}',
+        b'{"messages": [{"role": ["a secret"], "content": "a secret"}]}',
     ],
 )
 def test_a_clients_mistake_is_no_error_on_any_span(

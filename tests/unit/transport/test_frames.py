@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.asyncio.client import connect
 
-from app.domain.provider import Event, TextDelta
+from app.domain.provider import Chunk, Event
 from app.domain.request import ChatRequest
 from tests.memory import Memory
 from tests.unit.scripted import END, Scripted
@@ -50,7 +50,7 @@ class _Provider(Scripted):
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Event]:
         for _ in range(3):
             self.readers = _callers(sys._getframe())
-            yield TextDelta(_TEXT)
+            yield Chunk(_TEXT)
         yield END
 
 

@@ -139,17 +139,14 @@ async def test_any_history_of_the_client_reaches_the_provider_as_it_was_sent() -
         app = create_app(settings, providers=Memory().providers)
         async with serving(app) as server, _client(server) as client:
             answer = await client.chat.completions.create(model="m", messages=_HISTORY)
-            with pytest.raises(openai.BadRequestError) as caught:
-                await client.chat.completions.create(model="simulated-1", messages=_HISTORY)
+            simulated = await client.chat.completions.create(model="simulated-1", messages=_HISTORY)
     assert answer.choices[0].message.content == "ok"
     sent = [
         message.to_dict() if isinstance(message, ChatCompletionMessage) else message
         for message in _HISTORY
     ]
-    sent[0] = {**sent[0], "content": "Be brief."}  # text alone is joined
     assert recorded == [sent]
-    assert caught.value.param == "messages[1].content"
-    assert "'image_url'; accepted: 'text'" in caught.value.message
+    assert simulated.choices[0].message.content
 
 
 async def test_its_streaming_helper_works(client: openai.AsyncOpenAI) -> None:
@@ -182,7 +179,7 @@ async def test_an_unknown_model_is_its_not_found(client: openai.AsyncOpenAI) -> 
     [
         ("/v1/responses", lambda c: c.responses.create(model="simulated-1", input="hi")),
         ("/v1/completions", lambda c: c.completions.create(model="simulated-1", prompt="hi")),
-        ("/v1/embeddings", lambda c: c.embeddings.create(model="simulated-1", input="hi")),
+        ("/v1/moderations", lambda c: c.moderations.create(input="hi")),
         ("/v1/whatever", lambda c: c.post("/whatever", cast_to=object)),
         ("/v1/files", lambda c: c.files.list()),
     ],
@@ -193,7 +190,13 @@ async def test_an_unknown_endpoint_is_its_not_found_and_names_the_supported_ones
     with pytest.raises(openai.NotFoundError) as caught:
         await call(client)
     assert (caught.value.code, caught.value.type) == ("not_found", "invalid_request_error")
-    for text in (path, "POST /v1/chat/completions", "GET /v1/models", "WS /ws/chat"):
+    for text in (
+        path,
+        "POST /v1/chat/completions",
+        "POST /v1/embeddings",
+        "GET /v1/models",
+        "WS /ws/chat",
+    ):
         assert text in caught.value.message
 
 
@@ -203,7 +206,7 @@ async def test_models_with_a_slash_at_the_end_are_the_list(client: openai.AsyncO
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"temperature": 9}, {"extra_body": {"foo": 1}}, {"n": 2}, {"messages": []}]
+    "parameters", [{"temperature": 9}, {"tools": [{}]}, {"n": 0}, {"messages": []}, {"stop": [""]}]
 )
 async def test_a_wrong_request_is_its_bad_request(
     client: openai.AsyncOpenAI, parameters: dict[str, Any]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from starlette.types import Message, Scope
 
-from app.domain.provider import ProviderError
+from app.domain.provider import Chunk, ProviderError
 from app.domain.turn import ClientDisconnected, Summary
 from app.transport.outputs import EventStream, WholeResponse
 from app.transport.response import ResponseWriter
@@ -74,7 +74,7 @@ def _last(body: bytes) -> Any:
 
 async def test_stream_is_sent_chunk_by_chunk_past_caches_and_buffers(server: _Server) -> None:
     stream = _stream(server)
-    await stream.delta("a")
+    await stream.delta(Chunk("a"))
     assert [message["type"] for message in server.sent] == [
         "http.response.start",
         "http.response.body",
@@ -87,7 +87,7 @@ async def test_stream_is_sent_chunk_by_chunk_past_caches_and_buffers(server: _Se
     }
     assert server.sent[-1]["body"].count(b"\n\n") == 2  # the role and the text
     assert not server.writer.complete
-    await stream.delta("b")
+    await stream.delta(Chunk("b"))
     assert server.sent[-1]["body"].count(b"\n\n") == 1
     await stream.completed(_SUMMARY)
     assert [message.get("more_body", False) for message in server.sent[1:]] == [True, True, False]
@@ -104,7 +104,7 @@ async def test_stream_that_fails_before_its_first_chunk_has_a_status(server: _Se
 
 async def test_stream_that_fails_later_ends_with_an_error_event(server: _Server) -> None:
     stream = _stream(server)
-    await stream.delta("a")
+    await stream.delta(Chunk("a"))
     await stream.failed(_FAILURE, "t" * 32)
     assert server.status == 200
     assert _last(server.body) == error_object(_FAILURE, "t" * 32)
@@ -113,8 +113,8 @@ async def test_stream_that_fails_later_ends_with_an_error_event(server: _Server)
 
 async def test_response_in_one_piece_is_sent_when_it_is_whole(server: _Server) -> None:
     response = _whole(server)
-    await response.delta("a")
-    await response.delta("b")
+    await response.delta(Chunk("a"))
+    await response.delta(Chunk("b"))
     assert server.sent == []
     await response.completed(_SUMMARY)
     assert (server.status, server.headers[b"content-type"]) == (200, b"application/json")
@@ -125,7 +125,7 @@ async def test_response_in_one_piece_is_sent_when_it_is_whole(server: _Server) -
 
 async def test_failure_takes_the_place_of_the_whole_response(server: _Server) -> None:
     response = _whole(server)
-    await response.delta("a")
+    await response.delta(Chunk("a"))
     await response.failed(_FAILURE, "t" * 32)
     assert server.status == 504
     assert json.loads(server.body) == error_object(_FAILURE, "t" * 32)
@@ -140,4 +140,4 @@ async def test_nothing_is_sent_to_a_client_that_cancels(server: _Server) -> None
 async def test_client_that_is_gone_ends_the_turn(server: _Server) -> None:
     server.gone = True
     with pytest.raises(ClientDisconnected):
-        await _stream(server).delta("a")
+        await _stream(server).delta(Chunk("a"))

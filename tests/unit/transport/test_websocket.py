@@ -82,7 +82,7 @@ async def test_a_connection_remembers_and_another_does_not(memory: Memory) -> No
                 for question in questions:
                     await talk.ask(question)
                     await talk.hear_turn()
-    asked = [[message.content for message in request.messages] for request in provider.requests]
+    asked = [[message["content"] for message in request.messages] for request in provider.requests]
     assert asked == [["one"], ["one", "a", "two"], ["three"]]
 
 
@@ -92,7 +92,7 @@ async def test_memory_is_bounded(memory: Memory) -> None:
         for question in ("one", "two", "three"):
             await talk.ask(question)
             await talk.hear_turn()
-    assert [m.content for m in provider.requests[-1].messages] == ["two", "a", "three"]
+    assert [m["content"] for m in provider.requests[-1].messages] == ["two", "a", "three"]
 
 
 async def test_a_cancel_ends_the_answer_and_what_came_is_remembered(memory: Memory) -> None:
@@ -108,7 +108,7 @@ async def test_a_cancel_ends_the_answer_and_what_came_is_remembered(memory: Memo
         assert (await talk.hear())["type"] == "delta"
         await talk.say(type="cancel")
         await talk.hear_turn()
-    assert [m.content for m in provider.requests[1].messages] == ["one", "half", "two"]
+    assert [m["content"] for m in provider.requests[1].messages] == ["one", "half", "two"]
     assert memory.value("message_count", role="assistant") == 2
 
 

@@ -2,11 +2,13 @@
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from app.domain.errors import InternalError
+from app.domain.provider import Chunk
 from app.domain.turn import Summary
 from app.wire.completion import Completion, error_event, usage_object
 from app.wire.errors import error_object
@@ -46,7 +48,7 @@ def test_ids_of_responses_differ() -> None:
 @pytest.mark.parametrize("include_usage", [True, False])
 def test_chunks_of_a_stream(include_usage: bool) -> None:
     completion = Completion("m", include_usage=include_usage)
-    sent = completion.first() + completion.delta("Hé") + completion.last(_SUMMARY)
+    sent = completion.delta(Chunk("Hé")) + completion.last(_SUMMARY)
     *events, done, rest = sent.split(b"\n\n")
     assert (done, rest) == (b"data: [DONE]", b"")
     chunks = [json.loads(each.removeprefix(b"data: ")) for each in events]
@@ -62,6 +64,47 @@ def test_chunks_of_a_stream(include_usage: bool) -> None:
         chunk({}, "length"),
         *([{**shared, "choices": [], "usage": _USAGE}] if include_usage else []),
     ]
+
+
+_RELAYED: dict[str, Any] = {
+    "id": "theirs",
+    "choices": [{"index": 0, "delta": {"content": "Hé"}}],
+}
+_COUNTED = {**_RELAYED, "usage": _USAGE}
+_LAST = {"id": "theirs", "choices": [], "usage": _USAGE}
+
+
+def test_providers_chunk_keeps_its_bytes() -> None:
+    completion = Completion("m", include_usage=False)
+    raw = b'{ "id" : "theirs" }'
+    assert completion.delta(Chunk("Hé", _RELAYED, raw)) == b"data: " + raw + b"\n\n"
+    assert completion.last(_SUMMARY) == b"data: [DONE]\n\n"
+
+
+def test_usage_that_was_not_requested_is_removed() -> None:
+    completion = Completion("m", include_usage=False)
+    usage = Usage(3, 2)
+    sent = completion.delta(Chunk("Hé", _COUNTED, b"not used", usage=usage))
+    assert json.loads(sent.removeprefix(b"data: ")) == _RELAYED
+    assert completion.delta(Chunk("", _LAST, b"not used", usage=usage)) == b""
+
+
+def test_usage_that_was_requested_is_passed_on_or_made() -> None:
+    completion = Completion("m", include_usage=True)
+    assert json.loads(completion.delta(Chunk("", _LAST, usage=Usage(3, 2)))[6:]) == _LAST
+    assert completion.last(_SUMMARY) == b"data: [DONE]\n\n"
+    completion = Completion("m", include_usage=True)
+    completion.delta(Chunk("Hé", _RELAYED))
+    event, done, _ = completion.last(_SUMMARY).split(b"\n\n")
+    assert json.loads(event[6:])["usage"] == _USAGE
+    assert done == b"data: [DONE]"
+
+
+def test_whole_response_of_the_provider_is_passed_on() -> None:
+    summary = replace(_SUMMARY, body={"id": "theirs"})
+    completion = Completion("m", include_usage=False)
+    assert completion.whole("", summary) == b'{"id":"theirs"}'
+    assert completion.whole("", replace(summary, raw=b'{ "id":"theirs"}')) == b'{ "id":"theirs"}'
 
 
 def test_response_that_nobody_counted_has_no_usage() -> None:

@@ -1,0 +1,57 @@
+"""JSON of providers: parsed as far as a tolerant reader can, rendered for them strictly."""
+
+import json
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+
+def parse(data: bytes) -> tuple[Any, bool]:
+    """Return the value, and whether it is strict JSON. Raise ValueError.
+
+    Not strict are NaN and infinite numbers, and strings with half a surrogate pair: some providers
+    cut an emoji in two.
+    """
+    try:
+        return from_json(data, allow_inf_nan=False), True
+    except ValueError:
+        try:
+            return json.loads(data), False
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+
+
+def render(value: Any) -> bytes:
+    """Return strict JSON: what JSON lacks is null, half a surrogate pair is replaced."""
+    try:
+        return to_json(value, inf_nan_mode="null")
+    except ValueError:
+        return to_json(repaired(value), inf_nan_mode="null")
+
+
+def repaired(value: Any) -> Any:
+    """Return a copy without halves of surrogate pairs."""
+    match value:
+        case str():
+            return joined_surrogates(value)
+        case dict():
+            return {joined_surrogates(str(key)): repaired(each) for key, each in value.items()}
+        case list():
+            return [repaired(each) for each in value]
+    return value
+
+
+def joined_surrogates(text: str) -> str:
+    """Return the text with pairs of surrogates as one character and others replaced."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def has_infinity(text: bytes) -> bool:
+    """Whether a text that pydantic rendered has a number that JSON lacks."""
+    if b"Infinity" not in text and b"NaN" not in text:
+        return False
+    try:
+        from_json(text, allow_inf_nan=False)
+    except ValueError:
+        return True
+    return False
