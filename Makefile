@@ -1,6 +1,6 @@
 # Chatscope's commands, the same ones here, in CI and in the README.
 .DEFAULT_GOAL := help
-.PHONY: help build up down status logs chat demo ledger drill dashboards rules check test lint mutation bench bench-start bench-soak bench-load clean
+.PHONY: help build up down status logs chat demo ledger drill dashboards rules prices check test lint mutation bench bench-start bench-soak bench-load clean
 
 PY := .venv/bin/python
 # The first Python that starts makes the environment; a version manager's shim may not.
@@ -60,6 +60,10 @@ rules:
 dashboards:
 	$(BOOTSTRAP)
 	@$(PY) -m dashboards
+
+prices:
+	$(BOOTSTRAP)
+	@$(PY) -m chatscope.genai.prices_update
 
 build:
 	$(BOOTSTRAP) parts

@@ -1,7 +1,7 @@
 """Composition of the application: models, routes, middleware, lifespan."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -24,6 +24,7 @@ from app.transport.origins import Cors, Origins
 from app.transport.page import page
 from app.transport.websocket import ChatWebSocket
 from chatscope import Providers, Telemetry, instrument
+from chatscope.genai import ServedModel, report_prices
 
 
 class Application(Starlette):
@@ -57,6 +58,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         telemetry.instruments.show_limits(settings.limits())
+        report_prices(telemetry.recorder, _served(catalog))
         health.started = True
         yield
         health.started = False
@@ -102,7 +104,7 @@ def build_catalog(settings: Settings) -> Catalog:
 
 
 def _openai_compatible(settings: Settings) -> Provider:
-    # Its client takes a second to import: only for those who use it.
+    # Importing its client takes a second: only if it is used.
     from app.providers.openai_compatible import OpenAICompatibleProvider  # noqa: PLC0415
 
     key = settings.openai_api_key
@@ -114,6 +116,17 @@ def _openai_compatible(settings: Settings) -> Provider:
         connect_timeout=settings.openai_connect_timeout_seconds,
         max_retries=settings.openai_max_retries,
     )
+
+
+def _served(catalog: Catalog) -> Iterator[ServedModel]:
+    for model in catalog.models:
+        provider = model.provider
+        yield ServedModel(
+            name=model.name,
+            provider=provider.name,
+            server_address=provider.server[0] if provider.server else None,
+            free=provider.in_process,
+        )
 
 
 def _middleware(settings: Settings, on_limit: OnLimit) -> list[Middleware]:

@@ -300,7 +300,7 @@ class Settings(BaseSettings):
 
     prices_file: _Place | None = _setting(
         None, "PRICES_FILE",
-        "Price table that replaces the included one (chatscope/genai/prices.json).",
+        "Prices that come before those of the included table; see [cost](cost.md).",
         'a JSON file, {"model": {"prompt": USD, "completion": USD}}, each for a million tokens',
     )  # fmt: skip
     otel_service_name: str = _setting(
@@ -511,8 +511,13 @@ class Settings(BaseSettings):
             capture_content=self.content_capture in ("SPAN_ONLY", "SPAN_AND_EVENT", "TRUE"),
             log_level=self.log_level,
             known_models=frozenset((*self.openai_models, SIMULATED_MODEL)),
-            prices=PriceTable.load(self.prices_file),
+            prices=self._prices(),
         )
+
+    def _prices(self) -> PriceTable:
+        """Return the prices; beside real models the simulated one has none, so adds no cost."""
+        table = PriceTable.load(self.prices_file)
+        return table.without_simulated() if self.openai_models else table
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Self:

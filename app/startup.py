@@ -1,4 +1,4 @@
-"""Start of a process: its log lines are printed, however it ends."""
+"""Startup of a process, whose log lines are printed even if it fails."""
 
 from collections.abc import Callable
 from typing import Final
@@ -13,8 +13,8 @@ _FAILED: Final = 1
 def run_reported(run: Callable[[], int]) -> int:
     """Return the exit code of `run`, or 1 after logging its exception.
 
-    Log lines are buffered until telemetry is started, which also exports them; if it never starts,
-    they are printed at the end.
+    Log lines are buffered until telemetry is started, which also exports them; if that fails,
+    they are printed on exit.
     """
     buffer_logs()
     try:

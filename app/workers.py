@@ -154,8 +154,8 @@ class Supervisor:
         for worker in self._workers:
             worker.connection.close()
         self._deadline.start()
-        # At the same time as the workers' telemetry: if the Collector hangs, one after the other
-        # would take twice as long. Log lines after this are printed only.
+        # Concurrently with the workers' telemetry: sequentially it would take twice as long if the
+        # Collector hangs. Log lines after this are printed only.
         self._telemetry.shutdown(self._deadline.left(TELEMETRY_ENDS_BEFORE))
         for worker in self._workers:
             worker.process.join(self._deadline.left(PARENT_KILLS_BEFORE))

@@ -196,7 +196,7 @@ class _Request:
         except Exception as error:
             report("recording an HTTP request", error)
         finally:
-            # Nothing but the end of the request counts as such, whatever failed above.
+            # The request has ended, even if recording failed above.
             try:
                 self._outer.metrics.stop(self._kind)
                 if self._span.is_recording():
@@ -265,7 +265,7 @@ class _Request:
 
 
 def _is_last(message: Message, has_trailers: bool) -> bool:
-    """Whether a message that is no body is the last of a response."""
+    """Return whether a message other than a body is the last of a response."""
     match message["type"]:
         case "http.response.trailers":
             return not message.get("more_trailers")

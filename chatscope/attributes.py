@@ -1,4 +1,4 @@
-"""Attributes as OpenTelemetry takes them: without those that nobody knows."""
+"""Attributes as OpenTelemetry accepts them: without None."""
 
 from collections.abc import Mapping
 
@@ -6,5 +6,5 @@ from opentelemetry.util.types import AttributeValue
 
 
 def known(found: Mapping[str, AttributeValue | None]) -> dict[str, AttributeValue]:
-    """`found` without the values that are None."""
+    """Return the attributes whose values are not None."""
     return {name: value for name, value in found.items() if value is not None}

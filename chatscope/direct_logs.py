@@ -1,8 +1,8 @@
 """A logger provider whose records are encoded where they are made.
 
-The SDK makes three objects of a record before a processor sees it. Where the only processor is
+The SDK creates three objects for a record before a processor sees it. Where the only processor is
 `OtlpLogRecordProcessor`, and for values that need no conversion, the fields are encoded instead.
-All other records, and those of a provider with further processors, take the SDK's way.
+All other records, and those of a provider with further processors, pass through the SDK.
 """
 
 import os
@@ -26,7 +26,7 @@ from chatscope.otlp import OtlpLogRecordProcessor
 from chatscope.otlp.log_records import encode_plain, plain_attributes
 from chatscope.otlp.sdk import LogRecordProcessor
 
-# What the SDK would do beyond making a record: limit its attributes, count it.
+# Work of the SDK beyond creating a record: limit its attributes, count it.
 _SDK_OPTIONS: Final = (
     OTEL_ATTRIBUTE_COUNT_LIMIT,
     OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT,
@@ -98,7 +98,7 @@ class _Logger(Logger):
                         (severity_number, severity_text),
                         body,
                         encoded,
-                        # An empty context stands for the current one, as in the SDK.
+                        # An empty context means the current one, as in the SDK.
                         get_current_span(context or None).get_span_context(),
                         event_name,
                     )

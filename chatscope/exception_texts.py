@@ -1,8 +1,8 @@
 """Describe exceptions: their type, message and stack trace, as the OpenTelemetry SDK does.
 
-The text of an exception is that of its `__str__`, which may be code of the application and may
-block. Where it is, or where the arguments are objects whose text is needed, the text is made on a
-thread of its own and waited for within a limit; after that, the type and the arguments are
+The text of an exception is the result of its `__str__`, which may be application code and may
+block. In that case, and if arguments are objects that must be converted to text, the text is
+computed in a separate thread with a timeout. After the timeout, the type and the arguments are
 described without calling any of their methods (`values.py`).
 """
 
@@ -20,11 +20,12 @@ from chatscope import names
 from chatscope.otlp.values import describe, file_names, static_attribute, text
 from chatscope.redaction import is_withheld, without_texts
 
-# The innermost ones: the thousand frames of an endless recursion take longer than a request.
+# Innermost frames: formatting the thousand frames of an endless recursion takes longer than a
+# request.
 _MAX_FRAMES: Final = 100
 _MAX_CHAIN: Final = 20
 _MAX_SECONDS: Final = 0.5
-# Threads whose `__str__` has not returned: there are no more, and no further waiting.
+# Threads whose `__str__` has not returned. At this limit no further threads are started.
 _MAX_STUCK: Final = 4
 _PLAIN: Final = frozenset({str, int, float, bool, bytes, type(None)})
 
@@ -32,7 +33,7 @@ _room: Final = threading.Semaphore(_MAX_STUCK)
 
 
 def attributes_of(error: BaseException) -> dict[str, str]:
-    """Return the `exception.*` attributes, without the texts where they are withheld."""
+    """Return the `exception.*` attributes, without texts that are withheld."""
     if is_withheld(error):
         error = without_texts(error)
     return {
@@ -57,7 +58,7 @@ def type_name(error: BaseException) -> str:
 
 
 def message_of(error: BaseException) -> str:
-    """Return `str(error)`, or how that failed, or a description when it takes too long."""
+    """Return `str(error)`, its error, or a description if it takes too long."""
     return _made(error, _message) or describe(error)
 
 
@@ -88,7 +89,7 @@ def _frames(error: BaseException) -> str:
 
 
 def _made(error: BaseException, make: Callable[[BaseException], str]) -> str | None:
-    """Return `make(error)`, which may call any code; None when it takes too long."""
+    """Return `make(error)`, which may call application code; None if it takes too long."""
     if _is_plain(error):
         return make(error)
     if not _room.acquire(blocking=False):
@@ -105,7 +106,7 @@ def _made(error: BaseException, make: Callable[[BaseException], str]) -> str | N
     thread = threading.Thread(target=context.run, args=(run,), name="exception text", daemon=True)
     try:
         thread.start()
-    except RuntimeError:  # there are no more threads
+    except RuntimeError:  # no thread can be started
         _room.release()
         return None
     thread.join(_MAX_SECONDS)
@@ -113,7 +114,7 @@ def _made(error: BaseException, make: Callable[[BaseException], str]) -> str | N
 
 
 def _is_plain(error: BaseException) -> bool:
-    """Whether the texts of an exception and its chain are made by the interpreter alone."""
+    """Return whether the texts of an exception and its chain need no application code."""
     pending, seen = [error], 0
     while pending:
         each = pending.pop()
@@ -131,7 +132,8 @@ def _is_plain_link(error: BaseException) -> bool:
         arguments += file_names(error)
     return (
         type(static_attribute(kind, "__str__")) is WrapperDescriptorType
-        # Groups contain others; for suggestions, Python looks at the object of an AttributeError.
+        # Groups contain exceptions; for suggestions, Python inspects the object of an
+        # AttributeError.
         and not issubclass(kind, BaseExceptionGroup | AttributeError)
         and "__notes__" not in object.__getattribute__(error, "__dict__")
         and all(type(argument) in _PLAIN for argument in arguments)

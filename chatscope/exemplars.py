@@ -1,8 +1,8 @@
-"""Exemplars that stay for a while: who scrapes every minute finds them as well.
+"""Exemplars that are exported repeatedly, so that a scrape once a minute finds them as well.
 
-The SDK hands each exemplar out once, at the first collection after it: with a metric a
-second, the Collector's scrape endpoint would lose it a second later. Prometheus drops the
-repeated ones of remote write as the duplicates that they are.
+The SDK returns each exemplar once, at the next collection: with an export each second, the
+Collector's scrape endpoint would lose it after a second. Prometheus drops the repeated
+exemplars of remote write as duplicates.
 """
 
 import time
@@ -18,18 +18,18 @@ from opentelemetry.sdk.metrics import (
 )
 from opentelemetry.util.types import Attributes
 
-# As long as the slowest usual scrape interval.
+# The longest usual scrape interval.
 _KEEP_NS: Final = 60_000_000_000
 
 
 class _Kept:
-    """The newest exemplar of each place, until it is too old."""
+    """The newest exemplar at each index, until it is too old."""
 
     def __init__(self) -> None:
         self._by_place: dict[int, Exemplar] = {}
 
     def renewed(self, fresh: Mapping[int, Exemplar]) -> list[Exemplar]:
-        """Those kept, with `fresh` in their places, without the old ones."""
+        """Return the exemplars with `fresh` ones added or replaced, without the old ones."""
         oldest = time.time_ns() - _KEEP_NS
         kept = {**self._by_place, **fresh}
         self._by_place = {
@@ -47,7 +47,7 @@ class KeptBucketExemplars(AlignedHistogramBucketExemplarReservoir):
         self._kept = _Kept()
 
     def collect(self, point_attributes: Attributes) -> list[Exemplar]:
-        """The exemplars as they stand."""
+        """Return the current exemplars."""
         fresh = {self._bucket(found.value): found for found in super().collect(point_attributes)}
         return self._kept.renewed(fresh)
 
@@ -63,7 +63,7 @@ class KeptLastExemplar(SimpleFixedSizeExemplarReservoir):
         self._kept = _Kept()
 
     def collect(self, point_attributes: Attributes) -> list[Exemplar]:
-        """The exemplar as it stands."""
+        """Return the current exemplar."""
         return self._kept.renewed(dict(enumerate(super().collect(point_attributes))))
 
 

@@ -15,8 +15,8 @@ _contained = False
 def guarded(doing: str) -> Iterator[None]:
     """Log an exception raised inside, at most once a minute, instead of raising it.
 
-    Telemetry never fails a request. In a test of pytest the exception is raised, so that a test
-    fails for it; `containing_errors` ends that.
+    Telemetry never fails a request. In a test of pytest the exception is raised, and the test
+    fails; `containing_errors` prevents that.
     """
     try:
         yield

@@ -159,7 +159,7 @@ class _Values:
     def __init__(self, histogram: TalliedHistogram) -> None:
         self._histogram = histogram
         self._boundaries = histogram.boundaries
-        # By bucket, with values that have no sampled span apart: they are no exemplars.
+        # By bucket, with values without a sampled span separate: they are not exemplars.
         self._buckets: dict[tuple[int, bool], tuple[Tally, list[Context]]] = {}
 
     def add(self, value: float, context: Context | None) -> None:

@@ -275,6 +275,17 @@ class Instruments:
             # From zero on: a counter that starts with its first refusal shows no increase.
             self._limit_reached.add(0, {limit: name})
 
+    def show_prices(self, priced: Mapping[str, bool]) -> None:
+        """Export whether the price of each model is known."""
+        observe(
+            self._meter,
+            names.MODEL_PRICED.with_prefix(self.prefix),
+            lambda: [
+                Observation(int(known), {names.GEN_AI_REQUEST_MODEL: self.model_label(model)})
+                for model, known in priced.items()
+            ],
+        )
+
     def record_limit_reached(self, name: str) -> None:
         """Record that the limit of that name, one of those shown, refused or cut something."""
         self._limit_reached.add(1, {names.prefixed(names.LIMIT, self.prefix): name})

@@ -47,7 +47,7 @@ class PeriodicReader(MetricReader):
     def start(self) -> None:
         """Start the thread."""
         self._thread = threading.Thread(target=self._run, name="Metric reader", daemon=True)
-        with suppress(RuntimeError):  # there are no more threads: the shutdown still collects
+        with suppress(RuntimeError):  # no thread can be started: the shutdown still collects
             self._thread.start()
 
     @property

@@ -81,7 +81,7 @@ class TelemetryMiddleware:
         return HttpTelemetry(self.app, self._find_route, telemetry.tracer, telemetry.http_metrics)
 
     def _websockets(self) -> WebSocketTelemetry:
-        """Return the WebSocket part, whose metrics exist once there is a WebSocket."""
+        """Return the WebSocket part, whose metrics exist from the first WebSocket on."""
         if self._websocket is None:
             telemetry = self._telemetry
             self._websocket = WebSocketTelemetry(

@@ -1,9 +1,9 @@
-"""Every metric and attribute name, once: kind, unit, allowed attributes, and a sentence.
+"""The registry of metric and attribute names: kind, unit, allowed attributes, description.
 
 Sources: OpenTelemetry semantic conventions (HTTP, process, CPython: the names of
 opentelemetry-semantic-conventions 0.66b2; GenAI: the semantic-conventions-genai
-repository, status Development). Names that neither has carry the prefix `chatscope.`,
-but for the product's own instruments, which are named in full.
+repository, status Development). Names without a convention have the prefix `chatscope.`,
+except the product's own instruments, whose names have no prefix.
 """
 
 from collections.abc import Mapping
@@ -28,9 +28,9 @@ from chatscope.otlp.self_metrics import (
 
 _Value = TypeVar("_Value")
 
-# A value outside a closed list, on metrics: the conventions' own word.
+# A value outside a closed list, on metrics, as in the conventions.
 OTHER: Final = "_OTHER"
-# Of names without a convention; settings replace it.
+# Prefix of names without a convention; settings replace it.
 PREFIX: Final = "chatscope"
 
 # -- attributes -----------------------------------------------------------------
@@ -91,7 +91,7 @@ GEN_AI_TOOL_DESCRIPTION: Final = "gen_ai.tool.description"
 GEN_AI_AGENT_NAME: Final = "gen_ai.agent.name"
 GEN_AI_AGENT_ID: Final = "gen_ai.agent.id"
 GEN_AI_AGENT_DESCRIPTION: Final = "gen_ai.agent.description"
-# Opt-in: what people wrote and what the model answered.
+# Opt-in: the texts of prompts and responses.
 GEN_AI_INPUT_MESSAGES: Final = "gen_ai.input.messages"
 GEN_AI_OUTPUT_MESSAGES: Final = "gen_ai.output.messages"
 GEN_AI_TOOL_CALL_ARGUMENTS: Final = "gen_ai.tool.call.arguments"
@@ -100,12 +100,12 @@ GEN_AI_TOOL_CALL_RESULT: Final = "gen_ai.tool.call.result"
 # Ours: spans and logs only, never metrics.
 CONNECTION_ID: Final = "chatscope.connection.id"
 ANSWER_COST: Final = "chatscope.answer.cost"  # USD
-ANSWER_SECONDS: Final = "chatscope.answer.duration"  # s, arrival until the last byte left
+ANSWER_SECONDS: Final = "chatscope.answer.duration"  # s, from arrival until the last byte was sent
 ANSWER_OUTCOME: Final = "chatscope.answer.outcome"  # completed, failed, cancelled
-ANSWER_EMPTY: Final = "chatscope.answer.empty"  # true: it completed without any text
-PROVIDER_ERROR_CODE: Final = "chatscope.provider.error_code"  # the provider's own, if it is a word
-USAGE_PARTIAL: Final = "chatscope.usage.partial"  # true: counted here, the provider gave no total
-# s, where bytes leave us
+ANSWER_EMPTY: Final = "chatscope.answer.empty"  # true: completed without any text
+PROVIDER_ERROR_CODE: Final = "chatscope.provider.error_code"  # the provider's, if one word
+USAGE_PARTIAL: Final = "chatscope.usage.partial"  # true: estimated here, no total reported
+# s, until the first bytes were sent
 TIME_TO_FIRST_TOKEN: Final = "chatscope.answer.time_to_first_token"  # noqa: S105
 
 # Ours, on metrics: each from a closed list.
@@ -113,7 +113,7 @@ ROLE: Final = "role"  # user, assistant, system, tool
 TOKEN_TYPE: Final = "type"  # prompt, completion  # noqa: S105
 DIRECTION: Final = "network.io.direction"  # receive, transmit
 CLOSE_CODE: Final = "chatscope.websocket.close_code"  # RFC 6455 section 7.4.1, else _OTHER
-LIMIT: Final = "chatscope.limit"  # which one: a closed list, given where limits are set
+LIMIT: Final = "chatscope.limit"  # name of the limit, from the closed list of the application
 SIGNAL: Final = "chatscope.signal"  # traces, logs
 CPU_MODE: Final = "cpu.mode"  # user, system
 CONTEXT_SWITCH_TYPE: Final = "process.context_switch.type"  # voluntary, involuntary
@@ -122,7 +122,7 @@ GC_GENERATION: Final = "cpython.gc.generation"  # 0, 1, 2
 # -- span events ------------------------------------------------------------------
 
 EVENT_FIRST_TOKEN: Final = "gen_ai.first_token"  # noqa: S105
-# A provider's client asks again; with HTTP_RESEND_COUNT, and why in ERROR_TYPE.
+# A provider's client retries; with HTTP_RESEND_COUNT, and the reason in ERROR_TYPE.
 EVENT_RETRY: Final = "chatscope.model.retry"
 
 # The public names: of attributes and events. The registry of metrics may change.
@@ -140,8 +140,8 @@ class Kind(Enum):
     GAUGE = "gauge"
 
 
-# How Prometheus spells a unit (the OTLP-to-Prometheus rules of the OpenTelemetry
-# specification); a unit in braces is a note and is not spelt.
+# Units in names of Prometheus (the OTLP-to-Prometheus rules of the OpenTelemetry
+# specification); a unit in braces is an annotation and is omitted.
 _PROMETHEUS_UNITS: Final = {"s": "seconds", "By": "bytes"}
 
 
@@ -189,7 +189,7 @@ def all_prefixed(attributes: Mapping[str, _Value], prefix: str) -> dict[str, _Va
 
 
 def prometheus_label(attribute: str) -> str:
-    """The spelling of an attribute as a label in Prometheus and as metadata in Loki."""
+    """Return an attribute's name as a label in Prometheus and as metadata in Loki."""
     return attribute.replace(".", "_")
 
 
@@ -202,7 +202,7 @@ _AGENT_SECONDS: Final = tuple(round(0.1 * 2**n, 1) for n in range(13))
 _PER_TOKEN_SECONDS: Final = (
     0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5,
 )  # fmt: skip
-# The conventions' HTTP bounds end at 10 s, where a long streamed answer only begins.
+# The conventions' HTTP bounds end at 10 s, where a long streamed response only begins.
 HTTP_SECONDS: Final = (
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
     20.0, 40.0, 80.0, 160.0,
@@ -241,7 +241,7 @@ _HTTP_SERVER: Final = (
 
 # The product's own names: part of the contract with its users.
 SOCKET_CONNECTIONS: Final = Metric(
-    "socket_connections", Kind.UP_DOWN_COUNTER, "{connection}", "WebSocket connections open now."
+    "socket_connections", Kind.UP_DOWN_COUNTER, "{connection}", "Open WebSocket connections."
 )
 MESSAGE_COUNT: Final = Metric(
     "message_count",
@@ -254,8 +254,8 @@ LLM_RESPONSE_TIME: Final = Metric(
     "llm_response_time",
     Kind.HISTOGRAM,
     "s",
-    "Time of an answer as a person waits for it: from its question's arrival here until the "
-    "answer's last byte left.",
+    "Response time as the client sees it: from the arrival of the request until the last byte "
+    "was sent.",
     (GEN_AI_REQUEST_MODEL, ERROR_TYPE),
     _GEN_AI_SECONDS,
 )
@@ -270,16 +270,16 @@ LLM_COST: Final = Metric(
     "llm_cost",
     Kind.COUNTER,
     "{USD}",
-    "Cost of answers in US dollars, by the price table.",
+    "Cost of responses in US dollars, by the price table.",
     (GEN_AI_REQUEST_MODEL,),
 )
 
-# GenAI conventions: the client is we, calling a provider; the server is we, answering.
+# GenAI conventions: `client` for our calls of a provider, `server` for our responses.
 CLIENT_OPERATION_DURATION: Final = Metric(
     "gen_ai.client.operation.duration",
     Kind.HISTOGRAM,
     "s",
-    "Duration of the call of a model, from the request to the provider's last chunk.",
+    "Duration of a model call, from the request to the provider's last chunk.",
     (*_CLIENT_CALL, ERROR_TYPE),
     _GEN_AI_SECONDS,
 )
@@ -287,7 +287,7 @@ CLIENT_TOKEN_USAGE: Final = Metric(
     "gen_ai.client.token.usage",
     Kind.HISTOGRAM,
     "{token}",
-    "Tokens of a call of a model, input and output.",
+    "Tokens of a model call, input and output.",
     (*_CLIENT_CALL, GEN_AI_TOKEN_TYPE),
     _GEN_AI_TOKENS,
 )
@@ -295,7 +295,7 @@ CLIENT_TIME_TO_FIRST_CHUNK: Final = Metric(
     "gen_ai.client.operation.time_to_first_chunk",
     Kind.HISTOGRAM,
     "s",
-    "Time from the request to the provider until its first chunk came.",
+    "Time from the request to the provider until its first chunk was received.",
     _CLIENT_CALL,
     _GEN_AI_SECONDS,
 )
@@ -303,7 +303,7 @@ CLIENT_TIME_PER_OUTPUT_CHUNK: Final = Metric(
     "gen_ai.client.operation.time_per_output_chunk",
     Kind.HISTOGRAM,
     "s",
-    "Time between a chunk of the provider and the one before it.",
+    "Time between two consecutive chunks of the provider.",
     _CLIENT_CALL,
     _GEN_AI_SECONDS,
 )
@@ -327,7 +327,7 @@ SERVER_TIME_TO_FIRST_TOKEN: Final = Metric(
     "gen_ai.server.time_to_first_token",
     Kind.HISTOGRAM,
     "s",
-    "Time from a question's arrival here until the first bytes of its answer left.",
+    "Time from the arrival of a request until the first bytes of its response were sent.",
     _SERVER_ANSWER,
     _FIRST_TOKEN_SECONDS,
 )
@@ -335,7 +335,7 @@ SERVER_TIME_PER_OUTPUT_TOKEN: Final = Metric(
     "gen_ai.server.time_per_output_token",
     Kind.HISTOGRAM,
     "s",
-    "Mean time for each token after the first of an answer, as its bytes left.",
+    "Mean time for each token of a response after the first, measured as bytes were sent.",
     _SERVER_ANSWER,
     _PER_TOKEN_SECONDS,
 )
@@ -344,18 +344,25 @@ ANSWER_STALL: Final = Metric(
     "chatscope.answer.longest_stall",
     Kind.HISTOGRAM,
     "s",
-    "Longest pause between two pieces of a streamed answer, as their bytes left.",
+    "Longest pause between two chunks of a streamed response, measured as bytes were sent.",
     (GEN_AI_REQUEST_MODEL,),
     _GEN_AI_SECONDS,
 )
 ANSWERS_ACTIVE: Final = Metric(
-    "chatscope.answers.active", Kind.UP_DOWN_COUNTER, "{answer}", "Answers on their way now."
+    "chatscope.answers.active", Kind.UP_DOWN_COUNTER, "{answer}", "Responses in progress."
+)
+MODEL_PRICED: Final = Metric(
+    "chatscope.model.priced",
+    Kind.GAUGE,
+    "{model}",
+    "Whether the price of a model is known: 1, or 0 for one whose calls have no cost.",
+    (GEN_AI_REQUEST_MODEL,),
 )
 LIMIT_VALUE: Final = Metric(
     "chatscope.limit.value",
     Kind.GAUGE,
     "{item}",
-    "What each limit of the service is set to, in what it counts.",
+    "Value of each limit of the service, in the unit of that limit.",
     (LIMIT,),
 )
 LIMIT_REACHED: Final = Metric(
@@ -467,7 +474,7 @@ EVENT_LOOP_LAG: Final = Metric(
     "chatscope.event_loop.lag",
     Kind.HISTOGRAM,
     "s",
-    "How much later than asked the event loop woke a sleeper.",
+    "Delay with which the event loop resumed a sleeping task.",
     (),
     _LAG_SECONDS,
 )
@@ -484,7 +491,7 @@ CONSOLE_DROPPED: Final = Metric(
     "Log lines dropped because standard error could not be written.",
 )
 
-# What became of the telemetry itself: made by chatscope.otlp, by OpenTelemetry's names.
+# Metrics of the telemetry itself, recorded by chatscope.otlp with OpenTelemetry's names.
 SPANS_CREATED: Final = Metric(SPANS.created, Kind.COUNTER, SPANS.unit, SPANS.about_created)
 SPANS_PROCESSED: Final = Metric(
     SPANS.processed, Kind.COUNTER, SPANS.unit, SPANS.about_processed, (ERROR_TYPE,)
@@ -552,7 +559,7 @@ ENCODER_FALLBACKS: Final = Metric(
 
 @dataclass(frozen=True)
 class SignalMetrics:
-    """The metrics about one signal's own way out."""
+    """The metrics of the delivery of one signal."""
 
     created: Metric
     processed: Metric

@@ -1,4 +1,4 @@
-"""Instruments that are read when metrics are collected, so that they cost no request anything."""
+"""Instruments that are read when metrics are collected, so that they add nothing to requests."""
 
 from collections.abc import Callable, Iterable
 
@@ -10,7 +10,7 @@ Read = Callable[[], Iterable[Observation]]
 
 
 def observe(meter: Meter, metric: Metric, read: Read) -> None:
-    """Let `read` tell the values of `metric`."""
+    """Create an observable instrument for `metric`, whose values `read` returns."""
 
     def callback(_: CallbackOptions) -> Iterable[Observation]:
         return read()

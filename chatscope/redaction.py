@@ -5,7 +5,7 @@ from typing import Final
 WITHHELD: Final = "<text withheld>"
 # The attribute of an exception whose texts are withheld from all records.
 _WITHHELD: Final = "__chatscope_withheld__"
-# Longer chains are cut.
+# Longer chains are truncated.
 _LONGEST_CHAIN: Final = 20
 
 
@@ -19,7 +19,7 @@ def without_texts(error: BaseException) -> BaseException:
 
 
 def withhold(error: BaseException) -> None:
-    """Let no later record of an exception, or of one that it caused, have texts.
+    """Withhold the texts of an exception, and of those it causes, from all later records.
 
     An exception of a provider passes on through the application: to the span of the request, to
     log records.
@@ -28,7 +28,7 @@ def withhold(error: BaseException) -> None:
 
 
 def is_withheld(error: BaseException) -> bool:
-    """Whether texts of an exception or of its chain are withheld."""
+    """Return whether the texts of an exception or of its chain are withheld."""
     pending, seen = [error], 0
     while pending and seen < _LONGEST_CHAIN:
         each = pending.pop()
@@ -40,7 +40,7 @@ def is_withheld(error: BaseException) -> bool:
 
 
 class _Copy(Exception):
-    """Base class of the copies, whose classes have the names of the original ones."""
+    """Base class of the copies, whose classes are named as the original ones."""
 
 
 def _copy(error: BaseException, seen: dict[int, BaseException]) -> BaseException:

@@ -14,7 +14,7 @@ from chatscope.guard import report
 Scope = MutableMapping[str, Any]
 FindRoute = Callable[[Scope], str | None]
 
-# Starlette's path convertors are no part of the template: `{id:int}` is `{id}`.
+# Starlette's path convertors are not part of the template: `{id:int}` is `{id}`.
 _CONVERTOR: Final = re.compile(r"{(\w+):\w+}")
 _KEPT_PREFIXES: Final = 1024
 

@@ -1,4 +1,4 @@
-"""Do something before SIGTERM ends the process.
+"""Call a function before SIGTERM ends the process.
 
 CPython runs a signal handler between two instructions of the main thread. A signal that arrives
 just before a blocking system call does not interrupt it, so the process would not end before the
@@ -93,7 +93,7 @@ def _watch(begun: threading.Event, handle: Callable[..., None], *, anew: bool = 
         os.close(write)
         return
     thread = threading.Thread(target=_run, args=(read, begun), name="SIGTERM", daemon=True)
-    with suppress(RuntimeError):  # there are no more threads
+    with suppress(RuntimeError):  # no thread can be started
         thread.start()
 
 

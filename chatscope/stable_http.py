@@ -1,4 +1,4 @@
-"""The stock ASGI middleware with the stable HTTP conventions, whatever the environment selects.
+"""The stock ASGI middleware with the stable HTTP conventions, independent of the environment.
 
 The library selects the conventions by OTEL_SEMCONV_STABILITY_OPT_IN, once for a process and all of
 its instrumentations, and has no other way. That variable is the operator's, and concerns other

@@ -1,4 +1,4 @@
-"""Histograms that take many values at once, for values that come by the thousand.
+"""Histograms that accept many values at once, for thousands of values in one response.
 
 The SDK needs about ten microseconds to record one value. A streamed response has thousands of
 pauses between its chunks, so a `Tally` counts them by bucket, in less than a microsecond each, and

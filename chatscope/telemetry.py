@@ -107,7 +107,7 @@ class Telemetry:
 
     @cached_property
     def recorder(self) -> Recorder:
-        """What model calls, tools and agents are recorded with."""
+        """Records model calls, tools and agents."""
         from chatscope.genai.pricing import PriceTable  # noqa: PLC0415
         from chatscope.genai.recorder import Recorder  # noqa: PLC0415
 
@@ -148,7 +148,7 @@ class Telemetry:
         return Embeddings(self.recorder, request)
 
     def own_log(self, name: str) -> OwnLog:
-        """Return what logs for the package itself, without the handlers of an application."""
+        """Return the logger of the package itself, which bypasses the application's handlers."""
         if self.settings.console or self._bridge is None:
             return LoguruLog()
         return ExportedLog(self._bridge, name, self.settings.log_level)
@@ -163,7 +163,7 @@ class Telemetry:
             leave(token)
 
     def enter_request(self) -> Token[Bridge | None]:
-        """Do the same until `leave` is called with the result."""
+        """Do the same as `request` until `leave` is called with the result."""
         use_tracer(self.tracer)
         forget_context()
         return enter(self._bridge)
@@ -198,7 +198,7 @@ class Telemetry:
         return self._stop_logging is None or self.providers.flush(seconds)
 
     def flush_last(self, seconds: float = SHUTDOWN_SECONDS) -> bool:
-        """Do the same, and send each later log record at once: the process may be killed.
+        """Flush, and send each later log record at once: the process may be killed.
 
         The time that this takes is not available to `shutdown`.
         """

@@ -173,7 +173,7 @@ class SocketConnection:
         self._end_handshake(HTTPStatus.INTERNAL_SERVER_ERROR)
 
     def finish(self) -> None:
-        """Record the end of the connection, whatever ended it."""
+        """Record the end of the connection, once."""
         if self._span.is_recording():
             self._end_handshake(None)
         if self._accepted is None:

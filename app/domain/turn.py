@@ -150,7 +150,7 @@ class _End:
         """Record that a chunk was received; return whether it has output."""
         has_output = bool(chunk.text if chunk.size is None else chunk.size)
         if has_output:
-            self._answer.received(chunk.text, at=chunk.at)
+            self._answer.received(chunk.text, at=chunk.at, size=chunk.size)
         if chunk.usage is not None:
             self._answer.describe(usage=chunk.usage)
         return has_output

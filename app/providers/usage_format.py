@@ -21,6 +21,12 @@ def is_standard(reported: object) -> bool:
     )
 
 
+def has_standard_usage(found: dict[str, Any]) -> bool:
+    """Whether clients find the usage of a response, if there is any, and can read it."""
+    reported = found.get("usage")
+    return is_standard(reported) and (reported is not None or "x_groq" not in found)
+
+
 def standard_usage(reported: object, usage: Usage | None) -> dict[str, Any] | None:
     """Return the provider's object with the counts that OpenAI's format requires."""
     if usage is None:

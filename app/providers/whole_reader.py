@@ -10,7 +10,7 @@ from app.providers.failures import error_in, malformed, parsed, reported_error
 from app.providers.json_text import repaired
 from app.providers.message_format import measure, normalized
 from app.providers.secrets import Cleaner
-from app.providers.usage_format import is_standard, standard_usage, usage_in
+from app.providers.usage_format import has_standard_usage, standard_usage, usage_in
 
 OBJECT: Final = "chat.completion"
 
@@ -141,7 +141,7 @@ def _is_standard(found: dict[str, Any], shown_model: str | None) -> bool:
         and type(found.get("created")) is int
         and type(found.get("model")) is str
         and (shown_model is None or found["model"] == shown_model)
-        and is_standard(found.get("usage"))
+        and has_standard_usage(found)
     )
 
 
@@ -175,8 +175,8 @@ def _normalized(found: dict[str, Any], shown_model: str | None) -> dict[str, Any
         "model": shown_model or model,
         "choices": [_choice(choice, position) for position, choice in enumerate(choices)],
     }
-    if not is_standard(found.get("usage")):
-        fixed["usage"] = standard_usage(found["usage"], usage_in(found))
+    if not has_standard_usage(found):
+        fixed["usage"] = standard_usage(found.get("usage"), usage_in(found))
     return fixed
 
 

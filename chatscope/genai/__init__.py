@@ -7,7 +7,8 @@ if TYPE_CHECKING:
     from chatscope.genai.answer import Answer
     from chatscope.genai.clients import instrument_clients, uninstrument_clients
     from chatscope.genai.handles import ModelCall
-    from chatscope.genai.pricing import PriceTable, PriceTableError
+    from chatscope.genai.price_report import ServedModel, report_prices
+    from chatscope.genai.pricing import Price, PriceTable, PriceTableError
     from chatscope.genai.recorder import Recorder as Recorder
     from chatscope.genai.recorder import forget_recorder as forget_recorder
     from chatscope.genai.recorder import use_recorder as use_recorder
@@ -29,8 +30,10 @@ __all__ = [
     "Answer",
     "ModelCall",
     "ModelRequest",
+    "Price",
     "PriceTable",
     "PriceTableError",
+    "ServedModel",
     "Usage",
     "current_call",
     "embeddings",
@@ -44,6 +47,7 @@ __all__ = [
     "record_message",
     "record_socket_connection",
     "record_token_usage",
+    "report_prices",
     "uninstrument_clients",
 ]
 
@@ -54,9 +58,11 @@ _MODULES: Final = {
     "Answer": "answer",
     "ModelCall": "handles",
     "ModelRequest": "request",
+    "Price": "pricing",
     "PriceTable": "pricing",
     "PriceTableError": "pricing",
     "Recorder": "recorder",
+    "ServedModel": "price_report",
     "Usage": "request",
     "current_call": "recording",
     "embeddings": "recording",
@@ -71,6 +77,7 @@ _MODULES: Final = {
     "record_message": "recording",
     "record_socket_connection": "recording",
     "record_token_usage": "recording",
+    "report_prices": "price_report",
     "uninstrument_clients": "clients",
     "use_recorder": "recorder",
 }

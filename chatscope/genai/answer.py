@@ -19,7 +19,9 @@ from chatscope.genai.operation import (
     current_conversation,
     with_conversation,
 )
+from chatscope.genai.pricing import SIMULATED
 from chatscope.genai.request import ModelRequest, Usage
+from chatscope.genai.usage import complete_usage, merge_usage
 from chatscope.guard import guarded
 from chatscope.instruments import Values
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 # For a response that was cut short, when the provider returned no totals: English text in the
 # usual tokenizers has about four characters a token.
 _CHARACTERS_PER_TOKEN: Final = 4
+# Most providers send each token as a chunk. On average longer chunks have several.
+_CHARACTERS_OF_ONE_TOKEN: Final = 8
 
 
 class Answer(Operation):
@@ -58,6 +62,7 @@ class Answer(Operation):
         self._first_received: float | None = None
         self._last_received = 0.0
         self._received = 0  # chunks, or an estimate of the tokens of a whole text
+        self._characters = 0  # of the chunks
         self._pauses: Values | None = None
         self._provider_ended: float | None = None
         self._first_sent: float | None = None
@@ -80,11 +85,21 @@ class Answer(Operation):
 
     @property
     def usage(self) -> Usage | None:
-        """The provider's count, else our own estimate; None when nothing was received."""
-        if self._usage is None and (self._received or self._outcome == COMPLETED) and self._seen:
-            prompt = -(-characters(self._request.messages) // _CHARACTERS_PER_TOKEN)
-            return Usage(prompt, self._received, partial=True)
-        return self._usage
+        """The provider's counts, with estimates of those missing; None if nothing was received."""
+        usage = self._usage
+        if not self._seen or not (self._received or self._outcome == COMPLETED):
+            return usage
+        if usage is not None and usage.prompt_tokens and usage.completion_tokens:
+            return usage
+        prompt = -(-characters(self._request.messages) // _CHARACTERS_PER_TOKEN)
+        return complete_usage(usage, prompt=prompt, completion=self._received_tokens)
+
+    @property
+    def _received_tokens(self) -> int:
+        """An estimate of the tokens received: of the chunks, or of the characters in long ones."""
+        if self._characters <= self._received * _CHARACTERS_OF_ONE_TOKEN:
+            return self._received
+        return -(-self._characters // _CHARACTERS_PER_TOKEN)
 
     @property
     def reported_usage(self) -> Usage | None:
@@ -93,19 +108,27 @@ class Answer(Operation):
 
     @property
     def cost(self) -> float | None:
-        """US dollars; None when nothing was received, or the price table lacks the model."""
+        """The cost in US dollars; None if nothing was received or the model has no price."""
         usage = self.usage
         if usage is None:
             return None
-        prices = self.recorder.prices
-        return prices.cost(self._request.model, usage.prompt_tokens, usage.completion_tokens)
+        request, prices = self._request, self.recorder.prices
+        cost = prices.cost_of(usage, request.model, request.provider, request.server_address)
+        if cost is None and self._response_model and request.provider != SIMULATED:
+            # The requested name may be an alias, or that of a deployment.
+            model = self._response_model
+            return prices.cost_of(usage, model, request.provider, request.server_address)
+        return cost
 
     def is_around(self, data: object) -> bool:
-        """Whether instrumented clients inside of this call publish to `data`."""
+        """Return whether instrumented clients inside this call publish to `data`."""
         return data is not None and data is self._client
 
-    def received(self, text: str, at: float | None = None) -> None:
-        """Record that a chunk came from the provider; `at` is the perf_counter of its arrival."""
+    def received(self, text: str, at: float | None = None, size: int | None = None) -> None:
+        """Record that a chunk came from the provider; `at` is the perf_counter of its arrival.
+
+        `size`: the number of characters of all output, also of tool calls.
+        """
         now = time.perf_counter() if at is None else at
         if self._pauses is None:
             self._first_received = now
@@ -115,11 +138,12 @@ class Answer(Operation):
             self._pauses.add(now - self._last_received)
         self._last_received = now
         self._received += 1
+        self._characters += len(text) if size is None else size
         if self._capture_content:
             self._text.append(text)
 
     def sent(self) -> None:
-        """Record that bytes of the response were sent to our client."""
+        """Record that bytes of the response were sent to the client."""
         now = time.perf_counter()
         if self._first_sent is None:
             self._first_sent = now
@@ -135,7 +159,7 @@ class Answer(Operation):
         response_id: str | None = None,
         response_model: str | None = None,
     ) -> None:
-        """Record that the provider finished well."""
+        """Record that the provider completed the response."""
         self.succeeded()
         self.describe(
             finish_reason=finish_reason,
@@ -154,12 +178,12 @@ class Answer(Operation):
     ) -> None:
         """Record facts of the response; None leaves a fact as it is."""
         self._finish_reason = finish_reason or self._finish_reason
-        self._usage = usage or self._usage
+        self._usage = merge_usage(self._usage, usage)
         self._response_id = response_id or self._response_id
         self._response_model = response_model or self._response_model
 
     def complement(self, published: nesting.Published) -> None:
-        """Use facts that a library inside of this call knows, where none are recorded."""
+        """Use facts from a library inside this call where none are recorded."""
         self._usage = self._usage or published.usage
         self._response_id = self._response_id or published.response_id
         self._response_model = self._response_model or published.response_model
@@ -189,7 +213,7 @@ class Answer(Operation):
             self._span.set_attribute(names.GEN_AI_REQUEST_STREAM, True)
 
     def settle(self) -> None:
-        """Let no chunks and no text mean that nothing is known, not that the response is empty."""
+        """Treat missing chunks and text as unknown instead of as an empty response."""
         self._seen = self._watched
 
     def failed(
@@ -216,7 +240,7 @@ class Answer(Operation):
         super()._record()
 
     def _take_from_client(self) -> None:
-        """Use what an instrumented client inside of this call has published."""
+        """Use the data that an instrumented client inside this call has published."""
         found = nesting.published(self._client)
         if found is not None:
             self.complement(found)
@@ -272,7 +296,7 @@ class Answer(Operation):
         self._count_answer()
 
     def _count_call(self) -> None:
-        """Record the conventions' client metrics: the provider, as we saw it."""
+        """Record the client metrics of the conventions: the call of the provider."""
         shared, record = self._client_attributes(), self._instruments
         record.operation_duration.record(
             self._duration(), {**shared, **self._error_attributes()}, self.context
@@ -290,7 +314,7 @@ class Answer(Operation):
                 record.token_usage.record(count, attributes, self.context)
 
     def _count_answer(self) -> None:
-        """Record the product's own metrics: the response, as a person saw it."""
+        """Record the product's own metrics: the response as the client saw it."""
         model, context, record = self._request.model, self.context, self._instruments
         record.record_llm_response_time(
             self._waited(), model=model, error_type=self._error_type, context=context

@@ -1,6 +1,6 @@
 """Instrumentation of the official `openai` and `anthropic` clients, by OpenTelemetry's packages.
 
-They make the spans and the `gen_ai.*` metrics of a call. The cost and the product's own metrics
+They create the spans and the `gen_ai.*` metrics of a call. The cost and the product's own metrics
 are added here, when a call has ended, from the attributes of its span.
 """
 
@@ -15,6 +15,7 @@ from opentelemetry.trace import TracerProvider
 
 from chatscope import names
 from chatscope.genai.recorder import current_recorder
+from chatscope.genai.request import Usage
 from chatscope.guard import guarded, warnings
 
 _NS_PER_SECOND: Final = 1e9
@@ -61,7 +62,7 @@ def instrument_clients(
                 meter_provider=meter_provider or recorder.meter_provider,
                 **({"completion_hook": _Costs()} if count_cost else {}),
             )
-        # Still not where the client's version is not supported; that is in the log.
+        # Not instrumented if the client's version is not supported, which is logged.
         if instrumentor.is_instrumented_by_opentelemetry:
             instrumented.append(client)
     if not instrumented and not clients:
@@ -122,7 +123,17 @@ def _count(span: Any, attributes: Any) -> None:
         return
     record.record_token_usage("prompt", prompt or 0, model=model, context=context)
     record.record_token_usage("completion", completion or 0, model=model, context=context)
-    cost = recorder.prices.cost(model, prompt or 0, completion or 0)
+    usage = Usage(
+        prompt or 0,
+        completion or 0,
+        cache_read_tokens=attributes.get(names.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS),
+        cache_write_tokens=attributes.get(names.GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS),
+        reasoning_tokens=attributes.get(names.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS),
+    )
+    provider, host = (
+        attributes.get(name) for name in (names.GEN_AI_PROVIDER_NAME, names.SERVER_ADDRESS)
+    )
+    cost = recorder.prices.cost_of(usage, model, provider, host)
     if cost is not None:
         record.record_cost(cost, model=model, context=context)
         span.set_attribute(names.prefixed(names.ANSWER_COST, record.prefix), cost)

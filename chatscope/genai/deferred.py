@@ -1,7 +1,7 @@
-"""Work that must not be done where it becomes due: in a finalizer, or while a generator is closed.
+"""Defer work out of finalizers and out of generators that are being closed.
 
-The garbage collector may run there in the middle of anything, also of code that holds a lock of
-the SDK, so recording there could wait for itself forever. Putting a task into a `SimpleQueue` is
+The garbage collector may run them inside any code, even code that holds a lock of the SDK, so
+recording there could deadlock. Putting a task into a `SimpleQueue` is
 safe at any place; a thread runs it a moment later.
 """
 
@@ -45,7 +45,7 @@ class Worker:
         self._tasks.put(task)
 
     def flush(self, seconds: float) -> bool:
-        """Wait until the tasks up to now are done; False when `seconds` were not enough."""
+        """Wait until all current tasks are done; return False after `seconds`."""
         done = threading.Event()
         if self._thread is None:
             _run_all(self._tasks)
@@ -59,7 +59,7 @@ def _run(tasks: SimpleQueue[Task]) -> None:
         task = tasks.get()
         with guarded("recording an abandoned operation"):
             task()
-        del task  # or it would be kept until the next one
+        del task  # otherwise it would be kept until the next task
 
 
 def _run_all(tasks: SimpleQueue[Task]) -> None:

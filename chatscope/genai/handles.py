@@ -50,11 +50,11 @@ class Handle(Generic[_Operation]):
                 self._operation.failed(name)
 
     def close(self) -> None:
-        """Record the end, where neither a `with` block nor a stream does; once."""
+        """Record the end, once; for calls without a `with` block or a stream."""
         self.finish(None)
 
     def mark(self, error: BaseException | None) -> None:
-        """Note how it ended: well, by an exception, or given up by its caller."""
+        """Note the outcome: success, an exception, or cancellation by the caller."""
         operation = self._operation
         if operation is None:
             return
@@ -70,12 +70,12 @@ class Handle(Generic[_Operation]):
                 operation.succeeded()
 
     def finish(self, error: BaseException | None) -> None:
-        """Note how it ended, and record it."""
+        """Note the outcome and record it."""
         self.mark(error)
         if self._operation is None:
             return
         with guarded("recording an operation"):
-            # A generator may be closed by the garbage collector, in the middle of anything.
+            # The garbage collector may close a generator at any point of other code.
             if isinstance(error, GeneratorExit):
                 self._operation.close_later()
             else:
@@ -109,7 +109,7 @@ class ModelCall(_PricedCall[Answer]):
     def __init__(
         self, answer: Answer | None = None, publish: Callable[[Published], None] | None = None
     ) -> None:
-        """Record to `answer`; a call inside of another one publishes what it knows instead."""
+        """Record to `answer`; a call inside another one publishes its data instead."""
         super().__init__(answer)
         self._publish = publish
         self._streams = False
@@ -136,7 +136,7 @@ class ModelCall(_PricedCall[Answer]):
     def stream(self, items: Any) -> Any:
         """Return an iterator over the same items that records each as a chunk.
 
-        Strings and the chunks of common clients are understood.
+        Strings and the chunks of common clients are supported.
         """
         return self.wrap(items, owned=False)
 
@@ -204,7 +204,7 @@ class ModelCall(_PricedCall[Answer]):
         self.response(value)
 
     def mark(self, error: BaseException | None) -> None:
-        """Note how it ended: well, by an exception, or given up by its caller."""
+        """Note the outcome: success, an exception, or cancellation by the caller."""
         if error is None and self._operation is not None:
             with guarded("recording a response"):
                 self._operation.settle()

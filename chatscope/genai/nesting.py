@@ -1,10 +1,10 @@
 """One span and one count for a model call that several libraries record.
 
 The official instrumentations of clients and frameworks (`opentelemetry-instrumentation-genai-*`)
-look for a value in the context: an inference inside of another one makes no span and no metrics,
-and publishes what it knows to the outer one. Our recorders place that value too, and look for
-that of others. `opentelemetry.util.genai.invocation` is its public module; where nobody has
-imported it there is nobody to look.
+look for a value in the context: an inference inside another one creates no span and no metrics,
+and publishes its data to the outer one. The recorders here set that value too, and look for one
+set by other libraries. Its public module is `opentelemetry.util.genai.invocation`; unless that is
+imported already, no library reads the value.
 """
 
 import sys
@@ -21,7 +21,7 @@ _MODULE: Final = "opentelemetry.util.genai.invocation"
 
 @dataclass(frozen=True)
 class Published:
-    """What an instrumented client inside of a call found in the response."""
+    """Response data from an instrumented client inside a call."""
 
     usage: Usage | None
     response_id: str | None
@@ -30,17 +30,17 @@ class Published:
 
 
 def around_inference(context: Context) -> tuple[Context, Any]:
-    """Return the context inside of an inference, and the data that a client there fills."""
+    """Return the context inside an inference, and the data that a client fills there."""
     return _around(context, "CLIENT_INFERENCE_CONTEXT_KEY", "InferenceData")
 
 
 def around_embeddings(context: Context) -> tuple[Context, Any]:
-    """Return the context inside of an embeddings call, and the data that a client there fills."""
+    """Return the context inside an embeddings call, and the data that a client fills there."""
     return _around(context, "CLIENT_EMBEDDING_CONTEXT_KEY", "EmbeddingData")
 
 
 def outside_of_calls(context: Context) -> Context:
-    """Return the context inside of a tool or an agent, whose model calls are calls of their own."""
+    """Return the context inside a tool or an agent, whose model calls are recorded separately."""
     module = sys.modules.get(_MODULE)
     for key in ("CLIENT_INFERENCE_CONTEXT_KEY", "CLIENT_EMBEDDING_CONTEXT_KEY"):
         if (name := getattr(module, key, None)) is not None:
@@ -59,7 +59,7 @@ def foreign_embeddings() -> Any:
 
 
 def publish(data: Any, published: Published) -> None:
-    """Give the outer call of another library what it lacks."""
+    """Add missing data to the outer call of another library."""
     usage = published.usage
     found = {
         "response_id": published.response_id,
@@ -77,7 +77,7 @@ def publish(data: Any, published: Published) -> None:
 
 
 def published(data: Any) -> Published | None:
-    """Return what a client inside has published; None where there was none."""
+    """Return the data that a client inside has published; None without a client."""
     if data is None:
         return None
     prompt = getattr(data, "usage_input_tokens", None)

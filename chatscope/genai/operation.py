@@ -1,4 +1,4 @@
-"""One recorded operation: a span that starts with it and ends once, whatever happens."""
+"""One recorded operation: a span that starts with it and ends exactly once."""
 
 import threading
 import time
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 COMPLETED: Final = "completed"
 FAILED: Final = "failed"
-# Also the `error.type` of an operation that was given up before its end.
+# Also the `error.type` of an operation that was cancelled.
 CANCELLED: Final = "cancelled"
 
 _OPERATION: Final = context_api.create_key("chatscope-operation")
@@ -89,12 +89,12 @@ class Operation:
 
     @property
     def is_open(self) -> bool:
-        """Whether it has not been recorded yet."""
+        """Return whether the operation has not been recorded yet."""
         return not self._once.locked()
 
     @property
     def outcome(self) -> str | None:
-        """How it ended; None before."""
+        """The outcome; None before the end."""
         return None if self._ended is None else self._outcome
 
     def current(self) -> "Current":
@@ -118,17 +118,17 @@ class Operation:
                 exception_texts.record(self._span, exception)
 
     def cancelled(self, error_type: str = CANCELLED) -> None:
-        """Record that it was given up: by the caller, unless `error_type` names another reason."""
+        """Record a cancellation: by the caller, unless `error_type` names another reason."""
         self._end(CANCELLED, error_type)
 
     def succeeded(self) -> None:
-        """Record that it ended well."""
+        """Record success."""
         self._end(COMPLETED, None)
 
     def close(self) -> None:
         """Record everything; a second call does nothing.
 
-        An operation that has neither ended well nor failed was cancelled.
+        An operation that has neither succeeded nor failed was cancelled.
         """
         if self._once.acquire(blocking=False):
             self._stop()
@@ -205,6 +205,6 @@ def with_conversation(context: Context, conversation_id: str | None) -> Context:
 
 
 def current_conversation() -> str | None:
-    """Return the conversation of the operations around."""
+    """Return the conversation of the enclosing operations."""
     found = context_api.get_value(_CONVERSATION)
     return found if isinstance(found, str) else None

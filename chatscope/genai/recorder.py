@@ -36,7 +36,7 @@ def log_by_standard_library(
 
 @dataclass(frozen=True, kw_only=True)
 class Recorder:
-    """What operations are recorded with; the providers are for instrumented clients."""
+    """Records operations; the providers are for instrumented clients."""
 
     tracer: Tracer
     instruments: Instruments
@@ -63,13 +63,13 @@ def use_recorder(recorder: Recorder) -> None:
 
 
 def forget_recorder(recorder: Recorder) -> None:
-    """End that, unless another one was chosen meanwhile."""
+    """Undo `use_recorder`, unless another recorder is in use by now."""
     if _Chosen.recorder is recorder:
         _Chosen.recorder = None
 
 
 def current_recorder() -> Recorder:
-    """Return that of the configured telemetry, else one of the providers that are global now."""
+    """Return the recorder of the configured telemetry, otherwise one of the global providers."""
     if _Chosen.recorder is not None:
         return _Chosen.recorder
     telemetry = configuration.current()

@@ -1,7 +1,7 @@
 """Recorders for code that is not ours, and single values of the product's own metrics.
 
 Each recorder is a context manager and a decorator. It records to the telemetry that
-`chatscope.configure` made, or to the global OpenTelemetry providers, as they are when it is used.
+`chatscope.configure` made, or to the global OpenTelemetry providers, at the time of use.
 """
 
 import inspect
@@ -171,8 +171,8 @@ def inference(
 ) -> InferenceRecording:
     """Record calls of a model: the span `chat {model}`, times, tokens, cost and one log record.
 
-    `provider` is a name of the conventions, such as `openai` or `anthropic`. A call inside of
-    another one is the same call: it adds what it knows, and no span or count of its own.
+    `provider` is a name of the conventions, such as `openai` or `anthropic`. A call inside another
+    one is the same call: it adds its data, but no span and no counts.
     """
     return InferenceRecording(model, provider, options)
 
@@ -313,7 +313,7 @@ def _name(name: str, value: object) -> str:
 
 
 def _messages(found: object) -> Sequence[Mapping[str, Any]]:
-    """Return messages of the right shape; others are reported."""
+    """Return the messages if they are valid; log others."""
     if found is None:
         return ()
     listed: list[Any] = list(found) if isinstance(found, Iterable) else [found]
@@ -324,7 +324,7 @@ def _messages(found: object) -> Sequence[Mapping[str, Any]]:
 
 
 def _outer_call() -> Callable[[nesting.Published], None] | None:
-    """Return what takes the facts of a call that is inside of another one; None outside."""
+    """Return the recorder of the facts of a call inside another one; None outside."""
     outer = innermost_operation()
     if isinstance(outer, Answer) and outer.is_open:
         return outer.complement

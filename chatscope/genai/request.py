@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from opentelemetry.util.types import AttributeValue
+if TYPE_CHECKING:  # prices are validated with the settings, before OpenTelemetry may be loaded
+    from opentelemetry.util.types import AttributeValue
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class ModelRequest:
     stop: tuple[str, ...] = ()
     conversation_id: str | None = None
     messages: Sequence[Mapping[str, Any]] = ()
-    attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
+    attributes: "Mapping[str, AttributeValue]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

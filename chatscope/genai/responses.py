@@ -1,7 +1,7 @@
 """Facts of a response, read from the objects of common clients or from their JSON.
 
 Known are strings, and the chat completions, chunks, embeddings and responses of the OpenAI format
-and the messages and events of the Anthropic format. Whatever is not known has no facts.
+and the messages and events of the Anthropic format. Other objects have no facts.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _OTHER_OUTPUT: Final = (
 
 @dataclass(frozen=True)
 class Facts:
-    """What a response, or a chunk of it, says; None is not said.
+    """Facts of a response or of a chunk; None if unknown.
 
     An empty `text` is output without a text, such as a part of a tool call.
     """

@@ -70,7 +70,10 @@ class Embeddings(Operation):
         """US dollars; None without a count of tokens, or a price."""
         if self._tokens is None:
             return None
-        return self.recorder.prices.cost(self._request.model, self._tokens, 0)
+        request = self._request
+        return self.recorder.prices.cost_of(
+            Usage(self._tokens), request.model, request.provider, request.server_address
+        )
 
     def describe(self, *, tokens: int | None = None, response_model: str | None = None) -> None:
         """Record facts of the response; None leaves a fact as it is."""

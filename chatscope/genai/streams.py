@@ -1,4 +1,4 @@
-"""Iterators over the chunks of a response that record what passes."""
+"""Iterators over the chunks of a response that record each chunk."""
 
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
@@ -17,18 +17,18 @@ class StreamedCall(Protocol):
         """Record one item."""
 
     def mark(self, error: BaseException | None) -> None:
-        """Note how it ended."""
+        """Note the outcome."""
 
     def finish(self, error: BaseException | None) -> None:
-        """Note how it ended, and record it."""
+        """Note the outcome and record it."""
 
 
 class _Cancelled(BaseException):
-    """Stands for the end of a stream that was closed before its last item."""
+    """Marks the end of a stream that was closed before its last item."""
 
 
 class _Stream(Generic[_Item]):
-    """What both kinds have in common. Attributes of the recorded stream are reachable."""
+    """Base of both iterators; has the attributes of the recorded stream."""
 
     def __init__(self, call: StreamedCall, items: Any, owned: bool) -> None:
         self._call = call

@@ -73,7 +73,7 @@ _failed: ContextVar[Context | None] = ContextVar("chatscope_failed", default=Non
 
 
 def remember_context(error: BaseException) -> None:
-    """Keep the current context for the records that the server makes of an exception later."""
+    """Keep the current context for records that the server logs about an exception later."""
     _failed.set(get_current())
     try:
         if getattr(error, _CONTEXT, None) is None:
@@ -208,7 +208,7 @@ def activate(bridge: Bridge) -> None:
 
 
 def deactivate(bridge: Bridge) -> None:
-    """End that."""
+    """Undo `activate`."""
     if bridge in _active:
         _active.remove(bridge)
 

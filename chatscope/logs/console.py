@@ -1,8 +1,8 @@
-"""Log lines for a person, on standard error, without ever waiting for their reader.
+"""Write log lines to standard error without blocking the threads that log.
 
-A thread writes them. Where nobody reads standard error (a pipe that is full, a stopped terminal),
-lines are queued within a limit; further ones are dropped, counted (`chatscope.console.dropped`) and
-reported with one line when standard error can be written again.
+A thread writes the lines. While standard error is not writable (a full pipe, a stopped terminal),
+lines are queued up to a limit; further lines are dropped, counted (`chatscope.console.dropped`) and
+reported in one line when standard error is writable again.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
 _COLOURS: Final = ((40, "31"), (30, "33"), (25, "32"), (20, "36"))
 _DIM: Final = "2"
 _SHORT_TRACE: Final = 8
-# Longer values are for the log backend.
+# Longer values are shortened here, and complete in the log backend.
 _LONGEST_VALUE: Final = 1_000
 _LONGEST_LINE: Final = 65_536
-# In characters: more than the thousand lines held back until the start, and than a burst of
+# Characters: more than the thousand lines buffered until startup, and than a burst of
 # tracebacks.
 _CAPACITY: Final = 2 * 1024 * 1024
-# In characters; encoding a piece takes far less than a millisecond.
+# Characters; encoding a piece takes far less than a millisecond.
 _PIECE: Final = 65_536
-# What a pipe accepts without blocking when it is reported as writable: PIPE_BUF.
+# Bytes that a pipe accepts without blocking when it is reported as writable: PIPE_BUF.
 _ATOMIC_BYTES: Final = select.PIPE_BUF
-# How long an idle writer lets lines gather, so that a thread is not woken for each of them.
+# Time for which an idle writer collects lines, so that a thread is not woken for each line.
 _GATHER_SECONDS: Final = 0.01
 _POLL_MS: Final = 200
 # At exit, for lines that are still queued.
@@ -50,10 +50,10 @@ _FLUSH_SECONDS: Final = 0.5
 
 
 class Console:
-    """Writes lines to `stream()` in order, on a thread of its own.
+    """Writes lines to `stream()` in order, in a background thread.
 
     `capacity` limits the characters that are queued. Once it is reached, further lines are dropped
-    until all that are queued have been written, so that there is one gap, reported in its place.
+    until all queued lines have been written: there is one gap, and it is reported where it is.
     """
 
     def __init__(self, stream: Callable[[], TextIO | None], capacity: int = _CAPACITY) -> None:
@@ -65,11 +65,11 @@ class Console:
         os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
-        """Begin without lines and without a thread, as a forked process does."""
+        """Start without lines and without a thread, as in a forked process."""
         self.dropped = 0
         self._unreported = 0
         self._lines: deque[str] = deque()
-        # Characters, those that are being written included.
+        # Characters, including those that are being written.
         self._size = 0
         self._overflowed = False
         self._report_due = False
@@ -79,14 +79,14 @@ class Console:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the lines go to a terminal; a system call, made once for each stream."""
+        """Return whether the stream is a terminal; one system call for each stream."""
         stream = self._stream()
         if stream is not self._asked:
             self._asked, self._is_terminal = stream, _is_terminal(stream)
         return self._is_terminal
 
     def write(self, line: str) -> None:
-        """Queue a line, or count it as dropped; never blocks."""
+        """Queue a line, or count it as dropped, without blocking."""
         if len(line) > _LONGEST_LINE:
             line = f"{line[:_LONGEST_LINE]}…\n"
         with self._changed:
@@ -102,7 +102,7 @@ class Console:
                 self._changed.notify_all()
 
     def flush(self, seconds: float) -> bool:
-        """Wait until all lines are written or dropped, for `seconds` at most; return whether."""
+        """Wait until all lines are written or dropped; return False after `seconds`."""
         with self._changed:
             self._hurry = True
             self._changed.notify_all()
@@ -115,7 +115,7 @@ class Console:
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name="Console", daemon=True)
-        with suppress(RuntimeError):  # there are no more threads; the next line tries again
+        with suppress(RuntimeError):  # no thread can be started; the next line tries again
             thread.start()
             self._thread = thread
 
@@ -156,14 +156,14 @@ class Console:
         self._changed.notify_all()
 
     def _put(self, text: str) -> bool:
-        """Return whether it was written; waits for as long as the reader does."""
+        """Return whether it was written; block until the stream is writable."""
         try:
             stream = self._stream()
             if stream is None:  # closed before the start
                 return False
             try:
                 descriptor = stream.fileno()
-            except (OSError, AttributeError):  # no file, such as that of a test
+            except (OSError, AttributeError):  # without a file descriptor, such as in a test
                 stream.write(text)
                 stream.flush()
                 return True
@@ -172,7 +172,7 @@ class Console:
                 text.encode(getattr(stream, "encoding", None) or "utf-8", "backslashreplace"),
             )
         except Exception:
-            # Its reader has gone, it is closed, the disk is full, or it is the application's.
+            # Closed, by the reader or here; the disk is full; or the application replaced it.
             time.sleep(_GATHER_SECONDS)
             return False
         return True
@@ -181,12 +181,12 @@ class Console:
 def _is_terminal(stream: TextIO | None) -> bool:
     try:
         return stream is not None and stream.isatty()
-    except (ValueError, AttributeError):  # it is closed, or no file
+    except (ValueError, AttributeError):  # closed, or without a file descriptor
         return False
 
 
 def _write(descriptor: int, data: bytes) -> None:
-    """Write all, past Python's own buffer, whose lock would be held as long as nobody reads."""
+    """Write everything without Python's buffer, whose lock would be held while the write blocks."""
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
     view = memoryview(data)
@@ -194,7 +194,7 @@ def _write(descriptor: int, data: bytes) -> None:
         if poll.poll(_POLL_MS):
             try:
                 view = view[os.write(descriptor, view[:_ATOMIC_BYTES]) :]
-            except BlockingIOError:  # another process made it non-blocking, and filled it
+            except BlockingIOError:  # another process made it non-blocking and filled it
                 time.sleep(_GATHER_SECONDS)
 
 
@@ -224,12 +224,12 @@ def reserve_descriptors() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            # The lowest that is free; workers inherit it.
+            # The lowest free descriptor; workers inherit it.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
 def write(record: Record) -> None:
-    """Print one record, in colour where standard error is a terminal."""
+    """Print one record, in color if standard error is a terminal."""
     _console.write(render(record, colour=_console.is_terminal))
 
 
@@ -239,7 +239,7 @@ def write_line(level: str, text: str, name: str) -> None:
 
 
 def flush(seconds: float = _FLUSH_SECONDS) -> bool:
-    """Wait until all lines are printed or dropped, for `seconds` at most; return whether."""
+    """Wait until all lines are printed or dropped; return False after `seconds`."""
     return _console.flush(seconds)
 
 

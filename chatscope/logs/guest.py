@@ -57,7 +57,7 @@ class LogExport:
 
 
 class _Handlers:
-    """One handler and one sink of this process, whatever the number of exports."""
+    """The only handler and sink of this process, shared by all exports."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command; 1 when the directory has no spool that can be read."""
     parser = argparse.ArgumentParser(
         prog="python -m chatscope.otlp",
-        description="Show what waits in a spool directory, and its dead letters: batches that were"
+        description="Show the backlog of a spool directory and its dead letters: batches that were"
         " refused again and again while others were accepted.",
     )
     parser.add_argument("directory", type=Path)

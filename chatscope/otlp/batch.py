@@ -73,7 +73,7 @@ def encode_group(resource: Any, scope: Any, replaced: Mapping[str, str] | None =
 
 
 def encode_request(items: Iterable[tuple[Group, bytes]]) -> bytes:
-    """Build one export request: items of one resource and scope stand together, in order."""
+    """Build one export request: items of one resource and scope are grouped, in order."""
     resources: dict[tuple[bytes, bytes], dict[Group, list[bytes]]] = {}
     steps = Steps()
     for group, data in steps.over(items):
@@ -100,7 +100,7 @@ def encode_request(items: Iterable[tuple[Group, bytes]]) -> bytes:
 def decode_request(request: bytes) -> list[tuple[Group, bytes]]:
     """Take an export request apart: the inverse of `encode_request`.
 
-    Raises ValueError or IndexError for bytes that are no request.
+    Raises ValueError or IndexError for bytes that are not a request.
     """
     steps = Steps()
     items: list[tuple[Group, bytes]] = []

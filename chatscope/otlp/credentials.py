@@ -14,7 +14,7 @@ _Fingerprint = tuple[tuple[int, int, int], ...]
 
 
 class Credentials:
-    """The current headers of a receiver, and whether its connection must be made anew."""
+    """The current headers of a receiver, and whether to reconnect."""
 
     def __init__(self, settings: EndpointSettings) -> None:
         self._settings = settings

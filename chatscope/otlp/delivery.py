@@ -133,7 +133,7 @@ class Delivery:
     def shutdown(self, seconds: float = 5.0) -> bool:
         """Deliver or keep what is queued, and stop; False when something was lost by that.
 
-        Returns within `seconds`, whatever hangs; a second call does nothing.
+        Returns within `seconds`, even if a call hangs; a second call does nothing.
         """
         if self._shut_down:
             return True

@@ -18,7 +18,7 @@ from .wire import fields, message_field, number_field
 from .workers import Workers
 
 # The receiver cannot read the batch, however often it is sent. Everything else can pass: also
-# UNAUTHENTICATED, PERMISSION_DENIED and UNIMPLEMENTED, which a proxy answers during a rollout.
+# UNAUTHENTICATED, PERMISSION_DENIED and UNIMPLEMENTED, which a proxy returns during a rollout.
 _REFUSED: Final = grpc.StatusCode.INVALID_ARGUMENT
 # gRPC itself waits up to two minutes before it connects again, and 30 s before it resolves the
 # name again; a receiver that has come back, maybe with another address, is to be found at once.
@@ -127,7 +127,7 @@ def _status(error: Any) -> Result:
 
 
 def _retry_after(error: Any) -> float:
-    """Seconds of the `google.rpc.RetryInfo` in the status's details, 0 where there is none."""
+    """Seconds of the `google.rpc.RetryInfo` in the status's details; 0 without one."""
     for name, value in error.trailing_metadata() or ():
         if name == _STATUS_DETAILS:
             try:

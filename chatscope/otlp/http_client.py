@@ -29,7 +29,7 @@ from .settings import EndpointSettings
 from .steps import Steps
 
 # The receiver cannot read the batch, however often it is sent. Everything else can pass: also
-# 401, 403 and 404, which a proxy answers during a rollout, and 413 from a smaller limit.
+# 401, 403 and 404, which a proxy returns during a rollout, and 413 from a smaller limit.
 _REFUSED: Final = 400
 _LARGEST_RESPONSE: Final = 64 * 1024
 _GZIP: Final = 31  # the window bits that mean a gzip header

@@ -29,7 +29,7 @@ from .statistics import (
     Warnings,
 )
 
-# A healthy receiver answers within milliseconds. After this long the batch goes to the spool while
+# A healthy receiver responds within milliseconds. After this long the batch goes to the spool while
 # its call goes on: if the call were cut, a slow receiver would get each batch twice.
 _PATIENCE: Final = 0.5  # s
 _FIRST_PAUSE: Final = 0.25  # s
@@ -38,7 +38,7 @@ _LAST_PAUSE: Final = 0.05  # s; a shutdown that leaves less makes no further att
 _LONGEST_RETRY_AFTER: Final = 60.0  # s
 # How long a claim outlasts the call that it is for.
 _CLAIM_MARGIN: Final = 5.0  # s
-# How long a call may outlast its timeout before nobody waits for it any more.
+# Time after its timeout at which a call is abandoned.
 _CALL_MARGIN: Final = 2.0  # s
 # How often an idle spool is looked at, for batches of processes that have ended.
 _IDLE: Final = 0.5  # s
@@ -132,7 +132,7 @@ class Pipeline:
                 lock.release()
 
     def after_fork_in_child(self) -> None:
-        """Begin anew in a child process: what the parent has queued is the parent's."""
+        """Start empty in a child process: queued items belong to the parent."""
         _inherited.append(self._client)
         self.spool.abandon()
         self.statistics.reset()
@@ -196,7 +196,7 @@ class Pipeline:
     def shutdown(self, seconds: float) -> int:
         """Send or keep what is queued, and stop; the number of items lost by it.
 
-        Returns within `seconds`, whatever hangs.
+        Returns within `seconds`, even if a call hangs.
         """
         deadline = time.monotonic() + seconds
         with self._start_lock:
@@ -301,7 +301,7 @@ class Pipeline:
         return True
 
     def _answered_late(self, number: int, items: int, call: Future[Result]) -> None:
-        """Take the result of a call whose batch is in the spool by now."""
+        """Handle the result of a call whose batch is in the spool by now."""
         result = call.result()
         if result.outcome is not Outcome.UNAVAILABLE:
             if self._forget(number, result):
@@ -433,7 +433,7 @@ class Pipeline:
             )
 
     def _forget(self, number: int, result: Result) -> bool:
-        """Remove a batch whose call has ended; whether this process counts it."""
+        """Remove a batch whose call has ended; return whether this process counts it."""
         if result.outcome is Outcome.REFUSED and self.spool.path is not None:
             return self.spool.set_aside(number, _reason(result)) is not False
         return self.spool.remove(number) is not False
@@ -446,7 +446,7 @@ class Pipeline:
         return max(next(self._pauses), min(result.retry_after, _LONGEST_RETRY_AFTER))
 
     def _report_backlog(self) -> None:
-        """Take stock once a second: what waits, and what the queue has dropped."""
+        """Update the counts once a second: the backlog, and what the queue has dropped."""
         now = time.monotonic()
         if now < self._next_report:
             return

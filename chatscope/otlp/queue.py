@@ -123,7 +123,7 @@ class BoundedQueue:
             steps.tick()
 
     def close(self) -> None:
-        """Accept nothing more; what is in the queue stays until it is taken."""
+        """Accept no further items; queued ones stay until they are taken."""
         with self._lock:
             self._closed = True
         self.wanted.set()

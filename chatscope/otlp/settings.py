@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class Signal(StrEnum):
-    """The three signals, as `OTEL_*` variables and URLs spell them."""
+    """The three signals, as named in `OTEL_*` variables and URLs."""
 
     TRACES = "traces"
     METRICS = "metrics"

@@ -2,9 +2,9 @@
 
 One SQLite database a signal, shared by all processes that write to the same directory: a queue
 that survives SIGKILL, with locks between processes. Any process sends any batch; it claims the
-batch for a limited time first, so a process that dies or is suspended blocks nobody. Libraries
-that make queues of SQLite (persist-queue, litequeue, diskcache) know neither a bound in bytes nor
-claims. The directory is on a local file system and belongs to one receiver.
+batch for a limited time first, so a process that dies or is suspended does not block others.
+Libraries that implement queues in SQLite (persist-queue, litequeue, diskcache) have neither a bound
+in bytes nor claims. The directory is on a local file system and belongs to one receiver.
 """
 
 import fcntl
@@ -180,7 +180,7 @@ class Spool:
         return number
 
     def claim(self, seconds: float) -> Batch | None:
-        """Claim the oldest batch that is due and that nobody else is sending; None: there is none.
+        """Claim the oldest batch that is due and not claimed by another process; None without one.
 
         After `seconds` another process may claim it.
         """
@@ -256,12 +256,12 @@ class Spool:
         return bool(number and self.set_aside(number, reason))
 
     def is_empty(self) -> bool | None:
-        """Whether nothing waits, of any process; None where the disk fails."""
+        """Return whether the spool of all processes is empty; None if the disk fails."""
         query = "SELECT NOT EXISTS (SELECT 1 FROM batches)"
         return self._read(lambda connection: bool(connection.execute(query).fetchone()[0]))
 
     def backlog(self) -> Backlog | None:
-        """What waits, of all processes; None where the disk fails."""
+        """Return the backlog of all processes; None if the disk fails."""
 
         def read(connection: sqlite3.Connection) -> Backlog:
             waiting = "SELECT coalesce(sum(items), 0), coalesce(sum(size), 0) FROM batches"
@@ -292,7 +292,7 @@ class Spool:
         self._read(lambda connection: connection.executescript(script))
 
     def close(self) -> None:
-        """Let go of the files; batches that this process claimed are released."""
+        """Close the files and release the batches that this process claimed."""
 
         def write(connection: sqlite3.Connection) -> None:
             connection.execute(
@@ -369,7 +369,7 @@ class Spool:
             return self._connection
         if self._connection is not None and self._inode == _inode(self.path):
             return self._connection
-        # Another process may have set the file aside, or somebody has deleted it.
+        # Another process may have set the file aside, or it was deleted.
         self._disconnect()
         _make_directory(self.path.parent)
         with self._alone(self.path):
@@ -481,7 +481,7 @@ _inherited: list[sqlite3.Connection | None] = []
 
 
 def _make_directory(path: Path) -> None:
-    """Make a directory and its parents, for the owner only, whatever the umask is."""
+    """Make a directory and its parents, for the owner only, independent of the umask."""
     if not path.exists():
         _make_directory(path.parent)
         with suppress(FileExistsError):
@@ -507,7 +507,7 @@ def _used(connection: sqlite3.Connection) -> int:
 
 
 def _drop_oldest(connection: sqlite3.Connection, table: str) -> int:
-    """Delete the oldest row; the number of its items, 0 when there is none."""
+    """Delete the oldest row; return the number of its items, 0 without one."""
     row = connection.execute(
         f"SELECT number, items FROM {table} ORDER BY number LIMIT 1"  # noqa: S608 - our own word
     ).fetchone()

@@ -1,4 +1,4 @@
-"""What became of each item: counts of one signal in one process, and rate-limited warnings."""
+"""Counts of the items of one signal in one process, by outcome, and rate-limited warnings."""
 
 import logging
 import threading
@@ -23,12 +23,12 @@ class Statistics:
     """Counts of one signal. An item ends exactly once: in `exported` or among the queue's drops."""
 
     def __init__(self) -> None:
-        # Set by the code that makes metrics of it: called with each call's seconds and error.type.
+        # Set by the code that exports metrics: called with each call's seconds and error.type.
         self.on_call: Callable[[float, str], None] | None = None
         self.reset()
 
     def reset(self) -> None:
-        """Begin at zero, in a process of its own."""
+        """Start at zero, in a forked process."""
         self.started = 0
         self.exported: Counter[str] = Counter()  # by error.type; "" for what was accepted
         self.not_encodable = 0
@@ -62,9 +62,9 @@ class Statistics:
             self.inflight += items
 
     def count_call(self, seconds: float, error_type: str) -> None:
-        """Record a call's duration where somebody makes a metric of it."""
+        """Report a call's duration to the metrics, if any are recorded."""
         if self.on_call is not None:
-            with suppress(Exception):  # what somebody makes of it is not the delivery's concern
+            with suppress(Exception):  # errors of the metrics do not concern the delivery
                 self.on_call(seconds, error_type)
 
     def lost(self) -> int:
@@ -74,13 +74,13 @@ class Statistics:
 
 
 class Warnings:
-    """Logs a warning of each kind at most once a minute, with the number of those in between."""
+    """Logs a warning of each kind at most once a minute, with the number of suppressed ones."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew, in a process of its own: a thread of the parent may hold the lock."""
+        """Start anew, in a forked process: a thread of the parent may hold the lock."""
         self._next: dict[str, float] = {}
         self._held: Counter[str] = Counter()
         self._lock = threading.RLock()

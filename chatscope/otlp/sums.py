@@ -3,7 +3,7 @@
 A failed export costs nothing, because the next one brings the same sums and more. But a process
 that ends while the receiver is unavailable makes no next export: so each failed one takes the
 place of the one before it in the spool, under this process's claim, and another process sends it
-when the claim has run out.
+after the claim has expired.
 """
 
 import time
@@ -12,7 +12,7 @@ from typing import Final
 from .client import Outcome, Result
 from .pipeline import Pipeline
 
-# s; besides three intervals. While a process lives, nobody else sends its sums: newer ones may
+# s; besides three intervals. While a process lives, no other process sends its sums: newer ones may
 # have been accepted already.
 _CLAIM: Final = 20.0
 

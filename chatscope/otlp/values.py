@@ -76,7 +76,7 @@ def convert(found: object, max_text: int | None = None, steps: Steps | None = No
     OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT does. `steps` are those of a longer computation.
     """
     kind = type(found)
-    # A mapping may be that of all attributes: it is no level of its own.
+    # A mapping may be that of all attributes: it does not count as a level.
     depth = -1 if issubclass(kind, dict | MappingProxyType) else 0
     if max_text is None and depth:
         # Samplers return the attributes of a span in a proxy.
@@ -318,7 +318,7 @@ def _as(function: Callable[[Any], object]) -> _Handler:
 
 
 def _sequence(kind: Any) -> _Handler:
-    """The items as the built-in type itself iterates, whatever a subclass overrides."""
+    """The items as the built-in type iterates, without methods of subclasses."""
     size, iterate = kind.__len__, kind.__iter__
     return lambda conversion, found, depth: conversion.sequence(
         found, size(found), iterate(found), depth
@@ -480,7 +480,7 @@ def _stored(found: object, names: Iterable[str]) -> Iterator[tuple[str, Any]]:
 
 
 def static_attribute(kind: type, name: str) -> Any:
-    """Return a class's attribute without running descriptors; None where there is none."""
+    """Return a class's attribute without running descriptors; None without one."""
     for base in kind.__mro__:
         if name in vars(base):
             return vars(base)[name]

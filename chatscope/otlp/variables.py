@@ -76,7 +76,7 @@ def show(value: str) -> str:
 
 
 def is_resolved_by_grpc(endpoint: str) -> bool:
-    """Whether an endpoint is no URL but a name that only gRPC understands."""
+    """Return whether an endpoint is a name that only gRPC resolves, not a URL."""
     scheme, separator, rest = endpoint.partition(":")
     return scheme in _GRPC_SCHEMES and bool(separator and rest)
 
@@ -111,7 +111,7 @@ def parse_endpoint(value: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("not an http or https URL")
     if "@" in parts.netloc:
-        raise ValueError(f"credentials belong into {PREFIX}{HEADERS}")
+        raise ValueError(f"credentials belong in {PREFIX}{HEADERS}")
     try:
         port = parts.port
     except ValueError:
@@ -147,7 +147,7 @@ def _parse_seconds(value: str) -> float:
 
 def _regular_file(value: str) -> Path:
     if not os.path.isfile(value):
-        raise ValueError("it is no file" if os.path.exists(value) else "there is no such file")
+        raise ValueError("it is not a file" if os.path.exists(value) else "there is no such file")
     if not os.access(value, os.R_OK):
         raise ValueError("it cannot be read")
     return Path(value)

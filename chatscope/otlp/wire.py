@@ -66,7 +66,7 @@ Fields = dict[int, list[int | bytes]]
 def fields(data: bytes, steps: Steps | None = None) -> Fields:
     """Parse a message's varint and length-delimited fields; the others are skipped.
 
-    Raises ValueError or IndexError for bytes that are no message.
+    Raises ValueError or IndexError for bytes that are not a message.
     """
     found: Fields = {}
     position = 0
@@ -93,13 +93,13 @@ def fields(data: bytes, steps: Steps | None = None) -> Fields:
 
 
 def message_field(found: Fields, number: int) -> bytes:
-    """The last length-delimited field of this number; empty where there is none."""
+    """The last length-delimited field of this number; empty without one."""
     value = found.get(number, [b""])[-1]
     return value if isinstance(value, bytes) else b""
 
 
 def number_field(found: Fields, number: int) -> int:
-    """The last varint field of this number; 0 where there is none."""
+    """The last varint field of this number; 0 without one."""
     value = found.get(number, [0])[-1]
     return value if isinstance(value, int) else 0
 

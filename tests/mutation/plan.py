@@ -3,7 +3,7 @@
 from tests.mutation.workspace import PACKAGES, ROOT
 
 # Tests besides the one that mirrors the module (tests/unit/chat/test_parsing.py, ...).
-_READER = ["providers/test_response_reader.py", "properties/test_provider_streams.py"]
+_READER = ["providers/test_response_reader.py", "properties/test_response_reader.py"]
 _FEATURES = ["transport/test_openai_features.py"]
 _MORE = {
     "app/providers/chunk_reader.py": _READER,

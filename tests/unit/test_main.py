@@ -43,6 +43,21 @@ def test_it_answers_and_ends_with_0_when_it_is_told_to(number: signal.Signals) -
         assert process.wait(_PATIENCE_SECONDS) == 0
 
 
+def test_models_without_a_price_are_listed_at_startup() -> None:
+    models = {"OPENAI_MODELS": "gpt-4o-2024-08-06,our-llama", "OPENAI_API_KEY": "x"}
+    with _process(**models) as process:
+        assert process.stderr is not None
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if "Uvicorn running on " in line:
+                break
+    [warning] = [line for line in lines if "without a price" in line]
+    assert "our-llama" in warning
+    assert "gpt-4o" not in warning
+    assert "simulated" not in warning
+
+
 def test_an_answer_on_its_way_comes_to_its_end_before_the_process_does() -> None:
     with _process(SIMULATED_TOKENS_PER_SECOND="5") as process:
         url = _served(process)

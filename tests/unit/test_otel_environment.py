@@ -73,7 +73,7 @@ def test_every_variable_that_the_sdk_knows_is_checked() -> None:
         (f"{_OTLP}_TRACES_TIMEOUT", "nan", "give a number of seconds"),
         (f"{_OTLP}_INSECURE", "yes", "give true or false"),
         (f"{_OTLP}_CERTIFICATE", "/nowhere/ca.pem", "there is no such file"),
-        (f"{_OTLP}_CERTIFICATE", "/", "it is no file"),
+        (f"{_OTLP}_CERTIFICATE", "/", "it is not a file"),
         (f"{_OTLP}_CERTIFICATE", __file__, "it has no PEM certificate"),
         ("OTEL_PYTHON_EXPORTER_OTLP_GRPC_CREDENTIAL_PROVIDER", "mine", "a client of its own"),
         (

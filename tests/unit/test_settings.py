@@ -231,6 +231,17 @@ def test_the_operators_prices_reach_telemetry(tmp_path: Path) -> None:
     assert prices.cost("m", 1_000_000, 1_000_000) == 3.0
 
 
+def test_simulated_model_has_a_price_only_where_it_is_alone() -> None:
+    alone = load_settings({}).telemetry().prices
+    assert alone is not None
+    assert alone.cost("simulated-1", 1, 1)
+    environ = {"OPENAI_MODELS": "gpt-4o", "OPENAI_API_KEY": "x"}
+    beside = load_settings(environ).telemetry().prices
+    assert beside is not None
+    assert beside.cost("simulated-1", 1, 1) is None
+    assert beside.cost("gpt-4o", 1, 1)
+
+
 @pytest.mark.parametrize(
     ("value", "captured"),
     [

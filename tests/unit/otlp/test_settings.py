@@ -163,7 +163,7 @@ def test_signals_can_have_different_protocols() -> None:
         ("ENDPOINT", "http://[::1", "(got 'http://[::1': not a valid URL)"),
         ("CERTIFICATE", "/nowhere/ca.pem", "(got '/nowhere/ca.pem': there is no such file)"),
         ("CERTIFICATE", __file__, "test_settings.py': it has no PEM certificate)"),
-        ("CERTIFICATE", "/", "(got '/': it is no file)"),
+        ("CERTIFICATE", "/", "(got '/': it is not a file)"),
         ("ENDPOINT", "collector", "(got 'collector': neither a URL nor host:port)"),
         ("TIMEOUT", "10000", "seconds above 0, up to 600 (got '10000')"),
     ],
@@ -225,9 +225,9 @@ def test_password_in_an_invalid_endpoint_is_not_shown() -> None:
         assert "collector" in problem
 
 
-def test_credentials_belong_into_headers() -> None:
+def test_credentials_belong_in_headers() -> None:
     [problem] = _problems(ENDPOINT="http://user:sesame@collector:4317")
-    reason = f"credentials belong into {_PREFIX}HEADERS"
+    reason = f"credentials belong in {_PREFIX}HEADERS"
     assert problem.endswith(f"(got 'http://***@collector:4317': {reason})")
 
 

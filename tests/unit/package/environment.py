@@ -1,5 +1,6 @@
 """The wheel, installed into an environment of its own, and programs that run in it."""
 
+import fcntl
 import os
 import signal
 import socket
@@ -24,6 +25,7 @@ _FRAMEWORKS = (
     "fastapi",
     "gunicorn",
     "hypercorn",
+    "langfuse",
     "litestar",
     "logfire",
     "quart",
@@ -45,20 +47,6 @@ def uv(*arguments: str | Path, check: bool = True) -> "subprocess.CompletedProce
     if check and done.returncode:
         pytest.fail(done.stderr)
     return done
-
-
-def build_wheel(directory: Path) -> Path:
-    """Build the wheel; skip where no package can be downloaded."""
-    uv("venv", "-q", "--python", sys.executable, directory / "empty")
-    reached = uv(
-        "pip", "install", "-q", "--dry-run", "--refresh-package", "hatchling",
-        "--python", directory / "empty", "hatchling", check=False,
-    )  # fmt: skip
-    if reached.returncode:
-        pytest.skip(f"no package index: {reached.stderr.strip().splitlines()[-1]}")
-    uv("build", "-q", "--wheel", "-o", directory, ROOT)
-    [wheel] = directory.glob("*.whl")
-    return wheel
 
 
 @dataclass(frozen=True)
@@ -106,14 +94,56 @@ class Environment:
             process.communicate()
 
 
-def make_environment(directory: Path, wheel: Path) -> Environment:
-    """Install the wheel beside web frameworks and servers."""
-    home, folder = directory / "environment", directory / "shop"
-    folder.mkdir()
-    uv("venv", "-q", "--python", sys.executable, home)
+def shared_wheel(factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel, once in a run of all workers; skip where no package can be downloaded."""
+    with _shared(factory) as directory:
+        return _wheel(directory)
+
+
+def shared_environment(factory: pytest.TempPathFactory) -> Environment:
+    """Install the wheel beside web frameworks and servers, once in a run of all workers.
+
+    The folder of programs belongs to the caller.
+    """
+    with _shared(factory) as directory:
+        python = _python(directory, _wheel(directory))
+    return Environment(factory.mktemp("shop"), python)
+
+
+@contextmanager
+def _shared(factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Lock and return a directory that all workers of a run share."""
+    base = factory.getbasetemp()
+    directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "package"
+    directory.mkdir(exist_ok=True)
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield directory
+
+
+def _wheel(directory: Path) -> Path:
+    if found := list(directory.glob("*.whl")):
+        return found[0]
+    uv("venv", "-q", "--python", sys.executable, directory / "empty")
+    reached = uv(
+        "pip", "install", "-q", "--dry-run", "--refresh-package", "hatchling",
+        "--python", directory / "empty", "hatchling", check=False,
+    )  # fmt: skip
+    if reached.returncode:
+        pytest.skip(f"no package index: {reached.stderr.strip().splitlines()[-1]}")
+    uv("build", "-q", "--wheel", "-o", directory, ROOT)
+    [wheel] = directory.glob("*.whl")
+    return wheel
+
+
+def _python(directory: Path, wheel: Path) -> Path:
+    home, complete = directory / "environment", directory / "complete"
     python = home / "bin" / "python"
-    uv("pip", "install", "-q", "--python", python, f"{wheel}[loguru]", *_FRAMEWORKS)
-    return Environment(folder, python)
+    if not complete.exists():
+        uv("venv", "-q", "--clear", "--python", sys.executable, home)
+        uv("pip", "install", "-q", "--python", python, f"{wheel}[loguru]", *_FRAMEWORKS)
+        complete.touch()
+    return python
 
 
 def free_port() -> int:

@@ -4,8 +4,11 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -16,15 +19,16 @@ from stack.waiting import poll_until
 from tests.receiver import Receiver
 from tests.unit.package.environment import (
     Environment,
-    build_wheel,
     free_port,
     get,
     get_many,
-    make_environment,
+    shared_environment,
+    shared_wheel,
     stop,
     uv,
     wait_until_up,
 )
+from tests.unit.package.programs import run_orders, write_script
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.xdist_group("package")]
 
@@ -62,27 +66,6 @@ async def item(item_id):
 
 app = chatscope.instrument(app)
 """
-_CELERY = """
-import logging
-import chatscope
-from celery import Celery
-from opentelemetry import trace
-from opentelemetry.metrics import get_meter
-
-chatscope.configure(service_name="shop")
-app = Celery("tasks", broker="filesystem://")
-app.conf.broker_transport_options = {
-    "data_folder_in": "queue", "data_folder_out": "queue", "control_folder": "control",
-    "polling_interval": 0.05,
-}
-done = get_meter("shop").create_counter("orders")
-
-@app.task
-def order(number):
-    with trace.get_tracer("shop").start_as_current_span("order", attributes={"number": number}):
-        logging.getLogger("shop").warning("order %d", number)
-        done.add(1)
-"""
 _LOGFIRE = """
 import logging
 import logfire
@@ -96,32 +79,40 @@ with logfire.span("order {number}", number=1):
 logfire.metric_counter("orders").add(3)
 get_meter("shop").create_counter("returns").add(1)
 """
-_WORKER = (
-    *("celery", "-A", "tasks", "worker", "-c", "2", "-l", "INFO"),
-    *("--without-mingle", "--without-gossip"),
-)
-_SCRIPT = """
-import logging, sys, time
+_LANGFUSE = """
+import logging, sys
 import chatscope
+from langfuse import Langfuse
 from opentelemetry import trace
 
-chatscope.configure(service_name="shop")
-with trace.get_tracer("shop").start_as_current_span("work"):
-    logging.getLogger("shop").warning("working")
-print("worked", flush=True)
-if sys.argv[1:] == ["wait"]:
-    time.sleep(60)
+def connect():
+    return Langfuse(public_key="pk", secret_key="sk", base_url=sys.argv[1])
+
+if sys.argv[2] == "langfuse first":
+    client = connect()
+    try:
+        chatscope.configure(service_name="shop")
+    except chatscope.ProvidersExistError as error:
+        print(error, flush=True)
+    chatscope.configure(service_name="shop", use_existing_providers=True)
+else:
+    chatscope.configure(service_name="shop")
+    client = connect()
+with trace.get_tracer("shop").start_as_current_span("order"):
+    logging.getLogger("shop").warning("ordered")
+    with client.start_as_current_observation(name="generate", as_type="generation"):
+        pass
 """
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_wheel(tmp_path_factory.mktemp("wheel"))
+    return shared_wheel(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
-def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    return make_environment(tmp_path_factory.mktemp("beside"), wheel)
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    return shared_environment(tmp_path_factory)
 
 
 @pytest.fixture
@@ -249,27 +240,12 @@ def test_frameworks_and_servers(
 def test_celery_worker_delivers_what_its_processes_did(
     environment: Environment, receiver: Receiver
 ) -> None:
-    folder = environment.folder
-    (folder / "tasks.py").write_text(_CELERY)
-    for name in ("queue", "control"):
-        (folder / name).mkdir(exist_ok=True)
-    send = "import tasks\nfor number in range(20): tasks.order.delay(number)"
-    with environment.running(receiver.endpoint, "python", "-c", send) as sender:
-        output, _ = sender.communicate(timeout=60)
-        assert sender.returncode == 0, output
-    with environment.running(
-        receiver.endpoint, *_WORKER,
+    output = run_orders(
+        environment, receiver.endpoint, 20,
         OTEL_RESOURCE_ATTRIBUTES="service.instance.id=a1",
         # Only the end of the processes sends what they did.
         OTEL_BSP_SCHEDULE_DELAY="3600000", OTEL_METRIC_EXPORT_INTERVAL="3600000",
-    ) as process:  # fmt: skip
-        assert process.stdout is not None
-        done = 0
-        while done < 20:
-            line = process.stdout.readline()
-            assert line
-            done += "succeeded" in line
-        output = stop(process)
+    )  # fmt: skip
     assert sorted(span.attributes["number"] for span in receiver.spans) == list(range(20)), output
     counted = receiver.last("orders")
     assert sum(counted.values()) == 20
@@ -280,10 +256,10 @@ def test_celery_worker_delivers_what_its_processes_did(
 
 @pytest.mark.parametrize("end", ["exit", "SIGTERM"])
 def test_script_delivers_at_its_end(environment: Environment, receiver: Receiver, end: str) -> None:
-    (environment.folder / "script.py").write_text(_SCRIPT)
+    script = write_script(environment)
     arguments = ["wait"] if end == "SIGTERM" else []
     with environment.running(
-        receiver.endpoint, "python", "script.py", *arguments, OTEL_BSP_SCHEDULE_DELAY="3600000"
+        receiver.endpoint, "python", script, *arguments, OTEL_BSP_SCHEDULE_DELAY="3600000"
     ) as process:
         if end == "SIGTERM":
             assert process.stdout is not None
@@ -310,3 +286,58 @@ def test_what_another_library_records_is_delivered_as_well(
     assert receiver.log_records[0].trace_id == receiver.spans[0].trace_id
     assert list(receiver.last("orders").values()) == [3]
     assert list(receiver.last("returns").values()) == [1]
+
+
+class _Langfuse(ThreadingHTTPServer):
+    """Accepts what langfuse sends, and keeps the bodies."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _LangfuseHandler)
+        self.bodies: list[bytes] = []
+
+
+class _LangfuseHandler(BaseHTTPRequestHandler):
+    server: _Langfuse
+
+    def do_POST(self) -> None:
+        self.server.bodies.append(self.rfile.read(int(self.headers["content-length"])))
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Print nothing."""
+
+
+@contextmanager
+def _serving(server: _Langfuse) -> Iterator[None]:
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("order", ["langfuse first", "chatscope first"])
+def test_langfuse_and_the_receiver_both_get_the_spans(
+    environment: Environment, receiver: Receiver, order: str
+) -> None:
+    (environment.folder / "with_langfuse.py").write_text(_LANGFUSE)
+    with _Langfuse() as langfuse, _serving(langfuse):
+        url = f"http://127.0.0.1:{langfuse.server_port}"
+        with environment.running(
+            receiver.endpoint, "python", "with_langfuse.py", url, order,
+            LANGFUSE_OTEL_COMPRESSION="none",
+        ) as process:  # fmt: skip
+            output, _ = process.communicate(timeout=60)
+            assert process.returncode == 0, output
+    refused = "call configure(use_existing_providers=True)" in output
+    assert refused == (order == "langfuse first")
+    assert [span.name for span in receiver.spans] == ["generate", "order"]
+    [record] = receiver.log_records
+    assert record.trace_id == receiver.spans[0].trace_id
+    resources = (*(span.resource for span in receiver.spans), record.resource)
+    assert {resource["service.name"] for resource in resources} == {"shop"}
+    assert [body for body in langfuse.bodies if b"generate" in body]

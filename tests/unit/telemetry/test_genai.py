@@ -171,6 +171,82 @@ def test_answer_that_nobody_ended_was_cancelled_with_its_partial_tokens(
     assert memory.value("llm_response_time", error__type="cancelled") == 1
 
 
+def test_tokens_of_long_chunks_are_estimated_by_their_characters(
+    telemetry: Telemetry, memory: Memory
+) -> None:
+    answer = _answer(telemetry)
+    for _ in range(3):
+        answer.received("x" * 400)
+    answer.close()
+    assert answer.usage == Usage(-(-len(SECRET) // 4), 300, partial=True)
+    assert memory.value("llm_token_usage", type="completion") == 300
+
+
+def test_output_without_a_text_is_estimated_by_its_size(telemetry: Telemetry) -> None:
+    answer = _answer(telemetry)
+    answer.received("", size=400)
+    answer.close()
+    assert answer.usage == Usage(-(-len(SECRET) // 4), 100, partial=True)
+
+
+def test_usage_so_far_is_kept_when_the_client_leaves(telemetry: Telemetry, memory: Memory) -> None:
+    answer = _answer(telemetry)
+    for completion in (150, 300):
+        answer.received("two words")
+        answer.describe(usage=Usage(900, completion))
+    answer.cancelled()
+    answer.close()
+    assert answer.usage == Usage(900, 300)
+    assert memory.value("llm_token_usage", type="prompt") == 900
+    assert names.USAGE_PARTIAL not in _attributes(memory.span(f"chat {MODEL}"))
+
+
+@pytest.mark.parametrize(
+    ("reported", "expected"),
+    [
+        (Usage(11, 0, partial=True), Usage(11, 3, partial=True)),
+        (Usage(0, 9, partial=True), Usage(-(-len(SECRET) // 4), 9, partial=True)),
+        (Usage(11, 9), Usage(11, 9)),
+    ],
+)
+def test_counts_that_the_provider_left_out_are_estimated(
+    telemetry: Telemetry, reported: Usage, expected: Usage
+) -> None:
+    answer = _answer(telemetry)
+    for word in ("one", "two", "three"):
+        answer.received(word)
+    answer.completed(finish_reason="stop", usage=reported)
+    answer.close()
+    assert answer.usage == expected
+
+
+def _paid(telemetry: Telemetry, model: str, host: str, usage: Usage, **facts: str) -> Answer:
+    request = ModelRequest(provider="openai", model=model, server_address=host)
+    answer = telemetry.start_answer(request, started=0.0)
+    answer.came_whole("x")
+    answer.completed(finish_reason="stop", usage=usage, **facts)
+    answer.close()
+    return answer
+
+
+def test_cached_prompt_has_the_price_of_a_cached_prompt(
+    telemetry: Telemetry, memory: Memory
+) -> None:
+    usage = Usage(10_000, 100, cache_read_tokens=9_600)
+    answer = _paid(telemetry, "gpt-4o-mini", "api.openai.com", usage)
+    assert answer.cost == pytest.approx(0.00084, abs=1e-9)
+    assert memory.value("llm_cost") == answer.cost
+    found = _attributes(memory.span("chat gpt-4o-mini"))
+    assert found[names.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS] == 9_600
+
+
+def test_deployment_has_the_price_of_the_model_behind_it(telemetry: Telemetry) -> None:
+    host, usage = "team.openai.azure.com", Usage(1_000_000, 1_000_000)
+    answer = _paid(telemetry, "our-chat", host, usage, response_model="gpt-4o-2024-08-06")
+    assert answer.cost == 12.5
+    assert _paid(telemetry, "our-chat", host, usage).cost is None
+
+
 def test_unknown_model_is_other_on_metrics_and_itself_on_the_span(
     telemetry: Telemetry, memory: Memory
 ) -> None:

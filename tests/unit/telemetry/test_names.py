@@ -29,6 +29,7 @@ def _record_everything() -> Memory:
         await request.body()
         telemetry.instruments.record_message("user")
         telemetry.instruments.show_limits({"answers": 5})
+        telemetry.instruments.show_prices({_MODEL: True})
         watched = telemetry.start_answer(
             ModelRequest(
                 provider="simulated",
