@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from alerts import genai
 from alerts.objectives import Wanted
 from alerts.promql import (
     BY_SERVICE,
@@ -36,7 +37,6 @@ from chatscope.names import (
     ANSWER_COST,
     ANSWER_EMPTY,
     ANSWER_STALL,
-    CLIENT_OPERATION_DURATION,
     ERROR_TYPE,
     GEN_AI_REQUEST_MODEL,
     LLM_COST,
@@ -85,7 +85,11 @@ def groups(wanted: Wanted, windows: Windows) -> list[dict[str, Any]]:
         _daily("DailyBudgetSpent", 0.8, "warning", wanted),
         _daily("DailyBudgetExceeded", 1, "critical", wanted),
     ]
-    return [group("llm", alerts, windows.interval), group("llm-budget", budget, windows.daily)]
+    return [
+        *genai.groups(windows),
+        group("llm", alerts, windows.interval),
+        group("llm-budget", budget, windows.daily),
+    ]
 
 
 def _on_board() -> str:
@@ -97,9 +101,9 @@ def _failing(
 ) -> Alert:
     most = wanted.thresholds
     pattern = "|".join(errors)
-    calls = rise(CLIENT_OPERATION_DURATION, over=windows.rate, by=_BY_MODEL, part="count")
+    calls = rise(others.CALL_SECONDS, over=windows.rate, by=_BY_MODEL, part="count")
     failed = rise(
-        CLIENT_OPERATION_DURATION,
+        others.CALL_SECONDS,
         matches(ERROR_TYPE, pattern),
         over=windows.rate,
         by=_BY_MODEL,

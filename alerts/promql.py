@@ -49,6 +49,12 @@ def rise(
     )
 
 
+def aggregate_without(function: str, expression: str, left_out: Iterable[str]) -> str:
+    """`sum`, `max`, … of an expression, by all labels but some."""
+    labels = ", ".join(prometheus_label(attribute) for attribute in left_out)
+    return f"{function} without ({labels}) ({expression})"
+
+
 def increase(
     metric: Metric | Series,
     *where: str,

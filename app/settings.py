@@ -367,8 +367,8 @@ class Settings(BaseSettings):
     )
     content_capture: ContentCapture = _setting(
         "NO_CONTENT", "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT",
-        "Whether spans have the text of prompts and responses: SPAN_ONLY, SPAN_AND_EVENT or true. "
-        "There are no content events, so EVENT_ONLY captures nothing.",
+        "Where the texts of prompts and responses are recorded: on spans (SPAN_ONLY or true), as "
+        "log records (EVENT_ONLY), or both (SPAN_AND_EVENT).",
         "NO_CONTENT, SPAN_ONLY, EVENT_ONLY, SPAN_AND_EVENT, true or false",
     )  # fmt: skip
 
@@ -509,6 +509,7 @@ class Settings(BaseSettings):
             metric_interval_ms=self.otel_metric_export_interval,
             http_instrumentation=self.http_instrumentation,
             capture_content=self.content_capture in ("SPAN_ONLY", "SPAN_AND_EVENT", "TRUE"),
+            capture_events=self.content_capture in ("EVENT_ONLY", "SPAN_AND_EVENT"),
             log_level=self.log_level,
             known_models=frozenset((*self.openai_models, SIMULATED_MODEL)),
             prices=self._prices(),

@@ -1,6 +1,6 @@
 """Instruments made from the registry of names when they are first used, and methods that record."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from chatscope.tally import TalliedHistograms
 
 _ROLES: Final = frozenset({"user", "assistant", "system", "tool"})
+_INFERENCE_USAGE: Final = (
+    names.USAGE_INPUT_TOKENS,
+    names.USAGE_OUTPUT_TOKENS,
+    names.USAGE_CACHE_READ_TOKENS,
+    names.USAGE_CACHE_WRITE_TOKENS,
+    names.USAGE_REASONING_TOKENS,
+)
 # Values of one metric attribute where no list of known values is given.
 _MAX_VALUES: Final = 100
 
@@ -143,18 +150,42 @@ class Instruments:
         return self._counter(names.LLM_COST)
 
     @cached_property
-    def operation_duration(self) -> Histogram:
-        """`gen_ai.client.operation.duration`."""
-        return self._histogram(names.CLIENT_OPERATION_DURATION)
+    def inference_duration(self) -> Histogram:
+        """`gen_ai.client.inference.duration`."""
+        return self._histogram(names.CLIENT_INFERENCE_DURATION)
 
     @cached_property
-    def token_usage(self) -> Histogram:
-        """`gen_ai.client.token.usage`."""
-        return self._histogram(names.CLIENT_TOKEN_USAGE)
+    def input_tokens(self) -> Histogram:
+        """`gen_ai.client.inference.operation.input_tokens`."""
+        return self._histogram(names.CLIENT_INPUT_TOKENS)
+
+    @cached_property
+    def output_tokens(self) -> Histogram:
+        """`gen_ai.client.inference.operation.output_tokens`."""
+        return self._histogram(names.CLIENT_OUTPUT_TOKENS)
+
+    @cached_property
+    def _inference_usage(self) -> dict[Metric, Counter]:
+        return {metric: self._counter(metric) for metric in _INFERENCE_USAGE}
+
+    @cached_property
+    def embeddings_duration(self) -> Histogram:
+        """`gen_ai.client.embeddings.duration`."""
+        return self._histogram(names.EMBEDDINGS_DURATION)
+
+    @cached_property
+    def embeddings_tokens(self) -> Histogram:
+        """`gen_ai.client.embeddings.operation.input_tokens`."""
+        return self._histogram(names.EMBEDDINGS_INPUT_TOKENS)
+
+    @cached_property
+    def server_duration(self) -> Histogram:
+        """`gen_ai.server.request.duration`."""
+        return self._histogram(names.SERVER_REQUEST_DURATION)
 
     @cached_property
     def time_to_first_chunk(self) -> Histogram:
-        """`gen_ai.client.operation.time_to_first_chunk`."""
+        """`gen_ai.client.inference.time_to_first_chunk`."""
         return self._histogram(names.CLIENT_TIME_TO_FIRST_CHUNK)
 
     @cached_property
@@ -211,6 +242,17 @@ class Instruments:
         if self._tallies is None:
             return _SingleValues(self._time_per_output_chunk, attributes, context)
         return self._tallies.histogram(metric).tally()
+
+    def record_inference_usage(
+        self,
+        counts: Iterable[tuple[Metric, str, int]],
+        attributes: Mapping[str, str | int],
+        context: Context,
+    ) -> None:
+        """Record the tokens of one model call: the counter, the modality and the number."""
+        for metric, modality, tokens in counts:
+            labels = {**attributes, names.GEN_AI_TOKEN_MODALITY: modality}
+            self._inference_usage[metric].add(tokens, labels, context)
 
     def model_label(self, model: str) -> str:
         """Return the model's name as metrics may contain it."""

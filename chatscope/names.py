@@ -65,7 +65,14 @@ GEN_AI_OPERATION_NAME: Final = "gen_ai.operation.name"
 GEN_AI_PROVIDER_NAME: Final = "gen_ai.provider.name"
 GEN_AI_CONVERSATION_ID: Final = "gen_ai.conversation.id"
 GEN_AI_REQUEST_MODEL: Final = "gen_ai.request.model"
+GEN_AI_PROMPT_NAME: Final = "gen_ai.prompt.name"
+GEN_AI_PROMPT_VERSION: Final = "gen_ai.prompt.version"
+GEN_AI_OUTPUT_TYPE: Final = "gen_ai.output.type"  # text, json, image, speech
 GEN_AI_REQUEST_STREAM: Final = "gen_ai.request.stream"
+GEN_AI_REQUEST_CHOICE_COUNT: Final = "gen_ai.request.choice.count"
+GEN_AI_REQUEST_REASONING_LEVEL: Final = "gen_ai.request.reasoning.level"
+GEN_AI_REQUEST_PREVIOUS_RESPONSE_ID: Final = "gen_ai.request.previous_response.id"
+GEN_AI_REQUEST_TOP_K: Final = "gen_ai.request.top_k"
 GEN_AI_REQUEST_TEMPERATURE: Final = "gen_ai.request.temperature"
 GEN_AI_REQUEST_TOP_P: Final = "gen_ai.request.top_p"
 GEN_AI_REQUEST_MAX_TOKENS: Final = "gen_ai.request.max_tokens"
@@ -77,12 +84,20 @@ GEN_AI_RESPONSE_ID: Final = "gen_ai.response.id"
 GEN_AI_RESPONSE_MODEL: Final = "gen_ai.response.model"
 GEN_AI_RESPONSE_FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
 GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK: Final = "gen_ai.response.time_to_first_chunk"
+# text, image, audio, unknown
+GEN_AI_TOKEN_MODALITY: Final = "gen_ai.token.modality"  # noqa: S105
+# input, output: of the older token metric, and of what the rules make of both
 GEN_AI_TOKEN_TYPE: Final = "gen_ai.token.type"  # noqa: S105
 GEN_AI_USAGE_INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
 GEN_AI_USAGE_OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
 GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS: Final = "gen_ai.usage.cache_read.input_tokens"
 GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS: Final = "gen_ai.usage.cache_write.input_tokens"
 GEN_AI_USAGE_REASONING_OUTPUT_TOKENS: Final = "gen_ai.usage.reasoning.output_tokens"
+GEN_AI_USAGE_AUDIO_INPUT_TOKENS: Final = "gen_ai.usage.audio.input_tokens"
+GEN_AI_USAGE_AUDIO_OUTPUT_TOKENS: Final = "gen_ai.usage.audio.output_tokens"
+GEN_AI_USAGE_AUDIO_CACHE_READ_INPUT_TOKENS: Final = "gen_ai.usage.audio.cache_read.input_tokens"
+GEN_AI_USAGE_IMAGE_INPUT_TOKENS: Final = "gen_ai.usage.image.input_tokens"
+GEN_AI_USAGE_IMAGE_OUTPUT_TOKENS: Final = "gen_ai.usage.image.output_tokens"
 GEN_AI_EMBEDDINGS_DIMENSION_COUNT: Final = "gen_ai.embeddings.dimension.count"
 GEN_AI_TOOL_NAME: Final = "gen_ai.tool.name"
 GEN_AI_TOOL_CALL_ID: Final = "gen_ai.tool.call.id"
@@ -94,8 +109,14 @@ GEN_AI_AGENT_DESCRIPTION: Final = "gen_ai.agent.description"
 # Opt-in: the texts of prompts and responses.
 GEN_AI_INPUT_MESSAGES: Final = "gen_ai.input.messages"
 GEN_AI_OUTPUT_MESSAGES: Final = "gen_ai.output.messages"
+GEN_AI_SYSTEM_INSTRUCTIONS: Final = "gen_ai.system_instructions"
+GEN_AI_TOOL_DEFINITIONS: Final = "gen_ai.tool.definitions"
 GEN_AI_TOOL_CALL_ARGUMENTS: Final = "gen_ai.tool.call.arguments"
 GEN_AI_TOOL_CALL_RESULT: Final = "gen_ai.tool.call.result"
+
+# Spans and logs only, never metrics: a series for each person would have no bound.
+USER_ID: Final = "user.id"
+SESSION_ID: Final = "session.id"
 
 # Ours: spans and logs only, never metrics.
 CONNECTION_ID: Final = "chatscope.connection.id"
@@ -119,9 +140,13 @@ CPU_MODE: Final = "cpu.mode"  # user, system
 CONTEXT_SWITCH_TYPE: Final = "process.context_switch.type"  # voluntary, involuntary
 GC_GENERATION: Final = "cpython.gc.generation"  # 0, 1, 2
 
-# -- span events ------------------------------------------------------------------
+# -- events: log records with a name, in the context of their span ---------------------
 
-EVENT_FIRST_TOKEN: Final = "gen_ai.first_token"  # noqa: S105
+# Opt-in: all that the span has, and the texts.
+EVENT_INFERENCE_DETAILS: Final = "gen_ai.client.inference.operation.details"
+EVENT_INFERENCE_EXCEPTION: Final = "gen_ai.client.inference.exception"
+EVENT_EXECUTE_TOOL_EXCEPTION: Final = "gen_ai.execute_tool.exception"
+EVENT_EXCEPTION: Final = "exception"
 # A provider's client retries; with HTTP_RESEND_COUNT, and the reason in ERROR_TYPE.
 EVENT_RETRY: Final = "chatscope.model.retry"
 
@@ -275,24 +300,16 @@ LLM_COST: Final = Metric(
 )
 
 # GenAI conventions: `client` for our calls of a provider, `server` for our responses.
-CLIENT_OPERATION_DURATION: Final = Metric(
-    "gen_ai.client.operation.duration",
+CLIENT_INFERENCE_DURATION: Final = Metric(
+    "gen_ai.client.inference.duration",
     Kind.HISTOGRAM,
     "s",
     "Duration of a model call, from the request to the provider's last chunk.",
     (*_CLIENT_CALL, ERROR_TYPE),
     _GEN_AI_SECONDS,
 )
-CLIENT_TOKEN_USAGE: Final = Metric(
-    "gen_ai.client.token.usage",
-    Kind.HISTOGRAM,
-    "{token}",
-    "Tokens of a model call, input and output.",
-    (*_CLIENT_CALL, GEN_AI_TOKEN_TYPE),
-    _GEN_AI_TOKENS,
-)
 CLIENT_TIME_TO_FIRST_CHUNK: Final = Metric(
-    "gen_ai.client.operation.time_to_first_chunk",
+    "gen_ai.client.inference.time_to_first_chunk",
     Kind.HISTOGRAM,
     "s",
     "Time from the request to the provider until its first chunk was received.",
@@ -300,12 +317,80 @@ CLIENT_TIME_TO_FIRST_CHUNK: Final = Metric(
     _GEN_AI_SECONDS,
 )
 CLIENT_TIME_PER_OUTPUT_CHUNK: Final = Metric(
-    "gen_ai.client.operation.time_per_output_chunk",
+    "gen_ai.client.inference.time_per_output_chunk",
     Kind.HISTOGRAM,
     "s",
     "Time between two consecutive chunks of the provider.",
     _CLIENT_CALL,
     _GEN_AI_SECONDS,
+)
+CLIENT_INPUT_TOKENS: Final = Metric(
+    "gen_ai.client.inference.operation.input_tokens",
+    Kind.HISTOGRAM,
+    "{token}",
+    "Input tokens of a model call, including cached tokens.",
+    (*_CLIENT_CALL, ERROR_TYPE),
+    _GEN_AI_TOKENS,
+)
+CLIENT_OUTPUT_TOKENS: Final = Metric(
+    "gen_ai.client.inference.operation.output_tokens",
+    Kind.HISTOGRAM,
+    "{token}",
+    "Output tokens of a model call, including reasoning tokens.",
+    (*_CLIENT_CALL, ERROR_TYPE),
+    _GEN_AI_TOKENS,
+)
+_USAGE: Final = (*_CLIENT_CALL, GEN_AI_TOKEN_MODALITY)
+USAGE_INPUT_TOKENS: Final = Metric(
+    "gen_ai.client.inference.usage.input_tokens",
+    Kind.COUNTER,
+    "{token}",
+    "Input tokens used, including cached tokens.",
+    _USAGE,
+)
+USAGE_OUTPUT_TOKENS: Final = Metric(
+    "gen_ai.client.inference.usage.output_tokens",
+    Kind.COUNTER,
+    "{token}",
+    "Output tokens used, including reasoning tokens.",
+    _USAGE,
+)
+USAGE_CACHE_READ_TOKENS: Final = Metric(
+    "gen_ai.client.inference.usage.cache_read.input_tokens",
+    Kind.COUNTER,
+    "{token}",
+    "Input tokens read from a cache of the provider.",
+    _USAGE,
+)
+USAGE_CACHE_WRITE_TOKENS: Final = Metric(
+    "gen_ai.client.inference.usage.cache_write.input_tokens",
+    Kind.COUNTER,
+    "{token}",
+    "Input tokens written to a cache of the provider.",
+    _USAGE,
+)
+USAGE_REASONING_TOKENS: Final = Metric(
+    "gen_ai.client.inference.usage.reasoning.output_tokens",
+    Kind.COUNTER,
+    "{token}",
+    "Output tokens used for reasoning.",
+    _USAGE,
+)
+EMBEDDINGS_DURATION: Final = Metric(
+    "gen_ai.client.embeddings.duration",
+    Kind.HISTOGRAM,
+    "s",
+    "Duration of a request for embeddings.",
+    (*_CLIENT_CALL, ERROR_TYPE),
+    _GEN_AI_SECONDS,
+)
+EMBEDDINGS_INPUT_TOKENS: Final = Metric(
+    "gen_ai.client.embeddings.operation.input_tokens",
+    Kind.HISTOGRAM,
+    "{token}",
+    "Input tokens of a request for embeddings.",
+    _CLIENT_CALL,
+    _GEN_AI_TOKENS,
 )
 EXECUTE_TOOL_DURATION: Final = Metric(
     "gen_ai.execute_tool.duration",
@@ -322,6 +407,14 @@ INVOKE_AGENT_DURATION: Final = Metric(
     "Duration of an agent invocation.",
     (GEN_AI_AGENT_NAME, ERROR_TYPE),
     _AGENT_SECONDS,
+)
+SERVER_REQUEST_DURATION: Final = Metric(
+    "gen_ai.server.request.duration",
+    Kind.HISTOGRAM,
+    "s",
+    "Time from a request's arrival here until the last byte of its response was sent.",
+    (*_SERVER_ANSWER, ERROR_TYPE),
+    _GEN_AI_SECONDS,
 )
 SERVER_TIME_TO_FIRST_TOKEN: Final = Metric(
     "gen_ai.server.time_to_first_token",
@@ -579,5 +672,54 @@ METRICS: Final[tuple[Metric, ...]] = tuple(
     value for value in list(globals().values()) if isinstance(value, Metric)
 )
 """All metrics of the service, in the order of this file."""
-# Those of tools and agents, which the chat service in app/ does not have.
-OF_RECORDERS: Final = frozenset({EXECUTE_TOOL_DURATION, INVOKE_AGENT_DURATION})
+# Those of embeddings, tools and agents, which the chat service in app/ does not have.
+OF_RECORDERS: Final = frozenset(
+    {EXECUTE_TOOL_DURATION, INVOKE_AGENT_DURATION, EMBEDDINGS_DURATION, EMBEDDINGS_INPUT_TOKENS}
+)
+
+# -- older names ------------------------------------------------------------------
+# Not made here any more, but by the instrumentations of other libraries, also in our process.
+
+
+@dataclass(frozen=True)
+class Older(Metric):
+    """A metric by the name that it had before version 0.1.0 of the GenAI conventions."""
+
+
+OLDER_DURATION: Final = Older(
+    "gen_ai.client.operation.duration",
+    Kind.HISTOGRAM,
+    "s",
+    "GenAI operation duration.",
+    (*_CLIENT_CALL, ERROR_TYPE),
+    _GEN_AI_SECONDS,
+)
+OLDER_TIME_TO_FIRST_CHUNK: Final = Older(
+    "gen_ai.client.operation.time_to_first_chunk",
+    Kind.HISTOGRAM,
+    "s",
+    "Time to receive the first chunk of a GenAI operation.",
+    _CLIENT_CALL,
+    _GEN_AI_SECONDS,
+)
+OLDER_TIME_PER_OUTPUT_CHUNK: Final = Older(
+    "gen_ai.client.operation.time_per_output_chunk",
+    Kind.HISTOGRAM,
+    "s",
+    "Time per output chunk of a GenAI operation.",
+    _CLIENT_CALL,
+    _GEN_AI_SECONDS,
+)
+OLDER_TOKENS: Final = Older(
+    "gen_ai.client.token.usage",
+    Kind.HISTOGRAM,
+    "{token}",
+    "Number of input and output tokens used.",
+    (*_CLIENT_CALL, GEN_AI_TOKEN_TYPE),
+    _GEN_AI_TOKENS,
+)
+OLDER_METRICS: Final = (
+    OLDER_DURATION, OLDER_TIME_TO_FIRST_CHUNK, OLDER_TIME_PER_OUTPUT_CHUNK, OLDER_TOKENS,
+)  # fmt: skip
+# The operations that the newer names count as inference.
+INFERENCE_OPERATIONS: Final = ("chat", "generate_content", "text_completion")

@@ -38,7 +38,7 @@ from chatscope.exemplars import kept_exemplars
 from chatscope.http_metrics import HttpMetrics
 from chatscope.metric_reader import MetricExport
 from chatscope.muting import MutingLoggerProvider, MutingMeterProvider, MutingTracerProvider
-from chatscope.names import METRICS, PREFIX, Metric
+from chatscope.names import METRICS, OLDER_METRICS, PREFIX, Metric
 from chatscope.otlp import (
     Delivery,
     DeliverySettings,
@@ -360,7 +360,7 @@ def build_views(prefix: str, *, spool: bool = True) -> Sequence[View]:
     )
     ours = tuple(f"{PREFIX}.{part}." for part in _DELIVERY)
     shown = [metric for metric in METRICS if spool or not metric.name.startswith(ours)]
-    return (*dropped, *(_view(metric.with_prefix(prefix)) for metric in shown))
+    return (*dropped, *(_view(each.with_prefix(prefix)) for each in (*shown, *OLDER_METRICS)))
 
 
 def _views(settings: TelemetrySettings) -> Sequence[View]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -73,10 +73,23 @@ def _read_boolean(value: str) -> bool:
     return {"true": True, "false": False}[value.lower()]
 
 
+# By value: whether texts are recorded on spans, and as events.
+_CAPTURES: Final = {
+    "NO_CONTENT": (False, False),
+    "SPAN_ONLY": (True, False),
+    "EVENT_ONLY": (False, True),
+    "SPAN_AND_EVENT": (True, True),
+    "TRUE": (True, False),
+    "FALSE": (False, False),
+}
+
+
 def _read_capture(value: str) -> bool:
-    """Return whether spans carry texts; there are no content events."""
-    known = {"NO_CONTENT": False, "EVENT_ONLY": False, "SPAN_ONLY": True, "SPAN_AND_EVENT": True}
-    return {**known, "TRUE": True, "FALSE": False}[value.upper()]
+    return _CAPTURES[value.upper()][0]
+
+
+def _read_capture_events(value: str) -> bool:
+    return _CAPTURES[value.upper()][1]
 
 
 def _read_paths(value: str) -> frozenset[str]:
@@ -95,6 +108,7 @@ _CAPTURE: Final = _Kind(
     _read_capture,
     lambda value: isinstance(value, bool),
 )
+_CAPTURE_EVENTS: Final = replace(_CAPTURE, read=_read_capture_events)
 _MIDDLEWARE: Final = _Kind(
     "chatscope or stock", str.lower, lambda value: value in ("chatscope", "stock")
 )
@@ -196,6 +210,10 @@ class TelemetrySettings:
     capture_content: bool = _setting(
         False, "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", _CAPTURE,
         "Record the texts of prompts and responses on spans.",
+    )  # fmt: skip
+    capture_events: bool = _setting(
+        False, "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", _CAPTURE_EVENTS,
+        "Record them as log records `gen_ai.client.inference.operation.details`.",
     )  # fmt: skip
     # Take over loguru and the standard library's logging, and print their records; by default the
     # application's handlers are left alone.

@@ -17,7 +17,7 @@ from chatscope.genai.deferred import WORKER
 from chatscope.guard import guarded
 from chatscope.http_metrics import HttpMetrics
 from chatscope.instruments import Instruments
-from chatscope.logs.bridge import Bridge, enter, forget_context, leave
+from chatscope.logs.bridge import EVENTS_LOGGER, Bridge, enter, forget_context, leave
 from chatscope.logs.guest import LogExport
 from chatscope.logs.own import ExportedLog, LoguruLog, OwnLog
 from chatscope.providers import (
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 # After each record that a server logs while it ends.
 _LAST_RECORD_SECONDS: Final = 0.3
 _OWN_LOGGER: Final = "chatscope"
-_GENAI_LOGGER: Final = "chatscope.genai"
 _ERROR: Final = 40
 # Of the time for the shutdown, for streams that were closed a moment ago.
 _SHARE_OF_DEFERRED: Final = 0.2
@@ -109,21 +108,23 @@ class Telemetry:
     def recorder(self) -> Recorder:
         """Records model calls, tools and agents."""
         from chatscope.genai.pricing import PriceTable  # noqa: PLC0415
-        from chatscope.genai.recorder import Recorder  # noqa: PLC0415
+        from chatscope.genai.recorder import Recorder, emit_globally  # noqa: PLC0415
 
         return Recorder(
             tracer=self.tracer,
             instruments=self.instruments,
             prices=self.settings.prices or PriceTable.load(),
             capture_content=self.settings.capture_content,
-            log=self.own_log(_GENAI_LOGGER).log,
+            capture_events=self.settings.capture_events,
+            log=self.own_log(EVENTS_LOGGER).log,
+            emit=self._bridge.emit_event if self._bridge else emit_globally,
             tracer_provider=self.providers.tracer_provider,
             meter_provider=self.providers.meter_provider,
         )
 
     def start_answer(self, request: ModelRequest, *, started: float) -> Answer:
         """Start one response of a model; `started` is the perf_counter of its request's arrival."""
-        return self.recorder.start_answer(request, started=started)
+        return self.recorder.start_answer(request, started=started, served=True)
 
     def start_embeddings(
         self,

@@ -5,7 +5,15 @@ parts of the stack tell of themselves, and the words of Loki and TraceQL.
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from chatscope.names import ANSWER_EMPTY, ERROR_TYPE, GEN_AI_REQUEST_MODEL, HTTP_ROUTE
+from chatscope.names import (
+    ANSWER_EMPTY,
+    ERROR_TYPE,
+    GEN_AI_OPERATION_NAME,
+    GEN_AI_PROVIDER_NAME,
+    GEN_AI_REQUEST_MODEL,
+    GEN_AI_TOKEN_TYPE,
+    HTTP_ROUTE,
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,19 @@ SERVER_SPAN_SECONDS: Final = Series(
     SPAN_SECONDS.prometheus,
     (SPAN_NAME, SPAN_KIND, STATUS_CODE, ERROR_TYPE, HTTP_ROUTE),
     of_service=True,
+)
+
+# -- model calls, which the rules unite from older and newer names ---------------------
+
+_CALL: Final = (GEN_AI_OPERATION_NAME, GEN_AI_PROVIDER_NAME, GEN_AI_REQUEST_MODEL)
+CALL_SECONDS: Final = Series(
+    "chatscope:inference_duration_seconds", (*_CALL, ERROR_TYPE), of_service=True
+)
+FIRST_CHUNK_SECONDS: Final = Series(
+    "chatscope:inference_time_to_first_chunk_seconds", _CALL, of_service=True
+)
+CALL_TOKENS: Final = Series(
+    "chatscope:inference_tokens", (*_CALL, GEN_AI_TOKEN_TYPE), of_service=True
 )
 
 # -- what the rules keep for the objectives ------------------------------------------

@@ -141,6 +141,14 @@ def mean(histogram: Metric | Series, *where: str, by: Iterable[str] = ()) -> str
     )
 
 
+def with_exemplars(recorded: str, made: str) -> str:
+    """A query of what a rule records, or else of the metric that it reads, which has exemplars.
+
+    Recorded series have none; Grafana asks for those of all series that a query names.
+    """
+    return f"{recorded} or {made}"
+
+
 def seconds_since_heard(metric: Metric) -> str:
     """How old the newest sample is; an hour at most, or if there was none for as long."""
     newest = f"timestamp({series(metric)})"

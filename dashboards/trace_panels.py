@@ -1,14 +1,14 @@
-"""Panels that Tempo fills: single spans with what they carry, and counts made from spans."""
+"""Panels of single spans with their attributes, which Tempo finds."""
 
 from collections.abc import Mapping
 from typing import Final
 
-from grafana_foundation_sdk.builders import common, table, tempo, timeseries
+from grafana_foundation_sdk.builders import common, table, tempo
 from grafana_foundation_sdk.models.dashboard import DataTransformerConfig, DynamicConfigValue
-from grafana_foundation_sdk.models.tempo import MetricsQueryType, SearchTableType
+from grafana_foundation_sdk.models.tempo import SearchTableType
 
 from dashboards.datasources import TEMPO
-from dashboards.panels import NONE, lines, prom
+from dashboards.panels import NONE
 from dashboards.queries import newest
 
 # What Grafana calls the columns that each table of spans has.
@@ -68,18 +68,3 @@ def span_table(
     for heading, unit in (units or {}).items():
         panel = panel.override_by_name(heading, [DynamicConfigValue("unit", unit)])
     return panel.no_value(NONE)
-
-
-def span_lines(title: str, description: str, unit: str, query: str) -> timeseries.Panel:
-    """What Tempo counts of spans over time; each dot opens the trace of one of them."""
-    panel = lines(title, description, unit, [prom("")], bars=True).datasource(TEMPO)
-    target = (
-        tempo.Dataquery()
-        .datasource(TEMPO)
-        .query_type("traceql")
-        .metrics_query_type(MetricsQueryType.RANGE)
-        .query(query)
-        .exemplars(100)
-        .ref_id("A")
-    )
-    return panel.targets([target]).no_value(NONE)

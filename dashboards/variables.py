@@ -16,7 +16,7 @@ from chatscope.names import (
     prometheus_label,
 )
 from dashboards.datasources import PROMETHEUS
-from dashboards.others import SERVICE_NAME
+from dashboards.others import CALL_SECONDS, SERVICE_NAME
 
 # Also for series that lack the label.
 EVERYTHING: Final = ".*"
@@ -96,9 +96,11 @@ class OneOf:
 
 Variable = Choice | Text | OneOf
 
-SERVICE: Final = Choice("service", "Service", SERVICE_NAME, (PROCESS_UPTIME.prometheus,))
+# Model calls of any instrumentation: other applications have no other metric of ours.
+_CALLS: Final = f"{CALL_SECONDS.prometheus}_count"
+SERVICE: Final = Choice("service", "Service", SERVICE_NAME, (PROCESS_UPTIME.prometheus, _CALLS))
 MODEL: Final = Choice(
-    "model", "Model", GEN_AI_REQUEST_MODEL, (f"{LLM_RESPONSE_TIME.prometheus}_count",)
+    "model", "Model", GEN_AI_REQUEST_MODEL, (f"{LLM_RESPONSE_TIME.prometheus}_count", _CALLS)
 )
 # Requests and sockets: a route has the one or the other.
 ROUTE: Final = Choice(

@@ -6,11 +6,12 @@ from urllib.parse import urlsplit
 
 import httpx2
 import openai
-from opentelemetry import baggage, trace
+from opentelemetry import baggage
 from opentelemetry.propagate import inject
 from opentelemetry.util.types import AttributeValue
 
 from chatscope import names
+from chatscope.genai import record_retry
 from chatscope.otlp import is_loopback
 
 # The `openai` client sends the number of earlier attempts to the endpoint.
@@ -20,7 +21,7 @@ _failure: ContextVar[dict[str, AttributeValue] | None] = ContextVar("failure", d
 
 
 class TracedClient(openai.DefaultAsyncHttpxClient):
-    """All attempts of a call are in one span: each retry is an event on the current span."""
+    """All attempts of a call are in one span: each retry is an event in its context."""
 
     def __init__(self, base_url: str) -> None:
         """Use the proxies of the environment, except for an endpoint on this machine."""
@@ -61,4 +62,4 @@ def _show_retry(request: httpx2.Request) -> None:
     if count.isdecimal() and int(count) > 0:
         why = _failure.get() or {}
         attributes = {names.HTTP_RESEND_COUNT: int(count), **why}
-        trace.get_current_span().add_event(names.EVENT_RETRY, attributes)
+        record_retry(attributes)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         invoke_agent,
         record_llm_response_time,
         record_message,
+        record_retry,
         record_socket_connection,
         record_token_usage,
     )
@@ -45,6 +46,7 @@ __all__ = [
     "read_usage",
     "record_llm_response_time",
     "record_message",
+    "record_retry",
     "record_socket_connection",
     "record_token_usage",
     "report_prices",
@@ -75,6 +77,7 @@ _MODULES: Final = {
     "read_usage": "usage",
     "record_llm_response_time": "recording",
     "record_message": "recording",
+    "record_retry": "recording",
     "record_socket_connection": "recording",
     "record_token_usage": "recording",
     "report_prices": "price_report",

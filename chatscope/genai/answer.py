@@ -1,9 +1,9 @@
 """One response of a model: one span, one set of counts, one cost, one log record."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
@@ -11,7 +11,14 @@ from opentelemetry.util.types import AttributeValue
 from chatscope import names
 from chatscope.attributes import known
 from chatscope.genai import nesting
-from chatscope.genai.content import characters, input_messages, output_messages
+from chatscope.genai.content import characters
+from chatscope.genai.inference_attributes import (
+    identity_attributes,
+    input_contents,
+    output_contents,
+    request_attributes,
+    usage_attributes,
+)
 from chatscope.genai.operation import (
     COMPLETED,
     FAILED,
@@ -21,6 +28,7 @@ from chatscope.genai.operation import (
 )
 from chatscope.genai.pricing import SIMULATED
 from chatscope.genai.request import ModelRequest, Usage
+from chatscope.genai.token_counts import counted_tokens
 from chatscope.genai.usage import complete_usage, merge_usage
 from chatscope.guard import guarded
 from chatscope.instruments import Values
@@ -41,22 +49,30 @@ class Answer(Operation):
     Call `close` in a `finally`.
     """
 
-    def __init__(self, recorder: "Recorder", request: ModelRequest, *, started: float) -> None:
-        """Start the span; `started` is the perf_counter of the request's arrival."""
+    exception_event: ClassVar[str] = names.EVENT_INFERENCE_EXCEPTION
+
+    def __init__(
+        self, recorder: "Recorder", request: ModelRequest, *, started: float, served: bool = False
+    ) -> None:
+        """Start the span; `started` is the perf_counter of the request's arrival.
+
+        `served` if it is the response of this service to a client of its own.
+        """
         if request.conversation_id is None and (conversation := current_conversation()):
             request = replace(request, conversation_id=conversation)
         super().__init__(
             recorder,
             f"{request.operation} {request.model}",
             SpanKind.INTERNAL if request.in_process else SpanKind.CLIENT,
-            _request_attributes(request),
+            request_attributes(request),
         )
         self.context, self._client = nesting.around_inference(
             with_conversation(self.context, request.conversation_id)
         )
         self._request = request
         self._instruments = recorder.instruments
-        self._capture_content = recorder.capture_content
+        self._keep_content = recorder.capture_content or recorder.capture_events
+        self._served = served
         self._started = started
         # Chunks from the provider: perf_counter of the first and the last, and the pauses between.
         self._first_received: float | None = None
@@ -73,15 +89,15 @@ class Answer(Operation):
         self._response_model: str | None = None
         self._usage: Usage | None = None
         self._text: list[str] = []
+        self._output: Sequence[Mapping[str, Any]] = ()
         self._longest_stall = 0.0
         # Whether no chunks means no content, and whether a recorder was shown the content.
         self._seen = True
         self._watched = False
         self._instruments.answers_active.add(1)
-        if self._capture_content:
+        if recorder.capture_content:
             with guarded("recording a prompt"):
-                prompt = input_messages(request.messages)
-                self._span.set_attribute(names.GEN_AI_INPUT_MESSAGES, prompt)
+                self._span.set_attributes(input_contents(request))
 
     @property
     def usage(self) -> Usage | None:
@@ -120,6 +136,11 @@ class Answer(Operation):
             return prices.cost_of(usage, model, request.provider, request.server_address)
         return cost
 
+    @property
+    def keeps_content(self) -> bool:
+        """Whether the texts of the response are recorded."""
+        return self._keep_content
+
     def is_around(self, data: object) -> bool:
         """Return whether instrumented clients inside this call publish to `data`."""
         return data is not None and data is self._client
@@ -132,14 +153,13 @@ class Answer(Operation):
         now = time.perf_counter() if at is None else at
         if self._pauses is None:
             self._first_received = now
-            self._span.add_event(names.EVENT_FIRST_TOKEN)
             self._pauses = self._instruments.chunk_times(self._client_attributes(), self.context)
         else:
             self._pauses.add(now - self._last_received)
         self._last_received = now
         self._received += 1
         self._characters += len(text) if size is None else size
-        if self._capture_content:
+        if self._keep_content:
             self._text.append(text)
 
     def sent(self) -> None:
@@ -182,6 +202,26 @@ class Answer(Operation):
         self._response_id = response_id or self._response_id
         self._response_model = response_model or self._response_model
 
+    def came_out(self, messages: Sequence[Mapping[str, Any]]) -> None:
+        """Record the messages of the response, one for each choice, where content is captured.
+
+        They are in the provider's format, each with its `finish_reason` if that is known; without
+        them, the response is one message with the text that was received.
+        """
+        if self._keep_content:
+            self._output = messages
+
+    def retried(self, attributes: Mapping[str, AttributeValue]) -> None:
+        """Record that the provider's client tries again; `attributes` tell why."""
+        request = self._request
+        about = {
+            names.GEN_AI_REQUEST_MODEL: request.model,
+            names.GEN_AI_PROVIDER_NAME: request.provider,
+            **attributes,
+        }
+        name = names.prefixed(names.EVENT_RETRY, self._instruments.prefix)
+        self._emit(name, "INFO", names.all_prefixed(about, self._instruments.prefix))
+
     def complement(self, published: nesting.Published) -> None:
         """Use facts from a library inside this call where none are recorded."""
         self._usage = self._usage or published.usage
@@ -202,7 +242,7 @@ class Answer(Operation):
         characters = len(text) if size is None else size
         if characters and not self._received:
             self._received = -(-characters // _CHARACTERS_PER_TOKEN)
-            if self._capture_content:
+            if self._keep_content:
                 self._text.append(text)
 
     def streamed(self) -> None:
@@ -226,7 +266,7 @@ class Answer(Operation):
     ) -> None:
         """Record that the provider, or our own code, failed; `error_type` is of a closed list.
 
-        The exception's text is recorded only while content is captured.
+        The exception becomes an event, with its text only while content is captured in events.
         """
         super().failed(error_type, exception)
         self._failure = {
@@ -246,10 +286,13 @@ class Answer(Operation):
             self.complement(found)
 
     def _finish_span(self, results: Mapping[str, AttributeValue]) -> None:
-        if self._capture_content:
-            text = output_messages("".join(self._text), self._finish_reason)
-            self._span.set_attribute(names.GEN_AI_OUTPUT_MESSAGES, text)
+        if self.recorder.capture_content:
+            with guarded("recording the text of a response"):
+                self._span.set_attributes(self._output_contents())
         super()._finish_span(results)
+
+    def _output_contents(self) -> dict[str, AttributeValue]:
+        return output_contents("".join(self._text), self._finish_reason, self._output)
 
     def _result_attributes(self) -> dict[str, AttributeValue]:
         usage = self.usage
@@ -268,12 +311,7 @@ class Answer(Operation):
             names.ANSWER_COST: self.cost,
         }
         if usage is not None:
-            found[names.GEN_AI_USAGE_INPUT_TOKENS] = usage.prompt_tokens
-            found[names.GEN_AI_USAGE_OUTPUT_TOKENS] = usage.completion_tokens
-            found[names.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS] = usage.cache_read_tokens
-            found[names.GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS] = usage.cache_write_tokens
-            found[names.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS] = usage.reasoning_tokens
-            found[names.USAGE_PARTIAL] = usage.partial or None
+            found.update(usage_attributes(usage))
         return names.all_prefixed(known(found), self._instruments.prefix)
 
     @property
@@ -298,20 +336,17 @@ class Answer(Operation):
     def _count_call(self) -> None:
         """Record the client metrics of the conventions: the call of the provider."""
         shared, record = self._client_attributes(), self._instruments
-        record.operation_duration.record(
-            self._duration(), {**shared, **self._error_attributes()}, self.context
-        )
+        ended = {**shared, **self._error_attributes()}
+        record.inference_duration.record(self._duration(), ended, self.context)
         if (first := self._time_to_first_chunk()) is not None:
             record.time_to_first_chunk.record(first, shared, self.context)
         if self._pauses is not None:
             self._pauses.record(shared, self.context)
-        if usage := self.usage:
-            for kind, count in (
-                ("input", usage.prompt_tokens),
-                ("output", usage.completion_tokens),
-            ):
-                attributes = {**shared, names.GEN_AI_TOKEN_TYPE: kind}
-                record.token_usage.record(count, attributes, self.context)
+        # Zero where nothing is known: by the conventions each call is counted, failed ones too.
+        usage = self.usage or Usage(0)
+        record.input_tokens.record(usage.prompt_tokens, ended, self.context)
+        record.output_tokens.record(usage.completion_tokens, ended, self.context)
+        record.record_inference_usage(counted_tokens(usage), shared, self.context)
 
     def _count_answer(self) -> None:
         """Record the product's own metrics: the response as the client saw it."""
@@ -327,6 +362,9 @@ class Answer(Operation):
             )
         if (cost := self.cost) is not None:
             record.record_cost(cost, model=model, context=context)
+        if self._served:
+            ended = {**self._metric_attributes(), **self._error_attributes()}
+            self._instruments.server_duration.record(self._waited(), ended, context)
         self._count_delivery(usage)
 
     def _count_delivery(self, usage: Usage | None) -> None:
@@ -376,35 +414,26 @@ class Answer(Operation):
             {
                 names.GEN_AI_REQUEST_MODEL: request.model,
                 names.GEN_AI_PROVIDER_NAME: request.provider,
-                names.GEN_AI_CONVERSATION_ID: request.conversation_id,
+                **identity_attributes(request),
                 names.ANSWER_SECONDS: round(self._waited(), 6),
             }
         )
         attributes = {**names.all_prefixed(about, self._instruments.prefix), **results}
         level = "ERROR" if self._outcome == FAILED else "INFO"
+        if self.recorder.capture_events:
+            with guarded("recording the details of a model call"):
+                self._emit_details(results)
         with self.current():
             self.recorder.log(
                 "WARNING" if self._is_empty else level, f"answer {self._outcome}", attributes
             )
 
-
-def _request_attributes(request: ModelRequest) -> dict[str, AttributeValue]:
-    return known(
-        {
-            names.GEN_AI_OPERATION_NAME: request.operation,
-            names.GEN_AI_PROVIDER_NAME: request.provider,
-            names.GEN_AI_REQUEST_MODEL: request.model,
-            names.GEN_AI_REQUEST_STREAM: request.stream,
-            names.SERVER_ADDRESS: request.server_address,
-            names.SERVER_PORT: request.server_port,
-            names.GEN_AI_CONVERSATION_ID: request.conversation_id,
-            names.GEN_AI_REQUEST_TEMPERATURE: request.temperature,
-            names.GEN_AI_REQUEST_TOP_P: request.top_p,
-            names.GEN_AI_REQUEST_MAX_TOKENS: request.max_tokens,
-            names.GEN_AI_REQUEST_SEED: request.seed,
-            names.GEN_AI_REQUEST_STOP_SEQUENCES: request.stop or None,
-            names.GEN_AI_REQUEST_FREQUENCY_PENALTY: request.frequency_penalty,
-            names.GEN_AI_REQUEST_PRESENCE_PENALTY: request.presence_penalty,
-            **request.attributes,
+    def _emit_details(self, results: Mapping[str, AttributeValue]) -> None:
+        """Emit the event with all that the span has, and the texts."""
+        details = {
+            **request_attributes(self._request),
+            **results,
+            **input_contents(self._request),
+            **self._output_contents(),
         }
-    )
+        self._emit(names.EVENT_INFERENCE_DETAILS, "DEBUG", details)

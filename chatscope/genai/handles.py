@@ -12,6 +12,7 @@ from chatscope.genai.answer import Answer
 from chatscope.genai.nesting import Published
 from chatscope.genai.operation import FAILED, Operation
 from chatscope.genai.request import Usage
+from chatscope.genai.response_messages import response_messages
 from chatscope.genai.responses import Facts
 from chatscope.genai.steps import AgentInvocation, Embeddings, ToolExecution
 from chatscope.genai.streams import RecordedAsyncStream, RecordedStream
@@ -179,6 +180,8 @@ class ModelCall(_PricedCall[Answer]):
                     model=accepted("model", model, str) or found.model,
                 )
             )
+            if self._operation is not None and self._operation.keeps_content and text is None:
+                self._operation.came_out(response_messages(response))
 
     def item(self, item: object) -> None:
         """Record one item of a stream."""

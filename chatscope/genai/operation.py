@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 from weakref import ref
 
 from opentelemetry import context as context_api
@@ -17,7 +17,7 @@ from opentelemetry.util.types import AttributeValue
 from chatscope import exception_texts, names
 from chatscope.genai.deferred import WORKER
 from chatscope.guard import guarded
-from chatscope.redaction import withhold
+from chatscope.redaction import withhold, without_texts
 from chatscope.tracing import trace_id_of
 
 if TYPE_CHECKING:
@@ -61,6 +61,9 @@ class Operation:
     The span starts with the object, as a child of the current span, and is not made current.
     `close` records everything, once; an operation that is forgotten is recorded as cancelled.
     """
+
+    # The name of the event for an exception that ended the operation.
+    exception_event: ClassVar[str] = names.EVENT_EXCEPTION
 
     def __init__(
         self,
@@ -107,15 +110,17 @@ class Operation:
     def failed(self, error_type: str, exception: BaseException | None = None) -> None:
         """Record that it failed; `error_type` is one of a short list.
 
-        The exception's text is recorded only while content is captured.
+        The exception becomes an event, with its text only while content is captured in events.
         """
         self._end(FAILED, error_type)
         if exception is not None:
             # This asks for the exception's text, which may raise.
             with guarded("recording an exception"):
+                shown = exception if self.recorder.capture_events else without_texts(exception)
+                about = exception_texts.attributes_of(shown)
                 if not self.recorder.capture_content:
                     withhold(exception)
-                exception_texts.record(self._span, exception)
+                self._emit(self.exception_event, "WARNING", about)
 
     def cancelled(self, error_type: str = CANCELLED) -> None:
         """Record a cancellation: by the caller, unless `error_type` names another reason."""
@@ -166,6 +171,10 @@ class Operation:
             self._count()
         with guarded("logging an operation"):
             self._log(results)
+
+    def _emit(self, name: str, level: str, attributes: Mapping[str, AttributeValue]) -> None:
+        """Emit an event in the context of the span."""
+        self.recorder.emit(name, level, attributes, self.context)
 
     def _finish_span(self, results: Mapping[str, AttributeValue]) -> None:
         self._span.set_attributes(results)

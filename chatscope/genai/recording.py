@@ -49,9 +49,20 @@ class RequestOptions(TypedDict, total=False):
     frequency_penalty: float
     presence_penalty: float
     max_tokens: int
+    top_k: int
+    choice_count: int
+    reasoning_level: str
+    output_type: str  # text, json, image, speech
     seed: int
     stop: Sequence[str]
     conversation_id: str
+    session_id: str
+    user_id: str
+    prompt_name: str
+    prompt_version: str
+    previous_response_id: str
+    system_instructions: str | Sequence[Any]
+    tools: Sequence[Mapping[str, Any]]
     in_process: bool
     attributes: Mapping[str, AttributeValue]
 
@@ -72,7 +83,8 @@ class InferenceRecording(Recording[ModelCall]):
             if outer is not None:
                 return ModelCall(publish=outer)
             options: dict[str, Any] = dict(self._options)
-            options["messages"] = _messages(options.get("messages"))
+            options["messages"] = _mappings("messages", options.get("messages"), "role and content")
+            options["tools"] = _mappings("tools", options.get("tools"), "type and name")
             if stop := options.pop("stop", None):
                 options["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
             request = ModelRequest(
@@ -274,6 +286,17 @@ def invoke_agent(name: Any = None, **options: Unpack[AgentOptions]) -> Any:
     return AgentRecording(request, name)
 
 
+def record_retry(attributes: Mapping[str, AttributeValue] | None = None) -> None:
+    """Record that the current model call is tried again; `attributes` tell why the last try failed.
+
+    All tries are one call: its duration and its tokens are counted once.
+    """
+    with guarded("recording a retry"):
+        operation = innermost_operation()
+        if isinstance(operation, Answer):
+            operation.retried(attributes or {})
+
+
 def record_socket_connection(delta: int) -> None:
     """Record a WebSocket that opened (+1) or closed (-1)."""
     with guarded("recording a socket"):
@@ -312,14 +335,14 @@ def _name(name: str, value: object) -> str:
     return accepted(name, value, str) or _UNKNOWN
 
 
-def _messages(found: object) -> Sequence[Mapping[str, Any]]:
-    """Return the messages if they are valid; log others."""
+def _mappings(name: str, found: object, having: str) -> Sequence[Mapping[str, Any]]:
+    """Return the mappings if they are valid; log others."""
     if found is None:
         return ()
     listed: list[Any] = list(found) if isinstance(found, Iterable) else [found]
     if all(isinstance(each, Mapping) for each in listed):
         return listed
-    refuse("messages", "messages must be mappings with role and content")
+    refuse(name, f"{name} must be mappings with {having}")
     return ()
 
 

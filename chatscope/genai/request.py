@@ -14,7 +14,8 @@ class ModelRequest:
 
     `messages` are those of the OpenAI format. Their texts are recorded only where content capture
     is on; otherwise only their length is used, to estimate the tokens of a response that was cut
-    short. `attributes` are further span attributes.
+    short. So it is with `tools` and `system_instructions`. `user_id`, `session_id` and
+    `conversation_id` are on spans and log records only. `attributes` are further span attributes.
     """
 
     provider: str
@@ -29,9 +30,20 @@ class ModelRequest:
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     max_tokens: int | None = None
+    top_k: int | None = None
+    choice_count: int | None = None
+    reasoning_level: str | None = None  # the effort that was asked for, such as low or high
+    output_type: str | None = None  # text, json, image, speech
     seed: int | None = None
     stop: tuple[str, ...] = ()
     conversation_id: str | None = None
+    session_id: str | None = None
+    user_id: str | None = None
+    prompt_name: str | None = None
+    prompt_version: str | None = None
+    previous_response_id: str | None = None
+    system_instructions: str | Sequence[Any] | None = None
+    tools: Sequence[Mapping[str, Any]] = ()
     messages: Sequence[Mapping[str, Any]] = ()
     attributes: "Mapping[str, AttributeValue]" = field(default_factory=dict)
 

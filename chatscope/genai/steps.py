@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
@@ -108,12 +108,11 @@ class Embeddings(Operation):
                 names.GEN_AI_RESPONSE_MODEL: self._response_model,
             }
         )
-        record.operation_duration.record(
+        record.embeddings_duration.record(
             self._duration(), {**attributes, **self._error_attributes()}, context
         )
         if self._tokens is not None:
-            by_type = {**attributes, names.GEN_AI_TOKEN_TYPE: "input"}
-            record.token_usage.record(self._tokens, by_type, context)
+            record.embeddings_tokens.record(self._tokens, attributes, context)
             record.record_token_usage("prompt", self._tokens, model=model, context=context)
         if (cost := self.cost) is not None:
             record.record_cost(cost, model=model, context=context)
@@ -133,6 +132,8 @@ class ToolRequest:
 
 class ToolExecution(Operation):
     """Records one execution of a tool."""
+
+    exception_event: ClassVar[str] = names.EVENT_EXECUTE_TOOL_EXCEPTION
 
     def __init__(self, recorder: "Recorder", request: ToolRequest) -> None:
         super().__init__(

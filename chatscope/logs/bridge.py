@@ -16,6 +16,7 @@ from opentelemetry.context import Context, get_current
 from chatscope import names
 from chatscope.exception_texts import attributes_of
 from chatscope.otlp.values import plain, text
+from chatscope.settings import LEVELS
 
 # The level number of loguru and of the standard library, from above, to that of OTLP.
 _SEVERITIES: Final = (
@@ -28,6 +29,7 @@ _SEVERITIES: Final = (
 )
 _BY_LEVEL: Final = {least: (number, level) for least, number, level in _SEVERITIES}
 _LOWEST: Final = (SeverityNumber.TRACE, "TRACE")
+EVENTS_LOGGER: Final = "chatscope.genai"
 # Records of the exporters themselves are not exported: each failed export would make another one.
 _OWN_LOGGERS: Final = ("opentelemetry", "grpc")
 # Where an exception keeps the context of the request that it ended.
@@ -115,6 +117,7 @@ class Bridge:
         error: BaseException | None = None,
         context: Context | None = None,
         place: Mapping[str, Any] = _NOWHERE,
+        event_name: str | None = None,
     ) -> None:
         """Emit one record of the logger `name`, with `timestamp` in ns; not the exporters' own.
 
@@ -141,6 +144,21 @@ class Bridge:
             severity_text=level_text,
             body=text(body),
             attributes=shown,
+            event_name=event_name,
+        )
+
+    def emit_event(
+        self, name: str, level: str, attributes: Mapping[str, Any], context: Context
+    ) -> None:
+        """Emit one event of the package, which no handler and no console sees."""
+        self.emit(
+            EVENTS_LOGGER,
+            level=LEVELS[level],
+            body=name,
+            attributes=attributes,
+            timestamp=time.time_ns(),
+            context=context,
+            event_name=name,
         )
 
     def _logger(self, name: str) -> Logger | None:

@@ -4,7 +4,8 @@ from typing import Final
 
 from chatscope.names import (
     ANSWER_COST,
-    CLIENT_TOKEN_USAGE,
+    CLIENT_INPUT_TOKENS,
+    CLIENT_OUTPUT_TOKENS,
     GEN_AI_REQUEST_MODEL,
     GEN_AI_TOKEN_TYPE,
     LLM_COST,
@@ -15,12 +16,25 @@ from chatscope.names import (
 )
 from dashboards.board import Row
 from dashboards.legends import label
+from dashboards.others import CALL_TOKENS
 from dashboards.panels import lines, log_count, prom, top
-from dashboards.queries import differs, increase, keep, matches, mean, quantile, rate, ratio
+from dashboards.queries import (
+    differs,
+    equals,
+    increase,
+    keep,
+    matches,
+    mean,
+    quantile,
+    rate,
+    ratio,
+    with_exemplars,
+)
 from dashboards.queries import lines as log_lines
 
 MODEL: Final = (GEN_AI_REQUEST_MODEL,)
 BY_MODEL: Final = label(GEN_AI_REQUEST_MODEL)
+_CALL_TOKENS: Final = {"input": CLIENT_INPUT_TOKENS, "output": CLIENT_OUTPUT_TOKENS}
 
 
 def cost() -> Row:
@@ -98,26 +112,30 @@ def tokens() -> Row:
                 stacked=True,
             ),
             lines(
-                "Which answer was long?",
-                "Tokens of one call of a model: half have at most p50, 95 of 100 at most p95. Each "
-                "dot stands at the tokens of one answer and opens its trace.",
+                "How many tokens has a model call?",
+                "Half of the calls have at most p50, 95 of 100 at most p95. Each dot stands at the "
+                "tokens of one call and opens its trace.",
                 "short",
                 [
                     prom(
-                        quantile(q, CLIENT_TOKEN_USAGE, by=kinds),
-                        f"{label(GEN_AI_TOKEN_TYPE)} p{q * 100:g}",
+                        with_exemplars(
+                            quantile(q, CALL_TOKENS, equals(GEN_AI_TOKEN_TYPE, kind)),
+                            quantile(q, made),
+                        ),
+                        f"{kind} p{q * 100:g}",
                     )
                     for q in (0.95, 0.5)
+                    for kind, made in _CALL_TOKENS.items()
                 ],
                 exemplars=True,
             ),
             lines(
-                "How many tokens has an answer?",
-                "Tokens of one call of a model, on average: what went in and what came out.",
+                "How many tokens has a model call on average?",
+                "Input and output tokens of a call, on average. Calls that failed count as zero.",
                 "short",
                 [
                     prom(
-                        mean(CLIENT_TOKEN_USAGE, by=(*MODEL, *kinds)),
+                        mean(CALL_TOKENS, by=(*MODEL, *kinds)),
                         f"{BY_MODEL} {label(GEN_AI_TOKEN_TYPE)}",
                     )
                 ],

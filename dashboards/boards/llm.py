@@ -9,7 +9,7 @@ from chatscope.names import (
     ANSWER_OUTCOME,
     ANSWER_STALL,
     ANSWERS_ACTIVE,
-    CLIENT_OPERATION_DURATION,
+    CLIENT_INFERENCE_DURATION,
     CLIENT_TIME_TO_FIRST_CHUNK,
     ERROR_TYPE,
     EVENT_RETRY,
@@ -31,6 +31,7 @@ from dashboards.board import Row, assemble
 from dashboards.boards import _spending
 from dashboards.boards._spending import BY_MODEL, MODEL
 from dashboards.legends import label
+from dashboards.others import CALL_SECONDS, FIRST_CHUNK_SECONDS
 from dashboards.panels import (
     GREEN,
     RED,
@@ -39,13 +40,17 @@ from dashboards.panels import (
     colored,
     is_well,
     lines,
+    log_count,
     prom,
     spread,
 )
 from dashboards.queries import (
     RATE,
+    count_lines,
     equals,
     increase,
+    keep,
+    matches,
     of_model,
     or_zero,
     quantile,
@@ -53,8 +58,9 @@ from dashboards.queries import (
     ratio,
     spans,
     total,
+    with_exemplars,
 )
-from dashboards.trace_panels import DURATION, span_lines, span_table
+from dashboards.trace_panels import DURATION, span_table
 from dashboards.variables import DEARER_THAN, SLOWER_THAN
 
 _BY_ERROR: Final = label(ERROR_TYPE)
@@ -302,11 +308,17 @@ def _speed() -> Row:
                 [
                     prom(quantile(0.95, LLM_RESPONSE_TIME), "people wait"),
                     prom(
-                        quantile(0.95, CLIENT_OPERATION_DURATION, by=provider),
+                        with_exemplars(
+                            quantile(0.95, CALL_SECONDS, by=provider),
+                            quantile(0.95, CLIENT_INFERENCE_DURATION, by=provider),
+                        ),
                         f"{label(GEN_AI_PROVIDER_NAME)}, whole answer",
                     ),
                     prom(
-                        quantile(0.95, CLIENT_TIME_TO_FIRST_CHUNK, by=provider),
+                        with_exemplars(
+                            quantile(0.95, FIRST_CHUNK_SECONDS, by=provider),
+                            quantile(0.95, CLIENT_TIME_TO_FIRST_CHUNK, by=provider),
+                        ),
                         f"{label(GEN_AI_PROVIDER_NAME)}, first piece",
                     ),
                 ],
@@ -320,7 +332,6 @@ def _interruptions() -> Row:
     bound = equals("le", f"{_STALL_SECONDS:g}")
     in_time = rate(ANSWER_STALL, bound, part="bucket", by=MODEL)
     streamed = rate(ANSWER_STALL, part="count", by=MODEL)
-    again = f'event:name = "{EVENT_RETRY}"'
     return Row(
         "Who was kept waiting, and who left?",
         [
@@ -338,12 +349,23 @@ def _interruptions() -> Row:
                 "percentunit",
                 [prom(f"1 - {ratio(in_time, streamed)}", BY_MODEL)],
             ),
-            span_lines(
-                "How often are providers asked again?",
-                "Answers whose call was tried again, by model: so many at each moment. Each dot "
-                "opens the trace of one.",
+            lines(
+                "How often are model calls retried?",
+                "Further attempts of a model call, in each step of the time axis. Each is a log "
+                "record with the reason, in the trace of its call.",
                 "short",
-                f"{spans(again, of_model())} | count_over_time() by (span.{GEN_AI_REQUEST_MODEL})",
+                [
+                    log_count(
+                        count_lines(
+                            f"|= `{EVENT_RETRY}`",
+                            keep(matches(GEN_AI_REQUEST_MODEL, "$model")),
+                            by=(GEN_AI_REQUEST_MODEL,),
+                        ),
+                        BY_MODEL,
+                    )
+                ],
+                bars=True,
+                stacked=True,
             ),
             lines(
                 "How many answers are given up, and by whom?",

@@ -59,7 +59,7 @@ def test_what_a_service_tells_whose_clock_steps_is_kept_or_counted(
 
 def _durations_of_seconds(stack: Stack, one: Service) -> bool:
     """Of another clock, which does not step."""
-    for metric in (names.CLIENT_OPERATION_DURATION, names.HTTP_REQUEST_DURATION):
+    for metric in (names.CLIENT_INFERENCE_DURATION, names.HTTP_REQUEST_DURATION):
         seconds = value(stack, f"{metric.prometheus}_sum", one)
         assert 0 < seconds < _HOUR, f"{metric.name}: {seconds} s"
     return True

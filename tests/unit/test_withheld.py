@@ -221,7 +221,12 @@ def test_error_type_status_and_code_stay_visible(asked: Asked) -> None:
             span = by_trace[_trace_id(answer)]
             assert _visible(span.attributes, len(expected)) == expected, word
             assert span.span.status.message == expected[0]
-            (event,) = [event for event in span.span.events if event.name == "exception"]
+            (event,) = [
+                log.record
+                for log in receiver.log_records
+                if log.record.event_name == "gen_ai.client.inference.exception"
+                and log.record.span_id == span.span.span_id
+            ]
             recorded = {each.key: each.value.string_value for each in event.attributes}
             assert recorded["exception.type"] == "app.domain.provider.ProviderError"
             assert recorded["exception.message"].startswith("The model's endpoint ")

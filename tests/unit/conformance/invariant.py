@@ -44,8 +44,7 @@ def assert_recorded_once(memory: Memory, spans: Spans, case: Case) -> None:
     record = case.record
     span = memory.span(_CHAT)
     _assert_span(span, record)
-    retries = [dict(e.attributes or {}) for e in span.events if e.name == names.EVENT_RETRY]
-    assert retries == [dict(retry) for retry in case.retries]
+    _assert_events(memory, case, span)
     _assert_log(memory, case, span)
     _assert_counted(memory, record)
     _assert_tokens(memory, record)
@@ -64,6 +63,24 @@ def _assert_span(span: ReadableSpan, record: Record) -> None:
     assert found.get(names.ERROR_TYPE) == record.error_type
     assert (span.status.status_code is StatusCode.ERROR) == (record.outcome == "failed")
     _assert_totals(found, record)
+
+
+def _assert_events(memory: Memory, case: Case, span: ReadableSpan) -> None:
+    """Retries and the exception, as log records in the context of the span."""
+    assert not span.events
+    assert span.context is not None
+    records = [each.log_record for each in memory.logs if each.log_record.event_name]
+    ids = {(each.trace_id, each.span_id) for each in records}
+    assert ids <= {(span.context.trace_id, span.context.span_id)}
+    kept = (names.HTTP_RESEND_COUNT, names.HTTP_RESPONSE_STATUS_CODE, names.ERROR_TYPE)
+    retries = [
+        {name: value for name, value in (each.attributes or {}).items() if name in kept}
+        for each in records
+        if each.event_name == names.EVENT_RETRY
+    ]
+    assert retries == [dict(retry) for retry in case.retries]
+    exceptions = [e for e in records if e.event_name == names.EVENT_INFERENCE_EXCEPTION]
+    assert len(exceptions) == (case.record.outcome == "failed")
 
 
 def _assert_totals(found: Mapping[str, object], record: Record) -> None:
@@ -92,12 +109,13 @@ def _assert_log(memory: Memory, case: Case, span: ReadableSpan) -> None:
 
 
 def _is_grave(record: ReadableLogRecord) -> bool:
-    return record.log_record.severity_text in _GRAVE
+    found = record.log_record
+    return found.severity_text in _GRAVE and not found.event_name
 
 
 def _assert_counted(memory: Memory, record: Record) -> None:
     """Once, and under its error type."""
-    for metric in ("llm_response_time", "gen_ai.client.operation.duration"):
+    for metric in ("llm_response_time", "gen_ai.client.inference.duration"):
         points = memory.points(metric)
         assert [point.value for point in points] == [1], metric
         assert points[0].attributes.get(names.ERROR_TYPE) == record.error_type, metric
@@ -108,11 +126,13 @@ def _assert_tokens(memory: Memory, record: Record) -> None:
     counted = {p.attributes["type"]: p.value for p in memory.points("llm_token_usage")}
     expected = {"prompt": tokens.prompt, "completion": tokens.completion} if tokens else {}
     assert counted == expected
-    times = {
-        p.attributes[names.GEN_AI_TOKEN_TYPE]: p.value
-        for p in memory.points("gen_ai.client.token.usage")
-    }
-    assert times == ({"input": 1, "output": 1} if tokens else {})
+    for metric, used, count in (
+        ("operation.input_tokens", "usage.input_tokens", tokens.prompt if tokens else 0),
+        ("operation.output_tokens", "usage.output_tokens", tokens.completion if tokens else 0),
+    ):
+        # Once for each call, and zero where nothing is known.
+        assert memory.value(f"gen_ai.client.inference.{metric}") == 1
+        assert memory.value(f"gen_ai.client.inference.{used}") == count
     assert [point.value for point in memory.points("llm_cost")] == (
         [_cost(record)] if tokens else []
     )

@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from chatscope.names import CLIENT_TOKEN_USAGE, EVENT_LOOP_LAG, LLM_COST, METRICS, Kind, Metric
+from chatscope.names import CLIENT_INPUT_TOKENS, EVENT_LOOP_LAG, LLM_COST, METRICS, Kind, Metric
 from dashboards import datasources, links
 from dashboards.board import COLUMNS, TAG
 from dashboards.others import HISTOGRAM_PARTS, SERIES
@@ -71,7 +71,7 @@ def test_durations_lead_to_traces(panel: Json) -> None:
         assert any(target.get("exemplar") for target in panel["targets"])
 
 
-@pytest.mark.parametrize("metric", [LLM_COST, CLIENT_TOKEN_USAGE], ids=lambda metric: metric.name)
+@pytest.mark.parametrize("metric", [LLM_COST, CLIENT_INPUT_TOKENS], ids=lambda metric: metric.name)
 def test_cost_and_tokens_lead_to_traces(metric: Metric) -> None:
     assert any(
         target.get("exemplar") and metric.prometheus in target["expr"]

@@ -236,7 +236,7 @@ async def test_times_of_the_provider_are_without_those_of_a_slow_client(
 
     await run_turn(telemetry, _turn(Scripted(*"abcdef", END)), Slow())
     for name in ("duration", "time_per_output_chunk"):
-        assert _sum(memory, f"gen_ai.client.operation.{name}") < 0.3
+        assert _sum(memory, f"gen_ai.client.inference.{name}") < 0.3
     assert _sum(memory, "llm_response_time") >= 0.6
 
 

@@ -246,7 +246,7 @@ class SocketProtocol(RuleBasedStateMachine):
         assert lines == self.outcomes
         assert len(spans) == len(self.outcomes)
         assert memory.value("llm_response_time") == len(self.outcomes)
-        assert memory.value("gen_ai.client.operation.duration") == len(self.outcomes)
+        assert memory.value("gen_ai.client.inference.duration") == len(self.outcomes)
 
     @invariant()
     def the_model_is_called_only_for_the_answer_on_its_way(self) -> None:

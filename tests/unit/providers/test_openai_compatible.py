@@ -9,7 +9,6 @@ from contextlib import ExitStack, aclosing
 import pytest
 from opentelemetry import baggage, trace
 from opentelemetry.context import attach, detach
-from opentelemetry.sdk.trace import ReadableSpan
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -21,8 +20,9 @@ from app.domain.request import ChatRequest
 from app.main import create_app
 from app.providers.openai_compatible import OpenAICompatibleProvider
 from app.wire.errors import http_status
-from chatscope import names
-from chatscope.genai.request import Usage
+from chatscope import Telemetry, names
+from chatscope.genai.request import ModelRequest, Usage
+from chatscope.providers import TelemetrySettings
 from chatscope.redaction import WITHHELD
 from tests.memory import Memory
 from tests.unit.scripted import chat_request
@@ -446,48 +446,53 @@ async def test_an_endpoint_that_takes_no_connection_is_a_connection_failure() ->
 
 @pytest.fixture
 def call() -> Iterator[Memory]:
-    """What a `chat` span around the call under test is told."""
+    """What a recorded call around the call under test is told."""
     memory = Memory()
-    tracer = memory.providers.tracer_provider.get_tracer("test")
-    with tracer.start_as_current_span("chat"):
+    telemetry = Telemetry(TelemetrySettings(), memory.providers)
+    telemetry.start()
+    answer = telemetry.start_answer(ModelRequest(provider="p", model="m"), started=0.0)
+    with answer.current():
         yield memory
+    telemetry.shutdown()
 
 
-def _retries() -> list[tuple[str, dict[str, object]]]:
-    span = trace.get_current_span()
-    assert isinstance(span, ReadableSpan)
-    return [(event.name, dict(event.attributes or {})) for event in span.events]
-
-
-@pytest.mark.usefixtures("call")
-async def test_each_further_try_is_an_event_that_says_what_failed() -> None:
-    async with serving(_Fake(_refusal(500, {"retry-after-ms": "1"})).app) as server:
-        await _failure(_provider(server, max_retries=2))
-    assert _retries() == [
-        (names.EVENT_RETRY, {names.HTTP_RESEND_COUNT: 1, names.HTTP_RESPONSE_STATUS_CODE: 500}),
-        (names.EVENT_RETRY, {names.HTTP_RESEND_COUNT: 2, names.HTTP_RESPONSE_STATUS_CODE: 500}),
+def _retries(memory: Memory) -> list[dict[str, object]]:
+    records = [each.log_record for each in memory.logs]
+    retries = [each for each in records if each.event_name == names.EVENT_RETRY]
+    span = trace.get_current_span().get_span_context()
+    assert {(each.trace_id, each.span_id) for each in retries} <= {(span.trace_id, span.span_id)}
+    expected = {names.GEN_AI_REQUEST_MODEL: "m", names.GEN_AI_PROVIDER_NAME: "p"}
+    assert all(expected.items() <= (each.attributes or {}).items() for each in retries)
+    return [
+        {name: value for name, value in (each.attributes or {}).items() if name not in expected}
+        for each in retries
     ]
 
 
-@pytest.mark.usefixtures("call")
+async def test_each_further_try_is_an_event_that_says_what_failed(call: Memory) -> None:
+    async with serving(_Fake(_refusal(500, {"retry-after-ms": "1"})).app) as server:
+        await _failure(_provider(server, max_retries=2))
+    assert _retries(call) == [
+        {names.HTTP_RESEND_COUNT: 1, names.HTTP_RESPONSE_STATUS_CODE: 500},
+        {names.HTTP_RESEND_COUNT: 2, names.HTTP_RESPONSE_STATUS_CODE: 500},
+    ]
+
+
 async def test_a_further_try_after_no_answer_at_all_says_so(
-    monkeypatch: pytest.MonkeyPatch,
+    call: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.001)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
         await _failure(_provider(f"127.0.0.1:{taken.getsockname()[1]}", max_retries=1))
-    assert _retries() == [
-        (names.EVENT_RETRY, {names.HTTP_RESEND_COUNT: 1, names.ERROR_TYPE: "connection"})
-    ]
+    assert _retries(call) == [{names.HTTP_RESEND_COUNT: 1, names.ERROR_TYPE: "connection"}]
 
 
-@pytest.mark.usefixtures("call")
-async def test_a_call_that_needs_no_further_try_has_no_such_event() -> None:
+async def test_a_call_that_needs_no_further_try_has_no_such_event(call: Memory) -> None:
     fake = _Fake(_stream(_chunk("x"), _chunk(finish_reason="stop"), "[DONE]"))
     async with serving(fake.app) as server:
         await _ask(_provider(server))
-    assert _retries() == []
+    assert _retries(call) == []
 
 
 @pytest.mark.usefixtures("call")

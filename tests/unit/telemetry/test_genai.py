@@ -68,7 +68,7 @@ def test_completed_answer_has_the_conventions_span(telemetry: Telemetry, memory:
     found = _attributes(span)
     assert span.kind is SpanKind.CLIENT
     assert span.status.status_code is StatusCode.UNSET
-    assert [event.name for event in span.events] == [names.EVENT_FIRST_TOKEN]
+    assert not span.events
     assert found[names.GEN_AI_OPERATION_NAME] == "chat"
     assert found[names.GEN_AI_REQUEST_TEMPERATURE] == 0.5
     assert found[names.GEN_AI_RESPONSE_FINISH_REASONS] == ("stop",)
@@ -96,10 +96,14 @@ def test_completed_answer_counts_tokens_cost_and_times_once(
     assert memory.value("llm_token_usage", type="completion") == 3
     assert memory.value("llm_cost") == PriceTable.load().cost(MODEL, 5, 3)
     assert memory.value("llm_response_time") == 1
-    assert memory.value("gen_ai.client.operation.duration") == 1
-    assert memory.value("gen_ai.client.token.usage") == 2
-    assert memory.value("gen_ai.client.operation.time_to_first_chunk") == 1
-    assert memory.value("gen_ai.client.operation.time_per_output_chunk") == 2
+    assert memory.value("gen_ai.client.inference.duration") == 1
+    assert memory.value("gen_ai.client.inference.operation.input_tokens") == 1
+    assert memory.value("gen_ai.client.inference.operation.output_tokens") == 1
+    assert memory.value("gen_ai.client.inference.usage.input_tokens") == 5
+    assert memory.value("gen_ai.client.inference.usage.output_tokens") == 3
+    assert memory.value("gen_ai.client.inference.time_to_first_chunk") == 1
+    assert memory.value("gen_ai.client.inference.time_per_output_chunk") == 2
+    assert memory.value("gen_ai.server.request.duration") == 1
     assert memory.value("gen_ai.server.time_to_first_token") == 1
     assert memory.value("gen_ai.server.time_per_output_token") == 1
 
@@ -112,10 +116,14 @@ def test_every_point_of_an_answer_leads_to_its_trace(telemetry: Telemetry, memor
         "llm_response_time",
         "llm_token_usage",
         "llm_cost",
-        "gen_ai.client.operation.duration",
-        "gen_ai.client.operation.time_to_first_chunk",
-        "gen_ai.client.operation.time_per_output_chunk",
-        "gen_ai.client.token.usage",
+        "gen_ai.client.inference.duration",
+        "gen_ai.client.inference.time_to_first_chunk",
+        "gen_ai.client.inference.time_per_output_chunk",
+        "gen_ai.client.inference.operation.input_tokens",
+        "gen_ai.client.inference.operation.output_tokens",
+        "gen_ai.client.inference.usage.input_tokens",
+        "gen_ai.client.inference.usage.output_tokens",
+        "gen_ai.server.request.duration",
         "gen_ai.server.time_to_first_token",
         "gen_ai.server.time_per_output_token",
         "chatscope.answer.longest_stall",
@@ -137,7 +145,7 @@ def test_failed_answer_is_an_error_everywhere(telemetry: Telemetry, memory: Memo
     assert span.status.status_code is StatusCode.ERROR
     assert _attributes(span)[names.ERROR_TYPE] == "rate_limit"
     assert memory.value("llm_response_time", error__type="rate_limit") == 1
-    assert memory.value("gen_ai.client.operation.duration", error__type="rate_limit") == 1
+    assert memory.value("gen_ai.client.inference.duration", error__type="rate_limit") == 1
     assert memory.points("llm_token_usage") == []
     assert memory.points("llm_cost") == []
     assert memory.log("answer failed").log_record.severity_text == "ERROR"
@@ -431,11 +439,12 @@ _BY_ENDPOINT = {**_BY_CALL, "server.address": "api.example", "server.port": 8443
     ("metric", "attributes", "total"),
     [
         (names.LLM_RESPONSE_TIME, _BY_MODEL, 7.5),
-        (names.CLIENT_OPERATION_DURATION, _BY_ENDPOINT, 6.0),
+        (names.CLIENT_INFERENCE_DURATION, _BY_ENDPOINT, 6.0),
         (names.CLIENT_TIME_TO_FIRST_CHUNK, _BY_ENDPOINT, 2.0),
         (names.CLIENT_TIME_PER_OUTPUT_CHUNK, _BY_ENDPOINT, 1.0),
-        (names.CLIENT_TOKEN_USAGE, {**_BY_ENDPOINT, "gen_ai.token.type": "input"}, 5),
-        (names.CLIENT_TOKEN_USAGE, {**_BY_ENDPOINT, "gen_ai.token.type": "output"}, 3),
+        (names.CLIENT_INPUT_TOKENS, _BY_ENDPOINT, 5),
+        (names.CLIENT_OUTPUT_TOKENS, _BY_ENDPOINT, 3),
+        (names.SERVER_REQUEST_DURATION, _BY_CALL, 7.5),
         (names.SERVER_TIME_TO_FIRST_TOKEN, _BY_CALL, 3.5),
         (names.SERVER_TIME_PER_OUTPUT_TOKEN, _BY_CALL, 2.0),
         (names.ANSWER_STALL, _BY_MODEL, 2.5),
@@ -476,11 +485,15 @@ def test_captured_texts_have_the_shape_of_the_conventions(memory: Memory, clock:
     ]
 
 
-@pytest.mark.parametrize("captured", [True, False])
+@pytest.mark.parametrize(
+    ("spans", "events"), [(False, False), (True, False), (False, True), (True, True)]
+)
 def test_failure_is_recorded_with_the_providers_status_and_code(
-    captured: bool, memory: Memory
+    spans: bool, events: bool, memory: Memory
 ) -> None:
-    settings = TelemetrySettings(known_models=frozenset({MODEL}), capture_content=captured)
+    settings = TelemetrySettings(
+        known_models=frozenset({MODEL}), capture_content=spans, capture_events=events
+    )
     for telemetry in _started(memory, settings):
         answer = _answer(telemetry)
         error = RuntimeError(SECRET)
@@ -492,9 +505,16 @@ def test_failure_is_recorded_with_the_providers_status_and_code(
     assert found[names.ANSWER_OUTCOME] == "failed"
     assert found[names.HTTP_RESPONSE_STATUS_CODE] == 429
     assert found[names.PROVIDER_ERROR_CODE] == "quota"
-    [event] = span.events
-    text = SECRET if captured else WITHHELD
-    assert (event.attributes or {})["exception.message"] == text
+    assert not span.events
+    event = memory.log(names.EVENT_INFERENCE_EXCEPTION).log_record
+    assert span.context is not None
+    assert (event.trace_id, event.span_id) == (span.context.trace_id, span.context.span_id)
+    assert event.event_name == names.EVENT_INFERENCE_EXCEPTION
+    assert event.severity_text == "WARN"
+    attributes = event.attributes or {}
+    assert attributes["exception.type"] == "RuntimeError"
+    assert attributes["exception.message"] == (SECRET if events else WITHHELD)
+    assert ("test_genai.py" in str(attributes["exception.stacktrace"])) is False
 
 
 def test_cancelled_answer_names_its_reason_and_is_no_error(

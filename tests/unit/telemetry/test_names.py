@@ -20,6 +20,7 @@ from tests.each import check_each
 from tests.memory import Memory
 
 _MODEL = "simulated-1"
+_USAGE = Usage(3, 2, cache_read_tokens=1, cache_write_tokens=1, reasoning_tokens=1)
 
 
 def _record_everything() -> Memory:
@@ -47,11 +48,17 @@ def _record_everything() -> Memory:
             watched.failed("timeout")
         else:
             watched.completed(
-                finish_reason="stop", usage=Usage(1, 2), response_id="r", response_model=_MODEL
+                finish_reason="stop", usage=_USAGE, response_id="r", response_model=_MODEL
             )
         watched.close()
         genai.use_recorder(telemetry.recorder)
         for failure in ("", "timeout"):
+            with genai.embeddings(
+                model=_MODEL, provider="simulated", server_address="127.0.0.1", server_port=1
+            ) as vectors:
+                vectors.response(tokens=1, model=_MODEL)
+                if failure:
+                    vectors.failed(failure)
             with genai.execute_tool("search") as tool, genai.invoke_agent("planner") as agent:
                 if failure:
                     tool.failed(failure)

@@ -24,6 +24,7 @@ from chatscope.genai.deferred import WORKER
 from chatscope.genai.pricing import Price, PriceTable
 from chatscope.guard import containing_errors
 from chatscope.instruments import Instruments
+from chatscope.logs.bridge import Bridge
 from chatscope.otlp import Warnings
 from stack.facts import ROOT
 from tests.memory import Memory
@@ -50,6 +51,7 @@ def _recorder(memory: Memory, **options: Any) -> Recorder:
         tracer=options.pop("tracer", providers.tracer_provider.get_tracer("test")),
         instruments=instruments,
         prices=_PRICES,
+        emit=Bridge(providers.logger_provider).emit_event,
         **options,
     )
 
@@ -72,6 +74,12 @@ def capturing(memory: Memory) -> Iterator[Recorder]:
 
 def _attributes(span: ReadableSpan) -> dict[str, Any]:
     return dict(span.attributes or {})
+
+
+def _exceptions(memory: Memory) -> list[str | None]:
+    """The names of the events that describe an exception."""
+    records = [each.log_record for each in memory.logs]
+    return [each.event_name for each in records if names.EXCEPTION_TYPE in (each.attributes or {})]
 
 
 def _flush() -> None:
@@ -119,8 +127,12 @@ def test_call_in_a_block_has_the_conventions_span_counts_and_cost(
     assert memory.value("llm_token_usage", type="completion") == 20
     assert memory.value("llm_cost") == pytest.approx(0.00045)
     assert memory.value("llm_response_time") == 1
-    assert memory.value("gen_ai.client.operation.duration", server__address="api.example") == 1
-    assert memory.value("gen_ai.client.token.usage") == 2
+    assert memory.value("gen_ai.client.inference.duration", server__address="api.example") == 1
+    assert memory.value("gen_ai.client.inference.usage.input_tokens") == 100
+    assert memory.value("gen_ai.client.inference.usage.output_tokens") == 20
+    assert memory.value("gen_ai.client.inference.usage.cache_read.input_tokens") == 60
+    assert memory.value("gen_ai.client.inference.usage.reasoning.output_tokens") == 5
+    assert memory.points("gen_ai.server.request.duration") == []
     assert memory.value("chatscope.answers.active") == 0
     assert memory.exemplars()["llm_cost"] == {call.trace_id}
 
@@ -162,7 +174,7 @@ def test_failure_after_the_response_keeps_its_tokens(memory: Memory, recorder: R
         ask()
     span = memory.span("chat gpt-4o")
     assert _attributes(span)[names.ERROR_TYPE] == "ValueError"
-    assert [event.name for event in span.events] == ["exception"]
+    assert _exceptions(memory) == [names.EVENT_INFERENCE_EXCEPTION]
     assert memory.value("llm_token_usage", type="prompt") == 100
 
 
@@ -174,8 +186,7 @@ def test_failure_of_a_stream_in_a_block_is_one_event(memory: Memory, recorder: R
     with pytest.raises(_Failure):
         ask()
     assert _recorded_once(memory, "failed")[names.ERROR_TYPE] == f"{__name__}._Failure"
-    [span] = memory.spans
-    assert [event.name for event in span.events] == ["gen_ai.first_token", "exception"]
+    assert _exceptions(memory) == [names.EVENT_INFERENCE_EXCEPTION]
 
 
 def test_failure_of_a_stream_that_is_handled_in_the_block_stays(
@@ -362,7 +373,7 @@ def _recorded_once(memory: Memory, outcome: str) -> dict[str, Any]:
     span = memory.span("chat gpt-4o")
     found = _attributes(span)
     assert found[names.ANSWER_OUTCOME] == outcome
-    assert memory.value("gen_ai.client.operation.duration") == 1
+    assert memory.value("gen_ai.client.inference.duration") == 1
     assert memory.value("llm_response_time") == 1
     assert memory.value("chatscope.answers.active") == 0
     return found
@@ -375,8 +386,8 @@ def test_stream_to_its_end_is_recorded_once(kind: str, memory: Memory, recorder:
     assert found[names.GEN_AI_REQUEST_STREAM] is True
     assert found[names.GEN_AI_USAGE_OUTPUT_TOKENS] == 2
     assert found[names.USAGE_PARTIAL] is True
-    assert memory.value("gen_ai.client.operation.time_to_first_chunk") == 1
-    assert memory.value("gen_ai.client.operation.time_per_output_chunk") == 1
+    assert memory.value("gen_ai.client.inference.time_to_first_chunk") == 1
+    assert memory.value("gen_ai.client.inference.time_per_output_chunk") == 1
 
 
 @pytest.mark.parametrize("kind", [*_GENERATORS, *_ASYNC_GENERATORS])
@@ -389,7 +400,7 @@ def test_stream_that_fails_is_recorded_once_with_the_exception_unchanged(
     assert raised.value.__context__ is raised.value.__cause__ is None
     found = _recorded_once(memory, "failed")
     assert found[names.ERROR_TYPE] == f"{__name__}._Failure"
-    assert [event.name for event in memory.spans[0].events] == ["gen_ai.first_token", "exception"]
+    assert _exceptions(memory) == [names.EVENT_INFERENCE_EXCEPTION]
 
 
 @pytest.mark.parametrize("kind", [*_GENERATORS, *_ASYNC_GENERATORS])
@@ -579,14 +590,14 @@ def test_recording_waits_for_no_lock_while_a_generator_is_closed(
 ) -> None:
     """The garbage collector may close one in code that holds the lock of an instrument."""
     lock = threading.Lock()
-    record = recorder.instruments.operation_duration.record
+    record = recorder.instruments.inference_duration.record
 
     class Locked:
         def record(self, *args: Any) -> None:
             with lock:
                 record(*args)
 
-    recorder.instruments.__dict__["operation_duration"] = Locked()
+    recorder.instruments.__dict__["inference_duration"] = Locked()
     closed = threading.Event()
     streams = [make(False) for make in _GENERATORS.values()]
     for stream in streams:
@@ -604,7 +615,7 @@ def test_recording_waits_for_no_lock_while_a_generator_is_closed(
     assert closed.wait(5.0)
     _flush()
     assert len(memory.spans) == len(_GENERATORS)
-    assert memory.value("gen_ai.client.operation.duration") == len(_GENERATORS)
+    assert memory.value("gen_ai.client.inference.duration") == len(_GENERATORS)
 
 
 # -- responses of common clients ---------------------------------------------------------
@@ -735,7 +746,7 @@ def test_stream_of_a_client_is_read(
         assert list(call.stream(passed)) == passed
     _check_facts(memory, reason)
     # Between two texts and a part of a tool call.
-    assert memory.value("gen_ai.client.operation.time_per_output_chunk") == 2
+    assert memory.value("gen_ai.client.inference.time_per_output_chunk") == 2
 
 
 def test_usage_after_the_stream_is_recorded(memory: Memory, recorder: Recorder) -> None:
@@ -891,8 +902,9 @@ def test_embeddings_have_the_conventions_span_counts_and_cost(
         "gen_ai.usage.input_tokens": 8,
         "chatscope.answer.cost": pytest.approx(0.00002),
     }
-    assert memory.value("gen_ai.client.operation.duration", gen_ai__operation__name="embeddings")
-    assert memory.value("gen_ai.client.token.usage", gen_ai__token__type="input") == 1
+    assert memory.value("gen_ai.client.embeddings.duration") == 1
+    assert memory.value("gen_ai.client.embeddings.operation.input_tokens") == 1
+    assert memory.points("gen_ai.client.inference.duration") == []
     assert memory.value("llm_token_usage", type="prompt") == 8
     assert memory.value("llm_cost") == pytest.approx(0.00002)
     assert memory.points("llm_response_time") == []
@@ -1088,7 +1100,7 @@ found = {
     for scope in reader.get_metrics_data().resource_metrics[0].scope_metrics
     for metric in scope.metrics
 }
-assert found["gen_ai.client.operation.time_per_output_chunk"] == 2, found
+assert found["gen_ai.client.inference.time_per_output_chunk"] == 2, found
 assert found["llm_response_time"] == 1, found
 print("ok")
 """

@@ -92,7 +92,7 @@ async def test_a_wrong_body_is_told_and_others_do_not_notice(
     statuses = [(s.attributes or {}).get("http.response.status_code") for s in memory.spans]
     assert statuses.count(status) == 1
     # No answer, no record of one: only those that were given.
-    assert memory.value("gen_ai.client.operation.duration") == statuses.count(200)
+    assert memory.value("gen_ai.client.inference.duration") == statuses.count(200)
 
 
 @pytest.mark.parametrize(
