@@ -79,7 +79,9 @@ class Assembly:
             kept = self._choices.setdefault(choice["index"], {"message": {}})
             for name, value in choice["delta"].items():
                 _add_field(kept["message"], name, value)
-            kept |= {k: v for k, v in choice.items() if k not in ("delta", "logprobs")}
+            others = {k: v for k, v in choice.items() if k not in ("delta", "logprobs")}
+            # A later chunk, such as that of a content filter, has no finish reason.
+            kept |= {k: v for k, v in others.items() if v is not None or k not in kept}
             if isinstance(logprobs := choice.get("logprobs"), dict):
                 _add_logprobs(kept.setdefault("logprobs", {}), logprobs)
 

@@ -67,7 +67,7 @@ _SERVED = {
     "an absolute target": Case(_get(b"http://evil.example/v1/models"), 200),
     "a slash too many": Case(_get(b"/v1/models/"), (200, 404)),
     "an endpoint that is not served": Case(
-        b"POST /v1/embeddings HTTP/1.1\r\nhost: x\r\n@" + _JSON + _LENGTH + b"\r\n" + _BODY,
+        b"POST /v1/files HTTP/1.1\r\nhost: x\r\n@" + _JSON + _LENGTH + b"\r\n" + _BODY,
         404,
         "not_found",
     ),

@@ -3,7 +3,24 @@
 from tests.mutation.workspace import PACKAGES, ROOT
 
 # Tests besides the one that mirrors the module (tests/unit/chat/test_parsing.py, ...).
+_READER = ["providers/test_response_reader.py", "properties/test_response_reader.py"]
+_FEATURES = ["transport/test_openai_features.py"]
 _MORE = {
+    "app/providers/chunk_reader.py": _READER,
+    "app/providers/message_format.py": _READER,
+    "app/providers/response_reader.py": _READER,
+    "app/providers/sse.py": _READER,
+    "app/providers/usage_format.py": _READER,
+    "app/providers/whole_reader.py": _READER,
+    "app/providers/client_failures.py": ["providers/test_openai_compatible.py"],
+    "app/providers/failures.py": [*_READER, "providers/test_openai_compatible.py"],
+    "app/providers/json_text.py": [*_READER, "providers/test_openai_compatible.py"],
+    "app/providers/response_headers.py": ["providers/test_openai_compatible.py"],
+    "app/providers/schema_values.py": _FEATURES,
+    "app/providers/simulated_embeddings.py": _FEATURES,
+    "app/providers/simulated_output.py": _FEATURES,
+    "app/domain/embedding.py": ["transport/test_embeddings.py", "wire/test_request.py"],
+    "app/domain/embedding_call.py": ["transport/test_embeddings.py"],
     "app/providers/http_client.py": ["providers/test_openai_compatible.py"],
     "app/wire/formats/blocks.py": ["wire/formats/test_clients.py"],
     "app/wire/formats/conversation.py": [
@@ -25,7 +42,6 @@ _MORE = {
         "wire/formats/test_responses.py",
     ],
     "app/wire/formats/usage.py": ["wire/formats/test_responses.py"],
-    "app/wire/parameters.py": ["wire/test_request.py"],
     "app/wire/parsing.py": ["wire/test_request.py"],
     "app/domain/provider.py": ["domain/test_turn.py", "domain/test_errors.py"],
     "app/domain/request.py": ["wire/test_request.py", "domain/test_turn.py"],
