@@ -94,8 +94,8 @@ async def _ask_completions(
         whole = await client.completions.create(**request)
         assert whole.usage is not None
         return whole.choices[0].text, whole.usage.completion_tokens
-    options = {"include_usage": True}
-    events = await client.completions.create(**request, stream=True, stream_options=options)
+    request |= {"stream": True, "stream_options": {"include_usage": True}}
+    events: Any = await client.completions.create(**request)
     parts = [part async for part in events]
     text = "".join(choice.text for part in parts for choice in part.choices)
     return text, parts[-1].usage.completion_tokens
@@ -151,11 +151,26 @@ async def test_text_and_usage_of_a_provider_of_texts_are_translated(
 
 @each_path
 @each_way
+async def test_usage_that_a_provider_does_not_report_is_estimated(
+    memory: Memory, path: str, stream: bool
+) -> None:
+    message = {"role": "assistant", "content": "some text"}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    whole = Completed(finish_reason="stop", body={"choices": [choice]}, text="some text", size=9)
+    script = ("some text", Completed(finish_reason="stop")) if stream else (whole,)
+    async with live(memory, Scripted(*script)) as service:
+        text, tokens = await _ask(service, path, stream=stream)
+    assert text == "some text"
+    assert tokens > 0
+
+
+@each_path
+@each_way
 async def test_provider_is_asked_for_a_chat_completion_with_its_usage(
     memory: Memory, path: str, stream: bool
 ) -> None:
     with endpoint("hello") as provider:
-        settings = {"openai_base_url": f"{provider.url}/v1", "openai_models": "m"}
+        settings: Any = {"openai_base_url": f"{provider.url}/v1", "openai_models": "m"}
         async with live(memory, **settings) as service:
             assert await _ask(service, path, stream=stream, model="m") == ("hello", 5)
     [(target, _, body)] = provider.requests
@@ -169,7 +184,7 @@ async def test_stream_without_a_request_for_usage_is_counted_as_the_provider_rep
     memory: Memory, path: str
 ) -> None:
     with endpoint("hello") as provider:
-        settings = {"openai_base_url": f"{provider.url}/v1", "openai_models": "m"}
+        settings: Any = {"openai_base_url": f"{provider.url}/v1", "openai_models": "m"}
         async with live(memory, **settings) as service:
             body = {"model": "m", **_BODIES[path], "stream": True}
             assert (await _post(service, path, body)).status_code == 200
