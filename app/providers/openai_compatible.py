@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx2
 import openai
@@ -52,11 +52,13 @@ class OpenAICompatibleProvider:
         connect_timeout: float,
         max_retries: int,
         client: openai.AsyncOpenAI | None = None,
+        by_deployment: bool = False,
     ) -> None:
         """Timeouts in seconds; `timeout` is the longest silence of the endpoint.
 
         A response that is not streamed may take ten times as long to begin.
-        `client` replaces the client that the arguments describe.
+        `client` replaces the client that the arguments describe. `by_deployment`: paths begin with
+        the deployment, which has the model's name (Azure OpenAI).
         """
         self.models = tuple(models)
         self.server = _server(base_url)
@@ -65,6 +67,7 @@ class OpenAICompatibleProvider:
         self._connect_timeout = connect_timeout
         self._redact = redactor(api_key, base_url)
         self._refuses_stream_options = False
+        self._by_deployment = by_deployment
         self._client = client or openai.AsyncOpenAI(
             base_url=base_url,
             # Local endpoints need no key, but the client requires one.
@@ -155,6 +158,8 @@ class OpenAICompatibleProvider:
         timeout = httpx2.Timeout(
             self._timeout, connect=self._connect_timeout, read=read_timeout or self._timeout
         )
+        if self._by_deployment:
+            path = f"/deployments/{quote(str(body['model']), safe='')}{path}"
         return await self._client.post(
             path,
             content=rendered(body),
