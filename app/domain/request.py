@@ -3,9 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 Message = Mapping[str, Any]
+# Of IDs that clients choose, for telemetry.
+MAX_ID_LENGTH: Final = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,13 +95,19 @@ class ChatRequest:
     @property
     def user(self) -> str | None:
         """The client's name of its user."""
-        return _text(self.body.get("user"))
+        user = _text(self.body.get("user"))
+        return user[:MAX_ID_LENGTH] if user else None
 
     @property
     def metadata(self) -> Mapping[str, Any]:
         """The client's own facts about the request."""
         found = self.body.get("metadata")
         return found if isinstance(found, dict) else {}
+
+    def fact(self, name: str) -> str | None:
+        """Return a text of the metadata, shortened."""
+        found = self.metadata.get(name)
+        return found[:MAX_ID_LENGTH] if isinstance(found, str) and found else None
 
     def new_roles(self) -> list[str]:
         """Return the roles of the messages after the last response: those that are new."""

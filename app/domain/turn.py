@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from loguru import logger
 
+from app.domain.assembly import Assembly, messages_of
 from app.domain.attempt import Attempt
 from app.domain.errors import InternalError, Overloaded, ServiceError, ShuttingDown
 from app.domain.provider import (
@@ -33,6 +34,8 @@ if TYPE_CHECKING:  # the telemetry of web frameworks, which the domain must not 
 
 # `task.cancel(SHUTDOWN)` means that the server ends the turn; any other cancel is the client's.
 SHUTDOWN: Final = ShuttingDown().code
+# `gen_ai.output.type` by the type of the request's format.
+_OUTPUT_TYPES: Final = {"text": "text", "json_object": "json", "json_schema": "json"}
 
 
 class ClientDisconnected(Exception):
@@ -47,7 +50,8 @@ class Turn:
     request: ChatRequest
     started: float  # time.perf_counter() at its arrival
     new_roles: Sequence[str] = field(default=("user",))  # of the messages that are not history
-    conversation_id: str | None = None
+    conversation_id: str | None = None  # None: that of the request's metadata
+    session_id: str | None = None  # the same
     # Called with the usage and the cost in US dollars, once, when the turn has ended.
     charge: Callable[[Usage | None, float | None], None] | None = None
 
@@ -152,6 +156,9 @@ class _End:
         self._output = output
         self._answer = answer
         self._sent = False  # a message was sent, complete or in part
+        # The whole response, for telemetry that captures content.
+        self._assembly = Assembly() if answer.keeps_content else None
+        self._body: Mapping[str, Any] | None = None
         self._limit: str | None = None  # the limit for which the provider refused the call
         self.completed = False  # the end of a complete response was sent
 
@@ -162,6 +169,8 @@ class _End:
     def note(self, chunk: Chunk) -> bool:
         """Record that a chunk was received; return whether it has output."""
         has_output = bool(chunk.text if chunk.size is None else chunk.size)
+        if self._assembly is not None:
+            self._assembly.add(chunk)
         if has_output:
             self._answer.received(chunk.text, at=chunk.at, size=chunk.size)
         if chunk.usage is not None:
@@ -177,6 +186,7 @@ class _End:
     async def _complete(self, event: Completed) -> None:
         if event.body is not None:
             self._answer.came_whole(event.text, event.size)
+            self._body = event.body
         self._answer.completed(
             finish_reason=event.finish_reason,
             usage=event.usage,
@@ -218,6 +228,10 @@ class _End:
             await self._output.failed(error, self._answer.trace_id)
 
     def record(self, telemetry: "Telemetry") -> None:
+        with suppress(LookupError, TypeError, ValueError):  # a provider's chunk of another form
+            if self._assembly is not None:
+                body = self._body or self._assembly.body()
+                self._answer.came_out(messages_of(body))
         self._answer.close()
         if self._turn.charge:
             self._turn.charge(self._answer.usage, self._answer.cost)
@@ -258,6 +272,12 @@ def _model_request(turn: Turn, model: Model) -> ModelRequest:
         max_tokens=request.token_limit,
         seed=request.seed,
         stop=request.stop,
-        conversation_id=turn.conversation_id,
+        choice_count=request.choices,
+        reasoning_level=request.reasoning_effort,
+        output_type=_OUTPUT_TYPES.get(request.response_format or ""),
+        conversation_id=turn.conversation_id or request.fact("conversation_id"),
+        session_id=turn.session_id or request.fact("session_id"),
+        user_id=request.user or request.fact("user_id"),
+        tools=request.tools,
         messages=request.messages,
     )

@@ -81,7 +81,7 @@ def _openai_compatible(endpoint: Endpoint, models: list[str]) -> Provider:
         connect_timeout=endpoint.connect_timeout,
         max_retries=endpoint.max_retries,
         client=build_client(endpoint),
-        by_deployment=endpoint.azure == "deployments",
     )
     provider.name = endpoint.name
+    provider.by_deployment = endpoint.azure == "deployments"
     return provider

@@ -41,6 +41,7 @@ class OpenAICompatibleProvider:
 
     name = "openai"
     in_process = False
+    by_deployment = False  # paths begin with the deployment, which has the model's name (Azure)
 
     def __init__(
         self,
@@ -52,13 +53,11 @@ class OpenAICompatibleProvider:
         connect_timeout: float,
         max_retries: int,
         client: openai.AsyncOpenAI | None = None,
-        by_deployment: bool = False,
     ) -> None:
         """Timeouts in seconds; `timeout` is the longest silence of the endpoint.
 
         A response that is not streamed may take ten times as long to begin.
-        `client` replaces the client that the arguments describe. `by_deployment`: paths begin with
-        the deployment, which has the model's name (Azure OpenAI).
+        `client` replaces the client that the arguments describe.
         """
         self.models = tuple(models)
         self.server = _server(base_url)
@@ -67,7 +66,6 @@ class OpenAICompatibleProvider:
         self._connect_timeout = connect_timeout
         self._redact = redactor(api_key, base_url)
         self._refuses_stream_options = False
-        self._by_deployment = by_deployment
         self._client = client or openai.AsyncOpenAI(
             base_url=base_url,
             # Local endpoints need no key, but the client requires one.
@@ -158,7 +156,7 @@ class OpenAICompatibleProvider:
         timeout = httpx2.Timeout(
             self._timeout, connect=self._connect_timeout, read=read_timeout or self._timeout
         )
-        if self._by_deployment:
+        if self.by_deployment:
             path = f"/deployments/{quote(str(body['model']), safe='')}{path}"
         return await self._client.post(
             path,

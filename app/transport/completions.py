@@ -5,6 +5,7 @@ import time
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
+from app.domain.request import MAX_ID_LENGTH
 from app.domain.turn import Output, Turn, run_turn
 from app.providers.catalog import Catalog
 from app.settings import Settings
@@ -36,7 +37,8 @@ class Completions:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Validate the request and respond. Raise ServiceError."""
         started = time.perf_counter()
-        body = await self._read(Request(scope, receive))
+        http = Request(scope, receive)
+        body = await self._read(http)
         with step("validate"):
             request = completion_request(parse_json(body), self._settings.request_limits)
             model = self._catalog.find(request.model)
@@ -44,7 +46,15 @@ class Completions:
         with step("history"):
             new_roles = chat.new_roles()
         charge = admit(scope, chat.user)
-        turn = Turn(model=model, request=chat, started=started, new_roles=new_roles, charge=charge)
+        turn = Turn(
+            model=model,
+            request=chat,
+            started=started,
+            new_roles=new_roles,
+            conversation_id=_id(http, "x-conversation-id"),
+            session_id=_id(http, "x-session-id"),
+            charge=charge,
+        )
         completion = Completion(model.name, include_usage=request.include_usage)
         writer = response_writer(scope)
         output: Output = (EventStream if chat.stream else WholeResponse)(
@@ -63,3 +73,8 @@ class Completions:
             return await read_body(
                 request, settings.max_body_bytes, settings.receive_timeout_seconds
             )
+
+
+def _id(request: Request, header: str) -> str | None:
+    """Return an ID that the client chose for telemetry."""
+    return request.headers.get(header, "")[:MAX_ID_LENGTH] or None
