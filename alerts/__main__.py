@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from alerts import budgets, llm, logs, pipeline, service
+from alerts import budgets, keys, llm, logs, pipeline, service
 from alerts.objectives import FILE, ObjectivesError, Wanted, read
 from alerts.rules import encode
 from alerts.windows import ALL, NORMAL, Windows
@@ -22,6 +22,7 @@ def files(wanted: Wanted, windows: Windows = NORMAL) -> dict[str, str]:
     made = {
         "service": ("is the service there, do answers succeed, has it room", service.groups),
         "llm": ("do the models answer, are they quick, and what do they cost", llm.groups),
+        "keys": ("is the budget of an API key used up", keys.groups),
         "pipeline": ("does all that is told arrive", pipeline.groups),
         "objectives": ("what was promised, and the budget for breaking it", budgets.groups),
     }

@@ -84,6 +84,7 @@ class Thresholds(_Section):
     socket_share: Share
     error_lines: Annotated[int, Field(ge=1)]
     queue_share: Share
+    key_budget_share: Share
 
 
 class Wanted(_Section):

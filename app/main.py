@@ -10,10 +10,13 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from app.domain.provider import Provider
+from app.keys.clients import KnownClients
 from app.providers.catalog import Catalog
+from app.providers.configured import Configured, build
 from app.providers.simulated import Behaviour, SimulatedProvider
 from app.settings import OPENAI_URL, SIMULATED_MODEL, Settings
 from app.transport.admission import Admission
+from app.transport.authentication import Authentication
 from app.transport.completions import Completions
 from app.transport.embeddings import EmbeddingsEndpoint
 from app.transport.errors import ErrorMiddleware, OnLimit, UnknownPath
@@ -52,6 +55,7 @@ def create_app(
     `app.state.admission.close()` at shutdown, before it closes connections.
     """
     catalog = catalog or build_catalog(settings)
+    clients = KnownClients.of(settings)
     admission = Admission(settings)
     health = Health(admission)
 
@@ -59,17 +63,22 @@ def create_app(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         telemetry.instruments.show_limits(settings.limits())
         report_prices(telemetry.recorder, _served(catalog))
+        if clients:
+            telemetry.instruments.show_budgets(clients.uses)
         health.started = True
         yield
         health.started = False
         await catalog.close()
+        if clients:
+            await asyncio.to_thread(clients.close)
         if shutdown_with_app:
             await asyncio.to_thread(telemetry.shutdown)
 
     def on_limit(limit: str) -> None:
         telemetry.instruments.record_limit_reached(limit)
 
-    app = Application(middleware=_middleware(settings, on_limit), lifespan=lifespan)
+    middleware = _middleware(settings, on_limit, clients)
+    app = Application(middleware=middleware, lifespan=lifespan)
     telemetry = Telemetry(settings.telemetry(), providers)
     instrument(app, telemetry, flush_with_app=False)
     app.state.telemetry = telemetry
@@ -95,11 +104,13 @@ def build_catalog(settings: Settings) -> Catalog:
     )
     simulated = SimulatedProvider(behaviour, model=SIMULATED_MODEL)
     configured = [_openai_compatible(settings)] if settings.openai_models else []
+    further = build(settings.models_file) if settings.models_file else Configured([], {})
     return Catalog(
-        [*configured, simulated],
+        [*configured, *further.providers, simulated],
         settings.model,
         stall_seconds=settings.answer_stall_seconds,
         max_calls=settings.max_answers,
+        options=further.options,
     )
 
 
@@ -129,11 +140,14 @@ def _served(catalog: Catalog) -> Iterator[ServedModel]:
         )
 
 
-def _middleware(settings: Settings, on_limit: OnLimit) -> list[Middleware]:
+def _middleware(
+    settings: Settings, on_limit: OnLimit, clients: KnownClients | None
+) -> list[Middleware]:
     return [
         Middleware(ErrorMiddleware, on_limit),
         Middleware(Origins, settings.frontend_url),
         Middleware(Cors, settings.frontend_url),
+        *([Middleware(Authentication, clients)] if clients else []),
     ]
 
 

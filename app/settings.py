@@ -6,7 +6,7 @@ imported (see `app.otel_environment`).
 
 import os
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -27,7 +27,10 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app import otel_environment
-from app.problems import explain, is_utf8
+from app.config_file import ConfigFileError
+from app.keys.file import KeysFile
+from app.models_file import ModelsFile
+from app.problems import explain, is_utf8, shown
 from chatscope import TelemetrySettings, __version__
 from chatscope.genai import PriceTable
 from chatscope.otlp import is_loopback
@@ -256,11 +259,27 @@ class Settings(BaseSettings):
         "Maximum number of retries of a call that failed before its first token.",
         "a whole number from 0 to 10", ge=0, le=10,
     )  # fmt: skip
+    models_file: ModelsFile | None = _setting(
+        None, "MODELS_FILE",
+        "Further providers, with aliases and fallbacks of their models (docs/gateway.md).",
+        "a TOML file with [[providers]]",
+    )  # fmt: skip
+    budgets_file: _Place | None = _setting(
+        None, "BUDGETS_FILE",
+        "SQLite file that counts what keys have used, on a local file system, shared by all "
+        "workers; unset: in memory only, which several workers do not share.",
+        "a file in a writable directory, both of which are created if missing",
+    )  # fmt: skip
+    keys_file: KeysFile | None = _setting(
+        None, "KEYS_FILE",
+        "API keys of clients, with their budgets (docs/gateway.md); unset: no key is needed.",
+        "a TOML file with [[keys]]; with limits and several workers, together with BUDGETS_FILE",
+    )  # fmt: skip
     default_model: str | None = _setting(
         None, "DEFAULT_MODEL",
-        f"Model of a request without `model`; unset: the first of OPENAI_MODELS, "
+        "Model of a request without `model`; unset: the first of OPENAI_MODELS and MODELS_FILE, "
         f"otherwise {SIMULATED_MODEL}.",
-        f"one of OPENAI_MODELS, or {SIMULATED_MODEL}",
+        f"a model of OPENAI_MODELS or MODELS_FILE, an alias, or {SIMULATED_MODEL}",
     )  # fmt: skip
 
     simulated_tokens_per_second: float = _setting(
@@ -432,11 +451,32 @@ class Settings(BaseSettings):
     @field_validator("default_model")
     @classmethod
     def _served(cls, model: str | None, info: ValidationInfo) -> str | None:
-        if model and "openai_models" in info.data:
-            models = (*info.data["openai_models"], SIMULATED_MODEL)
+        if model and {"openai_models", "models_file"} <= info.data.keys():
+            file: ModelsFile | None = info.data["models_file"]
+            further = [*file.names, *file.aliases] if file else []
+            models = (*info.data["openai_models"], *further, SIMULATED_MODEL)
             if model not in models:
                 raise ValueError(f"available models: {', '.join(models)}")
         return model
+
+    @field_validator("budgets_file")
+    @classmethod
+    def _creatable(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            if path.exists() and not path.is_file():
+                raise ValueError(f"{path} is not a file")
+            _check_writable(path.parent)
+        return path
+
+    @field_validator("keys_file")
+    @classmethod
+    def _counted_for_all_workers(
+        cls, keys: KeysFile | None, info: ValidationInfo
+    ) -> KeysFile | None:
+        several = info.data.get("workers", 1) > 1
+        if keys and keys.has_limits and several and info.data.get("budgets_file", "") is None:
+            raise ValueError("it has limits, and several workers share them in BUDGETS_FILE only")
+        return keys
 
     @field_validator("prices_file")
     @classmethod
@@ -451,21 +491,26 @@ class Settings(BaseSettings):
     @classmethod
     def _writable(cls, path: Path | None) -> Path | None:
         if path is not None:
-            try:
-                nearest = next(
-                    place for place in (path, *path.absolute().parents) if place.exists()
-                )
-                # Not `os.access`: for root it is always true, even on a read-only file system.
-                with TemporaryFile(dir=nearest):
-                    pass
-            except OSError as error:
-                raise ValueError(error.strerror) from error
+            _check_writable(path)
         return path
 
     @property
     def model(self) -> str:
         """The model of a request without `model`."""
-        return self.default_model or (*self.openai_models, SIMULATED_MODEL)[0]
+        return self.default_model or self.model_names[0]
+
+    @property
+    def model_names(self) -> list[str]:
+        """The names of all models, without aliases."""
+        further = self.models_file.names if self.models_file else []
+        return list(dict.fromkeys([*self.openai_models, *further, SIMULATED_MODEL]))
+
+    @property
+    def endpoints(self) -> list[str]:
+        """The base URLs of all providers that are called over the network."""
+        first = [self.openai_base_url or OPENAI_URL] if self.openai_models else []
+        further = self.models_file.providers if self.models_file else []
+        return [*first, *(each.base_url for each in further if each.base_url)]
 
     @property
     def request_limits(self) -> dict[str, int]:
@@ -511,14 +556,14 @@ class Settings(BaseSettings):
             capture_content=self.content_capture in ("SPAN_ONLY", "SPAN_AND_EVENT", "TRUE"),
             capture_events=self.content_capture in ("EVENT_ONLY", "SPAN_AND_EVENT"),
             log_level=self.log_level,
-            known_models=frozenset((*self.openai_models, SIMULATED_MODEL)),
+            known_models=frozenset(self.model_names),
             prices=self._prices(),
         )
 
     def _prices(self) -> PriceTable:
         """Return the prices; beside real models the simulated one has none, so adds no cost."""
         table = PriceTable.load(self.prices_file)
-        return table.without_simulated() if self.openai_models else table
+        return table.without_simulated() if self.endpoints else table
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Self:
@@ -534,15 +579,17 @@ class Settings(BaseSettings):
             for name, value in given.items()
             if name not in readable
         ]
+        files, file_problems = _read_files(readable, environ)
+        problems += file_problems
         found = None
         try:
-            found = cls.model_validate(readable)
+            found = cls.model_validate({**readable, **files})
         except ValidationError as error:
             problems += [_explain(cls, readable, problem) for problem in error.errors()]
         others = {name: value for name, value in environ.items() if name not in variables}
         problems += otel_environment.problems(others)
-        if found and found.openai_models:
-            problems += _proxy_problems(environ, found.openai_base_url or OPENAI_URL)
+        if found:
+            problems += _proxy_problems(environ, found.endpoints)
         if problems or found is None:
             raise SettingsError(problems)
         return found
@@ -565,6 +612,44 @@ def normalize_environment() -> None:
     otel_environment.normalize(os.environ)
 
 
+def _read_files(
+    given: Mapping[str, str], environ: Mapping[str, str]
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the content of MODELS_FILE and KEYS_FILE in place of their paths, and all problems.
+
+    A file that cannot be read is replaced by None, and with it the settings that depend on it.
+    """
+    taken = frozenset(_split(given.get("OPENAI_MODELS", "")))  # type: ignore[call-overload]
+    others = frozenset({SIMULATED_MODEL})
+    readers: dict[str, Callable[[Path], Any]] = {
+        "MODELS_FILE": lambda path: ModelsFile.read(path, environ, taken=taken, others=others),
+        "KEYS_FILE": KeysFile.read,
+    }
+    files: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, read in readers.items():
+        if name in given:
+            try:
+                files[name] = read(Path(os.path.expanduser(given[name])))
+            except ConfigFileError as error:
+                problems += [f"{name}={shown(given[name])}: {each}" for each in error.problems]
+                files |= {name: None, "DEFAULT_MODEL": None}
+    return files, problems
+
+
+def _check_writable(directory: Path) -> None:
+    """Raise ValueError unless files can be created in a directory, or in the one above it."""
+    try:
+        nearest = next(
+            place for place in (directory, *directory.absolute().parents) if place.exists()
+        )
+        # Not `os.access`: for root it is always true, even on a read-only file system.
+        with TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise ValueError(error.strerror) from error
+
+
 def _is_origin(text: str) -> bool:
     try:
         parts = urlsplit(text)
@@ -577,9 +662,9 @@ def _is_origin(text: str) -> bool:
     return exact and parts.port != default_port and "*" not in text
 
 
-def _proxy_problems(environ: Mapping[str, str], base_url: str) -> Iterator[str]:
-    """Yield proxies that the client of the models' endpoint does not support."""
-    if is_loopback(urlsplit(base_url).hostname or ""):
+def _proxy_problems(environ: Mapping[str, str], base_urls: Iterable[str]) -> Iterator[str]:
+    """Yield proxies that the clients of the models' endpoints do not support."""
+    if all(is_loopback(urlsplit(base_url).hostname or "") for base_url in base_urls):
         return
     for name, value in environ.items():
         if name.lower() in ("http_proxy", "https_proxy", "all_proxy") and value:

@@ -10,22 +10,18 @@ from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
-from opentelemetry.context import Context, attach, detach
-from opentelemetry.propagate import extract
+from opentelemetry.context import attach, detach
 from opentelemetry.trace import (
     Span,
-    SpanKind,
     Status,
     StatusCode,
-    Tracer,
-    format_trace_id,
     set_span_in_context,
 )
 
 from chatscope import exception_texts
+from chatscope.direct_spans import ServerSpan, ServerTracer
 from chatscope.guard import report
 from chatscope.http_attributes import (
-    HEADERS,
     content_length,
     headers_of,
     kind_of,
@@ -33,6 +29,7 @@ from chatscope.http_attributes import (
 )
 from chatscope.http_metrics import HttpMetrics
 from chatscope.logs.bridge import remember_context
+from chatscope.propagation import extract_parent
 from chatscope.routes import FindRoute
 
 Scope = MutableMapping[str, Any]
@@ -46,7 +43,6 @@ TRACE_ID_HEADER: Final = b"x-trace-id"
 CANCELLED: Final = "cancelled"  # the client disconnected, or the server cancelled the request
 INCOMPLETE: Final = "incomplete_response"  # the application returned before its last byte
 
-_ROOT: Final = Context()
 _SERVER_ERROR: Final = 500
 _NO_BODY: Final = b""
 _FILES: Final = ("http.response.pathsend", "http.response.zerocopysend")
@@ -56,7 +52,7 @@ class HttpTelemetry:
     """An ASGI application around `app` that records each HTTP request."""
 
     def __init__(
-        self, app: App, find_route: FindRoute, tracer: Tracer, metrics: HttpMetrics
+        self, app: App, find_route: FindRoute, tracer: ServerTracer, metrics: HttpMetrics
     ) -> None:
         self._app = app
         self.find_route = find_route
@@ -132,9 +128,9 @@ class _Request:
         headers = headers_of(scope)
         self._length = content_length(headers)
         self._kind = kind = kind_of(scope)
-        parent = extract(headers, _ROOT, HEADERS)
+        parent = extract_parent(headers)
         self._span: Span = outer.tracer.start_span(
-            kind.span_name, parent, SpanKind.SERVER, request_attributes(scope, kind, headers)
+            kind.span_name, parent, *request_attributes(scope, kind, headers)
         )
         self.context = set_span_in_context(self._span, parent)
         outer.metrics.start(kind)
@@ -214,7 +210,7 @@ class _Request:
                 return message
             # A copy: the application may send the same message to each client.
             headers = [each for each in message.get("headers", ()) if each[0] != TRACE_ID_HEADER]
-            headers.append((TRACE_ID_HEADER, format_trace_id(context.trace_id).encode()))
+            headers.append((TRACE_ID_HEADER, b"%032x" % context.trace_id))
             return {**message, "headers": headers}
         except Exception as error:
             report("reading the start of a response", error)
@@ -244,11 +240,14 @@ class _Request:
             self._kind, self._outer.find_route(self._scope), status, error_type
         )
         if span.is_recording():
-            span.update_name(series.span_name)
-            span.set_attributes(series.span_attributes)
             if error_type is not None and error_type != CANCELLED:
                 span.set_status(Status(StatusCode.ERROR))
-            span.end(end_time)
+            if type(span) is ServerSpan:
+                span.finish(series.span_name, series.span_attributes, end_time)
+            else:
+                span.update_name(series.span_name)
+                span.set_attributes(series.span_attributes)
+                span.end(end_time)
         self._outer.metrics.record(
             series,
             seconds,

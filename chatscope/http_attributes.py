@@ -11,8 +11,10 @@ from opentelemetry.propagators.textmap import Getter
 
 from chatscope import names
 from chatscope.http_metrics import Kind
+from chatscope.otlp.values import plain
 
 Headers = Mapping[bytes, bytes]
+Attributes = Mapping[str, str | int]
 Scope = MutableMapping[str, Any]
 
 _METHODS: Final = frozenset(
@@ -22,6 +24,8 @@ _DEFAULT_PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 # A host name has at most 253 characters; a port and a colon follow. Longer ones are not kept.
 _LONGEST_HOST: Final = 260
 _LONGEST_METHOD: Final = 64
+# Longer names of clients are likely to be unique.
+_LONGEST_CACHED: Final = 256
 # Headers that may be divided into several: RFC 9110, section 5.3.
 _LISTS: Final = frozenset({b"tracestate", b"baggage"})
 _MAX_PORT: Final = 65_535
@@ -59,31 +63,42 @@ def kind_of(scope: Scope) -> Kind:
     return _kind(method, scope.get("scheme", "http"), scope.get("http_version"))
 
 
-def request_attributes(scope: Scope, kind: Kind, headers: Headers) -> dict[str, str | int]:
-    """Return the attributes that a span of the request starts with; the query is not among them."""
-    found = {**kind.attributes, **server_attributes(scope, headers), names.URL_PATH: scope["path"]}
-    if scope["method"] != found[names.HTTP_REQUEST_METHOD]:
-        found[names.HTTP_REQUEST_METHOD_ORIGINAL] = scope["method"][:_LONGEST_METHOD]
+def request_attributes(
+    scope: Scope, kind: Kind, headers: Headers
+) -> tuple[Attributes, dict[str, str | int]]:
+    """Return the attributes that a span of the request starts with; the query is not among them.
+
+    The first are those that requests of a client share, the second are of the request alone.
+    """
+    own: dict[str, str | int] = {names.URL_PATH: scope["path"]}
+    method = scope["method"]
+    if method != kind.attributes[names.HTTP_REQUEST_METHOD]:
+        own[names.HTTP_REQUEST_METHOD_ORIGINAL] = method[:_LONGEST_METHOD]
     client = scope.get("client")
     if client:
-        found[names.CLIENT_ADDRESS] = client[0]
-        found[names.CLIENT_PORT] = client[1]
-    user_agent = headers.get(b"user-agent")
+        own[names.CLIENT_ADDRESS], own[names.CLIENT_PORT] = client[0], client[1]
+    host, user_agent = headers.get(b"host"), headers.get(b"user-agent")
+    if host and (user_agent is None or len(user_agent) <= _LONGEST_CACHED):
+        return _shared(kind, host[: _LONGEST_HOST + 1], user_agent), own
     if user_agent:
-        found[names.USER_AGENT] = text_of(user_agent)
-    return found
+        own[names.USER_AGENT] = text_of(user_agent)
+    return {**kind.attributes, **server_attributes(scope, headers)}, own
 
 
-def server_attributes(scope: Scope, headers: Headers) -> Mapping[str, str | int]:
+def server_attributes(scope: Scope, headers: Headers) -> Attributes:
     """Return the address and port that the client asked for; without them, the server's own."""
     host = headers.get(b"host")
     scheme = scope.get("scheme", "http")
     if host:
-        return _parsed(host, scheme) if len(host) <= _LONGEST_HOST else {}
+        return _server(host, scheme)
     server = scope.get("server")
     if not server:
         return {}
     return _named(server[0], server[1])
+
+
+def _server(host: bytes, scheme: str) -> Attributes:
+    return _parsed(host, scheme) if len(host) <= _LONGEST_HOST else {}
 
 
 def content_length(headers: Headers) -> int | None:
@@ -107,7 +122,16 @@ def _kind(method: str, scheme: str, version: str | None) -> Kind:
 
 
 @lru_cache(maxsize=1024)
-def _parsed(host: bytes, scheme: str) -> Mapping[str, str | int]:
+def _shared(kind: Kind, host: bytes, user_agent: bytes | None) -> Attributes:
+    _, scheme = kind.active
+    found = {**kind.attributes, **_server(host, scheme)}
+    if user_agent:
+        found[names.USER_AGENT] = text_of(user_agent)
+    return plain(found)
+
+
+@lru_cache(maxsize=1024)
+def _parsed(host: bytes, scheme: str) -> Attributes:
     """Split a Host header: a name, an IPv4 address, or an IPv6 address in brackets."""
     text = text_of(host).strip()
     address, port = text, ""
@@ -120,7 +144,7 @@ def _parsed(host: bytes, scheme: str) -> Mapping[str, str | int]:
     return _named(address.strip("[]"), int(port) if is_number else _DEFAULT_PORTS.get(scheme))
 
 
-def _named(address: str, port: int | None) -> Mapping[str, str | int]:
+def _named(address: str, port: int | None) -> Attributes:
     if port is None or not 0 < port <= _MAX_PORT:
         return {names.SERVER_ADDRESS: address}
     return {names.SERVER_ADDRESS: address, names.SERVER_PORT: port}

@@ -124,11 +124,9 @@ class HttpMetrics:
             values = self._pending.get(series)
             if values is None:
                 values = self._pending[series] = tuple(map(_Values, self._tallied))
-            values[0].add(seconds, context)
-            if received is not None:
-                values[1].add(received, context)
-            if sent is not None:
-                values[2].add(sent, context)
+            for each, value in zip(values, found, strict=True):
+                if value is not None:
+                    each.add(value, context)
 
     def _merge(self) -> None:
         with self._lock:
@@ -154,28 +152,34 @@ class HttpMetrics:
 class _Values:
     """Values of one histogram and one attribute set since the last collection."""
 
-    __slots__ = ("_boundaries", "_buckets", "_histogram")
+    __slots__ = ("_boundaries", "_contexts", "_histogram", "_tallies")
 
     def __init__(self, histogram: TalliedHistogram) -> None:
         self._histogram = histogram
         self._boundaries = histogram.boundaries
-        # By bucket, with values without a sampled span separate: they are not exemplars.
-        self._buckets: dict[tuple[int, bool], tuple[Tally, list[Context]]] = {}
+        # By bucket; then those of values that have no sampled span, which are no exemplars.
+        self._tallies: list[Tally | None] = [None] * (2 * len(self._boundaries) + 2)
+        self._contexts = [_NO_CONTEXT] * (len(self._boundaries) + 1)
 
     def add(self, value: float, context: Context | None) -> None:
         """Count one value."""
-        key = (bisect_left(self._boundaries, value), context is None)
-        found = self._buckets.get(key)
-        if found is None:
-            found = self._buckets[key] = (self._histogram.tally(), [_NO_CONTEXT])
-        found[0].add(value)
-        if context is not None:
-            found[1][0] = context
+        place = index = bisect_left(self._boundaries, value)
+        if context is None:
+            index += len(self._contexts)
+        else:
+            self._contexts[place] = context
+        tally = self._tallies[index]
+        if tally is None:
+            tally = self._tallies[index] = self._histogram.tally()
+        tally.add_at(place, value)
 
     def record(self, attributes: Mapping[str, str | int]) -> None:
         """Record all values: one measurement for each bucket, with the newest value's context."""
-        for tally, [context] in self._buckets.values():
-            tally.record(attributes, context)
+        for index, tally in enumerate(self._tallies):
+            if tally is not None:
+                sampled = index < len(self._contexts)
+                context = self._contexts[index] if sampled else _NO_CONTEXT
+                tally.record(attributes, context)
 
 
 def _reset(reference: "weakref.ref[HttpMetrics]") -> None:

@@ -1,6 +1,6 @@
 """Instruments made from the registry of names when they are first used, and methods that record."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -52,6 +52,19 @@ def histogram(meter: Meter, metric: Metric) -> Histogram:
         metric.description,
         explicit_bucket_boundaries_advisory=metric.buckets,
     )
+
+
+class Use(Protocol):
+    """The amount that a key has used of a budget, and the budget's limit, if any."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def used(self) -> float: ...
+    @property
+    def limit(self) -> float | None: ...
 
 
 class Values(Protocol):
@@ -327,6 +340,24 @@ class Instruments:
                 for model, known in priced.items()
             ],
         )
+
+    def show_budgets(self, read: Callable[[], Iterable[Use]]) -> None:
+        """Export what each API key has used of its budgets, and its limits."""
+        key, unit = (
+            names.prefixed(name, self.prefix) for name in (names.KEY_NAME, names.BUDGET_UNIT)
+        )
+
+        def used() -> Iterator[Observation]:
+            for use in read():
+                yield Observation(use.used, {key: use.key, unit: use.unit})
+
+        def limits() -> Iterator[Observation]:
+            for use in read():
+                if use.limit is not None:
+                    yield Observation(use.limit, {key: use.key, unit: use.unit})
+
+        observe(self._meter, names.BUDGET_USED.with_prefix(self.prefix), used)
+        observe(self._meter, names.BUDGET_LIMIT.with_prefix(self.prefix), limits)
 
     def record_limit_reached(self, name: str) -> None:
         """Record that the limit of that name, one of those shown, refused or cut something."""

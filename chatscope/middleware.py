@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from chatscope.asgi import App, HttpTelemetry, Message, Receive, Scope, Send
+from chatscope.direct_spans import ServerTracer
 from chatscope.guard import guarded
 from chatscope.logs.bridge import leave
 from chatscope.routes import RouteFinder
@@ -78,7 +79,9 @@ class TelemetryMiddleware:
 
             routes: Sequence[Any] = getattr(application, "routes", None) or ()
             return StockHttpTelemetry(self.app, routes, telemetry.providers)
-        return HttpTelemetry(self.app, self._find_route, telemetry.tracer, telemetry.http_metrics)
+        settings, provider = telemetry.settings, telemetry.providers.tracer_provider
+        tracer = ServerTracer(provider, settings.scope, settings.service_version)
+        return HttpTelemetry(self.app, self._find_route, tracer, telemetry.http_metrics)
 
     def _websockets(self) -> WebSocketTelemetry:
         """Return the WebSocket part, whose metrics exist from the first WebSocket on."""

@@ -10,20 +10,20 @@ from typing import Any, Final
 from opentelemetry._logs import Logger, NoOpLogger
 from opentelemetry.metrics import Meter, NoOpMeter
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import NoOpTracer, Tracer
 
 from chatscope.direct_logs import DirectLoggerProvider
+from chatscope.direct_spans import DirectTracerProvider
 
 # The scopes of frameworks that instrument themselves.
 FRAMEWORKS: Final = ("fastapi",)
 
 
-class MutingTracerProvider(TracerProvider):
+class MutingTracerProvider(DirectTracerProvider):
     """Ignores spans of the scopes in `muted`."""
 
-    def __init__(self, muted: AbstractSet[str], *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    def __init__(self, muted: AbstractSet[str], **options: Any) -> None:
+        super().__init__(**options)
         self._muted = muted
 
     def get_tracer(self, instrumenting_module_name: str, *arguments: Any, **options: Any) -> Tracer:

@@ -125,11 +125,18 @@ ANSWER_SECONDS: Final = "chatscope.answer.duration"  # s, from arrival until the
 ANSWER_OUTCOME: Final = "chatscope.answer.outcome"  # completed, failed, cancelled
 ANSWER_EMPTY: Final = "chatscope.answer.empty"  # true: completed without any text
 PROVIDER_ERROR_CODE: Final = "chatscope.provider.error_code"  # the provider's, if one word
+ATTEMPT: Final = "chatscope.attempt.number"  # from 1; others before it failed
+ATTEMPT_SECONDS: Final = "chatscope.attempt.duration"  # s, of one that failed
+REQUESTED_MODEL: Final = "chatscope.requested.model"  # if a fallback has responded in its place
 USAGE_PARTIAL: Final = "chatscope.usage.partial"  # true: estimated here, no total reported
 # s, until the first bytes were sent
 TIME_TO_FIRST_TOKEN: Final = "chatscope.answer.time_to_first_token"  # noqa: S105
 
+KEY_TEAM: Final = "chatscope.key.team"  # of an API key
+
 # Ours, on metrics: each from a closed list.
+KEY_NAME: Final = "chatscope.key.name"  # of an API key, as its file has it
+BUDGET_UNIT: Final = "chatscope.budget.unit"  # usd, token
 ROLE: Final = "role"  # user, assistant, system, tool
 TOKEN_TYPE: Final = "type"  # prompt, completion  # noqa: S105
 DIRECTION: Final = "network.io.direction"  # receive, transmit
@@ -466,6 +473,21 @@ LIMIT_REACHED: Final = Metric(
     (LIMIT,),
 )
 
+BUDGET_USED: Final = Metric(
+    "chatscope.budget.used",
+    Kind.GAUGE,
+    "{item}",
+    "Amount that an API key has used in the current UTC day, in US dollars and in tokens.",
+    (KEY_NAME, BUDGET_UNIT),
+)
+BUDGET_LIMIT: Final = Metric(
+    "chatscope.budget.limit",
+    Kind.GAUGE,
+    "{item}",
+    "Limit of an API key for a UTC day, in US dollars and in tokens.",
+    (KEY_NAME, BUDGET_UNIT),
+)
+
 HTTP_REQUEST_DURATION: Final = Metric(
     "http.server.request.duration",
     Kind.HISTOGRAM,
@@ -672,10 +694,20 @@ METRICS: Final[tuple[Metric, ...]] = tuple(
     value for value in list(globals().values()) if isinstance(value, Metric)
 )
 """All metrics of the service, in the order of this file."""
-# Those of embeddings, tools and agents, which the chat service in app/ does not have.
+# Not made by every chat: by embeddings, tools and agents, and where a provider reports such tokens.
 OF_RECORDERS: Final = frozenset(
-    {EXECUTE_TOOL_DURATION, INVOKE_AGENT_DURATION, EMBEDDINGS_DURATION, EMBEDDINGS_INPUT_TOKENS}
+    {
+        EXECUTE_TOOL_DURATION,
+        INVOKE_AGENT_DURATION,
+        EMBEDDINGS_DURATION,
+        EMBEDDINGS_INPUT_TOKENS,
+        USAGE_CACHE_READ_TOKENS,
+        USAGE_CACHE_WRITE_TOKENS,
+        USAGE_REASONING_TOKENS,
+    }
 )
+# Those that the chat service has only if its clients need keys.
+OF_KEYS: Final = frozenset({BUDGET_USED, BUDGET_LIMIT})
 
 # -- older names ------------------------------------------------------------------
 # Not made here any more, but by the instrumentations of other libraries, also in our process.

@@ -30,10 +30,11 @@ from opentelemetry.sdk.metrics.view import (
 )
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler
+from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from chatscope import sdk_values
+from chatscope.direct_spans import RECORD_ALL
 from chatscope.exemplars import kept_exemplars
 from chatscope.http_metrics import HttpMetrics
 from chatscope.metric_reader import MetricExport
@@ -340,12 +341,9 @@ def _resource_of(*providers: Any) -> Resource | None:
 def choose_sampler() -> Sampler | None:
     """Record everything, also where a client's `traceparent` says not to.
 
-    The SDK's default lets any client turn its traces off. `OTEL_TRACES_SAMPLER` has its standard
-    meaning: None leaves the choice to the SDK.
+    `OTEL_TRACES_SAMPLER` has its standard meaning: None leaves the choice to the SDK.
     """
-    if os.environ.get(OTEL_TRACES_SAMPLER):
-        return None
-    return ParentBased(ALWAYS_ON, remote_parent_not_sampled=ALWAYS_ON)
+    return None if os.environ.get(OTEL_TRACES_SAMPLER) else RECORD_ALL
 
 
 def build_views(prefix: str, *, spool: bool = True) -> Sequence[View]:

@@ -52,7 +52,10 @@ class Tally:
 
     def add(self, value: float) -> None:
         """Count one value."""
-        place = bisect_left(self._boundaries, value)
+        self.add_at(bisect_left(self._boundaries, value), value)
+
+    def add_at(self, place: int, value: float) -> None:
+        """Count one value, in the bucket that it belongs to."""
         self.counts[place] += 1
         self.newest[place] = value
         self.sum += value

@@ -20,6 +20,12 @@ class EmbeddingRequest:
         found = self.body.get("dimensions")
         return found if isinstance(found, int) and not isinstance(found, bool) else None
 
+    @property
+    def user(self) -> str | None:
+        """The user for whom the client asks."""
+        found = self.body.get("user")
+        return found if isinstance(found, str) else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Embedded:

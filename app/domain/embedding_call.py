@@ -1,6 +1,7 @@
 """One request for embeddings: called, and recorded once, however it ends."""
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from loguru import logger
@@ -9,6 +10,7 @@ from app.domain.embedding import Embedded, EmbeddingRequest
 from app.domain.errors import InternalError, ServiceError
 from app.domain.provider import ProviderInfo
 from app.domain.turn import SHUTDOWN
+from chatscope.genai import Usage
 from chatscope.logs import without_texts
 
 if TYPE_CHECKING:  # the telemetry of web frameworks, which the domain must not load
@@ -31,9 +33,15 @@ class EmbeddingModel(Protocol):
 
 
 async def run_embedding(
-    telemetry: "Telemetry", model: EmbeddingModel, request: EmbeddingRequest
+    telemetry: "Telemetry",
+    model: EmbeddingModel,
+    request: EmbeddingRequest,
+    charge: Callable[[Usage | None, float | None], None] | None = None,
 ) -> Embedded:
-    """Return the embeddings and record the call. Raise ServiceError."""
+    """Return the embeddings and record the call; `charge` is called with its usage and cost.
+
+    Raise ServiceError.
+    """
     address, port = model.provider.server or (None, None)
     call = telemetry.start_embeddings(
         model=model.name,
@@ -63,4 +71,6 @@ async def run_embedding(
         logger.opt(exception=without_texts(error)).error("embeddings failed", code=failure.code)
     finally:
         call.close()
+        if charge:
+            charge(call.usage, call.cost)
     raise failure

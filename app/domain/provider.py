@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from app.domain.attempt import OnAttempt
 from app.domain.embedding import Embedded, EmbeddingRequest
 from app.domain.errors import ServiceError
 from app.domain.request import ChatRequest
@@ -131,8 +132,11 @@ class Model(Protocol):
     def provider(self) -> ProviderInfo:
         """The provider that serves it."""
 
-    def stream(self, request: ChatRequest) -> ResponseStream:
-        """Start a response in the current context. The stream raises ProviderError."""
+    def stream(self, request: ChatRequest, on_attempt: OnAttempt | None = None) -> ResponseStream:
+        """Start a response in the current context. The stream raises ProviderError.
+
+        `on_attempt` is called for each attempt if there are fallbacks.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ disconnects or cancels, the server shuts down. Each is recorded exactly once.
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from loguru import logger
 
 from app.domain.assembly import Assembly, messages_of
+from app.domain.attempt import Attempt
 from app.domain.errors import InternalError, Overloaded, ServiceError, ShuttingDown
 from app.domain.provider import (
     Chunk,
@@ -51,6 +52,8 @@ class Turn:
     new_roles: Sequence[str] = field(default=("user",))  # of the messages that are not history
     conversation_id: str | None = None  # None: that of the request's metadata
     session_id: str | None = None  # the same
+    # Called with the usage and the cost in US dollars, once, when the turn has ended.
+    charge: Callable[[Usage | None, float | None], None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +100,7 @@ async def run_turn(telemetry: "Telemetry", turn: Turn, output: Output) -> None:
     """
     for role in turn.new_roles:
         telemetry.instruments.record_message(role)
-    answer = telemetry.start_answer(_model_request(turn), started=turn.started)
+    answer = telemetry.start_answer(_model_request(turn, turn.model), started=turn.started)
     end = _End(turn, output, answer)
     try:
         failure: Exception | None = None
@@ -131,8 +134,18 @@ async def run_turn(telemetry: "Telemetry", turn: Turn, output: Output) -> None:
 
 
 def _stream(turn: Turn, answer: "Answer") -> ResponseStream:
+    def record(attempt: Attempt) -> None:
+        request = _model_request(turn, attempt.model)
+        number, seconds = attempt.number, attempt.seconds
+        if attempt.error_type:
+            answer.attempt_failed(
+                request, number, attempt.error_type, seconds=seconds, status=attempt.status
+            )
+        elif number > 1:
+            answer.served_by(request, number, seconds=seconds)
+
     with answer.current():
-        return turn.model.stream(turn.request)
+        return turn.model.stream(turn.request, record)
 
 
 class _End:
@@ -220,6 +233,8 @@ class _End:
                 body = self._body or self._assembly.body()
                 self._answer.came_out(messages_of(body))
         self._answer.close()
+        if self._turn.charge:
+            self._turn.charge(self._answer.usage, self._answer.cost)
         if self._sent:
             telemetry.instruments.record_message("assistant")
         if self._limit:
@@ -240,12 +255,12 @@ class _End:
         )
 
 
-def _model_request(turn: Turn) -> ModelRequest:
-    request, provider = turn.request, turn.model.provider
+def _model_request(turn: Turn, model: Model) -> ModelRequest:
+    request, provider = turn.request, model.provider
     address, port = provider.server or (None, None)
     return ModelRequest(
         provider=provider.name,
-        model=turn.model.name,
+        model=model.name,
         in_process=provider.in_process,
         stream=request.stream,
         server_address=address,

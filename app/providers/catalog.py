@@ -1,21 +1,37 @@
 """All models, and the provider that serves each."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from loguru import logger
 
+from app.domain.attempt import OnAttempt
 from app.domain.embedding import Embedded, EmbeddingRequest
 from app.domain.errors import InvalidRequest, ModelNotFound
-from app.domain.provider import Embedder, Provider, ProviderError
+from app.domain.provider import Embedder, Provider, ProviderError, ResponseStream, Started
 from app.domain.request import ChatRequest
 from app.providers.blocking import BlockingProvider, non_blocking
+from app.providers.fallback import Candidate, FallbackStream
 from app.providers.stream_guard import StreamGuard
 from chatscope.logs import without_texts
 
 _CLOSE_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """How a model is called at its provider (None: by its name), and what replaces it.
+
+    `fallbacks` are names or aliases of models, tried in this order if the provider fails before
+    its first event; `attempt_seconds` is the time until that event if there is a fallback.
+    """
+
+    upstream: str | None = None
+    aliases: Sequence[str] = ()
+    fallbacks: Sequence[str] = ()
+    attempt_seconds: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -25,17 +41,42 @@ class CatalogModel:
     name: str
     provider: Provider
     stall_seconds: float
+    options: ModelOptions = ModelOptions()
+    fallbacks: list["CatalogModel"] = field(default_factory=list, compare=False, repr=False)
 
-    def stream(self, request: ChatRequest) -> StreamGuard:
-        """Start a response in the current context.
+    def stream(self, request: ChatRequest, on_attempt: OnAttempt | None = None) -> ResponseStream:
+        """Start a response in the current context."""
+        if not self.fallbacks:
+            return self.attempt(request)
+        models = [self, *self.fallbacks]
+        return FallbackStream(
+            [Candidate(_Attempted(each), each.attempt_seconds(request.stream)) for each in models],
+            request,
+            seconds=max(each.longest_silence(request.stream) for each in models),
+            on_attempt=on_attempt,
+            is_content=lambda event: not isinstance(event, Started),
+        )
+
+    def attempt(self, request: ChatRequest) -> StreamGuard:
+        """Start a response of this model, without fallbacks."""
+        longest = self.longest_silence(request.stream)
+        if self.options.upstream:
+            request = replace(request, model=self.options.upstream)
+        return StreamGuard(self.provider.stream(request), stall_seconds=longest)
+
+    def longest_silence(self, stream: bool) -> float:
+        """Return the longest silence in a response, in seconds.
 
         A provider may have an attribute `whole_seconds`: the longest silence before a response
         that is not streamed, whose provider sends nothing until it is complete.
         """
-        longest = self.stall_seconds
-        if not request.stream:
-            longest = max(longest, getattr(self.provider, "whole_seconds", 0.0))
-        return StreamGuard(self.provider.stream(request), stall_seconds=longest)
+        whole: float = 0.0 if stream else getattr(self.provider, "whole_seconds", 0.0)
+        return max(self.stall_seconds, whole)
+
+    def attempt_seconds(self, stream: bool) -> float:
+        """Return how long an attempt may take until its first event if another can be tried."""
+        whole: float = 0.0 if stream else getattr(self.provider, "whole_seconds", 0.0)
+        return max(self.options.attempt_seconds, whole)
 
     def check_embeddings(self) -> None:
         """Raise InvalidRequest if the provider has no embeddings."""
@@ -45,12 +86,32 @@ class CatalogModel:
     async def embed(self, request: EmbeddingRequest) -> Embedded:
         """Return embeddings. Raise ProviderError."""
         assert isinstance(self.provider, Embedder)  # noqa: S101
+        if self.options.upstream:
+            request = replace(request, model=self.options.upstream)
         try:
             async with asyncio.timeout(self.stall_seconds):
                 return await self.provider.embed(request)
         except TimeoutError:
             failure = ProviderError("stalled", "The model stopped responding.")
         raise failure
+
+
+@dataclass(frozen=True)
+class _Attempted:
+    """A model whose own fallbacks are candidates of the same request."""
+
+    model: CatalogModel
+
+    @property
+    def name(self) -> str:
+        return self.model.name
+
+    @property
+    def provider(self) -> Provider:
+        return self.model.provider
+
+    def stream(self, request: ChatRequest, on_attempt: OnAttempt | None = None) -> StreamGuard:
+        return self.model.attempt(replace(request, model=self.name))
 
 
 class Catalog:
@@ -63,14 +124,28 @@ class Catalog:
         *,
         stall_seconds: float,
         max_calls: int,
+        options: Mapping[str, ModelOptions] | None = None,
     ) -> None:
-        """`max_calls` limits the threads of each blocking provider."""
+        """`max_calls` limits the threads of each blocking provider; `options` are those of models
+        by name."""
         self._providers = [non_blocking(provider, max_calls) for provider in providers]
         self._default_model = default_model
         self._models: dict[str, CatalogModel] = {}
         for provider in self._providers:
             for name in provider.models:
-                self._models.setdefault(name, CatalogModel(name, provider, stall_seconds))
+                chosen = (options or {}).get(name, ModelOptions())
+                self._models.setdefault(name, CatalogModel(name, provider, stall_seconds, chosen))
+        self._aliases = {
+            alias: model for model in self._models.values() for alias in model.options.aliases
+        }
+        for model in self._models.values():
+            model.fallbacks.extend(self._fallbacks_of(model))
+
+    @property
+    def names(self) -> dict[str, CatalogModel]:
+        """Each name and alias with its model, the default model first."""
+        found = {model.name: model for model in self.models}
+        return {**found, **self._aliases}
 
     @property
     def models(self) -> list[CatalogModel]:
@@ -79,10 +154,23 @@ class Catalog:
 
     def find(self, name: str | None) -> CatalogModel:
         """Return a model; without a name, the default model. Raise ModelNotFound."""
-        model = self._models.get(name or self._default_model)
+        wanted = name or self._default_model
+        # An alias takes precedence over a simulated model of the same name, as a name does.
+        model = self._aliases.get(wanted) or self._models.get(wanted)
         if model is None:
-            raise ModelNotFound(name or "", [model.name for model in self.models])
+            raise ModelNotFound(name or "", list(self.names))
         return model
+
+    def _fallbacks_of(self, model: CatalogModel) -> list[CatalogModel]:
+        """Return all fallbacks, each followed by its own ones, each model once."""
+        found: list[CatalogModel] = []
+        waiting = list(reversed(model.options.fallbacks))
+        while waiting:
+            fallback = self.find(waiting.pop())
+            if fallback is not model and fallback not in found:
+                found.append(fallback)
+                waiting += reversed(fallback.options.fallbacks)
+        return found
 
     async def close(self) -> None:
         """Close all providers concurrently, even if some fail or do not return."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx2
 import openai
@@ -41,6 +41,7 @@ class OpenAICompatibleProvider:
 
     name = "openai"
     in_process = False
+    by_deployment = False  # paths begin with the deployment, which has the model's name (Azure)
 
     def __init__(
         self,
@@ -51,10 +52,12 @@ class OpenAICompatibleProvider:
         timeout: float,
         connect_timeout: float,
         max_retries: int,
+        client: openai.AsyncOpenAI | None = None,
     ) -> None:
         """Timeouts in seconds; `timeout` is the longest silence of the endpoint.
 
         A response that is not streamed may take ten times as long to begin.
+        `client` replaces the client that the arguments describe.
         """
         self.models = tuple(models)
         self.server = _server(base_url)
@@ -63,7 +66,7 @@ class OpenAICompatibleProvider:
         self._connect_timeout = connect_timeout
         self._redact = redactor(api_key, base_url)
         self._refuses_stream_options = False
-        self._client = openai.AsyncOpenAI(
+        self._client = client or openai.AsyncOpenAI(
             base_url=base_url,
             # Local endpoints need no key, but the client requires one.
             api_key=api_key or "none",
@@ -153,6 +156,8 @@ class OpenAICompatibleProvider:
         timeout = httpx2.Timeout(
             self._timeout, connect=self._connect_timeout, read=read_timeout or self._timeout
         )
+        if self.by_deployment:
+            path = f"/deployments/{quote(str(body['model']), safe='')}{path}"
         return await self._client.post(
             path,
             content=rendered(body),

@@ -10,6 +10,7 @@ from app.domain.turn import Output, Turn, run_turn
 from app.providers.catalog import Catalog
 from app.settings import Settings
 from app.transport.admission import Admission, shutdown_as_error
+from app.transport.authentication import admit
 from app.transport.body import read_body
 from app.transport.connection import run_while_connected
 from app.transport.outputs import EventStream, WholeResponse
@@ -44,6 +45,7 @@ class Completions:
             chat = request.to_domain(model.name)
         with step("history"):
             new_roles = chat.new_roles()
+        charge = admit(scope, chat.user)
         turn = Turn(
             model=model,
             request=chat,
@@ -51,6 +53,7 @@ class Completions:
             new_roles=new_roles,
             conversation_id=_id(http, "x-conversation-id"),
             session_id=_id(http, "x-session-id"),
+            charge=charge,
         )
         completion = Completion(model.name, include_usage=request.include_usage)
         writer = response_writer(scope)

@@ -12,6 +12,7 @@ from app.domain.errors import ServiceError, ShuttingDown
 from app.providers.catalog import Catalog, CatalogModel
 from app.settings import Settings
 from app.transport.admission import Admission, shutdown_as_error
+from app.transport.authentication import Charge, admit
 from app.transport.body import read_body
 from app.transport.connection import run_while_connected
 from app.transport.errors import error_response
@@ -45,18 +46,21 @@ class EmbeddingsEndpoint:
             model = self._catalog.find(name)
             model.check_embeddings()
             request = dataclasses.replace(request, model=model.name)
+        charge = admit(scope, request.user)
         writer = response_writer(scope)
 
         async def respond() -> None:
-            response = await self._response(model, request)
+            response = await self._response(model, request, charge)
             await response(scope, receive, writer)
 
         with shutdown_as_error(), self._admission.response():
             await run_while_connected(receive, respond(), is_complete=lambda: writer.complete)
 
-    async def _response(self, model: CatalogModel, request: EmbeddingRequest) -> Response:
+    async def _response(
+        self, model: CatalogModel, request: EmbeddingRequest, charge: Charge
+    ) -> Response:
         try:
-            found = await run_embedding(self._telemetry, model, request)
+            found = await run_embedding(self._telemetry, model, request, charge)
         except ShuttingDown:
             raise
         except ServiceError as error:

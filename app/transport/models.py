@@ -10,7 +10,7 @@ from app.providers.catalog import Catalog, CatalogModel
 
 
 class Models:
-    """The models in OpenAI's format; the default model first."""
+    """The models and their aliases in OpenAI's format; the default model first."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
@@ -18,16 +18,17 @@ class Models:
 
     async def list(self, request: Request) -> JSONResponse:
         """Return all models."""
-        data = [self._object(model) for model in self._catalog.models]
+        data = [self._object(name, model) for name, model in self._catalog.names.items()]
         return JSONResponse({"object": "list", "data": data})
 
     async def retrieve(self, request: Request) -> JSONResponse:
         """Return one model. Raise ModelNotFound."""
-        return JSONResponse(self._object(self._catalog.find(request.path_params["model"])))
+        name = request.path_params["model"]
+        return JSONResponse(self._object(name, self._catalog.find(name)))
 
-    def _object(self, model: CatalogModel) -> dict[str, Any]:
+    def _object(self, name: str, model: CatalogModel) -> dict[str, Any]:
         return {
-            "id": model.name,
+            "id": name,
             "object": "model",
             "created": self._created,
             "owned_by": model.provider.name,

@@ -22,6 +22,7 @@ from app.domain.turn import ClientDisconnected, Summary, Turn, run_turn
 from app.providers.catalog import Catalog
 from app.settings import Settings
 from app.transport.admission import Admission
+from app.transport.authentication import admit
 from app.transport.errors import log_refusal
 from app.transport.steps import step
 from app.wire.errors import is_server_error
@@ -236,7 +237,11 @@ class _Session:
             body = {"model": model.name, "messages": messages, "stream": True}
             request = ChatRequest(model=model.name, body=body, stream=True)
         return Turn(
-            model=model, request=request, started=arrived, conversation_id=self._connection.id
+            model=model,
+            request=request,
+            started=arrived,
+            conversation_id=self._connection.id,
+            charge=admit(self._websocket.scope),
         )
 
     async def _send_internal_error(self, output: "WebSocketOutput") -> None:

@@ -84,6 +84,7 @@ class Answer(Operation):
         self._first_sent: float | None = None
         self._last_sent: float | None = None
         self._failure: dict[str, AttributeValue | None] = {}
+        self._fallback: dict[str, AttributeValue | None] = {}
         self._finish_reason: str | None = None
         self._response_id: str | None = None
         self._response_model: str | None = None
@@ -144,6 +145,48 @@ class Answer(Operation):
     def is_around(self, data: object) -> bool:
         """Return whether instrumented clients inside this call publish to `data`."""
         return data is not None and data is self._client
+
+    def attempt_failed(
+        self,
+        request: ModelRequest,
+        attempt: int,
+        error_type: str,
+        *,
+        seconds: float,
+        status: int | None = None,
+    ) -> None:
+        """Record an attempt that failed before its first chunk; another one follows, or none.
+
+        `request` has its provider and model, `attempt` is its number from 1, `status` the
+        provider's. It counts as a call of its own, which took `seconds`.
+        """
+        attributes = {**self._call_attributes(request), **_server_attributes(request)}
+        self._instruments.inference_duration.record(
+            seconds, {**attributes, names.ERROR_TYPE: error_type}, self.context
+        )
+        about: dict[str, AttributeValue | None] = {
+            names.ATTEMPT: attempt,
+            names.GEN_AI_PROVIDER_NAME: request.provider,
+            names.GEN_AI_REQUEST_MODEL: request.model,
+            names.ERROR_TYPE: error_type,
+            names.HTTP_RESPONSE_STATUS_CODE: status,
+            names.ATTEMPT_SECONDS: round(seconds, 6),
+        }
+        with self.current():
+            attributes_of_log = names.all_prefixed(known(about), self._instruments.prefix)
+            self.recorder.log("WARNING", "attempt failed", attributes_of_log)
+
+    def served_by(self, request: ModelRequest, attempt: int, *, seconds: float) -> None:
+        """Record that an attempt succeeded, with its first chunk, after others had failed.
+
+        From now on everything is recorded of its provider and model; its call began `seconds` ago.
+        """
+        requested, self._request = self._request.model, request
+        self._called = time.perf_counter() - seconds
+        self._span.update_name(f"{request.operation} {request.model}")
+        about = names.all_prefixed(request_attributes(request), self._instruments.prefix)
+        self._span.set_attributes(about)
+        self._fallback = {names.ATTEMPT: attempt, names.REQUESTED_MODEL: requested}
 
     def received(self, text: str, at: float | None = None, size: int | None = None) -> None:
         """Record that a chunk came from the provider; `at` is the perf_counter of its arrival.
@@ -301,6 +344,7 @@ class Answer(Operation):
             names.ANSWER_EMPTY: self._is_empty or None,
             names.ERROR_TYPE: self._error_type,
             **self._failure,
+            **self._fallback,
             names.GEN_AI_RESPONSE_ID: self._response_id,
             names.GEN_AI_RESPONSE_MODEL: self._response_model,
             names.GEN_AI_RESPONSE_FINISH_REASONS: (
@@ -390,23 +434,21 @@ class Answer(Operation):
         return max(self._last_sent or 0.0, self._ended or 0.0) - self._started
 
     def _client_attributes(self) -> dict[str, str | int]:
-        attributes = self._metric_attributes()
-        if self._request.server_address:
-            attributes[names.SERVER_ADDRESS] = self._request.server_address
-        if self._request.server_port:
-            attributes[names.SERVER_PORT] = self._request.server_port
-        return attributes
+        return {**self._metric_attributes(), **_server_attributes(self._request)}
 
     def _metric_attributes(self) -> dict[str, str | int]:
-        attributes: dict[str, str | int] = {
-            names.GEN_AI_OPERATION_NAME: self._request.operation,
-            names.GEN_AI_PROVIDER_NAME: self._request.provider,
-            names.GEN_AI_REQUEST_MODEL: self._instruments.model_label(self._request.model),
-        }
+        attributes = self._call_attributes(self._request)
         if self._response_model:
             # Often a dated name: their number depends on the provider, not on our clients.
             attributes[names.GEN_AI_RESPONSE_MODEL] = self._response_model
         return attributes
+
+    def _call_attributes(self, request: ModelRequest) -> dict[str, str | int]:
+        return {
+            names.GEN_AI_OPERATION_NAME: request.operation,
+            names.GEN_AI_PROVIDER_NAME: request.provider,
+            names.GEN_AI_REQUEST_MODEL: self._instruments.model_label(request.model),
+        }
 
     def _log(self, results: Mapping[str, AttributeValue]) -> None:
         request = self._request
@@ -437,3 +479,12 @@ class Answer(Operation):
             **self._output_contents(),
         }
         self._emit(names.EVENT_INFERENCE_DETAILS, "DEBUG", details)
+
+
+def _server_attributes(request: ModelRequest) -> dict[str, str | int]:
+    found: dict[str, str | int] = {}
+    if request.server_address:
+        found[names.SERVER_ADDRESS] = request.server_address
+    if request.server_port:
+        found[names.SERVER_PORT] = request.server_port
+    return found

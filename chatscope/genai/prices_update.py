@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import date
-from importlib.metadata import version
+from importlib.metadata import distribution, version
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,7 +60,7 @@ def build(day: date) -> dict[str, Any]:
     return {
         "version": f"genai-prices {version('genai-prices')}",
         "date": day.isoformat(),
-        "licence": "MIT, Copyright (c) Pydantic Services Inc. 2025 to present",
+        "licence": distribution("genai-prices").read_text("licenses/LICENSE"),
         "providers": {
             **{provider.id: entry for provider in providers if (entry := _provider(provider, day))},
             SIMULATED: {"models": _SIMULATED},

@@ -43,8 +43,6 @@ _places: dict[tuple[str, str, str, int], Mapping[str, Any]] = {}
 
 def severity(level_number: int) -> tuple[SeverityNumber, str]:
     """Return OTLP's severity of a level number; a custom level has that of the nearest below."""
-    if level_number in _BY_LEVEL:
-        return _BY_LEVEL[level_number]
     for least, number, level in _SEVERITIES:
         if level_number >= least:
             return number, level
@@ -126,7 +124,7 @@ class Bridge:
         logger = self._loggers.get(name) or self._logger(name)
         if logger is None:
             return
-        number, level_text = severity(level)
+        number, level_text = _BY_LEVEL.get(level) or severity(level)
         shown = place
         if attributes:
             given = {key: value for key, value in attributes.items() if value is not None}

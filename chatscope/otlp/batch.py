@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from .anyvalue import attributes, utf8
-from .steps import Steps
+from .steps import TICKS, Steps
 from .wire import LEN, Fields, fields, message_field, sized, tag, varint
 
 _FIRST: Final = tag(1, LEN)
@@ -76,12 +76,18 @@ def encode_request(items: Iterable[tuple[Group, bytes]]) -> bytes:
     """Build one export request: items of one resource and scope are grouped, in order."""
     resources: dict[tuple[bytes, bytes], dict[Group, list[bytes]]] = {}
     steps = Steps()
-    for group, data in steps.over(items):
-        scopes = resources.setdefault((group.resource, group.resource_end), {})
-        parts = scopes.get(group)
-        if parts is None:
-            parts = scopes[group] = [group.scope]
+    last: Group | None = None
+    parts: list[bytes] = []
+    for number, (group, data) in enumerate(items):
+        if group is not last:
+            last = group
+            scopes = resources.setdefault((group.resource, group.resource_end), {})
+            parts = scopes.setdefault(group, [])
+            if not parts:
+                parts.append(group.scope)
         parts += (_SECOND, varint(len(data)), data)
+        if not number % TICKS:
+            steps.pause()
     request: list[bytes] = []
     for (resource, resource_end), scopes in resources.items():
         body = [resource]

@@ -84,9 +84,9 @@ def plain_attributes(pairs: Mapping[str, Any] | None) -> bytes | None:
     kind = type(pairs)
     if kind is PlainAttributes:
         shared = cast("PlainAttributes", pairs)
-        if not shared.encoded:
-            shared.encoded = b"".join(attributes(_ATTRIBUTE, shared, Steps()))
-        return shared.encoded
+        if not shared.in_log_record:
+            shared.in_log_record = b"".join(attributes(_ATTRIBUTE, shared, Steps()))
+        return shared.in_log_record
     if kind is not dict:
         return None
     copy = copied(cast("dict[str, Any]", pairs))

@@ -44,6 +44,10 @@ class OtlpSpanProcessor(SpanProcessor):
             return
         self._pipeline.put(group, data)
 
+    def deliver(self, resource: Resource, scope: InstrumentationScope, data: bytes) -> None:
+        """Queue a sampled span that is encoded already."""
+        self._pipeline.put(self._delivery.group(resource, scope), data)
+
     def shutdown(self) -> None:
         """Deliver or keep what is queued; `Delivery.shutdown` does the rest."""
         self._pipeline.flush(5.0)

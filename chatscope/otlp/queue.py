@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Final
 
 from .batch import Group
-from .steps import Steps
+from .steps import TICKS, Steps
 
 QUEUE_FULL: Final = "queue_full"
 SHUT_DOWN: Final = "already_shutdown"  # the conventions' error.type for items after the shutdown
@@ -86,9 +86,11 @@ class BoundedQueue:
             items = self._items
             items.append(item)
             self._bytes += size
-            if len(items) > self.max_items or self._bytes > self.max_bytes:
+            waiting = len(items)
+            if waiting > self.max_items or self._bytes > self.max_bytes:
                 self._drop_oldest()
-            complete = len(items) == self._batch_items
+                waiting = len(items)
+            complete = waiting == self._batch_items
         if complete:
             self.wanted.set()
 
@@ -99,17 +101,18 @@ class BoundedQueue:
         steps = Steps()
         with self._lock:
             items = self._items
-            while items and len(batch) < self._batch_items:
+            while items and (taken := len(batch)) < self._batch_items:
                 item = items.popleft()
                 length = len(item[1])
-                if batch and size + length > max_bytes:
+                if taken and size + length > max_bytes:
                     items.appendleft(item)
                     break
                 batch.append(item)
                 size += length
                 self.taken += 1
                 self._bytes -= length + _ITEM_OVERHEAD
-                steps.tick()
+                if not taken % TICKS:
+                    steps.pause()
             if len(items) < self._batch_items and not self._closed:
                 self.wanted.clear()
         return batch

@@ -3,14 +3,16 @@
 Source: opentelemetry/proto/trace/v1/trace.proto
 """
 
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceState
 
 from .anyvalue import attributes, utf8
 from .steps import Steps
+from .values import PlainAttributes
 from .wire import I32, I64, LEN, VARINT, fixed32, fixed64, sized, tag, varint
 
 _TRACE_ID: Final = tag(1, LEN) + b"\x10"
@@ -30,6 +32,8 @@ _STATUS: Final = tag(15, LEN)
 _NO_STATUS: Final = _STATUS + sized(b"")
 # Longer names are likely to be unique.
 _SHORT_NAME: Final = 64
+# Of a computation that takes no steps.
+_SHORT: Final = Steps()
 
 _EVENT_TIME: Final = tag(1, I64)
 _EVENT_NAME: Final = tag(2, LEN)
@@ -51,6 +55,9 @@ _KINDS: Final = {
         start=1,
     )
 }
+# Enumerations hash and find their members in Python.
+_SERVER: Final = SpanKind.SERVER
+_SERVER_KIND: Final = _KINDS[_SERVER]
 
 
 def encode_span(span: ReadableSpan) -> bytes:
@@ -62,23 +69,8 @@ def encode_span(span: ReadableSpan) -> bytes:
     if context is None:
         raise ValueError("a span without a context cannot be exported")
     steps = Steps()
-    name = span.name
-    parts = [
-        _TRACE_ID,
-        context.trace_id.to_bytes(16, "big"),
-        _SPAN_ID,
-        context.span_id.to_bytes(8, "big"),
-        _TRACE_STATE + sized(_trace_state(context.trace_state)) if context.trace_state else b"",
-        b"" if parent is None else _PARENT_SPAN_ID + parent.span_id.to_bytes(8, "big"),
-        _short_name(name)
-        if type(name) is str and len(name) <= _SHORT_NAME
-        else _NAME + sized(utf8(name)),
-        _KINDS[span.kind],
-        _START,
-        fixed64(span.start_time or 0),
-        _END,
-        fixed64(span.end_time or 0),
-    ]
+    times = (span.start_time or 0, span.end_time or 0)
+    parts = _begin(context, parent, span.name, span.kind, times)
     parts += attributes(_ATTRIBUTE, span.attributes, steps)
     _add_count(parts, _DROPPED_ATTRIBUTES, span.dropped_attributes)
     for event in span.events:
@@ -94,6 +86,58 @@ def encode_span(span: ReadableSpan) -> bytes:
         parts.append(_NO_STATUS if is_unset else _STATUS + sized(_encode_status(status)))
     parts.append(_FLAGS_REMOTE if parent is not None and parent.is_remote else _FLAGS_LOCAL)
     return b"".join(parts)
+
+
+def encode_plain(
+    context: SpanContext,
+    parent: SpanContext | None,
+    name: str,
+    kind: SpanKind,
+    times: tuple[int, int],
+    sets: tuple[Mapping[str, Any], ...],
+) -> bytes:
+    """Encode a span without events, links and status from its fields.
+
+    `times` are its start and end in ns; `sets` are attributes that need no conversion.
+    """
+    parts = _begin(context, parent, name, kind, times)
+    for each in sets:
+        if type(each) is not PlainAttributes:
+            parts += attributes(_ATTRIBUTE, each, _SHORT)
+            continue
+        if not each.in_span:
+            each.in_span = b"".join(attributes(_ATTRIBUTE, each, _SHORT))
+        parts.append(each.in_span)
+    parts.append(_NO_STATUS)
+    parts.append(_FLAGS_REMOTE if parent is not None and parent.is_remote else _FLAGS_LOCAL)
+    return b"".join(parts)
+
+
+def _begin(
+    context: SpanContext,
+    parent: SpanContext | None,
+    name: Any,
+    kind: SpanKind,
+    times: tuple[int, int],
+) -> list[bytes]:
+    """Encode the fields in front of the attributes."""
+    trace_id, span_id, state = context.trace_id, context.span_id, context.trace_state
+    return [
+        _TRACE_ID,
+        trace_id.to_bytes(16, "big"),
+        _SPAN_ID,
+        span_id.to_bytes(8, "big"),
+        _TRACE_STATE + sized(_trace_state(state)) if state else b"",
+        b"" if parent is None else _PARENT_SPAN_ID + parent.span_id.to_bytes(8, "big"),
+        _short_name(name)
+        if type(name) is str and len(name) <= _SHORT_NAME
+        else _NAME + sized(utf8(name)),
+        _SERVER_KIND if kind is _SERVER else _KINDS[kind],
+        _START,
+        fixed64(times[0]),
+        _END,
+        fixed64(times[1]),
+    ]
 
 
 @lru_cache(maxsize=1024)

@@ -12,7 +12,8 @@ from typing import Final, TypeVar
 _STEP: Final = 0.0004  # s
 # A real sleep: after one of 0 s, a thread may get the lock again before the others wake up.
 _PAUSE: Final = 1e-6  # s
-_TICKS: Final = 16
+# Parts that take a microsecond each, between two looks at the clock.
+TICKS: Final = 16
 
 T = TypeVar("T")
 
@@ -35,7 +36,7 @@ class Steps:
     def tick(self) -> None:
         """Do the same after each few calls, for parts that take a microsecond."""
         self._ticks += 1
-        if self._ticks >= _TICKS:
+        if self._ticks >= TICKS:
             self._ticks = 0
             self.pause()
 

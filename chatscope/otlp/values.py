@@ -94,8 +94,9 @@ class PlainAttributes(dict[str, str | int]):
     Made by `plain`, which checks them.
     """
 
-    # As fields of a log record, once they have been encoded.
-    encoded = b""
+    # As fields of a log record and of a span, once they have been encoded.
+    in_log_record = b""
+    in_span = b""
 
 
 def plain(attributes: dict[str, str | int]) -> Mapping[str, str | int]:

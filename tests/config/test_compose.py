@@ -144,6 +144,14 @@ def test_grafana_is_told_where_it_is_published(configured: Configured, host: str
     assert service["environment"]["GF_AUTH_ANONYMOUS_ENABLED"] is None
 
 
+_KEYS_OF_PROVIDERS = {
+    f"{provider}_API_KEY"
+    for provider in (
+        *("ANTHROPIC", "AZURE_OPENAI", "DEEPSEEK", "GEMINI", "GROQ", "MISTRAL", "OPENROUTER"),
+    )
+}
+
+
 def test_every_setting_of_the_service_is_handed_to_it() -> None:
     settings = {str(field.validation_alias) for field in Settings.model_fields.values()}
     handed = set(_SERVICES["app"]["environment"])
@@ -151,7 +159,14 @@ def test_every_setting_of_the_service_is_handed_to_it() -> None:
     assert settings - handed == {"HOST", "PORT"}
     # What else is handed to it, the SDK and the clients of HTTP and gRPC read by themselves.
     read_elsewhere = {name for name in handed if name.startswith("OTEL_")} | set(_NO_PROXY)
-    assert handed - settings <= read_elsewhere
+    assert handed - settings <= read_elsewhere | _KEYS_OF_PROVIDERS
+
+
+def test_page_names_the_keys_that_the_file_of_models_may_refer_to_in_containers() -> None:
+    page = (ROOT / "docs" / "gateway.md").read_text().partition("## In the stack")[2]
+    documented = set(re.findall(r"`(\w+_API_KEY)`", page))
+    assert documented == _KEYS_OF_PROVIDERS | {"OPENAI_API_KEY"}
+    assert documented <= set(_SERVICES["app"]["environment"])
 
 
 def test_a_setting_reaches_the_service(configured: Configured) -> None:
@@ -288,6 +303,29 @@ def test_price_table_is_looked_for_where_the_native_service_does(
         assert (volume["type"], volume["source"]) == ("bind", source)
 
 
+@pytest.mark.parametrize(
+    ("name", "target"), [("MODELS_FILE", "models.toml"), ("KEYS_FILE", "keys.toml")]
+)
+@pytest.mark.parametrize(
+    ("given", "source"),
+    [
+        ("", str(ROOT / "deploy/unset.toml")),
+        ("my.toml", str(ROOT / "my.toml")),
+        ("/etc/my.toml", "/etc/my.toml"),
+    ],
+)
+def test_files_of_models_and_keys_are_mounted_where_they_are_set(
+    configured: Configured, name: str, target: str, given: str, source: str
+) -> None:
+    services = configured(**{name: given})
+    place = f"/etc/chatscope/{target}"
+    for service, mounted in {"app": place, "checkout": f"/{target}"}.items():
+        [volume] = [each for each in services[service]["volumes"] if each["target"] == mounted]
+        assert (volume["type"], volume["source"]) == ("bind", source)
+        assert volume["read_only"]
+    assert (services["app"]["environment"][name] or "") == (place if given else "")
+
+
 def test_parts_reach_each_other_without_a_proxy(configured: Configured) -> None:
     # The third is where Loki and Tempo call themselves.
     addresses = ["localhost", "127.0.0.1", "0.0.0.0"]  # noqa: S104
@@ -315,3 +353,10 @@ def test_what_the_service_cannot_send_waits_in_its_volume_or_directory() -> None
     assert "app-data:/data/app" in _SERVICES["app"]["volumes"]
     native = parsed(PROCESSES)["processes"]["app"]["environment"]
     assert "TELEMETRY_SPOOL_DIR=${DATA_DIR}/app/spool" in native
+
+
+def test_budgets_are_counted_in_the_volume_or_directory_of_the_service() -> None:
+    file = _SERVICES["app"]["environment"]["BUDGETS_FILE"]
+    assert file == "/data/app/budgets.sqlite"
+    native = parsed(PROCESSES)["processes"]["app"]["environment"]
+    assert "BUDGETS_FILE=${DATA_DIR}/app/budgets.sqlite" in native

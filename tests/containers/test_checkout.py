@@ -16,6 +16,8 @@ _ENVIRON = {
     "COMPOSE_PROJECT_NAME": _PROJECT,
     "COMPOSE_DISABLE_ENV_FILE": "1",
     "PRICES_FILE": "",
+    "MODELS_FILE": "",
+    "KEYS_FILE": "",
     "NO_PROXY": "",
     "no_proxy": "",
 }
@@ -23,6 +25,7 @@ _COPIED = (
     *("docker-compose.yml", "Dockerfile", "requirements.txt", "requirements-demo.txt"),
     *("otel-collector-config.yaml", "prometheus", "loki", "tempo", "alertmanager"),
     *("grafana-provisioning", "stack/stack.env", "app", "chatscope", "demo", ".dockerignore"),
+    "deploy/unset.toml",
 )
 
 Done = subprocess.CompletedProcess[str]

@@ -143,7 +143,7 @@ def test_no_function_imports_from_beyond_the_wall(room: str, closed_to: tuple[st
 
 def test_domain_has_no_http_status() -> None:
     """No name and no number of a status. `Upstream.status` is what a provider has reported."""
-    reported = {("turn.py", "status"), ("provider.py", "status")}
+    reported = {(f"{name}.py", "status") for name in ("attempt", "provider", "turn")}
     for source in (_APP / "domain").glob("*.py"):
         for node in ast.walk(ast.parse(source.read_text())):
             match node:
@@ -174,6 +174,7 @@ def test_only_the_package_uses_the_sdk_and_one_file_builds_providers() -> None:
         f"chatscope/{name}.py"
         for name in (
             "direct_logs",
+            "direct_spans",
             "exemplars",
             "metric_reader",
             "muting",

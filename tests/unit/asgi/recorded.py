@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from chatscope.asgi import HttpTelemetry
+from chatscope.direct_spans import DirectTracerProvider, ServerTracer
 from chatscope.http_metrics import HttpMetrics
 from chatscope.names import PREFIX
 from chatscope.providers import build_views, choose_sampler
@@ -24,7 +25,9 @@ Build = Callable[[Any, TracerProvider, MeterProvider], Any]
 
 _spans = InMemorySpanExporter()
 _tracers = TracerProvider(choose_sampler(), shutdown_on_exit=False)
-_tracers.add_span_processor(SimpleSpanProcessor(_spans))
+_direct = DirectTracerProvider(sampler=choose_sampler(), shutdown_on_exit=False)
+for _each in (_tracers, _direct):
+    _each.add_span_processor(SimpleSpanProcessor(_spans))
 _VIEWS: Final = [
     view for view in build_views(PREFIX) if (view._instrument_name or "").startswith("http.")
 ]
@@ -35,7 +38,7 @@ _APPS: Final = {"plain": behave, "starlette": starlette()}
 def ours(app: Any, tracers: TracerProvider, meters: MeterProvider) -> Any:
     """Our middleware around an application."""
     metrics = HttpMetrics(meters.get_meter("test"), _tallies)
-    return HttpTelemetry(app, RouteFinder(app), tracers.get_tracer("test"), metrics)
+    return HttpTelemetry(app, RouteFinder(app), ServerTracer(tracers, "test"), metrics)
 
 
 def stock(app: Any, tracers: TracerProvider, meters: MeterProvider) -> Any:
@@ -45,11 +48,11 @@ def stock(app: Any, tracers: TracerProvider, meters: MeterProvider) -> Any:
     )
 
 
-async def record(case: Case, build: Build) -> Facts:
-    """Serve one case and return what was recorded."""
+async def record(case: Case, build: Build, *, direct: bool = False) -> Facts:
+    """Serve one case and return what was recorded, with our span objects if `direct`."""
     reader = InMemoryMetricReader()
     meters = MeterProvider([reader], views=_VIEWS, shutdown_on_exit=False)
-    app = build(_APPS[case.app], _tracers, meters)
+    app = build(_APPS[case.app], _direct if direct else _tracers, meters)
     _spans.clear()
     _tallies.clear()
     server = Server(case)

@@ -242,17 +242,11 @@ async def test_providers_own_status_and_code_are_recorded_with_its_exception(
     upstream = Upstream(status=429, code="quota")
     error = ProviderError("rate_limit_exceeded", "busy", detail="a secret", upstream=upstream)
     await run_turn(telemetry, _turn(Scripted(error)), _Output())
-    span = memory.span(f"chat {MODEL}")
-    attributes = span.attributes or {}
+    attributes = memory.span(f"chat {MODEL}").attributes or {}
     assert attributes[names.HTTP_RESPONSE_STATUS_CODE] == 429
     assert attributes[names.PROVIDER_ERROR_CODE] == "quota"
-    assert _exception(memory)["exception.message"] == "busy"
-
-
-def _exception(memory: Memory) -> Mapping[str, object]:
-    records = [each.log_record for each in memory.logs]
-    [found] = [r for r in records if r.event_name == names.EVENT_INFERENCE_EXCEPTION]
-    return found.attributes or {}
+    event = memory.log(names.EVENT_INFERENCE_EXCEPTION).log_record
+    assert (event.attributes or {})["exception.message"] == "busy"
 
 
 def _sum(memory: Memory, name: str) -> float:
@@ -326,7 +320,8 @@ async def test_provider_without_room_is_refused_by_its_limit(
     assert [sent for sent, _ in output.errors] == [error]
     _assert_recorded_once(memory, outcome="failed", error_type="too_many_answers")
     assert memory.value("chatscope.limit.reached", chatscope__limit="answers") == 1
-    assert str(_exception(memory)["exception.type"]).endswith("Overloaded")
+    event = memory.log(names.EVENT_INFERENCE_EXCEPTION).log_record
+    assert str((event.attributes or {})["exception.type"]).endswith("Overloaded")
 
 
 async def test_client_that_cancels_and_leaves_is_no_failure(

@@ -66,6 +66,7 @@ def gateway() -> Iterator[_Gateway]:
         runner.run(stop(task))
 
 
+# Without shrinking: it asks the service for longer than the test may take.
 @settings(phases=[Phase.generate])
 @given(stream=streams())
 def test_stream_becomes_a_stream(gateway: _Gateway, stream: Stream) -> None:
@@ -92,6 +93,7 @@ def test_stream_becomes_a_stream(gateway: _Gateway, stream: Stream) -> None:
         assert counts == expected.usage
 
 
+# Without shrinking: it asks the service for longer than the test may take.
 @settings(phases=[Phase.generate])
 @given(stream=streams())
 def test_stream_is_accepted_for_a_whole_response(gateway: _Gateway, stream: Stream) -> None:

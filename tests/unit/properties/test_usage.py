@@ -41,6 +41,20 @@ _GARBAGE = st.recursive(
     max_leaves=12,
 )
 _COUNTS = st.integers(0, 1_000_000)
+_SMALL = st.integers(0, 9)
+_PARTS = ("cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens")
+_DETAILS = st.fixed_dictionaries(
+    {},
+    optional=dict.fromkeys(
+        ("cached_tokens", "cache_write_tokens", "audio_tokens", "image_tokens"), _SMALL
+    )
+    | {"reasoning_tokens": _SMALL, "cached_tokens_details": st.just({"audio_tokens": 5})},
+)
+_PLAUSIBLE = st.fixed_dictionaries(
+    {},
+    optional=dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), _SMALL)
+    | {"prompt_tokens_details": _DETAILS, "completion_tokens_details": _DETAILS},
+)
 
 
 class _Attributes:
@@ -78,7 +92,7 @@ def _assert_consistent(usage: Usage) -> None:
     assert usage.reported_cost is None or 0 <= usage.reported_cost <= 1_000_000
 
 
-@given(_GARBAGE)
+@given(_GARBAGE | _PLAUSIBLE)
 def test_any_json_yields_a_consistent_usage_or_none(reported: Any) -> None:
     usage = read_usage(reported)
     if usage is not None:

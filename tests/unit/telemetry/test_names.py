@@ -11,6 +11,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket
 
+from app.keys.budgets import Use
 from chatscope import Telemetry, genai, instrument, names
 from chatscope.genai.request import ModelRequest, Usage
 from chatscope.names import METRICS, Kind, Metric
@@ -79,6 +80,7 @@ def _record_everything() -> Memory:
     telemetry = Telemetry(settings, memory.providers)
     instrument(app, telemetry)
     with TestClient(app) as client:
+        telemetry.instruments.show_budgets(lambda: [Use("alice", "usd", 0.5, 1.0)])
         client.post("/answer", content=b"x")
         client.post("/answer?fail=1", content=b"x")
         with client.websocket_connect("/echo") as socket:

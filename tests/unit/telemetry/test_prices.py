@@ -111,6 +111,7 @@ def test_near_name_in_the_table_has_its_own_price() -> None:
         ("openai", "llm.example.org", "openai"),
         ("openai", "api.openai.com.example.org", "openai"),
         ("openai", "notopenrouter.ai", "openai"),
+        ("openai", "team.openai.azure.com.example.org", "openai"),
         ("gcp.gemini", None, "google"),
         ("aws.bedrock", None, "aws"),
         ("x_ai", "", "x-ai"),

@@ -288,6 +288,25 @@ _REPORTED: dict[str, tuple[dict[str, Any], Usage]] = {
             audio_output_tokens=10,
         ),
     ),
+    "cached tokens beside the prompt": (
+        {
+            "prompt_tokens": 10,
+            "completion_tokens": 5,
+            "total_tokens": 115,
+            "prompt_tokens_details": {"cached_tokens": 100},
+        },
+        Usage(110, 5, cache_read_tokens=100),
+    ),
+    "more parts than the total allows": (
+        {
+            "prompt_tokens": 10,
+            "completion_tokens": 5,
+            "total_tokens": 15,
+            "prompt_tokens_details": {"cached_tokens": 100},
+            "completion_tokens_details": {"reasoning_tokens": 100},
+        },
+        Usage(10, 5, cache_read_tokens=10, reasoning_tokens=5),
+    ),
     "embeddings": ({"prompt_tokens": 11, "total_tokens": 11}, Usage(11, 0, partial=True)),
     "embeddings, total only": ({"total_tokens": 11}, Usage(11, 0, partial=True)),
     "other names in a chat": (
