@@ -13,7 +13,7 @@ from uuid import uuid4
 from pydantic_core import from_json, to_json
 
 from app.wire.formats.usage import read_usage
-from chatscope.genai.request import Usage
+from chatscope.genai import Usage
 
 _REASONING_FIELDS: Final = ("reasoning_content", "reasoning")
 

@@ -6,12 +6,12 @@ from typing import Any, Final
 from pydantic_core import to_json
 
 from app.domain.errors import ServiceError
+from app.domain.request import message_text
 from app.wire.formats.base import Json
 from app.wire.formats.messages_object import MessageObject, render_error
 from app.wire.formats.messages_request import to_chat, to_prompt, wants_thinking
 from app.wire.formats.messages_stream import MessagesStream
 from app.wire.formats.reading import Value
-from chatscope.genai.content import characters
 
 _CHARACTERS_PER_TOKEN: Final = 4
 
@@ -63,7 +63,7 @@ def count_tokens(body: object) -> Json:
     Raise InvalidRequest. A provider's own count differs, and media are not counted.
     """
     prompt = to_prompt(Value(body))
-    length = characters(prompt["messages"])
+    length = sum(len(message_text(message)) for message in prompt["messages"])
     calls = [message["tool_calls"] for message in prompt["messages"] if "tool_calls" in message]
     length += sum(len(to_json(given)) for given in (*calls, prompt.get("tools", [])) if given)
     return {"input_tokens": -(-length // _CHARACTERS_PER_TOKEN)}

@@ -11,7 +11,7 @@ from app.wire.errors import http_status
 from app.wire.formats.base import Json
 from app.wire.formats.blocks import Block, BlockReader, Kind
 from app.wire.formats.reading import without_none
-from chatscope.genai.request import Usage
+from chatscope.genai import Usage
 
 _STOP_REASONS: Final = {
     "length": "max_tokens",

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from app.wire.formats.base import Json
 from app.wire.formats.blocks import Block, BlockReader, Kind, objects
-from chatscope.genai.request import Usage
+from chatscope.genai import Usage
 
 _ID_PREFIXES: Final = {
     Kind.REASONING: "rs",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from chatscope.genai.request import Usage
+from chatscope.genai import Usage
 
 
 def read_usage(reported: object) -> Usage | None:
