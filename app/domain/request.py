@@ -3,11 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
+
+from app.domain.identity import clean
 
 Message = Mapping[str, Any]
-# Of IDs that clients choose, for telemetry.
-MAX_ID_LENGTH: Final = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +71,11 @@ class ChatRequest:
         return tuple(text for text in found if isinstance(text, str) and text)
 
     @property
+    def top_k(self) -> int | None:
+        """Number of the most likely tokens to choose from."""
+        return _integer(self.body.get("top_k"))
+
+    @property
     def choices(self) -> int:
         """Number of responses to generate."""
         return _integer(self.body.get("n")) or 1
@@ -84,7 +89,7 @@ class ChatRequest:
     @property
     def reasoning_effort(self) -> str | None:
         """Effort of the reasoning."""
-        return _text(self.body.get("reasoning_effort"))
+        return clean(self.body.get("reasoning_effort"))
 
     @property
     def response_format(self) -> str | None:
@@ -93,21 +98,26 @@ class ChatRequest:
         return _text(found.get("type")) if isinstance(found, dict) else None
 
     @property
+    def output_type(self) -> str | None:
+        """The requested content by the GenAI conventions: text, json, image or speech."""
+        modalities = self.body.get("modalities")
+        if isinstance(modalities, list):
+            for name, kind in (("audio", "speech"), ("image", "image")):
+                if name in modalities:
+                    return kind
+        found = self.response_format
+        return {"text": "text", "json_object": "json", "json_schema": "json"}.get(found or "")
+
+    @property
     def user(self) -> str | None:
         """The client's name of its user."""
-        user = _text(self.body.get("user"))
-        return user[:MAX_ID_LENGTH] if user else None
+        return clean(self.body.get("user"))
 
     @property
     def metadata(self) -> Mapping[str, Any]:
         """The client's own facts about the request."""
         found = self.body.get("metadata")
         return found if isinstance(found, dict) else {}
-
-    def fact(self, name: str) -> str | None:
-        """Return a text of the metadata, shortened."""
-        found = self.metadata.get(name)
-        return found[:MAX_ID_LENGTH] if isinstance(found, str) and found else None
 
     def new_roles(self) -> list[str]:
         """Return the roles of the messages after the last response: those that are new."""

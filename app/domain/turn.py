@@ -16,6 +16,7 @@ from loguru import logger
 from app.domain.assembly import Assembly, messages_of
 from app.domain.attempt import Attempt
 from app.domain.errors import InternalError, Overloaded, ServiceError, ShuttingDown
+from app.domain.identity import Identity
 from app.domain.provider import (
     Chunk,
     Completed,
@@ -34,8 +35,6 @@ if TYPE_CHECKING:  # the telemetry of web frameworks, which the domain must not 
 
 # `task.cancel(SHUTDOWN)` means that the server ends the turn; any other cancel is the client's.
 SHUTDOWN: Final = ShuttingDown().code
-# `gen_ai.output.type` by the type of the request's format.
-_OUTPUT_TYPES: Final = {"text": "text", "json_object": "json", "json_schema": "json"}
 
 
 class ClientDisconnected(Exception):
@@ -50,8 +49,8 @@ class Turn:
     request: ChatRequest
     started: float  # time.perf_counter() at its arrival
     new_roles: Sequence[str] = field(default=("user",))  # of the messages that are not history
-    conversation_id: str | None = None  # None: that of the request's metadata
-    session_id: str | None = None  # the same
+    identity: Identity = field(default_factory=Identity)
+    operation: str = "chat"  # gen_ai.operation.name
     # Called with the usage and the cost in US dollars, once, when the turn has ended.
     charge: Callable[[Usage | None, float | None], None] | None = None
 
@@ -256,11 +255,12 @@ class _End:
 
 
 def _model_request(turn: Turn, model: Model) -> ModelRequest:
-    request, provider = turn.request, model.provider
+    request, provider, identity = turn.request, model.provider, turn.identity
     address, port = provider.server or (None, None)
     return ModelRequest(
         provider=provider.name,
         model=model.name,
+        operation=turn.operation,
         in_process=provider.in_process,
         stream=request.stream,
         server_address=address,
@@ -270,14 +270,17 @@ def _model_request(turn: Turn, model: Model) -> ModelRequest:
         frequency_penalty=request.frequency_penalty,
         presence_penalty=request.presence_penalty,
         max_tokens=request.token_limit,
-        seed=request.seed,
-        stop=request.stop,
+        top_k=request.top_k,
         choice_count=request.choices,
         reasoning_level=request.reasoning_effort,
-        output_type=_OUTPUT_TYPES.get(request.response_format or ""),
-        conversation_id=turn.conversation_id or request.fact("conversation_id"),
-        session_id=turn.session_id or request.fact("session_id"),
-        user_id=request.user or request.fact("user_id"),
+        output_type=request.output_type,
+        seed=request.seed,
+        stop=request.stop,
+        user_id=identity.user_id,
+        session_id=identity.session_id,
+        conversation_id=identity.conversation_id,
+        prompt_name=identity.prompt_name,
+        prompt_version=identity.prompt_version,
         tools=request.tools,
         messages=request.messages,
     )

@@ -145,7 +145,7 @@ def _token(given: Mapping[str, Any]) -> Json:
     text = token if isinstance(token, str) else ""
     return {
         "token": text,
-        "bytes": octets if isinstance(octets, list) else list(text.encode()),
+        "bytes": octets if isinstance(octets, list) else list(text.encode("utf-8", "replace")),
         "logprob": value if _is_number(value) else _UNLIKELY,
     }
 
