@@ -94,8 +94,9 @@ async def _ask_completions(
         whole = await client.completions.create(**request)
         assert whole.usage is not None
         return whole.choices[0].text, whole.usage.completion_tokens
-    request |= {"stream": True, "stream_options": {"include_usage": True}}
-    events: Any = await client.completions.create(**request)
+    options = {"include_usage": True}
+    asked: Any = {**request, "stream": True, "stream_options": options}
+    events: Any = await client.completions.create(**asked)
     parts = [part async for part in events]
     text = "".join(choice.text for part in parts for choice in part.choices)
     return text, parts[-1].usage.completion_tokens
