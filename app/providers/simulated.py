@@ -1,4 +1,4 @@
-"""The simulated model: a seeded stream of words that says that it is simulated.
+"""The simulated model: a seeded stream of words that is marked as simulated.
 
 Speed, length and failures are settings; a word is a token.
 """
@@ -15,6 +15,7 @@ from random import Random
 from app.domain.embedding import Embedded, EmbeddingRequest
 from app.domain.provider import Chunk, Completed, Event, ProviderError
 from app.domain.request import ChatRequest, message_text
+from app.providers import simulated_texts
 from app.providers.chunk_reader import ChunkReader
 from app.providers.secrets import Cleaner, Redactor
 from app.providers.simulated_embeddings import embedded
@@ -27,17 +28,9 @@ from app.providers.simulated_output import (
     limited,
     tool_calls,
 )
+from app.providers.simulated_texts import tokens_of
 from app.providers.whole_reader import Assembly, read_whole
 from chatscope.genai import Usage
-
-_OPENING = "This answer is simulated: no language model was asked."
-_VOCABULARY = (
-    "a trace leads from each answer through its spans to the lines that were logged while it was "
-    "made and back again so that nobody has to guess why one was slow or dear while the next "
-    "came at once with half of the tokens for a tenth of the price on the same quiet evening"
-)
-_WORDS = _VOCABULARY.split()
-_LONGEST_SENTENCE = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +111,7 @@ class SimulatedProvider:
             if tools:
                 output = tool_calls(tools, random)
             elif as_json:
-                output = json_output(request, _OPENING, random)
+                output = json_output(request, _text(request, self._behaviour, random), random)
             else:
                 tokens, reason = compose(request, self._behaviour, number)
                 output = Output([{"content": token} for token in tokens or [""]], reason)
@@ -157,13 +150,19 @@ def compose(request: ChatRequest, behaviour: Behaviour, number: int = 0) -> tupl
     `number` of the choice, if several are requested.
     """
     random = Random(_seed(request, behaviour.seed) + number)  # noqa: S311
-    half = behaviour.answer_tokens // 2
-    length = random.randint(max(1, behaviour.answer_tokens - half), behaviour.answer_tokens + half)
-    text, tokens = _until_stop(_sentences(random, length), request.stop)
+    text, tokens = _until_stop(_text(request, behaviour, random), request.stop)
     limit = request.token_limit
     if limit is not None and limit < len(tokens):
         return tokens[:limit], "length"
     return (tokens if text else []), "stop"
+
+
+def _text(request: ChatRequest, behaviour: Behaviour, random: Random) -> str:
+    half = behaviour.answer_tokens // 2
+    least, most = max(1, behaviour.answer_tokens - half), behaviour.answer_tokens + half
+    return simulated_texts.compose(
+        request.messages, random, least, random.randint(least, most), most
+    )
 
 
 def count_words(request: ChatRequest) -> int:
@@ -171,22 +170,10 @@ def count_words(request: ChatRequest) -> int:
     return sum(len(message_text(message).split()) for message in request.messages)
 
 
-def _sentences(random: Random, length: int) -> str:
-    words = _OPENING.split()[:length]
-    while len(words) < length:
-        size = min(length - len(words), random.randint(4, _LONGEST_SENTENCE))
-        sentence = [random.choice(_WORDS) for _ in range(size)]
-        sentence[0] = sentence[0].capitalize()
-        sentence[-1] += "."
-        words += sentence
-    return " ".join(words)
-
-
 def _until_stop(text: str, stops: Sequence[str]) -> tuple[str, list[str]]:
     found = [position for stop in stops if (position := text.find(stop)) >= 0]
     text = text[: min(found, default=len(text))]
-    words = text.split(" ")
-    return text, [words[0], *(f" {word}" for word in words[1:])]
+    return text, tokens_of(text)
 
 
 def _seed(request: ChatRequest, default: int) -> int:
