@@ -9,16 +9,17 @@ import json
 import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from app.domain.embedding import Embedded, EmbeddingRequest
-from app.domain.provider import Chunk, Completed, Event, ProviderError
+from app.domain.provider import Chunk, Completed, Event
 from app.domain.request import ChatRequest, message_text
 from app.providers import simulated_texts
 from app.providers.chunk_reader import ChunkReader
 from app.providers.secrets import Cleaner, Redactor
 from app.providers.simulated_embeddings import embedded
+from app.providers.simulated_failures import BEFORE_RESPONSE, PLAIN, failure
 from app.providers.simulated_output import (
     Output,
     called_tools,
@@ -32,10 +33,33 @@ from app.providers.simulated_texts import tokens_of
 from app.providers.whole_reader import Assembly, read_whole
 from chatscope.genai import Usage
 
+# A prompt is cached in blocks of so many tokens, and only if it has two of them.
+_CACHE_BLOCK = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """A part of each period, by the clock, in which a model behaves differently; None: as usual."""
+
+    every_seconds: float
+    after_seconds: float
+    for_seconds: float
+    error_rate: float | None = None
+    first_token_seconds: float | None = None
+    tokens_per_second: float | None = None
+
+    def includes(self, now: float) -> bool:
+        """Return whether a Unix time is within it."""
+        return 0 <= now % self.every_seconds - self.after_seconds < self.for_seconds
+
 
 @dataclass(frozen=True, kw_only=True)
 class Behaviour:
-    """How the simulated model responds; rates are shares of all responses, from 0 to 1."""
+    """How the simulated model responds; rates are shares of all responses, from 0 to 1.
+
+    `errors` are the kinds of its failures; with `prompt_cache` the usage of a conversation reports
+    the tokens that were sent before.
+    """
 
     tokens_per_second: float = 0.0  # 0: no pause
     first_token_seconds: float = 0.0
@@ -44,6 +68,17 @@ class Behaviour:
     stall_rate: float = 0.0
     stall_seconds: float = 0.0
     seed: int = 1
+    errors: Sequence[str] = (PLAIN,)
+    prompt_cache: bool = False
+    phase: Phase | None = None
+
+    def at(self, now: float) -> "Behaviour":
+        """Return the behaviour at a Unix time."""
+        if self.phase is None or not self.phase.includes(now):
+            return self
+        names = ("error_rate", "first_token_seconds", "tokens_per_second")
+        changes = {name: getattr(self.phase, name) for name in names}
+        return replace(self, **{k: v for k, v in changes.items() if v is not None})
 
 
 class SimulatedProvider:
@@ -62,6 +97,7 @@ class SimulatedProvider:
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Event]:
         """Yield one token at a time; a stall or an error may come before any of them."""
         check(request)
+        now = self._behaviour.at(time.time())
         structured = self._structured(request)
         if structured is not None:
             prepared, end = structured
@@ -70,28 +106,35 @@ class SimulatedProvider:
             prepared = [Chunk(token) for token in tokens]
             end = Completed(
                 finish_reason=finish_reason,
-                usage=Usage(count_words(request), len(tokens)),
+                usage=self._usage(request, len(tokens)),
                 response_id=f"sim-{uuid.uuid4().hex}",
                 response_model=request.model,
             )
-        error_at = self._position_of(self._behaviour.error_rate, len(prepared))
-        stall_at = self._position_of(self._behaviour.stall_rate, len(prepared))
-        due = time.monotonic() + self._behaviour.first_token_seconds
+        error_at = self._position_of(now.error_rate, len(prepared))
+        error = PLAIN if error_at is None else self._random.choice(now.errors)
+        if error_at is not None and error in BEFORE_RESPONSE:
+            error_at = 0
+        stall_at = self._position_of(now.stall_rate, len(prepared))
+        if error == "timeout":
+            stall_at = 0
+        due = time.monotonic() + now.first_token_seconds
+        pause = 1 / now.tokens_per_second if now.tokens_per_second else 0.0
         for position, chunk in enumerate(prepared):
             if position == stall_at:
-                due += self._behaviour.stall_seconds
+                due += now.stall_seconds
             # By the clock, so that the time that the reader takes is not added.
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             if position == error_at:
-                raise ProviderError("simulated_error", "The simulated model failed, as configured.")
+                raise failure(error)
             if end.body is None:
                 yield chunk
             if chunk.size != 0:
-                due += self._pause
+                due += pause
         yield end
 
     async def embed(self, request: EmbeddingRequest) -> Embedded:
-        """Return vectors that depend on the words only."""
+        """Return vectors that depend on the words only, after the delay of a first token."""
+        await asyncio.sleep(self._behaviour.at(time.time()).first_token_seconds)
         return embedded(request)
 
     async def close(self) -> None:
@@ -132,10 +175,9 @@ class SimulatedProvider:
             end = whole
         return prepared, end
 
-    @property
-    def _pause(self) -> float:
-        rate = self._behaviour.tokens_per_second
-        return 1 / rate if rate else 0.0
+    def _usage(self, request: ChatRequest, completion_tokens: int) -> Usage:
+        cached = cached_words(request) if self._behaviour.prompt_cache else None
+        return Usage(count_words(request), completion_tokens, cache_read_tokens=cached)
 
     def _position_of(self, rate: float, length: int) -> int | None:
         """Return the position of an incident; None for a response without one."""
@@ -168,6 +210,16 @@ def _text(request: ChatRequest, behaviour: Behaviour, random: Random) -> str:
 def count_words(request: ChatRequest) -> int:
     """Return the number of prompt tokens: the words of all messages."""
     return sum(len(message_text(message).split()) for message in request.messages)
+
+
+def cached_words(request: ChatRequest) -> int:
+    """Return the number of prompt tokens that were sent before: whole blocks of the words up to
+    the last response."""
+    messages = request.messages
+    last = max((i for i, each in enumerate(messages) if each["role"] == "assistant"), default=-1)
+    known = sum(len(message_text(message).split()) for message in messages[: last + 1])
+    blocks = known // _CACHE_BLOCK
+    return blocks * _CACHE_BLOCK if blocks > 1 else 0
 
 
 def _until_stop(text: str, stops: Sequence[str]) -> tuple[str, list[str]]:
