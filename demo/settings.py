@@ -32,8 +32,8 @@ class DemoSettings(LoadSettings):
     )  # fmt: skip
     # One of each kind of people (demo/people.py).
     users: int = setting(
-        7, "DEMO_USERS",
-        "People who chat at the same time; with fewer than 7 some kinds are missing.",
+        11, "DEMO_USERS",
+        "People who chat at the same time; with fewer than 11 some kinds are missing.",
         "a whole number from 1 to 100", ge=1, le=100,
     )  # fmt: skip
     spawn_rate: float = setting(

@@ -1,16 +1,25 @@
 """What the people of one run share: whom they ask, and how many questions are left."""
 
+import time
 from collections.abc import Sequence
+from typing import Final
 
 from gevent.event import Event
 from locust import User
 from locust.env import Environment
 
+from demo.models import DemoModels
 from demo.settings import DemoSettings
 
 # On their way when it ends, answers may still come for this long: less than the ten seconds
 # after which `docker stop` kills.
 _LAST_ANSWERS_SECONDS = 5.0
+
+
+# Cost is at its peak in the last minute of every five. The phases of the simulated providers have
+# the same period (app/demo_models.toml).
+PERIOD_SECONDS: Final = 300.0
+PEAK_FROM_SECONDS: Final = 240.0
 
 
 class Budget:
@@ -35,14 +44,24 @@ class DemoEnvironment(Environment):
     """Locust's environment, with what our people look up in it."""
 
     def __init__(
-        self, settings: DemoSettings, models: Sequence[str], kinds: Sequence[type[User]]
+        self, settings: DemoSettings, models: DemoModels, kinds: Sequence[type[User]]
     ) -> None:
         super().__init__(
             user_classes=list(kinds), host=settings.url, stop_timeout=_LAST_ANSWERS_SECONDS
         )
         self.url = settings.url
-        self.models = list(models)
+        self.models = models
         self.pace = settings.pace
         # Set when nobody shall ask any more.
         self.over = Event()
         self.budget = Budget(settings.questions, self.over)
+
+    @property
+    def is_peak(self) -> bool:
+        """Whether it is the time of long prompts."""
+        return is_peak(time.time() * self.pace)
+
+
+def is_peak(now: float) -> bool:
+    """Return whether a time, in seconds, is within the peak of its period."""
+    return now % PERIOD_SECONDS >= PEAK_FROM_SECONDS
