@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from typing import Final
 
 from gevent.event import Event
 from locust import User
@@ -10,16 +9,11 @@ from locust.env import Environment
 
 from demo.models import DemoModels
 from demo.settings import DemoSettings
+from demo.story import is_peak
 
 # On their way when it ends, answers may still come for this long: less than the ten seconds
 # after which `docker stop` kills.
 _LAST_ANSWERS_SECONDS = 5.0
-
-
-# Cost is at its peak in the last minute of every five. The phases of the simulated providers have
-# the same period (app/demo_models.toml).
-PERIOD_SECONDS: Final = 300.0
-PEAK_FROM_SECONDS: Final = 240.0
 
 
 class Budget:
@@ -60,8 +54,3 @@ class DemoEnvironment(Environment):
     def is_peak(self) -> bool:
         """Whether it is the time of long prompts."""
         return is_peak(time.time() * self.pace)
-
-
-def is_peak(now: float) -> bool:
-    """Return whether a time, in seconds, is within the peak of its period."""
-    return now % PERIOD_SECONDS >= PEAK_FROM_SECONDS

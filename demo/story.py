@@ -138,6 +138,10 @@ _REPORT: Final = (
     "answered all messages within a day. The lamp sold best, and the stock of shoes is low. "
 )
 _REPORT_DAYS: Final = 120
+# Cost is at its peak in the last minute of every five. The phases of the simulated providers have
+# the same period (app/demo_models.toml).
+_PERIOD_SECONDS: Final = 300.0
+_PEAK_FROM_SECONDS: Final = 240.0
 
 
 def _tool(name: str, description: str, argument: str) -> dict[str, Any]:
@@ -207,6 +211,11 @@ def report(random: Random) -> str:
         for n in range(1, _REPORT_DAYS + 1)
     )
     return "Summarize this report in three points.\n\n" + "".join(days)
+
+
+def is_peak(now: float) -> bool:
+    """Return whether a time, in seconds, is within the peak of its period."""
+    return now % _PERIOD_SECONDS >= _PEAK_FROM_SECONDS
 
 
 def _filled(text: str, random: Random) -> str:
