@@ -245,7 +245,7 @@ class _Session:
             request=request,
             started=arrived,
             identity=self._identity,
-            charge=admit(self._websocket.scope),
+            charge=admit(self._websocket.scope, self._identity.user_id),
         )
 
     async def _send_internal_error(self, output: "WebSocketOutput") -> None:
