@@ -137,7 +137,7 @@ async def test_simulated_model_answers_without_a_key(
 ) -> None:
     async with live(memory) as service:
         text, tokens = await _ask(service, path, stream=stream, model="simulated-1")
-    assert text.startswith("This answer is simulated: no language model was asked.")
+    assert text.startswith("(simulated) Hi!")
     assert tokens == len(text.split())
 
 
