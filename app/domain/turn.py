@@ -15,6 +15,7 @@ from loguru import logger
 
 from app.domain.attempt import Attempt
 from app.domain.errors import InternalError, Overloaded, ServiceError, ShuttingDown
+from app.domain.identity import Identity
 from app.domain.provider import (
     Chunk,
     Completed,
@@ -47,7 +48,8 @@ class Turn:
     request: ChatRequest
     started: float  # time.perf_counter() at its arrival
     new_roles: Sequence[str] = field(default=("user",))  # of the messages that are not history
-    conversation_id: str | None = None
+    identity: Identity = field(default_factory=Identity)
+    operation: str = "chat"  # gen_ai.operation.name
     # Called with the usage and the cost in US dollars, once, when the turn has ended.
     charge: Callable[[Usage | None, float | None], None] | None = None
 
@@ -242,11 +244,12 @@ class _End:
 
 
 def _model_request(turn: Turn, model: Model) -> ModelRequest:
-    request, provider = turn.request, model.provider
+    request, provider, identity = turn.request, model.provider, turn.identity
     address, port = provider.server or (None, None)
     return ModelRequest(
         provider=provider.name,
         model=model.name,
+        operation=turn.operation,
         in_process=provider.in_process,
         stream=request.stream,
         server_address=address,
@@ -256,8 +259,17 @@ def _model_request(turn: Turn, model: Model) -> ModelRequest:
         frequency_penalty=request.frequency_penalty,
         presence_penalty=request.presence_penalty,
         max_tokens=request.token_limit,
+        top_k=request.top_k,
+        choice_count=request.choices,
+        reasoning_level=request.reasoning_effort,
+        output_type=request.output_type,
         seed=request.seed,
         stop=request.stop,
-        conversation_id=turn.conversation_id,
+        user_id=identity.user_id,
+        session_id=identity.session_id,
+        conversation_id=identity.conversation_id,
+        prompt_name=identity.prompt_name,
+        prompt_version=identity.prompt_version,
+        tools=request.tools,
         messages=request.messages,
     )

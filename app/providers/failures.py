@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.domain.provider import ProviderError, Upstream
-from app.providers.json_text import joined_surrogates, parse, render
+from app.json_text import joined_surrogates, parse, render
 from app.providers.secrets import Cleaner
 from chatscope.logs import without_texts
 

@@ -13,10 +13,10 @@ from pydantic_core import to_json
 from app.domain.embedding import Embedded, EmbeddingRequest
 from app.domain.provider import Event, ProviderError, Started
 from app.domain.request import ChatRequest
+from app.json_text import has_infinity
 from app.providers.client_failures import of_exception
 from app.providers.failures import malformed, parsed, reported_error
 from app.providers.http_client import TracedClient
-from app.providers.json_text import has_infinity
 from app.providers.response_headers import passed_on
 from app.providers.response_reader import ResponseReader
 from app.providers.secrets import Cleaner, redactor

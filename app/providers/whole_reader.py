@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from app.domain.provider import Chunk, Completed
+from app.json_text import repaired
 from app.providers.failures import error_in, malformed, parsed, reported_error
-from app.providers.json_text import repaired
 from app.providers.message_format import measure, normalized
 from app.providers.secrets import Cleaner
 from app.providers.usage_format import has_standard_usage, standard_usage, usage_in

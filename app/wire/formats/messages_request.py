@@ -110,6 +110,13 @@ def wants_thinking(body: Value) -> bool:
     return optional_text(thinking, "display") != "omitted"
 
 
+def metadata(body: Value) -> dict[str, str]:
+    """Return the texts of `metadata`, of which a provider receives the user only."""
+    given = body.get("metadata")
+    fields = given.fields() if given else {}
+    return {name: value for name, value in fields.items() if isinstance(value, str)}
+
+
 def _user(body: Value) -> str | None:
     metadata = body.get("metadata")
     return optional_text(metadata, "user_id") if metadata else None

@@ -10,6 +10,7 @@ from opentelemetry.sdk.metrics.export import HistogramDataPoint
 from opentelemetry.trace import SpanKind
 
 from app.domain.errors import Overloaded, ServiceError
+from app.domain.identity import Identity
 from app.domain.provider import Chunk, Completed, Event, ProviderError, Started, Upstream
 from app.domain.request import ChatRequest
 from app.domain.turn import SHUTDOWN, ClientDisconnected, Summary, Turn, run_turn
@@ -179,7 +180,7 @@ async def test_request_and_response_are_recorded_whole(memory: Memory) -> None:
         model=CatalogModel(PRICED, provider, stall_seconds=30.0),
         request=request,
         started=time.perf_counter() - 5,
-        conversation_id="c-1",
+        identity=Identity(conversation_id="c-1"),
     )
     await run_turn(telemetry, turn, output)
     assert provider.requests == [request]
