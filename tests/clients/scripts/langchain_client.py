@@ -84,8 +84,8 @@ def _image() -> Any:
 
 
 def _reasoning() -> Any:
-    """Over Responses: for chat completions this client ignores the field."""
-    model = _model(MODELS["reasoning"], use_responses_api=True, output_version="v1")
+    """Over Responses: this client ignores the field of chat completions."""
+    model = _model(MODELS["reasoning"], output_version="v1", reasoning={"summary": "auto"})
     message = _sum(list(model.stream(QUESTION)))
     blocks = message.content_blocks
     return {

@@ -104,7 +104,13 @@ def _logprobs() -> Any:
 
 def _embeddings() -> Any:
     given = {name: value for name, value in _given.items() if name != "num_retries"}
-    found = litellm.embedding(model=f"openai/{CHAT}", input=TEXTS, dimensions=8, **given)
+    found = litellm.embedding(
+        model=f"openai/{CHAT}",
+        input=TEXTS,
+        dimensions=8,
+        allowed_openai_params=["dimensions"],
+        **given,
+    )
     return {"vectors": [one["embedding"] for one in found.data]}
 
 
@@ -179,9 +185,7 @@ run(
             "text": _create(MODELS["image"], messages=[IMAGE_MESSAGE]).choices[0].message.content
         },
         "reasoning": _reasoning,
-        "choices": lambda: {
-            "texts": [choice.message.content for choice in _create(n=2).choices]
-        },
+        "choices": lambda: {"texts": [choice.message.content for choice in _create(n=2).choices]},
         "logprobs": _logprobs,
         "embeddings": _embeddings,
         "responses": _responses,
