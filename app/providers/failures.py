@@ -19,6 +19,7 @@ _OF_THE_OPERATOR: Final = frozenset({401, 403})
 # Error type and description for a status of the endpoint.
 BY_STATUS: Final = {
     401: ("authentication", "rejected the API key"),
+    402: ("permission_denied", "requires payment"),
     403: ("permission_denied", "denied permission"),
     404: ("not_found", "does not have this model, or has another address"),
     408: ("timeout", "timed out"),
