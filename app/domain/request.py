@@ -111,7 +111,7 @@ class ChatRequest:
     @property
     def user(self) -> str | None:
         """The client's name of its user."""
-        return _text(self.body.get("user"))
+        return clean(self.body.get("user"))
 
     @property
     def metadata(self) -> Mapping[str, Any]:

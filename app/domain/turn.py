@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from loguru import logger
 
+from app.domain.assembly import Assembly, messages_of
 from app.domain.attempt import Attempt
 from app.domain.errors import InternalError, Overloaded, ServiceError, ShuttingDown
 from app.domain.identity import Identity
@@ -154,6 +155,9 @@ class _End:
         self._output = output
         self._answer = answer
         self._sent = False  # a message was sent, complete or in part
+        # The whole response, for telemetry that captures content.
+        self._assembly = Assembly() if answer.keeps_content else None
+        self._body: Mapping[str, Any] | None = None
         self._limit: str | None = None  # the limit for which the provider refused the call
         self.completed = False  # the end of a complete response was sent
 
@@ -164,6 +168,8 @@ class _End:
     def note(self, chunk: Chunk) -> bool:
         """Record that a chunk was received; return whether it has output."""
         has_output = bool(chunk.text if chunk.size is None else chunk.size)
+        if self._assembly is not None:
+            self._assembly.add(chunk)
         if has_output:
             self._answer.received(chunk.text, at=chunk.at, size=chunk.size)
         if chunk.usage is not None:
@@ -179,6 +185,7 @@ class _End:
     async def _complete(self, event: Completed) -> None:
         if event.body is not None:
             self._answer.came_whole(event.text, event.size)
+            self._body = event.body
         self._answer.completed(
             finish_reason=event.finish_reason,
             usage=event.usage,
@@ -220,6 +227,10 @@ class _End:
             await self._output.failed(error, self._answer.trace_id)
 
     def record(self, telemetry: "Telemetry") -> None:
+        with suppress(LookupError, TypeError, ValueError):  # a provider's chunk of another form
+            if self._assembly is not None:
+                body = self._body or self._assembly.body()
+                self._answer.came_out(messages_of(body))
         self._answer.close()
         if self._turn.charge:
             self._turn.charge(self._answer.usage, self._answer.cost)

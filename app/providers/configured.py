@@ -83,4 +83,5 @@ def _openai_compatible(endpoint: Endpoint, models: list[str]) -> Provider:
         client=build_client(endpoint),
     )
     provider.name = endpoint.name
+    provider.by_deployment = endpoint.azure == "deployments"
     return provider

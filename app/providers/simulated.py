@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from app.domain.assembly import Assembly
 from app.domain.embedding import Embedded, EmbeddingRequest
 from app.domain.provider import Chunk, Completed, Event, ProviderError
 from app.domain.request import ChatRequest, message_text
@@ -27,7 +28,7 @@ from app.providers.simulated_output import (
     limited,
     tool_calls,
 )
-from app.providers.whole_reader import Assembly, read_whole
+from app.providers.whole_reader import read_whole
 from chatscope.genai import Usage
 
 _OPENING = "This answer is simulated: no language model was asked."

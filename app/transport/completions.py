@@ -47,7 +47,8 @@ class Completions:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Validate the request and respond. Raise ServiceError."""
         started = time.perf_counter()
-        body = await self._read(Request(scope, receive))
+        http = Request(scope, receive)
+        body = await self._read(http)
         with step("validate"):
             data = parse_json(body)
             exchange = self._format.read(data) if self._format else None
@@ -58,7 +59,7 @@ class Completions:
             identity = Identity.of(chat.body, metadata, Headers(scope=scope))
         with step("history"):
             new_roles = chat.new_roles()
-        charge = admit(scope, chat.user)
+        charge = admit(scope, identity.user_id)
         turn = Turn(
             model=model,
             request=chat,

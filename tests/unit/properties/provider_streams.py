@@ -91,7 +91,7 @@ def _content(draw: st.DrawFn, expected: Expected) -> dict[str, Any]:
     expected.text += piece
     if kind == "parts":
         return _chunk(_choice({"content": [{"type": "text", "text": piece}]}))
-    extra = draw(
+    extra: dict[str, Any] = draw(
         st.sampled_from(
             [
                 {},
