@@ -1,4 +1,4 @@
-"""Which features of the service each client is tested with; docs/api.md shows it as a table."""
+"""What is tested with each client and provider; docs/api.md shows it as two tables."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -58,3 +58,24 @@ CELLS: Final = tuple(
     for feature in FEATURES
     if feature not in LACKING[client]
 )
+
+PROVIDERS: Final[Mapping[str, str]] = {
+    "azure": "Azure OpenAI",
+    "vllm": "vLLM",
+    "ollama": "Ollama",
+    "llama_cpp": "llama.cpp",
+    "mistral": "Mistral",
+    "groq": "Groq",
+    "deepseek": "DeepSeek",
+    "gemini": "Gemini",
+    "openrouter": "OpenRouter",
+}
+RESPONSES: Final[Mapping[str, str]] = {
+    "text": "text and usage, streamed",
+    "tools": "tool calls, streamed",
+    "reasoning": "reasoning, streamed",
+    "whole": "whole response",
+    "refused": "refusal of the request",
+    "limited": "rate limit or overload",
+    "stream_error": "failure within a stream",
+}

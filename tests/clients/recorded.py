@@ -14,6 +14,7 @@ from typing import Any, Final
 import yaml
 
 from tests.clients.endpoint import EVENTS, JSON, Response
+from tests.clients.matrix import PROVIDERS
 
 DIRECTORY: Final = Path(__file__).with_name("providers")
 # US dollars for a million tokens.
@@ -60,13 +61,13 @@ def _response(found: Mapping[str, Any], chunk: Mapping[str, Any]) -> Response:
 
 def _cases() -> list[Case]:
     cases = []
-    for file in sorted(DIRECTORY.glob("*.yaml")):
-        provider = yaml.safe_load(file.read_text())
+    for stem in PROVIDERS:
+        provider = yaml.safe_load((DIRECTORY / f"{stem}.yaml").read_text())
         refusal = provider.get("refuses_stream_options")
         for name, found in provider["cases"].items():
             cases.append(
                 Case(
-                    provider=file.stem,
+                    provider=stem,
                     name=name,
                     provider_name=provider["provider"],
                     base=provider["base"],

@@ -137,13 +137,17 @@ def _span(service: Service, trace_id: str) -> ReceivedSpan:
     return poll_until(exported, "the span of the call", _SPAN_SECONDS)
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=f"{case.provider}-{case.name}") for case in CASES.values()]
+)
 def test_response_of_provider(
     service: Service, provider: Endpoint, client: Any, case: Case
 ) -> None:
     seen = _ask(client, case)
     expect = case.expect
-    assert provider.requests[-1][0] == case.path
+    path, body = provider.requests[-1]
+    assert path == case.path
+    assert ("stream_options" in body) == (case.streamed and not case.refuses_stream_options)
     assert seen.text == expect.get("text", "")
     span = _span(service, seen.trace_id).attributes
     assert span[names.GEN_AI_PROVIDER_NAME] == case.provider_name
