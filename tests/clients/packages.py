@@ -22,6 +22,8 @@ REQUIREMENTS: Final = Path(__file__).parents[2] / "requirements-clients.txt"
 # The oldest version of Node that the clients support.
 NODE_MAJOR: Final = 18
 _INSTALL_SECONDS: Final = 600
+# Why a set could not be installed: it is not tried again for each test.
+_failures: dict[str, str] = {}
 
 
 class UnavailableError(Exception):
@@ -53,8 +55,10 @@ def _version_of_node() -> int:
 def _install_for_node(directory: Path) -> None:
     for name in ("package.json", "package-lock.json"):
         shutil.copy(NODE / name, directory)
-    quiet = ("--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error")
-    _run(["npm", "ci", *quiet], directory)
+    options = ("--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error")
+    # The default waits for a minute between attempts.
+    retries = ("--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000")
+    _run(["npm", "ci", *options, *retries], directory)
 
 
 def _install_for_python(directory: Path) -> None:
@@ -94,10 +98,16 @@ def _installed(kind: str, content: bytes, install: Callable[[Path], None]) -> Pa
     directory = cache_dir() / f"clients-{kind}-{hashlib.sha256(content).hexdigest()[:12]}"
     complete = directory / "complete"
     with _locked(kind):
+        if kind in _failures:
+            raise UnavailableError(_failures[kind])
         if not complete.exists():
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir(parents=True)
-            install(directory)
+            try:
+                install(directory)
+            except UnavailableError as error:
+                _failures[kind] = str(error)
+                raise
             complete.touch()
     return directory
 

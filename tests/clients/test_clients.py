@@ -152,10 +152,11 @@ class _Programs:
 
     def _node(self, program: str) -> list[str]:
         """Modules are found beside the program only: both are in one folder."""
+        modules = packages.node_modules()
         directory = self._directory / "node"
         if not directory.exists():
             shutil.copytree(packages.NODE, directory, ignore=shutil.ignore_patterns("*.json"))
-            (directory / "node_modules").symlink_to(packages.node_modules())
+            (directory / "node_modules").symlink_to(modules)
         return ["node", str(directory / program)]
 
 
