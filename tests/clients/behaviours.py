@@ -61,7 +61,7 @@ def _vision(body: dict[str, Any]) -> Response:
 
 
 def _logprobs(_: dict[str, Any]) -> Response:
-    content = [
+    content: list[dict[str, Any]] = [
         {"token": token, "logprob": value, "bytes": None, "top_logprobs": []}
         for token, value in TOKENS
     ]

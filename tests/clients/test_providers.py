@@ -81,6 +81,7 @@ class _Seen:
         self.reasoning += more.get("reasoning_content") or more.get("reasoning") or ""
         for position, call in enumerate(message.tool_calls or ()):
             index = getattr(call, "index", position)
+            assert type(index) is int
             if call.function.name:
                 assert index not in self.calls, "two calls have the same number"
                 assert call.id
