@@ -111,7 +111,8 @@ def build_catalog(settings: Settings) -> Catalog:
     )
     simulated = SimulatedProvider(behaviour, model=SIMULATED_MODEL)
     configured = [_openai_compatible(settings)] if settings.openai_models else []
-    further = build(settings.models_file) if settings.models_file else Configured([], {})
+    file = settings.further_models
+    further = build(file) if file else Configured([], {})
     return Catalog(
         [*configured, *further.providers, simulated],
         settings.model,

@@ -7,7 +7,7 @@ from typing import Any, Final
 from app.domain.errors import ServiceError
 from app.domain.provider import Chunk
 from app.domain.turn import Summary
-from app.json_text import render
+from app.json_text import joined_surrogates, render
 from app.wire.completion import usage_object, whole_object
 from app.wire.formats import Exchange, Format
 
@@ -40,7 +40,7 @@ class Translation:
     def delta(self, chunk: Chunk) -> bytes:
         """Return the events of a chunk, if any."""
         if chunk.data is None:
-            return self._stream.chunk(self._chunk({"content": chunk.text}, None))
+            return self._stream.chunk(self._chunk({"content": joined_surrogates(chunk.text)}, None))
         self._passes_on = True
         self._has_usage |= bool(chunk.data.get("usage"))
         return self._stream.chunk(chunk.data)

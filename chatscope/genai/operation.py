@@ -146,8 +146,9 @@ class Operation:
             WORKER.put(self._record)
 
     def __del__(self) -> None:
-        # Not complete where the start failed; parts are missing while the interpreter ends.
-        with suppress(AttributeError, TypeError):
+        # Not complete where the start failed; parts are missing while the interpreter ends, and
+        # gevent's locks raise in a greenlet that it finalizes.
+        with suppress(AttributeError, TypeError, RuntimeError):
             self.close_later()
 
     def _stop(self) -> None:

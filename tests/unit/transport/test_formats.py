@@ -152,6 +152,21 @@ async def test_text_and_usage_of_a_provider_of_texts_are_translated(
 
 @each_path
 @each_way
+async def test_usage_that_a_provider_does_not_report_is_estimated(
+    memory: Memory, path: str, stream: bool
+) -> None:
+    message = {"role": "assistant", "content": "some text"}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    whole = Completed(finish_reason="stop", body={"choices": [choice]}, text="some text", size=9)
+    script = ("some text", Completed(finish_reason="stop")) if stream else (whole,)
+    async with live(memory, Scripted(*script)) as service:
+        text, tokens = await _ask(service, path, stream=stream)
+    assert text == "some text"
+    assert tokens > 0
+
+
+@each_path
+@each_way
 async def test_provider_is_asked_for_a_chat_completion_with_its_usage(
     memory: Memory, path: str, stream: bool
 ) -> None:

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import httpx2
 import pytest
+from websockets.asyncio.client import connect
 
 from app.domain.identity import Identity, clean
 from tests.memory import Memory
@@ -76,6 +77,21 @@ async def test_headers_take_precedence(memory: Memory, path: str) -> None:
 async def test_user_of_the_body_is_recorded(memory: Memory, path: str) -> None:
     await _ask(memory, path, {}, user="somebody", safety_identifier="hash")
     assert _attributes(memory, path)["user.id"] == "somebody"
+
+
+async def test_headers_of_a_handshake_count_for_every_turn(memory: Memory) -> None:
+    headers = {"x-user-id": "u", "x-session-id": "s", "x-conversation-id": "c"}
+    async with (
+        live(memory, Scripted("a", END)) as service,
+        connect(service.socket_url, additional_headers=headers) as socket,
+    ):
+        await socket.send('{"type": "message", "content": "hello"}')
+        while '"done"' not in str(await socket.recv()):
+            pass
+    found = _attributes(memory, "/ws/chat")
+    assert (found["user.id"], found["session.id"]) == ("u", "s")
+    connection = (memory.span("message /ws/chat").attributes or {})["chatscope.connection.id"]
+    assert found["gen_ai.conversation.id"] == connection != "c"
 
 
 async def test_parameters_of_the_request_are_recorded(memory: Memory) -> None:
