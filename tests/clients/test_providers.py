@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+import anthropic
 import openai
 import pytest
 
@@ -191,3 +192,58 @@ def _check_error(seen: _Seen, expect: Mapping[str, Any], span: Mapping[str, Any]
         assert error.status_code == expect["status"]
         assert error.response.headers.get("retry-after") == expect.get("retry_after")
     assert span["error.type"] == expect["type"]
+
+
+_TOOLS = [case for case in CASES.values() if case.name == "tools"]
+_REASONING = [case for case in CASES.values() if case.expect.get("reasoning") and case.streamed]
+_QUESTION: Final[Any] = [{"role": "user", "content": "hello"}]
+
+
+@pytest.fixture(scope="module")
+def anthropic_client(service: Service) -> Iterator[Any]:
+    with anthropic.Anthropic(base_url=service.url, api_key="-", max_retries=0) as one:
+        yield one
+
+
+def _message(client: Any, case: Case, **options: Any) -> Any:
+    with client.messages.stream(
+        model=case.model, max_tokens=4000, messages=_QUESTION, **options
+    ) as stream:
+        return stream.get_final_message()
+
+
+def _response(client: Any, case: Case) -> Any:
+    with client.responses.stream(model=case.model, input="hello") as stream:
+        return stream.get_final_response()
+
+
+@pytest.mark.parametrize("case", _TOOLS, ids=[case.provider for case in _TOOLS])
+def test_tool_calls_of_provider_in_other_formats(
+    client: Any, anthropic_client: Any, case: Case
+) -> None:
+    message = _message(anthropic_client, case)
+    blocks = [block for block in message.content if block.type == "tool_use"]
+    assert [[block.name, block.input["city"]] for block in blocks] == case.expect["calls"]
+    assert len({block.id for block in blocks}) == len(blocks)
+    assert message.stop_reason == "tool_use"
+    assert message.usage.input_tokens == case.expect["usage"]["prompt"]
+    items = [item for item in _response(client, case).output if item.type == "function_call"]
+    calls = [[item.name, json.loads(item.arguments)["city"]] for item in items]
+    assert calls == case.expect["calls"]
+    assert all(item.call_id for item in items)
+
+
+@pytest.mark.parametrize("case", _REASONING, ids=[case.provider for case in _REASONING])
+def test_reasoning_of_provider_in_other_formats(
+    client: Any, anthropic_client: Any, case: Case
+) -> None:
+    thinking = {"type": "enabled", "budget_tokens": 1024}
+    content = _message(anthropic_client, case, thinking=thinking).content
+    assert [block.type for block in content] == ["thinking", "text"]
+    assert content[0].thinking == case.expect["reasoning"]
+    assert content[1].text == case.expect["text"]
+    response = _response(client, case)
+    reasoning = [item for item in response.output if item.type == "reasoning"]
+    thoughts = [part.text for item in reasoning for part in item.content]
+    assert "".join(thoughts) == case.expect["reasoning"]
+    assert response.output_text == case.expect["text"]
