@@ -1,10 +1,11 @@
 """The tables of clients and providers in docs/api.md: each cell is a test, each test a cell."""
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.clients import matrix, recorded, test_clients, test_providers
+from tests.clients import matrix, packages, recorded, test_clients, test_providers
 
 _PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
 _TESTED = "✓"
@@ -45,3 +46,10 @@ def test_each_cell_of_the_providers_is_a_test() -> None:
 def test_each_file_of_a_provider_is_used() -> None:
     files = {file.stem for file in recorded.DIRECTORY.iterdir()}
     assert files == set(matrix.PROVIDERS)
+
+
+def test_packages_for_node_are_locked_without_an_address() -> None:
+    lock = json.loads((packages.NODE / "package-lock.json").read_text())
+    locked = {name: package for name, package in lock["packages"].items() if name}
+    assert all(package["integrity"] for package in locked.values())
+    assert not [name for name, package in locked.items() if "resolved" in package]
