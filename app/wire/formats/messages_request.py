@@ -169,15 +169,12 @@ def _tool(tool: Value) -> Json:
 
 def _tool_choice(choice: Value) -> Json:
     kind = choice.need("type").one_of((*_TOOL_CHOICES, "tool"))
-    parallel = {"parallel_tool_calls": False} if _is_serial(choice) else {}
+    serial = optional_boolean(choice, "disable_parallel_tool_use")
+    parallel = {} if serial is None else {"parallel_tool_calls": not serial}
     if kind != "tool":
         return {"tool_choice": _TOOL_CHOICES[kind], **parallel}
     function = {"name": choice.need("name").text()}
     return {"tool_choice": {"type": "function", "function": function}, **parallel}
-
-
-def _is_serial(choice: Value) -> bool:
-    return optional_boolean(choice, "disable_parallel_tool_use") is True
 
 
 def _messages(body: Value) -> list[Json]:
