@@ -18,6 +18,7 @@ _MORE = {
     "app/providers/response_headers.py": ["providers/test_openai_compatible.py"],
     "app/providers/schema_values.py": _FEATURES,
     "app/providers/simulated_embeddings.py": _FEATURES,
+    "app/providers/simulated_failures.py": ["providers/test_simulated.py"],
     "app/providers/simulated_output.py": _FEATURES,
     "app/domain/embedding.py": ["transport/test_embeddings.py", "wire/test_request.py"],
     "app/domain/embedding_call.py": ["transport/test_embeddings.py"],

@@ -13,6 +13,7 @@ import pytest
 
 from chatscope import names
 from chatscope.names import Metric
+from demo import story
 from stack.backends import LogLine, Span
 from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS, Stack, settled
@@ -213,6 +214,16 @@ def test_stores_have_all_of_the_story(stack: Stack, run: Run) -> None:
         '{service_name="chatscope"} |= "attempt failed"', start=run.started
     )
     assert {line.metadata["gen_ai_request_model"] for line in failed} >= {"contoso-large"}
+
+
+def test_answers_are_those_of_named_users_in_conversations(ends: list[LogLine]) -> None:
+    keys = (names.USER_ID, names.SESSION_ID, names.GEN_AI_CONVERSATION_ID)
+    found = [tuple(line.metadata.get(key.replace(".", "_"), "") for key in keys) for line in ends]
+    users = {user.id for user in story.USERS}
+    assert all(user in users and session and talk for user, session, talk in found)
+    assert len({user.partition("@")[2] for user, _, _ in found}) == 3
+    turns = Counter(talk for _, _, talk in found)
+    assert max(turns.values()) >= 3
 
 
 def test_who_leaves_halfway_is_recorded_as_that(ends: list[LogLine]) -> None:
