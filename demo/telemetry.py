@@ -20,8 +20,7 @@ def start() -> None:
     """Export traces, metrics and log records of this process, over HTTP."""
     # gRPC has an event loop of its own, which gevent does not know.
     os.environ["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/protobuf"
-    # The demo ends by itself on a signal. The package would wait for one in a thread, and under
-    # gevent a thread that waits for a pipe stops all others.
+    # The demo ends by itself on a signal, with a summary.
     signal.signal(signal.SIGTERM, lambda *_: None)
     chatscope.configure(service_name=SERVICE)
 
