@@ -143,6 +143,7 @@ def _served(catalog: Catalog) -> Iterator[ServedModel]:
         yield ServedModel(
             name=model.name,
             provider=provider.name,
+            upstream=model.options.upstream,
             server_address=provider.server[0] if provider.server else None,
             free=provider.in_process,
         )

@@ -37,6 +37,7 @@ PREFIX: Final = "chatscope"
 
 _EARLIER: Final = frozenset(globals())
 ERROR_TYPE: Final = "error.type"
+ERROR_MESSAGE: Final = "error.message"  # spans and logs only
 HTTP_REQUEST_METHOD: Final = "http.request.method"
 HTTP_REQUEST_METHOD_ORIGINAL: Final = "http.request.method_original"  # spans only
 HTTP_RESPONSE_STATUS_CODE: Final = "http.response.status_code"

@@ -260,6 +260,7 @@ def _model_request(turn: Turn, model: Model) -> ModelRequest:
     return ModelRequest(
         provider=provider.name,
         model=model.name,
+        upstream_model=model.upstream,
         operation=turn.operation,
         in_process=provider.in_process,
         stream=request.stream,

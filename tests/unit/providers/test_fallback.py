@@ -30,6 +30,7 @@ class _Model:
 
     name: str
     provider: Scripted
+    upstream: str | None = None
 
     def stream(self, request: ChatRequest, on_attempt: OnAttempt | None = None) -> StreamGuard:
         return StreamGuard(self.provider.stream(request), stall_seconds=_PATIENCE_SECONDS)
