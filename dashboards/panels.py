@@ -186,7 +186,9 @@ def lines(  # noqa: PLR0913
         panel = panel.max_data_points(100)
     if unit in _SOFT_MAX:
         panel = panel.axis_soft_max(_SOFT_MAX[unit])
-    panel = panel.no_value(NONE)
+    # The panel's own words would stand in the numbers of the legend as well.
+    dash = [DynamicConfigValue("noValue", EMPTY)]
+    panel = panel.no_value(NONE).override_by_regexp("/.*/", dash)
     return panel if at_least is None else panel.axis_soft_min(at_least)
 
 
@@ -267,6 +269,7 @@ def counted(
         # It answers with a frame for each series.
         panel = panel.with_transformation(_transformation("labelsToFields", {"mode": "columns"}))
         panel = panel.with_transformation(_transformation("merge", {}))
+    columns = {prometheus_label(name): heading for name, heading in columns.items()}
     names = {"Value": value, "Value #A": value, **columns}
     order = {name: n for n, name in enumerate(["Value", "Value #A", *columns])}
     for n, heading in enumerate(columns.values()):
@@ -307,10 +310,11 @@ def measured(
     panel = _framed(table.Panel(), title, description, PROMETHEUS)
     queries = [prom(text) for text, _ in numbers.values()]
     panel = _asking(panel, queries, instant=True, as_table=True)
-    names = dict(columns)
+    names = {prometheus_label(name): heading for name, heading in columns.items()}
     for n, (heading, (_, unit)) in enumerate(numbers.items()):
-        names[f"Value #{chr(ord('A') + n)}"] = heading
-        looks = [DynamicConfigValue("unit", unit), DynamicConfigValue("custom.width", 105)]
+        # A single query's numbers have no letter.
+        names[f"Value #{chr(ord('A') + n)}" if len(numbers) > 1 else "Value"] = heading
+        looks = [DynamicConfigValue("unit", unit), DynamicConfigValue("custom.width", 125)]
         panel = panel.override_by_name(heading, looks)
     options = {
         "excludeByName": dict.fromkeys(["Time", *hidden], True),
