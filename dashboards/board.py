@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.builders import dashboard, heatmap, timeseries
 from grafana_foundation_sdk.models.dashboard import Dashboard, DashboardCursorSync, GridPos
 
 from dashboards import links
@@ -15,6 +15,8 @@ from dashboards.panels import Panel
 from dashboards.variables import VARIABLES
 
 COLUMNS: Final = 24
+# Panels with a time axis, which shows marks of alerts.
+_CHARTS: Final = (timeseries.Panel, heatmap.Panel)
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,9 @@ def assemble(
         .refresh(refresh)
         .tooltip(DashboardCursorSync.CROSSHAIR)
         .links(list(links.neighbours(uid)))
-        .annotations(list(marks(links.AREAS.get(uid, uid))))
     )
+    if any(isinstance(panel, _CHARTS) for row in rows for panel in row.panels):
+        builder = builder.annotations(list(marks(links.AREAS.get(uid, uid))))
     top = 0
     for row in rows:
         heading = (

@@ -30,7 +30,7 @@ TITLES: Final = {
 }
 
 # The alerts that a board marks, by their area, where it is not the board's own name.
-AREAS: Final = {HOME: ".*", LLM_DETAIL: LLM, RUNTIME: SERVICE}
+AREAS: Final = {LLM_DETAIL: LLM, RUNTIME: SERVICE}
 
 
 # All boards have it.
@@ -46,7 +46,7 @@ def path(uid: str) -> str:
 
 def number(title: str) -> int:
     """A panel's ID, which stands in links to it: the same wherever the panel stands."""
-    return zlib.crc32(title.encode()) % 1_000_000 + 1
+    return zlib.crc32(title.encode()) % 1_000_000_000 + 1
 
 
 def to_panel(uid: str, panel: str) -> str:

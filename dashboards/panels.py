@@ -119,7 +119,7 @@ def is_well(  # noqa: PLR0913
 
     With `bad` below `warn` it is the other way round: low is what is bad. Without both it is
     no judgement and stays blue. `over_range` is for a query over all the time that the board
-    shows, which has one value and no line.
+    shows, which is sent once, for its end.
     """
     panel = _framed(stat.Panel(), title, description, query.datasource)
     panel = _asking(panel, [query], instant=over_range)
@@ -128,7 +128,8 @@ def is_well(  # noqa: PLR0913
         .thresholds(_thresholds(warn, bad))
         .no_value(no_value)
         .color_mode(BigValueColorMode.BACKGROUND if warn is not None else BigValueColorMode.VALUE)
-        .graph_mode(BigValueGraphMode.NONE if over_range else BigValueGraphMode.AREA)
+        # With a line under them, some numbers would be smaller than others.
+        .graph_mode(BigValueGraphMode.NONE)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
     )
 

@@ -54,7 +54,7 @@ def _alerts() -> stat.Panel:
     """One number for each severity: a warning must not look like an outage."""
     counts = [prom(count_firing(severity), severity) for severity in SEVERITIES]
     panel = is_well(
-        "Firing alerts",
+        "Active alerts",
         "Alerts of the chosen services, and those that belong to no service, by severity. Silences "
         "of Alertmanager are not considered.",
         "short",

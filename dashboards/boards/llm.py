@@ -85,7 +85,7 @@ _UNITS: Final = {
 }
 _WIDTHS: Final = {
     "Service": 110,
-    "Duration": 80,
+    "Duration": 95,
     "First token": 90,
     "Input": 65,
     "Output": 65,
@@ -191,7 +191,12 @@ def _responses() -> list[table.Panel]:
             "Slow responses",
             "Of the newest 200 responses that took longer than chosen above, the slowest first.",
             f"{prometheus_label(ANSWER_SECONDS)} > ${SLOWER_THAN.name}",
-            {GEN_AI_REQUEST_MODEL: "Model", **times, **tokens, **outcome},
+            {
+                GEN_AI_REQUEST_MODEL: "Model",
+                **times,
+                GEN_AI_USAGE_OUTPUT_TOKENS: "Output",
+                **outcome,
+            },
             sort_by="Duration",
         ),
         _log_of_responses(
