@@ -1,12 +1,11 @@
 """What all boards have in common: one frame, rows that fill its 24 columns, steady numbers."""
 
 import re
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.builders import dashboard, heatmap, timeseries
 from grafana_foundation_sdk.models.dashboard import Dashboard, DashboardCursorSync, GridPos
 
 from dashboards import links
@@ -15,24 +14,34 @@ from dashboards.encoding import encode
 from dashboards.panels import Panel
 from dashboards.variables import VARIABLES
 
-TAG: Final = "chatscope"
 COLUMNS: Final = 24
+# Panels with a time axis, which shows marks of alerts.
+_CHARTS: Final = (timeseries.Panel, heatmap.Panel)
 
 
 @dataclass(frozen=True)
 class Row:
     """Panels beside each other under one heading, of one height.
 
-    `widths` in columns, else all have the same; panels that find no room go on below.
+    `widths` in columns, else all have the same; panels that find no room go on below. The panels
+    of a `folded` row are hidden, and send no queries, until somebody opens it.
     """
 
     title: str
     panels: Sequence[Panel]
     height: int = 8
     widths: Sequence[int] = ()
+    folded: bool = False
 
 
-def assemble(uid: str, description: str, rows: Sequence[Row], *, refresh: str = "30s") -> Dashboard:
+def assemble(
+    uid: str,
+    description: str,
+    rows: Sequence[Row],
+    *,
+    refresh: str = "30s",
+    since: str = "now-30m",
+) -> Dashboard:
     """A board with the variables that its queries use, and links to its neighbours.
 
     Each refresh asks dozens of questions: more often than a person reads them is waste.
@@ -41,34 +50,38 @@ def assemble(uid: str, description: str, rows: Sequence[Row], *, refresh: str = 
         dashboard.Dashboard(links.TITLES[uid])
         .uid(uid)
         .description(description)
-        .tags([TAG])
+        .tags([links.TAG])
         .readonly()
         .timezone("browser")
-        .time("now-30m", "now")
+        .time(since, "now")
         .refresh(refresh)
         .tooltip(DashboardCursorSync.CROSSHAIR)
         .links(list(links.neighbours(uid)))
-        .annotation(marks())
     )
+    if any(isinstance(panel, _CHARTS) for row in rows for panel in row.panels):
+        builder = builder.annotations(list(marks(links.AREAS.get(uid, uid))))
     top = 0
     for row in rows:
-        builder = builder.with_row(
+        heading = (
             dashboard.Row(row.title)
-            .id(number(f"row {row.title}"))
+            .id(links.number(f"row {row.title}"))
             .grid_pos(GridPos(x=0, y=top, w=COLUMNS, h=1))
+            .collapsed(row.folded)
         )
-        top = _place(builder, row, top + 1)
+        if row.folded:
+            _place(heading, row, top + 1)
+            builder.with_row(heading)
+            # The next row stands directly under a folded one.
+            top += 1
+        else:
+            builder.with_row(heading)
+            top = _place(builder, row, top + 1)
     board = builder.build()
     used = set(re.findall(r"\$\{?([a-z_]\w*)", encode(board)))
     return builder.variables([v.build() for v in VARIABLES if v.name in used]).build()
 
 
-def number(title: str) -> int:
-    """A panel's id, which stands in links to it: the same wherever the panel stands."""
-    return zlib.crc32(title.encode()) % 1_000_000 + 1
-
-
-def _place(builder: dashboard.Dashboard, row: Row, top: int) -> int:
+def _place(builder: dashboard.Dashboard | dashboard.Row, row: Row, top: int) -> int:
     """Below each other from `top` on, as far as they do not fit side by side; where it ends."""
     width = COLUMNS // max(len(row.panels), 1)
     left = 0
@@ -78,6 +91,6 @@ def _place(builder: dashboard.Dashboard, row: Row, top: int) -> int:
             left, top = 0, top + row.height
         title = str(panel.build().title)
         place = GridPos(x=left, y=top, w=wide, h=row.height)
-        builder.with_panel(panel.id(number(title)).grid_pos(place))
+        builder.with_panel(panel.id(links.number(title)).grid_pos(place))
         left += wide
     return top + row.height

@@ -52,10 +52,10 @@ def board() -> Dashboard:
         links.LOGS,
         "What the service says: how much, what again and again, and each line.",
         [
-            Row("Is it well?", _well(), height=3, widths=(8, 8, 8, 12, 12)),
-            Row("How much, and from where?", _volume()),
-            Row("What happens again and again?", _patterns(), height=9, widths=(15, 9)),
-            Row("What does it say?", _search(), height=20),
+            Row("Health", _well(), height=3, widths=(8, 8, 8, 12, 12)),
+            Row("Volume", _volume()),
+            Row("Patterns", _patterns(), height=9, widths=(15, 9)),
+            Row("Lines", _search(), height=20),
         ],
         # Who follows the lines as they come waits for none.
         refresh="5s",
@@ -68,7 +68,7 @@ def _well() -> list[Panel]:
     )
     return [
         is_well(
-            "How many errors were logged?",
+            "Errors",
             "Lines of level ERROR or above, in the time that the board shows.",
             "short",
             log_count(count_lines(answers.ERRORS, over=RANGE)),
@@ -78,7 +78,7 @@ def _well() -> list[Panel]:
             over_range=True,
         ),
         is_well(
-            "How many warnings were logged?",
+            "Warnings",
             "Lines of level WARNING, in the time that the board shows.",
             "short",
             log_count(count_lines(keep(matches(SEVERITY, WARNING)), over=RANGE)),
@@ -88,7 +88,7 @@ def _well() -> list[Panel]:
             over_range=True,
         ),
         is_well(
-            "How many lines were logged?",
+            "Lines",
             "All lines, in the time that the board shows.",
             "short",
             log_count(count_lines(over=RANGE)),
@@ -96,7 +96,7 @@ def _well() -> list[Panel]:
             over_range=True,
         ),
         is_well(
-            "How many lines were lost on their way?",
+            "Lines dropped",
             "Log records that the service dropped from a full queue, or gave up to send, in the "
             "time that the board shows.",
             "short",
@@ -106,7 +106,7 @@ def _well() -> list[Panel]:
             over_range=True,
         ),
         is_well(
-            "How many lines wait to be sent?",
+            "Queue usage",
             "Of as many as can wait in the service. At 100 % the oldest is dropped for the newest.",
             "percentunit",
             prom(f"{total(LOG_QUEUE_SIZE)} / {total(LOG_QUEUE_CAPACITY)}"),
@@ -121,7 +121,7 @@ _FAILED_EXPORT: Final = differs(ERROR_TYPE)
 
 def _volume() -> list[Panel]:
     by_level = lines(
-        "How many lines, by level?",
+        "Lines by level",
         "Lines in each step of the time axis.",
         "short",
         [log_count(count_lines(by=[SEVERITY]), f"{{{{{SEVERITY}}}}}")],
@@ -131,7 +131,7 @@ def _volume() -> list[Panel]:
     return [
         colored(by_level, _LEVELS),
         lines(
-            "How many lines, by module?",
+            "Lines by module",
             "Lines in each step of the time axis, by who logged them.",
             "short",
             [log_count(count_lines(by=[MODULE]), f"{{{{{MODULE}}}}}")],
@@ -145,7 +145,7 @@ def _patterns() -> list[Panel]:
     troubles = keep(matches(SEVERITY, f"{ERROR}|{WARNING}"))
     return [
         counted(
-            "Which errors and warnings come again and again?",
+            "Repeated errors",
             "Lines that differ only in ids and numbers (#) are counted as one, over the time that "
             "the board shows.",
             "short",
@@ -163,7 +163,7 @@ def _patterns() -> list[Panel]:
             value="Times",
         ),
         counted(
-            "Which places in the code log the most?",
+            "Lines by source",
             "All lines by the function and line that wrote them, over the time that the board "
             "shows.",
             "short",
@@ -182,7 +182,7 @@ def _patterns() -> list[Panel]:
 def _search() -> list[Panel]:
     return [
         log_lines(
-            "What does it say now, or about what was typed in above?",
+            "Log lines",
             "The newest lines first, with each refresh. The fields above the board keep to a "
             "trace, a conversation or connection, or a text. Open a line to see all that it "
             "carries, and its trace. Explore follows them live.",
