@@ -48,6 +48,8 @@ class Turn:
     started: float  # time.perf_counter() at its arrival
     new_roles: Sequence[str] = field(default=("user",))  # of the messages that are not history
     conversation_id: str | None = None
+    # Who has asked, beside the request's user: for the span and the log record.
+    attributes: Mapping[str, str] = field(default_factory=dict)
     # Called with the usage and the cost in US dollars, once, when the turn has ended.
     charge: Callable[[Usage | None, float | None], None] | None = None
 
@@ -259,5 +261,6 @@ def _model_request(turn: Turn, model: Model) -> ModelRequest:
         seed=request.seed,
         stop=request.stop,
         conversation_id=turn.conversation_id,
+        attributes=turn.attributes,
         messages=request.messages,
     )

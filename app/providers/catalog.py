@@ -50,9 +50,7 @@ class CatalogModel:
             return self.attempt(request)
         models = [self, *self.fallbacks]
         return FallbackStream(
-            [
-                Candidate(_Attempted(each), each.attempt_seconds(request.stream)) for each in models
-            ],
+            [Candidate(_Attempted(each), each.attempt_seconds(request.stream)) for each in models],
             request,
             seconds=max(each.longest_silence(request.stream) for each in models),
             on_attempt=on_attempt,

@@ -9,7 +9,7 @@ from app.domain.turn import Output, Turn, run_turn
 from app.providers.catalog import Catalog
 from app.settings import Settings
 from app.transport.admission import Admission, shutdown_as_error
-from app.transport.authentication import admit
+from app.transport.authentication import admit, caller_attributes
 from app.transport.body import read_body
 from app.transport.connection import run_while_connected
 from app.transport.outputs import EventStream, WholeResponse
@@ -44,7 +44,14 @@ class Completions:
         with step("history"):
             new_roles = chat.new_roles()
         charge = admit(scope, chat.user)
-        turn = Turn(model=model, request=chat, started=started, new_roles=new_roles, charge=charge)
+        turn = Turn(
+            model=model,
+            request=chat,
+            started=started,
+            new_roles=new_roles,
+            attributes=caller_attributes(scope),
+            charge=charge,
+        )
         completion = Completion(model.name, include_usage=request.include_usage)
         writer = response_writer(scope)
         output: Output = (EventStream if chat.stream else WholeResponse)(
