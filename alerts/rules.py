@@ -9,7 +9,7 @@ import yaml
 
 from chatscope.names import prometheus_label
 from dashboards import links
-from dashboards.others import SERVICE_NAME
+from dashboards.others import ALERT_NAME, ALERT_UNIT, ALERT_VALUE, SERVICE_NAME
 
 RUNBOOKS: Final = "docs/runbooks"
 # Of the series that a rule speaks of; filled in by Prometheus and Loki.
@@ -86,6 +86,19 @@ class Alert:
             "annotations": self.annotations(),
         }
 
+    def rules(self) -> list[Rule]:
+        """The alert, and a record of its value where it has one, for the dashboards."""
+        alert = self.rule()
+        # Of log lines it would be a second search of all of them.
+        if "$value" not in self.value or self.area == "logs" or self.severity == "none":
+            return [alert]
+        labels = {ALERT_NAME: self.name, ALERT_UNIT: self._unit(), **self.labels}
+        return [alert, record(ALERT_VALUE.prometheus, self.expr, **labels)]
+
+    def _unit(self) -> str:
+        forms = {"humanizePercentage": "percent", "humanizeDuration": "seconds", "USD": "usd"}
+        return next((unit for form, unit in forms.items() if form in self.value), "number")
+
     def annotations(self) -> dict[str, str]:
         return {
             "summary": self.summary,
@@ -105,7 +118,12 @@ def record(name: str, expr: str, **labels: str) -> Rule:
 
 
 def group(name: str, rules: Iterable[Alert | Rule], interval: str) -> dict[str, Any]:
-    made = [each.rule() if isinstance(each, Alert) else each for each in rules]
+    made: list[Rule] = []
+    for each in rules:
+        if isinstance(each, Alert):
+            made += each.rules()
+        else:
+            made.append(each)
     return {"name": name, "interval": interval, "rules": made}
 
 

@@ -15,12 +15,15 @@ FOLDER: Final = Path(__file__).parent.parent / "grafana-provisioning" / "dashboa
 
 
 def uids() -> list[str]:
-    """Each module of `boards` makes the board whose uid is its name."""
-    return sorted(module.stem for module in Path(boards.__path__[0]).glob("[!_]*.py"))
+    """Each module of `boards` makes the board whose uid is its name, with hyphens."""
+    return sorted(
+        module.stem.replace("_", "-") for module in Path(boards.__path__[0]).glob("[!_]*.py")
+    )
 
 
 def made(uid: str) -> Dashboard:
-    board: Dashboard = importlib.import_module(f"{boards.__name__}.{uid}").board()
+    module = uid.replace("-", "_")
+    board: Dashboard = importlib.import_module(f"{boards.__name__}.{module}").board()
     return board
 
 

@@ -1,8 +1,11 @@
-"""What boards show of alerts: which fire, in a table and as marks on every chart."""
+"""What boards show of alerts: those that fire, in a table and as marks on every chart."""
 
+import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
-from grafana_foundation_sdk.builders import dashboard, prometheus, table
+from grafana_foundation_sdk.builders import common, dashboard, prometheus, table
 from grafana_foundation_sdk.models.dashboard import DynamicConfigValue
 
 from chatscope.names import GEN_AI_REQUEST_MODEL, prometheus_label
@@ -16,7 +19,7 @@ from dashboards.others import (
     ALERT_STAGE,
     SERVICE_NAME,
 )
-from dashboards.panels import RED, YELLOW, counted, prom
+from dashboards.panels import ORANGE, RED, measured
 from dashboards.queries import aggregate, differs, equals, matches, series
 from dashboards.variables import SERVICE
 
@@ -26,17 +29,67 @@ _WHERE: Final = (
     differs(ALERT_SEVERITY, "none"),
     matches(SERVICE_NAME, f"${SERVICE.name}|"),
 )
-_AGE: Final = "For"
-_ABOUT: Final = {
-    ALERT_NAME: "Alert",
+_SUMMARY: Final = "summary"
+_RUNBOOK: Final = "runbook"
+_VALUE: Final = "value"
+_SERVICE: Final = prometheus_label(SERVICE_NAME)
+_MODEL: Final = prometheus_label(GEN_AI_REQUEST_MODEL)
+_HEADINGS: Final = {
     ALERT_SEVERITY: "Severity",
-    ALERT_AREA: "Area",
-    prometheus_label(SERVICE_NAME): "Service",
-    prometheus_label(GEN_AI_REQUEST_MODEL): "Model",
-    others.JOB: "Part",
+    ALERT_NAME: "Alert",
+    _SUMMARY: "Summary",
+    _VALUE: "Value",
+    _SERVICE: "Service",
+    _MODEL: "Model",
+    others.JOB: "Component",
     others.EXPORTER: "Exporter",
+    ALERT_AREA: "Board",
+    _RUNBOOK: "Runbook",
 }
-SEVERITIES: Final = {"critical": RED, "warning": YELLOW}
+_WIDTHS: Final = {
+    "Severity": 80,
+    "Alert": 190,
+    "Service": 110,
+    "Model": 130,
+    "Component": 100,
+    "Exporter": 130,
+    "Board": 90,
+    "Value": 90,
+    "Since": 150,
+}
+# In the order of their urgency.
+SEVERITIES: Final = {"critical": RED, "warning": ORANGE}
+_RUNBOOKS: Final = Path(__file__).parent.parent / "docs" / "runbooks" / "README.md"
+_ABOUT: Final = (
+    ALERT_NAME,
+    ALERT_SEVERITY,
+    ALERT_AREA,
+    SERVICE_NAME,
+    GEN_AI_REQUEST_MODEL,
+    others.JOB,
+    others.EXPORTER,
+)
+# What a recorded value and its alert have in common.
+_KEY: Final = (ALERT_NAME, SERVICE_NAME, GEN_AI_REQUEST_MODEL, others.JOB, others.EXPORTER)
+# Of each unit: the factor, the precision and the text around the number.
+_UNITS: Final = {
+    "percent": (100, 0.1, "$1 %"),
+    "seconds": (1, 0.01, "$1 s"),
+    "usd": (1, 0.01, "$$$1"),
+    "number": (1, 1, "$1"),
+}
+# The value of a variable for all of its values, in a link.
+_ALL: Final = "All"
+
+
+def summaries() -> Mapping[str, str]:
+    """A sentence about each alert, by its name, from the list of runbooks."""
+    rows = re.findall(r"^\| \[(\w+)\]\(\1\.md\) \| [a-z, ]+ \| (.+) \|$", _text(), re.MULTILINE)
+    return {name: sentence[0].upper() + sentence[1:] for name, sentence in rows}
+
+
+def _text() -> str:
+    return _RUNBOOKS.read_text(encoding="utf-8")
 
 
 def firing(*where: str) -> str:
@@ -44,67 +97,116 @@ def firing(*where: str) -> str:
     return series(others.ALERT, equals(ALERT_STAGE, others.FIRING), *_WHERE, *where)
 
 
-def which_fire() -> table.Panel:
-    """Which alerts fire.
+def _since(*where: str) -> str:
+    """When the condition of each firing alert became true, in seconds since 1970."""
+    since = series(others.ALERT_SINCE, *_WHERE, *where)
+    return f"{since} and ignoring ({ALERT_STAGE}) {firing(*where)}"
 
-    A table of what is in Prometheus, not Grafana's own list of alerts: that one lists rules, knows
-    no Alertmanager's silences either, and asks each store whether its rules can be written, which
-    Prometheus refuses. Loki's alerts are here because its ruler writes them to Prometheus.
+
+def _values() -> str:
+    """1 for each firing alert that has a value, with the value and its unit as a label."""
+    texts = [
+        f'label_replace(count_values by ({_labels(_KEY)}) ("{_VALUE}", '
+        f"round({scale:g} * {aggregate('max', _recorded(unit), _KEY)}, {digits:g})), "
+        f'"{_VALUE}", "{form}", "{_VALUE}", "(.*)")'
+        for unit, (scale, digits, form) in _UNITS.items()
+    ]
+    return "\nor ".join(texts)
+
+
+def _recorded(unit: str) -> str:
+    return series(others.ALERT_VALUE, equals(others.ALERT_UNIT, unit), everything=True)
+
+
+def _labels(names: tuple[str, ...]) -> str:
+    return ", ".join(map(prometheus_label, names))
+
+
+def _rows() -> str:
+    """The columns that are made of labels; a link needs a value for each variable."""
+    key = _labels(_KEY)
+    text = aggregate("max", _since(), _ABOUT)
+    text = f"({text} * on ({key}) group_left ({_VALUE}) ({_values()})) or on ({key}) {text}"
+    for name, form in ((_SUMMARY, "$1"), (_RUNBOOK, "docs/runbooks/$1.md")):
+        text = f'label_replace({text}, "{name}", "{form}", "{ALERT_NAME}", "(.*)")'
+    for name in (_SERVICE, _MODEL):
+        text = f'label_replace({text}, "{name}", "{_ALL}", "{name}", "")'
+    return f"1000 * {text}"
+
+
+def firing_alerts() -> table.Panel:
+    """A table of the firing alerts.
+
+    It shows the alerts in Prometheus; Grafana's own list of alerts lists rules, ignores silences
+    too, and asks each backend whether its rules can be written, which Prometheus refuses. Loki's
+    alerts are included because its ruler writes them to Prometheus.
     """
-    since = series(others.ALERT_SINCE, *_WHERE)
-    age = f"(time() - {since}) and ignoring ({ALERT_STAGE}) {firing()}"
-    panel = counted(
-        "Which alerts fire?",
-        "Those that hold now, and for how long: what each means and what to do stands in "
-        "docs/runbooks, under its name. Area is the board to look at. Empty in health.",
-        "s",
-        prom(aggregate("max", age, tuple(_ABOUT))),
-        _ABOUT,
-        value=_AGE,
-        narrow=110,
+    panel = measured(
+        "Firing alerts",
+        "Alerts of the chosen services, and those that belong to no service. An alert's name opens "
+        "its board with the same service and model. Silences of Alertmanager are not considered.",
+        _HEADINGS,
+        {"Since": (_rows(), "dateTimeFromNow")},
     )
     colors = {
         severity: {"color": color, "index": n}
         for n, (severity, color) in enumerate(SEVERITIES.items())
     }
-    # Each area has the board of that name.
+    chosen = "&".join(
+        f"var-{name}=${{__data.fields.{heading}}}"
+        for name, heading in (("service", "Service"), ("model", "Model"))
+    )
     to_board = {
-        "title": "The board",
-        "url": f"{links.path('${__value.raw}')}?${{__url_time_range}}",
+        "title": "Open the board",
+        "url": f"{links.path('${__data.fields.Board}')}?{chosen}&${{__url_time_range}}",
     }
+    sentences = {name: {"text": text} for name, text in summaries().items()}
     panel = (
         panel.no_value("No alert fires.")
         .override_by_name(
-            _ABOUT[ALERT_SEVERITY],
+            "Severity",
             [
                 DynamicConfigValue("mappings", [{"type": "value", "options": colors}]),
                 DynamicConfigValue("custom.cellOptions", {"type": "color-text"}),
             ],
         )
-        .override_by_name(_ABOUT[ALERT_AREA], [DynamicConfigValue("links", [to_board])])
+        .override_by_name(
+            "Summary",
+            [DynamicConfigValue("mappings", [{"type": "value", "options": sentences}])],
+        )
     )
-    for heading in _ABOUT.values():
-        # Not those words in a cell of an alert that lacks a label.
-        panel = panel.override_by_name(heading, [DynamicConfigValue("noValue", "-")])
-    return panel
+    for heading in ("Alert", "Board"):
+        panel = panel.override_by_name(heading, [DynamicConfigValue("links", [to_board])])
+    for heading, width in _WIDTHS.items():
+        panel = panel.override_by_name(heading, [DynamicConfigValue("custom.width", width)])
+    # "critical" comes before "warning", too, by the alphabet.
+    return panel.sort_by([common.TableSortByFieldState().display_name("Severity").desc(False)])
 
 
-def marks() -> dashboard.AnnotationQuery:
-    """On every chart, when an alert fired."""
-    about = (ALERT_NAME, ALERT_SEVERITY, ALERT_AREA, SERVICE_NAME)
-    return (
+def marks(area: str) -> list[dashboard.AnnotationQuery]:
+    """When alerts of an area began, on every chart; each severity has its colour and switch."""
+    return [
         dashboard.AnnotationQuery()
-        .name("Alerts")
+        .name(f"{severity.capitalize()} alerts")
         .datasource(PROMETHEUS)
         .enable(True)
-        .icon_color(RED)
+        .icon_color(color)
         .target(
             prometheus.Dataquery()
             .datasource(PROMETHEUS)
-            .expr(aggregate("max", firing(), about))
-            .ref_id("Alerts")
+            .expr(_begin(area, severity))
+            .ref_id(severity)
         )
+        # Without it each alert would be a region, which tints the chart.
+        .use_value_for_time(True)
         .title_format(label(ALERT_NAME))
-        .text_format(f"{label(ALERT_SEVERITY)} {label(SERVICE_NAME)}")
+        .text_format(f"{severity} {label(SERVICE_NAME)} {label(GEN_AI_REQUEST_MODEL)}")
         .tag_keys(ALERT_AREA)
-    )
+        for severity, color in SEVERITIES.items()
+    ]
+
+
+def _begin(area: str, severity: str) -> str:
+    where = (matches(ALERT_AREA, area), equals(ALERT_SEVERITY, severity))
+    about = (ALERT_NAME, ALERT_SEVERITY, ALERT_AREA, SERVICE_NAME, GEN_AI_REQUEST_MODEL)
+    return f"1000 * {aggregate('max', _since(*where), about)}"

@@ -1,8 +1,8 @@
-"""What several boards ask of answers: how many, how many failed, how long they took."""
+"""What several boards show of responses: how many, how many failed, how long they took."""
 
 from typing import Final
 
-from grafana_foundation_sdk.builders import logs, stat
+from grafana_foundation_sdk.builders import stat, table
 
 from chatscope.genai.operation import CANCELLED
 from chatscope.names import (
@@ -10,97 +10,138 @@ from chatscope.names import (
     ERROR_TYPE,
     EVENT_LOOP_LAG,
     GEN_AI_REQUEST_MODEL,
+    HTTP_RESPONSE_STATUS_CODE,
     LLM_RESPONSE_TIME,
     PROCESS_UPTIME,
+    PROVIDER_ERROR_CODE,
     SOCKET_CONNECTIONS,
     URL_PATH,
+    prometheus_label,
 )
 from dashboards import queries
-from dashboards.others import ERROR, SEVERITY
-from dashboards.panels import is_well, log_lines, prom
-from dashboards.queries import differs_from, equals, keep, matches, or_zero, quantile, rate, ratio
+from dashboards.others import ERROR, SERVICE_NAME, SEVERITY
+from dashboards.panels import is_well, log_table, prom
+from dashboards.queries import (
+    RANGE,
+    differs_from,
+    equals,
+    increase,
+    keep,
+    matches,
+    or_zero,
+    quantile,
+    ratio,
+)
 
-# Who gave an answer up: the person who asked, or a service that stopped.
+# Cancelled by the client, or by a service that stopped.
 _SHUTDOWN: Final = "shutting_down"
-# The limits that are reached by many people at a time.
-LIMITED: Final = {"answers": ANSWERS_ACTIVE, "connections": SOCKET_CONNECTIONS}
+# The limits that many clients reach at a time.
+LIMITED: Final = {"responses": ANSWERS_ACTIVE, "connections": SOCKET_CONNECTIONS}
+# Of those, the names that the service gives them.
+LIMIT_NAMES: Final = {"responses": "answers", "connections": "connections"}
 
 COMPLETED: Final = equals(ERROR_TYPE, "")
-# Nothing of these had failed.
+# Nothing failed in these.
 GIVEN_UP: Final = matches(ERROR_TYPE, f"{CANCELLED}|{_SHUTDOWN}")
 FAILED: Final = differs_from(ERROR_TYPE, f"|{CANCELLED}|{_SHUTDOWN}")
 ERRORS: Final = keep(matches(SEVERITY, ERROR))
 
+# The same limits as the first lines of the alerts ErrorRateHigh and AnswersSlow.
+_ERROR_SHARE: Final = (0.02, 0.1)
+_SECONDS: Final = (15, 30)
 
-def failing() -> stat.Panel:
-    failed = or_zero(rate(LLM_RESPONSE_TIME, FAILED, part="count"))
+
+def error_rate() -> stat.Panel:
+    """Over the time shown, so that what failed a minute ago still counts."""
+    failed = or_zero(increase(LLM_RESPONSE_TIME, FAILED, part="count"))
+    warn, bad = _ERROR_SHARE
     return is_well(
-        "How many answers fail?",
-        "Share of answers that ended in an error, over HTTP, streams and WebSocket. Those that "
-        "their client cancelled, or a service that stopped cut, are no failures.",
+        "Error rate",
+        "Share of the responses in the time shown that ended with an error, over HTTP, streams and "
+        "WebSocket. Cancelled responses are not failures.",
         "percentunit",
-        prom(ratio(failed, rate(LLM_RESPONSE_TIME, part="count"))),
-        warn=0.02,
-        bad=0.1,
-    )
+        prom(ratio(failed, increase(LLM_RESPONSE_TIME, part="count"))),
+        warn=warn,
+        bad=bad,
+        over_range=True,
+    ).decimals(1)
 
 
-def waiting() -> stat.Panel:
+def response_p95() -> stat.Panel:
+    warn, bad = _SECONDS
     return is_well(
-        "How long do people wait for an answer?",
-        "95 of 100 answers were complete within this time, from the question's arrival until the "
-        "last byte left.",
+        "Response p95",
+        "95 % of the responses in the time shown were complete within this time, from the arrival "
+        "of the request until the last byte was sent.",
         "s",
-        prom(quantile(0.95, LLM_RESPONSE_TIME)),
-        warn=15,
-        bad=30,
-    )
-
-
-def heard() -> stat.Panel:
-    return is_well(
-        "How long since the service was last heard?",
-        "Age of its newest metric. It sends each second; a minute of silence means that it, or "
-        "the way to Prometheus, is dead. An hour stands for any longer time.",
-        "s",
-        prom(queries.seconds_since_heard(PROCESS_UPTIME)),
-        warn=15,
-        bad=60,
+        prom(quantile(0.95, LLM_RESPONSE_TIME, over=RANGE)),
+        warn=warn,
+        bad=bad,
         over_range=True,
     )
 
 
+def last_sample() -> stat.Panel:
+    return is_well(
+        "Oldest last sample",
+        "Time since the last metric of the instance that has been silent for longest; an instance "
+        "that a younger one has replaced is not counted. Metrics are sent every second: a minute "
+        "of silence means that the process, or the path to Prometheus, is down. 1 hour stands for "
+        "any longer time.",
+        "s",
+        prom(queries.seconds_since_last_sample(PROCESS_UPTIME)),
+        warn=15,
+        bad=60,
+        over_range=True,
+    ).decimals(0)
+
+
 def fullest() -> stat.Panel:
     shares = " or ".join(
-        f'label_replace({queries.fullness(used, limit)}, "limit", "{limit}", "", "")'
-        for limit, used in LIMITED.items()
+        f'label_replace({queries.fullness(used, LIMIT_NAMES[name])}, "limit", "{name}", "", "")'
+        for name, used in LIMITED.items()
     )
     return is_well(
-        "How full is the fullest limit?",
-        "Answers under way, or sockets open, of as many as one process takes. At 100 % people "
-        "are refused.",
+        "Limit usage",
+        "Responses in progress, or open WebSocket connections, as a share of the limit of one "
+        "process; the higher of both. At 100 % requests are refused.",
         "percentunit",
         prom(queries.aggregate("max", shares)),
         warn=0.7,
         bad=0.9,
-    )
+    ).decimals(1)
 
 
-def went_wrong(limit: int) -> logs.Panel:
-    return log_lines(
-        "What went wrong lately?",
-        "The newest lines of errors, with the error's type, the model and the path. Open one to "
-        "see all that it carries, and its trace.",
-        queries.lines(ERRORS, queries.telling(ERROR_TYPE, GEN_AI_REQUEST_MODEL, URL_PATH)),
+def with_reason() -> str:
+    """The stage that adds why a response failed, in the words that are kept of it."""
+    names = (ERROR_TYPE, HTTP_RESPONSE_STATUS_CODE, PROVIDER_ERROR_CODE)
+    fields = " ".join(f"{{{{.{prometheus_label(name)}}}}}" for name in names)
+    return f"| label_format reason=`{fields}`"
+
+
+def failures(limit: int) -> table.Panel:
+    return log_table(
+        "Recent failures",
+        "The newest log records of level ERROR, with their reason: the type of the error, and the "
+        "provider's status and error code where there are any. Open the trace for all of it.",
+        queries.lines(ERRORS, with_reason()),
+        {
+            "reason": "Reason",
+            prometheus_label(SERVICE_NAME): "Service",
+            GEN_AI_REQUEST_MODEL: "Model",
+            URL_PATH: "Path",
+        },
+        message="Message",
+        widths={"Reason": 320, "Service": 120, "Model": 160, "Path": 160},
         limit=limit,
     )
 
 
-def lagging() -> stat.Panel:
+def loop_lag() -> stat.Panel:
     return is_well(
-        "Does the event loop keep up?",
-        "How much later than asked it woke, 99 times of 100. Every answer waits as long for each "
-        "of its pieces.",
+        "Event loop lag p99",
+        "99 % of the time the event loop resumed a task with at most this delay, which each chunk "
+        "of every response has as well.",
         "s",
         prom(quantile(0.99, EVENT_LOOP_LAG)),
         warn=0.1,

@@ -23,16 +23,25 @@ COLUMNS: Final = 24
 class Row:
     """Panels beside each other under one heading, of one height.
 
-    `widths` in columns, else all have the same; panels that find no room go on below.
+    `widths` in columns, else all have the same; panels that find no room go on below. The panels
+    of a `folded` row are hidden, and send no queries, until somebody opens it.
     """
 
     title: str
     panels: Sequence[Panel]
     height: int = 8
     widths: Sequence[int] = ()
+    folded: bool = False
 
 
-def assemble(uid: str, description: str, rows: Sequence[Row], *, refresh: str = "30s") -> Dashboard:
+def assemble(
+    uid: str,
+    description: str,
+    rows: Sequence[Row],
+    *,
+    refresh: str = "30s",
+    since: str = "now-30m",
+) -> Dashboard:
     """A board with the variables that its queries use, and links to its neighbours.
 
     Each refresh asks dozens of questions: more often than a person reads them is waste.
@@ -44,20 +53,28 @@ def assemble(uid: str, description: str, rows: Sequence[Row], *, refresh: str = 
         .tags([TAG])
         .readonly()
         .timezone("browser")
-        .time("now-30m", "now")
+        .time(since, "now")
         .refresh(refresh)
         .tooltip(DashboardCursorSync.CROSSHAIR)
         .links(list(links.neighbours(uid)))
-        .annotation(marks())
+        .annotations(list(marks(links.AREAS.get(uid, uid))))
     )
     top = 0
     for row in rows:
-        builder = builder.with_row(
+        heading = (
             dashboard.Row(row.title)
             .id(number(f"row {row.title}"))
             .grid_pos(GridPos(x=0, y=top, w=COLUMNS, h=1))
+            .collapsed(row.folded)
         )
-        top = _place(builder, row, top + 1)
+        if row.folded:
+            _place(heading, row, top + 1)
+            builder.with_row(heading)
+            # The next row stands directly under a folded one.
+            top += 1
+        else:
+            builder.with_row(heading)
+            top = _place(builder, row, top + 1)
     board = builder.build()
     used = set(re.findall(r"\$\{?([a-z_]\w*)", encode(board)))
     return builder.variables([v.build() for v in VARIABLES if v.name in used]).build()
@@ -68,7 +85,7 @@ def number(title: str) -> int:
     return zlib.crc32(title.encode()) % 1_000_000 + 1
 
 
-def _place(builder: dashboard.Dashboard, row: Row, top: int) -> int:
+def _place(builder: dashboard.Dashboard | dashboard.Row, row: Row, top: int) -> int:
     """Below each other from `top` on, as far as they do not fit side by side; where it ends."""
     width = COLUMNS // max(len(row.panels), 1)
     left = 0

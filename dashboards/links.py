@@ -8,6 +8,7 @@ from grafana_foundation_sdk.models import dashboard as models
 HOME: Final = "home"
 SERVICE: Final = "service"
 LLM: Final = "llm"
+LLM_DETAIL: Final = "llm-detail"
 LOGS: Final = "logs"
 RUNTIME: Final = "runtime"
 PIPELINE: Final = "pipeline"
@@ -18,11 +19,15 @@ TITLES: Final = {
     HOME: "Home",
     SERVICE: "Service",
     LLM: "LLM",
+    LLM_DETAIL: "LLM detail",
     OBJECTIVES: "Objectives",
     LOGS: "Logs",
-    RUNTIME: "Runtime and host",
+    RUNTIME: "Runtime",
     PIPELINE: "Pipeline",
 }
+
+# The alerts that a board marks, by their area, where it is not the board's own name.
+AREAS: Final = {HOME: ".*", LLM_DETAIL: LLM, RUNTIME: SERVICE}
 
 
 def path(uid: str) -> str:

@@ -118,6 +118,9 @@ _ALERT: Final = (ALERT_NAME, ALERT_SEVERITY, ALERT_AREA)
 ALERT: Final = Series("ALERTS", (*_ALERT, ALERT_STAGE))
 # Its value: since when, in seconds since 1970.
 ALERT_SINCE: Final = Series("ALERTS_FOR_STATE", _ALERT)
+# Recorded beside each alert: the value of its expression, which ALERTS lacks.
+ALERT_UNIT: Final = "unit"
+ALERT_VALUE: Final = Series("chatscope:alert_value", (ALERT_NAME, ALERT_UNIT))
 
 # -- the parts of the stack --------------------------------------------------------
 

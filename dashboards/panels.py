@@ -1,4 +1,4 @@
-"""Panels: each has a title that asks a question, a description, and a unit for its numbers."""
+"""Panels: each has a short noun as its title, a description, and a unit for its numbers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,6 +46,7 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana_foundation_sdk.models.tempo import SearchTableType
 from grafana_foundation_sdk.models.text import TextMode
 
+from chatscope.names import prometheus_label
 from dashboards.datasources import LOKI, PROMETHEUS, TEMPO
 from dashboards.queries import newest
 
@@ -71,11 +72,16 @@ P = TypeVar(
 
 GREEN: Final = "green"
 YELLOW: Final = "yellow"
+ORANGE: Final = "orange"
 RED: Final = "red"
 BLUE: Final = "blue"
 
-# Of a panel that is rightly empty at times, rather than "No data".
-NONE: Final = "None in the time shown."
+# In an empty panel, instead of "No data", which reads as a failure.
+NONE: Final = "None in the time shown"
+# In an empty cell of a table.
+EMPTY: Final = "-"
+# Least upper end of an axis: Grafana scales an axis of zeros up to 100, and of shares to 10000 %.
+_SOFT_MAX: Final = {"percentunit": 1.0, "short": 1.0, "ops": 1.0, "reqps": 0.1, "s": 0.01}
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,7 @@ def is_well(  # noqa: PLR0913
     *,
     warn: float | None = None,
     bad: float | None = None,
-    no_value: str = "quiet",
+    no_value: str = "None",
     over_range: bool = False,
 ) -> stat.Panel:
     """A number that is green when all is well: yellow from `warn`, red from `bad`.
@@ -127,6 +133,11 @@ def is_well(  # noqa: PLR0913
     )
 
 
+def with_query(panel: stat.Panel, query: Query) -> stat.Panel:
+    """With a second number beside the first."""
+    return panel.with_target(_prometheus(query, "B", False, True, False))
+
+
 def lines(  # noqa: PLR0913
     title: str,
     description: str,
@@ -136,11 +147,13 @@ def lines(  # noqa: PLR0913
     exemplars: bool = False,
     stacked: bool = False,
     bars: bool = False,
+    numbers: bool = False,
     at_least: float | None = 0,
 ) -> timeseries.Panel:
     """Values over time. Exemplars are for durations, cost and tokens: each dot opens its trace.
 
-    A count's dots would all stand at 1, and say nothing.
+    A count's dots would all stand at 1, and say nothing. `numbers`: the legend is a table with the
+    mean, the highest and the last value.
     """
     panel = _framed(timeseries.Panel(), title, description, queries[0].datasource)
     panel = _asking(panel, queries, exemplars=exemplars)
@@ -154,10 +167,10 @@ def lines(  # noqa: PLR0913
         .draw_style(GraphDrawStyle.BARS if bars else GraphDrawStyle.LINE)
         .legend(
             common.VizLegendOptions()
-            .display_mode(LegendDisplayMode.LIST)
+            .display_mode(LegendDisplayMode.TABLE if numbers else LegendDisplayMode.LIST)
             .placement(LegendPlacement.BOTTOM)
             .show_legend(True)
-            .calcs([])
+            .calcs(["mean", "max", "lastNotNull"] if numbers else [])
         )
         .tooltip(
             common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING)
@@ -171,6 +184,9 @@ def lines(  # noqa: PLR0913
     if bars:
         # As many as one can tell from each other.
         panel = panel.max_data_points(100)
+    if unit in _SOFT_MAX:
+        panel = panel.axis_soft_max(_SOFT_MAX[unit])
+    panel = panel.no_value(NONE)
     return panel if at_least is None else panel.axis_soft_min(at_least)
 
 
@@ -206,6 +222,7 @@ def spread(title: str, description: str, unit: str, buckets: str) -> heatmap.Pan
         # Nobody at all is no colour, rather than the palest.
         .filter_values(heatmap.FilterValueRange().le(1e-9))
         .y_axis(heatmap.YAxisConfig().unit(unit))
+        .no_value(NONE)
         .show_legend()
     )
 
@@ -224,6 +241,7 @@ def top(
         .value_mode(BarGaugeValueMode.COLOR)
         .text(common.VizTextDisplayOptions().title_size(14).value_size(18))
         .orientation(VizOrientation.HORIZONTAL)
+        .no_value(NONE)
         .reduce_options(common.ReduceDataOptions().calcs([calc]).values(False))
     )
 
@@ -258,7 +276,8 @@ def counted(
             looks.append(DynamicConfigValue("custom.width", narrow))
         panel = panel.override_by_name(heading, looks)
     return (
-        panel.unit(unit)
+        without_nulls(panel)
+        .unit(unit)
         .with_transformation(
             _transformation(
                 "organize",
@@ -275,11 +294,15 @@ def measured(
     description: str,
     columns: Mapping[str, str],
     numbers: Mapping[str, tuple[str, str]],
+    *,
+    sort_by: str = "",
+    hidden: Sequence[str] = (),
 ) -> table.Panel:
     """A table with several numbers of each thing.
 
     `columns` maps each label that the answers have in common to its heading; `numbers` each
-    further heading to its query, in PromQL, and its unit.
+    further heading to its query, in PromQL, and its unit. The highest of `sort_by` is first;
+    labels that are `hidden` have no column.
     """
     panel = _framed(table.Panel(), title, description, PROMETHEUS)
     queries = [prom(text) for text, _ in numbers.values()]
@@ -290,21 +313,106 @@ def measured(
         looks = [DynamicConfigValue("unit", unit), DynamicConfigValue("custom.width", 105)]
         panel = panel.override_by_name(heading, looks)
     options = {
-        "excludeByName": {"Time": True},
+        "excludeByName": dict.fromkeys(["Time", *hidden], True),
         "renameByName": names,
         "indexByName": {name: n for n, name in enumerate(names)},
     }
+    if sort_by:
+        panel = panel.sort_by([common.TableSortByFieldState().display_name(sort_by).desc(True)])
     return (
-        panel.unit("string")
+        without_nulls(panel)
+        .unit("string")
         .with_transformation(_transformation("merge", {}))
         .with_transformation(_transformation("organize", options))
     )
 
 
-def limited(panel: timeseries.Panel, limit: float) -> timeseries.Panel:
-    """With a line at a limit, which is in sight however quiet it is."""
-    style = common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.LINE)
-    return panel.thresholds(_thresholds(None, limit)).thresholds_style(style).axis_soft_max(limit)
+def without_nulls(panel: table.Panel) -> table.Panel:
+    """A cell without a value has a dash; a table without rows says that there are none."""
+    return panel.no_value(NONE).override_by_regexp("/.*/", [DynamicConfigValue("noValue", EMPTY)])
+
+
+def log_table(  # noqa: PLR0913
+    title: str,
+    description: str,
+    query: str,
+    columns: Mapping[str, str],
+    *,
+    numbers: Mapping[str, str] | None = None,
+    widths: Mapping[str, int] | None = None,
+    message: str = "",
+    sort_by: str = "Time",
+    limit: int = 100,
+) -> table.Panel:
+    """Log records as rows, each with a link to its trace; Loki returns the newest `limit`.
+
+    `columns` maps attributes to headings; `numbers` the headings that are numbers to their units;
+    `message` is the heading of the record's text, which is left out otherwise.
+    """
+    panel = _framed(table.Panel(), title, description, LOKI).with_target(
+        loki.Dataquery()
+        .datasource(LOKI)
+        .expr(query)
+        .query_type("range")
+        .max_lines(limit)
+        .ref_id("A")
+    )
+    paths = [
+        {"path": prometheus_label(attribute), "alias": heading}
+        for attribute, heading in columns.items()
+    ]
+    hidden = ["labels", "tsNs", "labelTypes", "id", "Conversation", *([] if message else ["Line"])]
+    order = ["Time", "Trace", *columns.values(), "Line"]
+    numbers = numbers or {}
+    panel = (
+        without_nulls(panel)
+        .with_transformation(
+            _transformation(
+                "extractFields",
+                {"source": "labels", "format": "json", "jsonPaths": paths, "replace": False},
+            )
+        )
+        .with_transformation(
+            _transformation(
+                "convertFieldType",
+                {
+                    "conversions": [
+                        {"targetField": heading, "destinationType": "number"} for heading in numbers
+                    ]
+                },
+            )
+        )
+        .with_transformation(
+            _transformation(
+                "organize",
+                {
+                    "excludeByName": dict.fromkeys(hidden, True),
+                    "indexByName": {name: n for n, name in enumerate(order)},
+                    "renameByName": {"Line": message} if message else {},
+                },
+            )
+        )
+        .sort_by([common.TableSortByFieldState().display_name(sort_by).desc(True)])
+    )
+    missing = {"type": "value", "options": {"Not Found": {"text": EMPTY}}}
+    for heading in columns.values():
+        looks = [DynamicConfigValue("mappings", [missing])]
+        if heading in numbers:
+            looks = [DynamicConfigValue("unit", numbers[heading])]
+        panel = panel.override_by_name(heading, looks)
+    opens = {"type": "regex", "options": {"pattern": ".+", "result": {"text": "Open"}}}
+    panel = panel.override_by_name("Trace", [DynamicConfigValue("mappings", [opens])])
+    for heading, width in {"Time": 165, "Trace": 70, **(widths or {})}.items():
+        panel = panel.override_by_name(heading, [DynamicConfigValue("custom.width", width)])
+    return panel
+
+
+def limited(panel: timeseries.Panel, limit: float, color: str) -> timeseries.Panel:
+    """With a line at a limit, which is in sight however low the values are."""
+    style = common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED)
+    steps = [Threshold(None, "transparent"), Threshold(limit, color)]
+    thresholds = dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)
+    return panel.thresholds(thresholds).thresholds_style(style).axis_soft_max(limit)
 
 
 def colored(panel: timeseries.Panel, colors: Mapping[str, str]) -> timeseries.Panel:
@@ -336,6 +444,7 @@ def log_lines(
         .prettify_log_message(False)
         .enable_log_details(details)
         .sort_order(LogsSortOrder.DESCENDING)
+        .no_value(NONE)
     )
 
 
@@ -360,17 +469,21 @@ def traces(
     order = {column: n for n, column in enumerate([*widths, "Name"])}
     panel = panel.with_transformation(
         _transformation("organize", {"excludeByName": {}, "renameByName": {}, "indexByName": order})
-    ).no_value(NONE)
-    return panel.with_target(
-        tempo.Dataquery()
-        .datasource(TEMPO)
-        .query_type("traceql")
-        .query(newest(query))
-        .table_type(SearchTableType.TRACES)
-        .limit(limit)
-        .spss(3)
-        .ref_id("A")
-    ).sort_by([common.TableSortByFieldState().display_name(sort_by).desc(True)])
+    )
+    return (
+        without_nulls(panel)
+        .with_target(
+            tempo.Dataquery()
+            .datasource(TEMPO)
+            .query_type("traceql")
+            .query(newest(query))
+            .table_type(SearchTableType.TRACES)
+            .limit(limit)
+            .spss(3)
+            .ref_id("A")
+        )
+        .sort_by([common.TableSortByFieldState().display_name(sort_by).desc(True)])
+    )
 
 
 def words(title: str, description: str, markdown: str) -> text.Panel:

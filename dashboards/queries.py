@@ -18,6 +18,7 @@ from chatscope.names import (
 from dashboards.others import (
     BODY,
     EXPORTER,
+    INSTANCE,
     PAST_QUEUE_IN,
     PAST_QUEUE_OUT,
     RECEIVER,
@@ -149,12 +150,26 @@ def with_exemplars(recorded: str, made: str) -> str:
     return f"{recorded} or {made}"
 
 
-def seconds_since_heard(metric: Metric) -> str:
-    """How old the newest sample is; an hour at most, or if there was none for as long."""
-    newest = f"timestamp({series(metric)})"
-    # Looked for in steps when it is no longer among the present ones.
-    earlier = f"max_over_time({newest}[1h:10s])"
-    return f"(time() - (max({newest}) or max({earlier}))) or vector(3600)"
+def either(first: str, second: str) -> str:
+    """The first where it is recorded, and the second for the labels that it lacks."""
+    return f"{first} or {second}"
+
+
+def seconds_since_last_sample(uptime: Metric) -> str:
+    """Of the instance that is silent for longest; an hour at most, or if there was none at all.
+
+    An instance that ended on purpose is silent as well: it does not count if an instance of the
+    same service started after its last sample.
+    """
+    service, instance = prometheus_label(SERVICE_NAME), INSTANCE
+    now = series(uptime)
+    age = f"(time() - max by ({service}, {instance}) (timestamp({now})))"
+    alive = f"({now} and (time() - timestamp({now}) < 15))"
+    replaced = f"({age} > on ({service}) group_left () (min by ({service}) ({alive}) + 5))"
+    # A service without any present sample: searched for in steps.
+    earlier = f"time() - max by ({service}) (max_over_time(timestamp({now})[1h:10s]))"
+    worst = f"max by ({service}) ({age} unless {replaced})"
+    return f"max({worst} or ({earlier})) or vector(3600)"
 
 
 def fullness(used: Metric, limit: str) -> str:
@@ -166,6 +181,11 @@ def fullness(used: Metric, limit: str) -> str:
 def or_zero(expression: str) -> str:
     """Nothing of a kind was ever counted: that is 0, not unknown."""
     return f"({expression} or vector(0))"
+
+
+def positive(expression: str) -> str:
+    """Nothing instead of 0: on a stack a part without any would be a line along its edge."""
+    return f"{expression} > 0"
 
 
 def ratio(part: str, whole: str) -> str:

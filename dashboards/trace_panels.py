@@ -8,7 +8,7 @@ from grafana_foundation_sdk.models.dashboard import DataTransformerConfig, Dynam
 from grafana_foundation_sdk.models.tempo import SearchTableType
 
 from dashboards.datasources import TEMPO
-from dashboards.panels import NONE
+from dashboards.panels import without_nulls
 from dashboards.queries import newest
 
 # What Grafana calls the columns that each table of spans has.
@@ -67,4 +67,4 @@ def span_table(
         panel = panel.override_by_name(heading, [DynamicConfigValue("custom.width", width)])
     for heading, unit in (units or {}).items():
         panel = panel.override_by_name(heading, [DynamicConfigValue("unit", unit)])
-    return panel.no_value(NONE)
+    return without_nulls(panel)

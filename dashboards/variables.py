@@ -110,15 +110,18 @@ ROUTE: Final = Choice(
     (f"{HTTP_REQUEST_DURATION.prometheus}_count", WEBSOCKET_MESSAGES.prometheus),
 )
 
+# In seconds: TraceQL needs a unit, which a query adds, and LogQL accepts none.
 SLOWER_THAN: Final = OneOf(
-    "slower_than", "Slower than", "Traces that took longer.", ("1s", "100ms", "2s", "5s", "10s")
+    "slower_than",
+    "Slower than (s)",
+    "Requests and responses that took longer, in seconds.",
+    ("1", "0.1", "2", "5", "10"),
 )
-# With a point: Tempo compares a whole number with none that has a fraction.
-DEARER_THAN: Final = OneOf(
-    "dearer_than",
-    "Dearer than",
-    "Answers that cost more, in US dollars.",
-    ("0.0", "0.001", "0.01", "0.1", "1.0"),
+COST_ABOVE: Final = OneOf(
+    "cost_above",
+    "Cost above ($)",
+    "Responses that cost more, in US dollars.",
+    ("0", "0.001", "0.01", "0.1", "1"),
 )
 TRACE: Final = Text("trace", "Trace id", "Lines of this trace only.")
 CONVERSATION: Final = Text(
@@ -131,7 +134,7 @@ VARIABLES: Final[tuple[Variable, ...]] = (
     MODEL,
     ROUTE,
     SLOWER_THAN,
-    DEARER_THAN,
+    COST_ABOVE,
     TRACE,
     CONVERSATION,
     TEXT,

@@ -1,4 +1,4 @@
-"""The parts of the stack, as they tell of themselves: rows of the board of the pipeline."""
+"""The components of the stack by their own metrics: rows of the board Pipeline."""
 
 from typing import Final
 
@@ -9,7 +9,7 @@ from dashboards.others import EXPORTER, JOB, REASON, Series
 from dashboards.panels import Query, lines, prom
 from dashboards.queries import aggregate, equals, matches, quantile, rate, series, total
 
-# What is rightly not there as long as nothing of it ever happened.
+# Ends the description of a panel that may be empty.
 QUIET: Final = "Empty in health."
 
 PARTS: Final = "collector|prometheus|loki|tempo|alertmanager"
@@ -25,42 +25,43 @@ def collector() -> Row:
     queue = f"max by ({EXPORTER}) ({others.EXPORT_QUEUE_SIZE.prometheus} / "
     queue += f"{others.EXPORT_QUEUE_CAPACITY.prometheus})"
     return Row(
-        "Is the Collector well?",
+        "Collector",
         [
             lines(
-                "How full are the Collector's queues?",
-                "By exporter: it waits here for a store that is away or slow.",
+                "Queue usage",
+                "Share of the Collector's queues in use, by exporter: telemetry for a backend "
+                "that is unreachable or slow.",
                 "percentunit",
                 [prom(queue, label(EXPORTER))],
             ).axis_soft_max(0.1),
             lines(
-                "How many requests are under way to the stores?",
-                "By exporter: many at a time are waiting for a slow store.",
+                "Exports in progress",
+                "Requests to the backends, by exporter: many at a time wait for a slow backend.",
                 "short",
                 [prom(total(others.EXPORTS_IN_FLIGHT, by=(EXPORTER,)), label(EXPORTER))],
             ),
             lines(
-                "How much memory does the Collector take?",
-                "Past 384 MiB of its own data it refuses what comes.",
+                "Collector memory",
+                "Above 384 MiB of its own data the Collector rejects telemetry.",
                 "bytes",
                 [prom(total(others.COLLECTOR_MEMORY), "resident")],
             ),
             lines(
-                "How much CPU does the Collector take?",
-                "Of one CPU.",
+                "Collector CPU",
+                "Share of one CPU.",
                 "percentunit",
                 [prom(rate(others.COLLECTOR_CPU), "CPU")],
             ),
             lines(
-                "Does the Collector see the host?",
-                "Points a second that it could not read, by scraper.",
+                "Scraper errors",
+                "Points per second of the host that could not be read, by scraper.",
                 "short",
                 [prom(rate(others.SCRAPE_ERRORS, by=(others.SCRAPER,)), label(others.SCRAPER))],
             ),
             lines(
-                "How many calls does the service graph see?",
-                "A second: all, and those whose other end sends no spans: a browser's, a model's "
-                "provider's.",
+                "Service graph edges",
+                "Calls per second: all, and those with one end only, because the other sends no "
+                "spans, such as a browser or a model's provider.",
                 "short",
                 [
                     prom(rate(others.GRAPH_EDGES), "all"),
@@ -69,6 +70,7 @@ def collector() -> Row:
             ),
         ],
         widths=(8,) * 6,
+        folded=True,
     )
 
 
@@ -85,47 +87,48 @@ def stores() -> Row:
         others.PROMETHEUS_HEAD_BYTES,
     )
     return Row(
-        "Are the stores well?",
+        "Backends",
         [
             lines(
-                "Which parts are up?",
-                "1: Prometheus reaches it.",
+                "Up",
+                "1: Prometheus can scrape the component.",
                 "short",
                 [prom(_of_parts(others.UP), label(JOB))],
             ),
             lines(
-                "How much memory do the stores take?",
-                "Physical memory of each part.",
+                "Memory",
+                "Physical memory of each component.",
                 "bytes",
                 [prom(_of_parts(others.PART_MEMORY), label(JOB))],
             ),
             lines(
-                "How much CPU do the stores take?",
-                "Of one CPU, each part.",
+                "CPU",
+                "Share of one CPU, of each component.",
                 "percentunit",
                 [prom(_of_parts(others.PART_CPU, counter=True), label(JOB))],
             ),
             lines(
-                "How many files have the stores open?",
-                "Files and connections of each part.",
+                "Open files",
+                "Files and connections of each component.",
                 "short",
                 [prom(_of_parts(others.PART_OPEN_FILES), label(JOB))],
             ),
             lines(
-                "How much has Prometheus on disk?",
-                "Blocks of two hours and more, the log of what is not yet in one, and the newest "
-                "chunks.",
+                "Prometheus disk usage",
+                "Blocks of two hours and more, the write-ahead log, and the newest chunks.",
                 "bytes",
                 [
                     prom(total(one, OWN), what)
-                    for one, what in zip(kept, ("blocks", "log", "newest"), strict=True)
+                    for one, what in zip(
+                        kept, ("blocks", "write-ahead log", "newest chunks"), strict=True
+                    )
                 ],
                 stacked=True,
             ),
             lines(
-                "How much have Tempo and Loki on disk?",
-                "Tempo: blocks, as it counts them every five minutes, and those for TraceQL "
-                "metrics. Loki does not tell: what it wrote to chunks since its start.",
+                "Tempo and Loki disk",
+                "Tempo: blocks for TraceQL metrics. Loki: bytes written to chunks since its start, "
+                "because it has no metric of its disk usage.",
                 "bytes",
                 [
                     prom(total(others.TEMPO_LOCAL_BYTES), "Tempo, for metrics"),
@@ -136,8 +139,8 @@ def stores() -> Row:
                 ],
             ),
             lines(
-                "How many blocks has Tempo, and how big are they?",
-                "Counted every five minutes, so a new stack has none yet. " + QUIET,
+                "Tempo blocks",
+                "Size, counted every five minutes: a new stack has none yet. " + QUIET,
                 "bytes",
                 [
                     prom(
@@ -148,14 +151,14 @@ def stores() -> Row:
                 stacked=True,
             ),
             lines(
-                "How long do the parts take to tell of themselves?",
-                "Seconds of each scrape; 15 s is the end of it.",
+                "Scrape duration",
+                "Time of each scrape, which ends after 15 s.",
                 "s",
                 [prom(_of_parts(others.SCRAPE_SECONDS), label(JOB))],
             ),
             lines(
-                "When did each part start?",
-                "How long it has been running; a line that falls to the ground is a restart.",
+                "Component uptime",
+                "Time since each component started.",
                 "s",
                 [
                     prom(
@@ -168,32 +171,33 @@ def stores() -> Row:
             ),
         ],
         widths=(8,) * 9,
+        folded=True,
     )
 
 
 def prometheus() -> Row:
     write = equals(others.HANDLER, "/api/v1/write")
     return Row(
-        "Is Prometheus well?",
+        "Prometheus",
         [
             lines(
-                "How many series does Prometheus hold?",
-                "In memory: too many are what it dies of.",
+                "Series in memory",
+                "Too many exhaust the memory of Prometheus.",
                 "short",
                 [prom(total(others.PROMETHEUS_SERIES, OWN), "series")],
             ),
             lines(
-                "How many exemplars are kept?",
-                "The newest ones, as many as there is room for: older dots vanish from boards.",
+                "Exemplars stored",
+                "The newest exemplars and their capacity: older dots disappear from dashboards.",
                 "short",
                 [
-                    prom(total(others.PROMETHEUS_EXEMPLARS, OWN), "kept"),
-                    prom(total(others.PROMETHEUS_EXEMPLARS_MOST, OWN), "room"),
+                    prom(total(others.PROMETHEUS_EXEMPLARS, OWN), "stored"),
+                    prom(total(others.PROMETHEUS_EXEMPLARS_MOST, OWN), "capacity"),
                 ],
             ),
             lines(
-                "How does Prometheus answer the Collector?",
-                "Writes a second, by status: other than 2xx are refused.",
+                "Writes by status",
+                "Writes of the Collector per second: all but 2xx are rejected.",
                 "reqps",
                 [
                     prom(
@@ -203,8 +207,8 @@ def prometheus() -> Row:
                 ],
             ),
             lines(
-                "How long does Prometheus take?",
-                "95 of 100 requests at most, by what is asked.",
+                "Prometheus p95",
+                "Duration of requests by endpoint.",
                 "s",
                 [
                     prom(
@@ -221,25 +225,26 @@ def prometheus() -> Row:
                 ],
             ),
         ],
+        folded=True,
     )
 
 
 def loki() -> Row:
     return Row(
-        "Is Loki well?",
+        "Loki",
         [
             lines(
-                "How much does Loki take in?",
-                "Bytes a second, structured metadata among them.",
+                "Loki throughput",
+                "Bytes per second, including structured metadata.",
                 "Bps",
                 [
                     prom(rate(others.LOKI_RECEIVED_BYTES), "received"),
-                    prom(rate(others.LOKI_WAL_BYTES), "written to its log"),
+                    prom(rate(others.LOKI_WAL_BYTES), "written to the write-ahead log"),
                 ],
             ),
             lines(
-                "How many streams and chunks does Loki hold?",
-                "A stream for each set of labels: few are right.",
+                "Streams and chunks",
+                "In memory. Each set of labels is a stream: there should be few.",
                 "short",
                 [
                     prom(total(others.LOKI_STREAMS), "streams"),
@@ -247,8 +252,8 @@ def loki() -> Row:
                 ],
             ),
             lines(
-                "How does Loki answer?",
-                "Requests a second, by status.",
+                "Loki requests",
+                "Requests per second by status.",
                 "reqps",
                 [
                     prom(
@@ -258,39 +263,41 @@ def loki() -> Row:
                 ],
             ),
             lines(
-                "How long does Loki take?",
-                "95 of 100 requests at most, by what is asked.",
+                "Loki p95",
+                "Duration of requests by endpoint.",
                 "s",
                 _slowness(others.LOKI_REQUESTS, "otlp_v1_logs|loki_api_v1_query.*"),
             ),
             lines(
-                "What went wrong in Loki?",
-                "In a second: chunks that could not be written, lines that were cut, crashes.",
+                "Loki failures",
+                "Per second: chunks that could not be written, lines that were truncated, panics.",
                 "short",
                 [
                     prom(rate(others.LOKI_FLUSH_FAILURES), "chunks not written"),
-                    prom(rate(others.LOKI_MUTATED), "lines cut"),
-                    prom(rate(others.LOKI_PANICS), "crashes"),
+                    prom(rate(others.LOKI_MUTATED), "lines truncated"),
+                    prom(rate(others.LOKI_PANICS), "panics"),
                 ],
             ),
         ],
         widths=(8, 8, 8, 12, 12),
+        folded=True,
     )
 
 
 def tempo() -> Row:
     return Row(
-        "Is Tempo well?",
+        "Tempo",
         [
             lines(
-                "How many traces does Tempo hold in memory?",
-                "Each half second they go to disk; Tempo says only then that it has them.",
+                "Live traces",
+                "Traces in memory. They are written to disk every half second, and acknowledged "
+                "then.",
                 "short",
                 [prom(total(others.TEMPO_LIVE_TRACES), "traces")],
             ),
             lines(
-                "How does Tempo answer?",
-                "Requests a second, by status; a 404 is a trace that is not there yet.",
+                "Tempo requests",
+                "Requests per second by status; a 404 is a trace that has not arrived yet.",
                 "reqps",
                 [
                     prom(
@@ -300,29 +307,30 @@ def tempo() -> Row:
                 ],
             ),
             lines(
-                "How long does Tempo take?",
-                "95 of 100 requests at most, by what is asked.",
+                "Tempo p95",
+                "Duration of requests by endpoint.",
                 "s",
                 _slowness(others.TEMPO_REQUESTS, "/tempopb.Pusher/PushBytesV2|api_.*"),
             ),
             lines(
-                "What went wrong in Tempo?",
-                "In a second: spans refused at its door, blocks that could not be written.",
+                "Tempo failures",
+                "Per second: spans rejected on arrival, blocks that could not be written.",
                 "short",
                 [
-                    prom(rate(others.TEMPO_REFUSED), "spans refused"),
+                    prom(rate(others.TEMPO_REFUSED), "spans rejected"),
                     prom(rate(others.TEMPO_FAILED_FLUSHES), "blocks not written"),
                 ],
             ),
             lines(
-                "Which traces came in pieces?",
-                "A second, by what was missing when they were written: a span that came late is "
-                "found all the same.",
+                "Incomplete traces",
+                "Per second, by what was missing when they were written. A span that arrives late "
+                "is found nevertheless.",
                 "short",
                 [prom(rate(others.TEMPO_WARNINGS, by=(REASON,)), label(REASON))],
             ),
         ],
         widths=(8, 8, 8, 12, 12),
+        folded=True,
     )
 
 

@@ -1,455 +1,446 @@
-"""LLM: what is asked, how long people wait, what it costs, and which answer stands out."""
+"""LLM: the models compared, the responses that stand out, and traffic, latency, tokens and cost."""
 
+from collections.abc import Mapping
 from typing import Final
 
+from grafana_foundation_sdk.builders import table
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from chatscope.genai.operation import FAILED as FAILURE
 from chatscope.names import (
     ANSWER_COST,
     ANSWER_OUTCOME,
-    ANSWER_STALL,
-    ANSWERS_ACTIVE,
+    ANSWER_SECONDS,
     CLIENT_INFERENCE_DURATION,
+    CLIENT_INPUT_TOKENS,
+    CLIENT_OUTPUT_TOKENS,
     CLIENT_TIME_TO_FIRST_CHUNK,
-    ERROR_TYPE,
-    EVENT_RETRY,
+    EXECUTE_TOOL_DURATION,
     GEN_AI_PROVIDER_NAME,
     GEN_AI_REQUEST_MODEL,
+    GEN_AI_RESPONSE_FINISH_REASONS,
+    GEN_AI_TOKEN_TYPE,
+    GEN_AI_TOOL_NAME,
     GEN_AI_USAGE_INPUT_TOKENS,
     GEN_AI_USAGE_OUTPUT_TOKENS,
     LLM_COST,
     LLM_RESPONSE_TIME,
-    LLM_TOKEN_USAGE,
+    MODEL_PRICED,
     SERVER_TIME_PER_OUTPUT_TOKEN,
     SERVER_TIME_TO_FIRST_TOKEN,
     TIME_TO_FIRST_TOKEN,
-    Metric,
+    USAGE_CACHE_READ_TOKENS,
+    USAGE_INPUT_TOKENS,
+    prometheus_label,
 )
-from dashboards import links
+from dashboards import answers, links
 from dashboards.answers import COMPLETED, FAILED, GIVEN_UP
 from dashboards.board import Row, assemble
-from dashboards.boards import _spending
-from dashboards.boards._spending import BY_MODEL, MODEL
 from dashboards.legends import label
-from dashboards.others import CALL_SECONDS, FIRST_CHUNK_SECONDS
+from dashboards.others import CALL_SECONDS, CALL_TOKENS, FIRST_CHUNK_SECONDS, SERVICE_NAME
 from dashboards.panels import (
     GREEN,
     RED,
     YELLOW,
-    Query,
+    Panel,
     colored,
-    is_well,
+    counted,
     lines,
     log_count,
+    log_table,
+    measured,
     prom,
-    spread,
 )
 from dashboards.queries import (
+    RANGE,
     RATE,
+    aggregate,
     count_lines,
+    differs,
+    either,
     equals,
     increase,
     keep,
     matches,
-    of_model,
-    or_zero,
+    positive,
     quantile,
     rate,
     ratio,
-    spans,
-    total,
+    series,
     with_exemplars,
 )
-from dashboards.trace_panels import DURATION, span_table
-from dashboards.variables import DEARER_THAN, SLOWER_THAN
+from dashboards.queries import lines as log_lines
+from dashboards.variables import COST_ABOVE, SLOWER_THAN
 
-_BY_ERROR: Final = label(ERROR_TYPE)
-_QUANTILES: Final = (0.5, 0.9, 0.95, 0.99)
-
-# A pause that a person notices as one: the bound of a bucket.
-_STALL_SECONDS: Final = 2.56
+MODEL: Final = (GEN_AI_REQUEST_MODEL,)
+BY_MODEL: Final = label(GEN_AI_REQUEST_MODEL)
+OF_MODEL: Final = keep(matches(GEN_AI_REQUEST_MODEL, "$model"))
+# Of the tables of responses.
+_UNITS: Final = {
+    "Duration": "s",
+    "First token": "s",
+    "Input": "short",
+    "Output": "short",
+    "Cost": "currencyUSD",
+}
+_WIDTHS: Final = {
+    "Service": 110,
+    "Duration": 80,
+    "First token": 90,
+    "Input": 65,
+    "Output": 65,
+    "Cost": 85,
+    "Outcome": 85,
+}
+_TOKENS: Final = {"input": CLIENT_INPUT_TOKENS, "output": CLIENT_OUTPUT_TOKENS}
 
 
 def board() -> Dashboard:
     return assemble(
         links.LLM,
-        "What is asked of the models, how long people wait, what it costs, and which answers "
-        "stand out.",
+        "Models compared, responses that stand out, and traffic, latency, tokens and cost.",
         [
-            _is_it_well(),
-            _endings(),
-            _waiting(),
-            _speed(),
-            _spending.cost(),
-            _spending.tokens(),
-            _interruptions(),
-            _answers(),
+            Row("Models", [_models()], height=7),
+            Row("Responses", _responses(), height=9, widths=(24, 12, 12)),
+            Row("Traffic", _traffic(), height=9),
+            Row("Latency", _latency(), height=9),
+            Row("Tokens and cost", _tokens_and_cost(), height=9, widths=(8,) * 6),
+            Row("Behaviour", _behaviour()),
         ],
     )
 
 
-def _answers_a_second(*where: str) -> str:
-    return rate(LLM_RESPONSE_TIME, *where, part="count")
+def _count(*where: str) -> str:
+    """Responses in the time shown; model calls where another library records the calls alone."""
+    return either(
+        increase(LLM_RESPONSE_TIME, *where, part="count", by=MODEL),
+        increase(CALL_SECONDS, *where, part="count", by=MODEL),
+    )
 
 
-def _quantiles(metric: Metric, quantiles: tuple[float, ...] = _QUANTILES) -> list[Query]:
+def _within(q: float) -> str:
+    return either(
+        quantile(q, LLM_RESPONSE_TIME, by=MODEL, over=RANGE),
+        quantile(q, CALL_SECONDS, by=MODEL, over=RANGE),
+    )
+
+
+def _models() -> table.Panel:
+    requests = f"({_count()})"
+    cost = increase(LLM_COST, by=MODEL)
+    numbers = {
+        "Requests": (f"round({requests})", "short"),
+        "Error rate": (
+            f"({_count(FAILED)}) / {requests} or 0 * ({requests} > 0)",
+            "percentunit",
+        ),
+        "p50": (_within(0.5), "s"),
+        "p95": (_within(0.95), "s"),
+        "First token p95": (
+            either(
+                quantile(0.95, SERVER_TIME_TO_FIRST_TOKEN, by=MODEL, over=RANGE),
+                quantile(0.95, FIRST_CHUNK_SECONDS, by=MODEL, over=RANGE),
+            ),
+            "s",
+        ),
+        "Tokens/s": (
+            ratio(
+                increase(SERVER_TIME_PER_OUTPUT_TOKEN, part="count", by=MODEL),
+                increase(SERVER_TIME_PER_OUTPUT_TOKEN, part="sum", by=MODEL),
+            ),
+            "short",
+        ),
+        "Cache hit rate": (_cache_hits(), "percentunit"),
+        "Cost": (cost, "currencyUSD"),
+        "Cost/response": (ratio(cost, requests), "currencyUSD"),
+    }
+    return measured(
+        "Models",
+        "Each model in the time shown. p50, p95: response time. Tokens/s: output tokens of one "
+        "response after its first. Cache hit rate: share of the input tokens that the provider "
+        "read from its cache. A dash: no such value was recorded.",
+        {GEN_AI_REQUEST_MODEL: "Model"},
+        numbers,
+        sort_by="Requests",
+    )
+
+
+def _cache_hits(over: str = RANGE) -> str:
+    return ratio(
+        increase(USAGE_CACHE_READ_TOKENS, by=MODEL, over=over),
+        increase(USAGE_INPUT_TOKENS, by=MODEL, over=over),
+    )
+
+
+def _responses() -> list[table.Panel]:
+    reason = {"reason": "Reason"}
+    model = {SERVICE_NAME: "Service", GEN_AI_REQUEST_MODEL: "Model"}
+    times = {ANSWER_SECONDS: "Duration", TIME_TO_FIRST_TOKEN: "First token"}
+    tokens = {GEN_AI_USAGE_INPUT_TOKENS: "Input", GEN_AI_USAGE_OUTPUT_TOKENS: "Output"}
+    cost = {ANSWER_COST: "Cost"}
+    outcome = {ANSWER_OUTCOME: "Outcome"}
     return [
-        prom(quantile(q, metric, by=MODEL), f"{BY_MODEL} p{q * 100:g}") for q in reversed(quantiles)
+        _log_of_responses(
+            "Failed responses",
+            "The newest responses that failed, with the type of the error and the provider's "
+            "status and error code.",
+            equals(ANSWER_OUTCOME, FAILURE),
+            {**reason, **model, **times, **tokens, **cost},
+        ),
+        _log_of_responses(
+            "Slow responses",
+            "Of the newest 200 responses that took longer than chosen above, the slowest first.",
+            f"{prometheus_label(ANSWER_SECONDS)} > ${SLOWER_THAN.name}",
+            {**model, **times, **tokens, **outcome},
+            sort_by="Duration",
+        ),
+        _log_of_responses(
+            "Expensive responses",
+            "Of the newest 200 responses that cost more than chosen above, the most expensive "
+            "first.",
+            f"{prometheus_label(ANSWER_COST)} > ${COST_ABOVE.name}",
+            {**model, **cost, **tokens, **outcome},
+            sort_by="Cost",
+        ),
     ]
 
 
-def _spread(metric: Metric) -> str:
-    return increase(metric, by=["le"], part="bucket", over=RATE)
-
-
-def _is_it_well() -> Row:
-    return Row(
-        "Is it well?",
-        [
-            is_well(
-                "How many answers come in a minute?",
-                "Answers of all endings: whole, failed, given up.",
-                "short",
-                prom(f"60 * {_answers_a_second()}"),
-            ),
-            is_well(
-                "What share of answers fails?",
-                "Answers that ended with an error of the model or of the service; those that a "
-                "person gave up are not in it.",
-                "percentunit",
-                prom(ratio(or_zero(_answers_a_second(FAILED)), _answers_a_second())),
-                warn=0.01,
-                bad=0.05,
-            ),
-            is_well(
-                "How long is the wait for an answer?",
-                "95 of 100 wait at most this long: from the question's arrival until the answer's "
-                "last byte left.",
-                "s",
-                prom(quantile(0.95, LLM_RESPONSE_TIME)),
-                warn=10,
-                bad=30,
-            ),
-            is_well(
-                "How long until the first words?",
-                "95 of 100 streamed answers begin within this time: from the question's arrival "
-                "until the first bytes left.",
-                "s",
-                prom(quantile(0.95, SERVER_TIME_TO_FIRST_TOKEN)),
-                warn=2.5,
-                bad=7.5,
-            ),
-            is_well(
-                "What did it cost?",
-                "US dollars in the time shown, by the price table; a model without a price "
-                "costs nothing here.",
-                "currencyUSD",
-                prom(increase(LLM_COST)),
-                over_range=True,
-            ).decimals(4),
-            is_well(
-                "What does an hour cost at this pace?",
-                "US dollars in an hour, if it goes on as it does now.",
-                "currencyUSD",
-                prom(f"3600 * {rate(LLM_COST)}"),
-            ).decimals(3),
-            is_well(
-                "What does an answer cost?",
-                "US dollars for an answer, on average.",
-                "currencyUSD",
-                prom(ratio(rate(LLM_COST), _answers_a_second())),
-            ).decimals(5),
-            is_well(
-                "How many tokens went through?",
-                "Tokens of prompts and completions in the time shown.",
-                "short",
-                prom(increase(LLM_TOKEN_USAGE)),
-                over_range=True,
-            ),
-        ],
-        height=4,
-        widths=(6,) * 8,
+def _log_of_responses(
+    title: str, about: str, condition: str, columns: Mapping[str, str], *, sort_by: str = "Time"
+) -> table.Panel:
+    return log_table(
+        title,
+        f"{about} The trace shows every step.",
+        log_lines(keep(differs(ANSWER_OUTCOME)), OF_MODEL, keep(condition), answers.with_reason()),
+        columns,
+        numbers={name: unit for name, unit in _UNITS.items() if name in columns.values()},
+        widths={name: width for name, width in _WIDTHS.items() if name in columns.values()},
+        sort_by=sort_by,
+        limit=200,
     )
 
 
-def _endings() -> Row:
-    return Row(
-        "How many answers, and how do they end?",
-        [
+def _traffic() -> list[Panel]:
+    def a_second(*where: str) -> str:
+        return rate(LLM_RESPONSE_TIME, *where, part="count")
+
+    calls = rate(CALL_SECONDS, part="count", by=MODEL)
+    return [
+        lines(
+            "Requests",
+            "Responses per second by model, whatever their outcome; model calls where nothing else "
+            "is recorded.",
+            "reqps",
+            [
+                prom(
+                    either(rate(LLM_RESPONSE_TIME, part="count", by=MODEL), calls),
+                    BY_MODEL,
+                )
+            ],
+            stacked=True,
+            numbers=True,
+        ),
+        colored(
             lines(
-                "How many answers come, by model?",
-                "Answers a second, of all endings.",
+                "Outcomes",
+                "Responses per second: completed; cancelled by the client or by a service that "
+                "stopped; failed.",
                 "reqps",
-                [prom(rate(LLM_RESPONSE_TIME, part="count", by=MODEL), BY_MODEL)],
-                stacked=True,
-            ),
-            colored(
-                lines(
-                    "How do answers end?",
-                    "Whole; given up by the person who asked, or by a service that stopped; "
-                    "failed.",
-                    "reqps",
-                    [
-                        prom(_answers_a_second(COMPLETED), "whole"),
-                        prom(or_zero(_answers_a_second(GIVEN_UP)), "given up"),
-                        prom(or_zero(_answers_a_second(FAILED)), "failed"),
-                    ],
-                    stacked=True,
-                ),
-                {"whole": GREEN, "given up": YELLOW, "failed": RED},
-            ),
-            lines(
-                "How many answers are on their way?",
-                "Answers that have begun and not ended, over all models.",
-                "short",
-                [prom(total(ANSWERS_ACTIVE), "on their way")],
-            ),
-            lines(
-                "Which errors end answers?",
-                "Answers that failed, by the kind of error.",
-                "reqps",
-                [prom(rate(LLM_RESPONSE_TIME, FAILED, part="count", by=(ERROR_TYPE,)), _BY_ERROR)],
-                bars=True,
-                stacked=True,
-            ),
-            lines(
-                "What share fails, by model?",
-                "Failed answers of all answers of a model.",
-                "percentunit",
                 [
-                    prom(
-                        ratio(
-                            rate(LLM_RESPONSE_TIME, FAILED, part="count", by=MODEL),
-                            rate(LLM_RESPONSE_TIME, part="count", by=MODEL),
-                        ),
-                        BY_MODEL,
-                    )
+                    prom(a_second(COMPLETED), "completed"),
+                    prom(positive(a_second(GIVEN_UP)), "cancelled"),
+                    prom(positive(a_second(FAILED)), "failed"),
                 ],
+                stacked=True,
+                numbers=True,
             ),
-            lines(
-                "How long did failed answers take?",
-                "95 of 100 at most, by the kind of error. Each dot opens the trace of one that "
-                "failed.",
-                "s",
-                [prom(quantile(0.95, LLM_RESPONSE_TIME, FAILED, by=(ERROR_TYPE,)), _BY_ERROR)],
-                exemplars=True,
-            ),
-        ],
-        widths=(8,) * 6,
-    )
+            {"completed": GREEN, "cancelled": YELLOW, "failed": RED},
+        ),
+        lines(
+            "Error rate",
+            "Failed responses as a share of all responses of a model.",
+            "percentunit",
+            [
+                prom(
+                    ratio(
+                        rate(LLM_RESPONSE_TIME, FAILED, part="count", by=MODEL),
+                        rate(LLM_RESPONSE_TIME, part="count", by=MODEL),
+                    ),
+                    BY_MODEL,
+                )
+            ],
+            numbers=True,
+        ),
+    ]
 
 
-def _waiting() -> Row:
-    return Row(
-        "How long do people wait?",
-        [
-            lines(
-                "How long does a whole answer take, by model?",
-                "p50: half of the answers took at most this long; p99: 99 of 100. Each dot opens "
-                "the trace of one answer.",
-                "s",
-                _quantiles(LLM_RESPONSE_TIME),
-                exemplars=True,
-            ).fill_opacity(0),
-            lines(
-                "How long until the first words, by model?",
-                "Time to first token: until the first bytes of a streamed answer left. Each dot "
-                "opens the trace of one answer.",
-                "s",
-                _quantiles(SERVER_TIME_TO_FIRST_TOKEN),
-                exemplars=True,
-            ).fill_opacity(0),
-            spread(
-                "How are the times of answers spread?",
-                "Answers that took as long, by when they ended; the colour tells how many. Two "
-                "bands are two kinds of answers, which a percentile hides. Each dot opens the "
-                "trace of one.",
-                "s",
-                _spread(LLM_RESPONSE_TIME),
-            ),
-            spread(
-                "How are the times until the first words spread?",
-                "Streamed answers whose first bytes left after as long; the colour tells how many. "
-                "Each dot opens the trace of one.",
-                "s",
-                _spread(SERVER_TIME_TO_FIRST_TOKEN),
-            ),
-        ],
-        height=10,
-        widths=(12,) * 4,
-    )
-
-
-def _speed() -> Row:
-    tokens = rate(SERVER_TIME_PER_OUTPUT_TOKEN, part="count", by=MODEL)
-    seconds = rate(SERVER_TIME_PER_OUTPUT_TOKEN, part="sum", by=MODEL)
+def _latency() -> list[Panel]:
     provider = (GEN_AI_PROVIDER_NAME,)
-    return Row(
-        "How fast do the words come, and who is slow?",
-        [
-            lines(
-                "How long does each further word take?",
-                "Time per output token, after the first. Each dot opens the trace of one answer.",
-                "s",
-                _quantiles(SERVER_TIME_PER_OUTPUT_TOKEN, (0.5, 0.95)),
-                exemplars=True,
-            ).fill_opacity(0),
-            lines(
-                "How many tokens a second does a reader get?",
-                "One answer's output tokens a second, on average, once it has begun.",
-                "short",
-                [prom(ratio(tokens, seconds), BY_MODEL)],
-            ),
-            lines(
-                "How much of the wait is the provider's?",
-                "95 of 100 at most: the provider's first piece and whole answer, as seen from "
-                "here, beside what people waited for.",
-                "s",
-                [
-                    prom(quantile(0.95, LLM_RESPONSE_TIME), "people wait"),
+    return [
+        lines(
+            "Response p95",
+            "Response time by model, from the arrival of the request until the last byte was sent. "
+            "Each dot opens the trace of one response.",
+            "s",
+            [prom(quantile(0.95, LLM_RESPONSE_TIME, by=MODEL), BY_MODEL)],
+            exemplars=True,
+            numbers=True,
+        ).fill_opacity(0),
+        lines(
+            "First token p95",
+            "Time until the first bytes of a streamed response were sent, by model. Each dot opens "
+            "the trace of one response.",
+            "s",
+            [prom(quantile(0.95, SERVER_TIME_TO_FIRST_TOKEN, by=MODEL), BY_MODEL)],
+            exemplars=True,
+            numbers=True,
+        ).fill_opacity(0),
+        lines(
+            "Provider latency p95",
+            "Time of the provider's first chunk and of its whole response, as measured by the "
+            "client here, beside the whole response time. Each dot opens the trace of one call.",
+            "s",
+            [
+                prom(quantile(0.95, LLM_RESPONSE_TIME), "response"),
+                *(
                     prom(
                         with_exemplars(
-                            quantile(0.95, CALL_SECONDS, by=provider),
-                            quantile(0.95, CLIENT_INFERENCE_DURATION, by=provider),
+                            quantile(0.95, recorded, by=provider), quantile(0.95, own, by=provider)
                         ),
-                        f"{label(GEN_AI_PROVIDER_NAME)}, whole answer",
+                        f"{label(GEN_AI_PROVIDER_NAME)} {name}",
+                    )
+                    for name, recorded, own in (
+                        ("whole", CALL_SECONDS, CLIENT_INFERENCE_DURATION),
+                        ("first chunk", FIRST_CHUNK_SECONDS, CLIENT_TIME_TO_FIRST_CHUNK),
+                    )
+                ),
+            ],
+            exemplars=True,
+            numbers=True,
+        ).fill_opacity(0),
+    ]
+
+
+def _tokens_and_cost() -> list[Panel]:
+    kind = (GEN_AI_TOKEN_TYPE,)
+    cost = rate(LLM_COST, by=MODEL)
+    return [
+        lines(
+            "Token rate",
+            "Input and output tokens per second.",
+            "short",
+            [
+                prom(
+                    rate(CALL_TOKENS, part="sum", by=kind),
+                    label(GEN_AI_TOKEN_TYPE),
+                )
+            ],
+            stacked=True,
+            numbers=True,
+        ),
+        lines(
+            "Tokens per call p95",
+            "Input and output tokens of one model call: 95 % of the calls have at most as many. "
+            "Each dot opens the trace of one call.",
+            "short",
+            [
+                prom(
+                    with_exemplars(
+                        quantile(0.95, CALL_TOKENS, equals(GEN_AI_TOKEN_TYPE, name)),
+                        quantile(0.95, own),
                     ),
-                    prom(
-                        with_exemplars(
-                            quantile(0.95, FIRST_CHUNK_SECONDS, by=provider),
-                            quantile(0.95, CLIENT_TIME_TO_FIRST_CHUNK, by=provider),
-                        ),
-                        f"{label(GEN_AI_PROVIDER_NAME)}, first piece",
+                    name,
+                )
+                for name, own in _TOKENS.items()
+            ],
+            exemplars=True,
+            numbers=True,
+        ).fill_opacity(0),
+        lines(
+            "Cache hit rate",
+            "Share of the input tokens that the provider read from its cache, by model. "
+            "Empty unless a provider reports cached tokens.",
+            "percentunit",
+            [prom(_cache_hits(RATE), BY_MODEL)],
+            numbers=True,
+        ),
+        lines(
+            "Cost per hour",
+            "US dollars per hour at the current rate, by model.",
+            "currencyUSD",
+            [prom(f"3600 * {cost}", BY_MODEL)],
+            stacked=True,
+            numbers=True,
+        ),
+        lines(
+            "Cost per response",
+            "US dollars for one response on average, by model. Each dot is one response: it has "
+            "the response's cost, or the upper bound of the chart, and opens its trace.",
+            "currencyUSD",
+            [
+                prom(
+                    ratio(cost, rate(LLM_RESPONSE_TIME, part="count", by=MODEL)),
+                    BY_MODEL,
+                )
+            ],
+            exemplars=True,
+            numbers=True,
+        ),
+        counted(
+            "Unpriced models",
+            "Models in use whose price is not known: their cost is missing everywhere. Add them to "
+            "the price table (docs/cost.md). Empty in health.",
+            "short",
+            prom(
+                f"{aggregate('max', series(MODEL_PRICED), (*MODEL, SERVICE_NAME))} == 0",
+            ),
+            {GEN_AI_REQUEST_MODEL: "Model", prometheus_label(SERVICE_NAME): "Service"},
+            value="Priced",
+        ),
+    ]
+
+
+def _behaviour() -> list[Panel]:
+    reasons = prometheus_label(GEN_AI_RESPONSE_FINISH_REASONS)
+    tools = (GEN_AI_TOOL_NAME,)
+    return [
+        lines(
+            "Finish reasons",
+            "Responses by the reason with which the model ended: stop, length (cut by the token "
+            "limit), tool_calls, content_filter.",
+            "short",
+            [
+                log_count(
+                    count_lines(
+                        keep(differs(GEN_AI_RESPONSE_FINISH_REASONS)),
+                        OF_MODEL,
+                        f'| label_format reason=`{{{{regexReplaceAll "[^a-z_,]" .{reasons} ""}}}}`',
+                        by=["reason"],
                     ),
-                ],
-                exemplars=True,
-            ),
-        ],
-    )
-
-
-def _interruptions() -> Row:
-    bound = equals("le", f"{_STALL_SECONDS:g}")
-    in_time = rate(ANSWER_STALL, bound, part="bucket", by=MODEL)
-    streamed = rate(ANSWER_STALL, part="count", by=MODEL)
-    return Row(
-        "Who was kept waiting, and who left?",
-        [
-            lines(
-                "How long do answers stand still?",
-                "The longest pause of a streamed answer, by model. Each dot opens the trace of one "
-                "answer.",
-                "s",
-                _quantiles(ANSWER_STALL, (0.5, 0.95, 0.99)),
-                exemplars=True,
-            ).fill_opacity(0),
-            lines(
-                f"How many answers stood still for more than {_STALL_SECONDS:g} s?",
-                "Of all streamed answers of a model.",
-                "percentunit",
-                [prom(f"1 - {ratio(in_time, streamed)}", BY_MODEL)],
-            ),
-            lines(
-                "How often are model calls retried?",
-                "Further attempts of a model call, in each step of the time axis. Each is a log "
-                "record with the reason, in the trace of its call.",
-                "short",
-                [
-                    log_count(
-                        count_lines(
-                            f"|= `{EVENT_RETRY}`",
-                            keep(matches(GEN_AI_REQUEST_MODEL, "$model")),
-                            by=(GEN_AI_REQUEST_MODEL,),
-                        ),
-                        BY_MODEL,
-                    )
-                ],
-                bars=True,
-                stacked=True,
-            ),
-            lines(
-                "How many answers are given up, and by whom?",
-                "cancelled: by the person who asked; shutting_down: by a service that stopped.",
-                "reqps",
-                [
-                    prom(
-                        rate(LLM_RESPONSE_TIME, GIVEN_UP, part="count", by=(ERROR_TYPE,)),
-                        _BY_ERROR,
-                    )
-                ],
-            ),
-            lines(
-                "What share is given up, by model?",
-                "Of all answers of a model.",
-                "percentunit",
-                [
-                    prom(
-                        ratio(
-                            rate(LLM_RESPONSE_TIME, GIVEN_UP, part="count", by=MODEL),
-                            rate(LLM_RESPONSE_TIME, part="count", by=MODEL),
-                        ),
-                        BY_MODEL,
-                    )
-                ],
-            ),
-            lines(
-                "How long did people wait before they left?",
-                "Half, and 95 of 100, left after at most this long. Each dot opens the trace of an "
-                "answer that was given up.",
-                "s",
-                [
-                    prom(quantile(q, LLM_RESPONSE_TIME, GIVEN_UP), f"p{q * 100:g}")
-                    for q in (0.95, 0.5)
-                ],
-                exemplars=True,
-            ),
-        ],
-        widths=(8,) * 6,
-    )
-
-
-def _answers() -> Row:
-    columns = {
-        ANSWER_COST: "Cost",
-        GEN_AI_USAGE_INPUT_TOKENS: "Tokens in",
-        GEN_AI_USAGE_OUTPUT_TOKENS: "Tokens out",
-        GEN_AI_REQUEST_MODEL: "Model",
-        TIME_TO_FIRST_TOKEN: "First words",
-        ANSWER_OUTCOME: "Ending",
-    }
-    units = {"Cost": "currencyUSD", "First words": "s"}
-    ended = f"span.{ANSWER_OUTCOME} != nil"
-    return Row(
-        "Which answers stand out?",
-        [
-            span_table(
-                "Which answers cost most?",
-                "The newest 500 answers that cost more than the sum chosen above, the dearest "
-                "first. A click opens the trace.",
-                spans(f"span.{ANSWER_COST} > ${DEARER_THAN.name}", of_model()),
-                columns,
-                units=units,
-                sort_by="Cost",
-                limit=500,
-            ),
-            span_table(
-                "Which answers were slowest?",
-                "The newest 500 answers that took longer than the time chosen above, the slowest "
-                "first. A click opens the trace.",
-                spans(ended, f"duration > ${SLOWER_THAN.name}", of_model()),
-                columns,
-                units=units,
-                sort_by=DURATION,
-                limit=500,
-            ),
-            span_table(
-                "Which answers failed last?",
-                "The newest answers that ended with an error. A click opens the trace.",
-                spans(f'span.{ANSWER_OUTCOME} = "failed"', of_model()),
-                {ERROR_TYPE: "Error", **columns},
-                units=units,
-            ),
-        ],
-        widths=(24, 24, 24),
-        height=9,
-    )
+                    "{{reason}}",
+                )
+            ],
+            bars=True,
+            stacked=True,
+        ),
+        lines(
+            "Tool calls",
+            "Tool executions per second by tool. Empty unless a service executes tools.",
+            "ops",
+            [
+                prom(
+                    rate(EXECUTE_TOOL_DURATION, part="count", by=tools),
+                    label(GEN_AI_TOOL_NAME),
+                )
+            ],
+            stacked=True,
+        ),
+        lines(
+            "Tool call p95",
+            "Duration of tool executions by tool. Each dot opens the trace of one. "
+            "Empty unless a service executes tools.",
+            "s",
+            [prom(quantile(0.95, EXECUTE_TOOL_DURATION, by=tools), label(GEN_AI_TOOL_NAME))],
+            exemplars=True,
+        ),
+    ]

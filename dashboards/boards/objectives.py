@@ -1,4 +1,4 @@
-"""Objectives: is what was promised kept, how much may still go wrong, and who is called?"""
+"""Objectives: the error budgets, how fast they burn, and the alerts about them."""
 
 from typing import Final
 
@@ -6,18 +6,19 @@ from grafana_foundation_sdk.builders import table, timeseries
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from alerts.windows import NORMAL, Burn
+from chatscope.names import LLM_RESPONSE_TIME, prometheus_label
 from dashboards import links, others
-from dashboards.alert_panels import SEVERITIES, firing, which_fire
+from dashboards.alert_panels import SEVERITIES, firing, firing_alerts
 from dashboards.board import Row, assemble
 from dashboards.legends import label
-from dashboards.others import ALERT_SEVERITY, OBJECTIVE, SLO, SLO_SERVICE, Series
-from dashboards.panels import Panel, Query, is_well, limited, lines, measured, prom
-from dashboards.queries import aggregate, equals, matches, or_zero, ratio, series, total
+from dashboards.others import ALERT_SEVERITY, OBJECTIVE, SERVICE_NAME, SLO, SLO_SERVICE, Series
+from dashboards.panels import Panel, Query, counted, is_well, limited, lines, measured, prom
+from dashboards.queries import RANGE, aggregate, equals, matches, or_zero, ratio, series, total
 from dashboards.variables import SERVICE
 
 _BY: Final = (SLO_SERVICE, SLO)
-_NAME: Final = label(SLO)
-# Whatever the period is, the same rates call for somebody.
+_NAME: Final = f"{label(SLO_SERVICE)} {label(SLO)}"
+# Whatever the period is, the alerts have the same rates.
 _PERIOD, (_PAGE, _TICKET) = next(iter(NORMAL.burns.items()))
 _DAYS: Final = int(_PERIOD.removesuffix("d"))
 _HOURS: Final = {"h": 1, "d": 24}
@@ -26,29 +27,25 @@ _HOURS: Final = {"h": 1, "d": 24}
 def board() -> Dashboard:
     return assemble(
         links.OBJECTIVES,
-        "Whether the service keeps what was promised, how much may still go wrong, and who is "
-        "called.",
+        "Error budgets of the objectives, how fast they burn, and the alerts about them.",
         [
-            Row("Is it well?", _well(), height=4, widths=(8, 8, 8)),
+            Row("Health", _health(), height=4),
+            Row("Objectives", _objectives(), height=7, widths=(17, 7)),
+            Row("Alerts", [firing_alerts()], height=6),
+            Row("Error budgets", _budgets()),
             Row(
-                "What was promised, and what calls?",
-                [_promised(), which_fire()],
-                height=6,
-                widths=(24, 24),
-            ),
-            Row("How much may still go wrong?", _budgets()),
-            Row(
-                "Does it burn so fast that somebody is called?",
+                "Burn rates",
                 [
-                    _burning("Was the last hour so bad that somebody must come?", _PAGE[0]),
-                    _burning("Were the last six hours so bad that somebody must come?", _PAGE[1]),
-                    _burning("Was the last day so bad that somebody should look?", _TICKET[0]),
-                    _burning("Were the last three days so bad that somebody should?", _TICKET[1]),
+                    _burning("Burn rate, 1 hour", _PAGE[0], "critical"),
+                    _burning("Burn rate, 6 hours", _PAGE[1], "critical"),
+                    _burning("Burn rate, 1 day", _TICKET[0], "warning"),
+                    _burning("Burn rate, 3 days", _TICKET[1], "warning"),
                 ],
-                widths=(12,) * 4,
             ),
-            Row("What did it cost, and how much called?", _spending()),
+            Row("Spending and alerts", _spending()),
         ],
+        # Budgets are about days.
+        since="now-24h",
     )
 
 
@@ -71,48 +68,75 @@ def _spent() -> str:
     return f"{series(others.DAY_COST)} / on () group_left () {series(others.DAY_BUDGET)}"
 
 
-def _well() -> list[Panel]:
+def _health() -> list[Panel]:
     return [
         is_well(
-            "How much of each budget is left?",
-            "Of what may go wrong in the period of the objective; below 0 the promise is broken.",
+            "Lowest budget left",
+            "Share of the error budget that is left, of the objective with the least. Below 0 an "
+            "objective is broken.",
             "percentunit",
-            prom(_of(others.SLO_LEFT), _NAME),
+            prom(aggregate("min", _of(others.SLO_LEFT))),
             warn=0.25,
             bad=0,
-        ),
+        ).decimals(0),
         is_well(
-            "How fast does each budget burn?",
-            "In the last 5 minutes: at 1 it lasts for the period, above it does not.",
+            "Highest burn rate",
+            "Of the last 5 minutes, of the objective that burns fastest: at 1 the budget lasts "
+            "exactly for the period.",
             "short",
-            prom(_of(others.SLO_BURN), _NAME),
+            prom(aggregate("max", _of(others.SLO_BURN))),
             warn=burn_rate(_TICKET[1]),
             bad=burn_rate(_PAGE[0]),
         ).decimals(1),
         is_well(
-            "How much of the day's money is spent?",
-            "In the last 24 hours, of what a day may cost.",
+            "Daily budget used",
+            "Cost of the last 24 hours as a share of the daily budget, of the service with the "
+            "highest.",
             "percentunit",
-            prom(_spent(), label(others.SERVICE_NAME)),
+            prom(aggregate("max", _spent())),
             warn=0.8,
             bad=1,
         ).decimals(0),
     ]
 
 
-def _promised() -> table.Panel:
-    return measured(
-        "Which objectives are there?",
-        "What was promised for which time, and how it stands. They are set in "
-        "alerts/objectives.yaml.",
-        {SLO: "Objective", SLO_SERVICE: "Service"},
-        {
-            "Promised": (_of(others.SLO_TARGET), "percentunit"),
-            "For": (f"86400 * {_of(others.SLO_DAYS)}", "s"),
-            "Budget left": (_of(others.SLO_LEFT), "percentunit"),
-            "Burn rate": (_of(others.SLO_BURN), "short"),
-        },
+def _objectives() -> list[table.Panel]:
+    share = f"1 - {_of(others.SLO_BAD['1d'])}"
+    left = _of(others.SLO_LEFT)
+    # At the rate of the last day; none where the budget grows or is used up.
+    seconds = f"86400 * {_of(others.SLO_DAYS)} * {left} / ({_burn('1d')} > 0) > 0"
+    service = prometheus_label(SERVICE_NAME)
+    busy = f"sum by ({service}) (increase({series(LLM_RESPONSE_TIME, part='count')}[{RANGE}]))"
+    with_objective = (
+        f'label_replace({series(others.SLO_TARGET)}, "{service}", "$1", "{SLO_SERVICE}", "(.*)")'
     )
+    return [
+        measured(
+            "Objectives",
+            "Each objective with its state. Good: share of good events in the last 24 hours. "
+            "Budget lasts: at the rate of the last 24 hours. Objectives are set in "
+            "alerts/objectives.yaml.",
+            {SLO_SERVICE: "Service", SLO: "Objective"},
+            {
+                "Target": (_of(others.SLO_TARGET), "percentunit"),
+                "Period": (f"86400 * {_of(others.SLO_DAYS)}", "s"),
+                "Good": (share, "percentunit"),
+                "Budget left": (left, "percentunit"),
+                "Burn rate": (_of(others.SLO_BURN), "short"),
+                "Budget lasts": (seconds, "s"),
+            },
+        ),
+        counted(
+            "Without objectives",
+            "Services with responses in the time shown that have no objective: their failures use "
+            "up no budget. alerts/objectives.yaml names the service with objectives. "
+            "Empty in health.",
+            "short",
+            prom(f"({busy} > 0) unless on ({service}) {with_objective}"),
+            {service: "Service"},
+            value="Responses",
+        ),
+    ]
 
 
 def _budgets() -> list[Panel]:
@@ -126,46 +150,47 @@ def _budgets() -> list[Panel]:
     ]
     return [
         lines(
-            "How has the budget gone?",
-            "What is left of it. It comes back as what was bad moves out of the period.",
+            "Budget left",
+            "Share of the error budget that is left. It returns as bad events leave the period.",
             "percentunit",
             [prom(_of(others.SLO_LEFT), _NAME)],
         ),
         lines(
-            "What share is bad now?",
-            "Of answers, in the last 5 minutes, and what the objective allows over its period.",
+            "Bad events",
+            "Share of the events of the last 5 minutes that were bad, and the share that the "
+            "objective allows over its period.",
             "percentunit",
             bad,
-        ),
+        ).axis_soft_max(0.1),
         lines(
-            "How many answers are judged?",
-            "In a minute, by the objective, and how many of them were bad. A share of few answers "
-            "says little.",
+            "Events per minute",
+            "Events that each objective counts, and how many of them were bad. A share of few "
+            "events says little.",
             "short",
             events,
         ),
     ]
 
 
-def _burning(title: str, burn: Burn) -> timeseries.Panel:
+def _burning(title: str, burn: Burn, severity: str) -> timeseries.Panel:
     queries: list[Query] = [
         prom(_burn(window), f"{_NAME} {window}") for window in (burn.long, burn.short)
     ]
     panel = lines(
         title,
         f"How many times faster than allowed the budget burns, over {burn.long} and over "
-        f"{burn.short}. The alert fires where both are above the line.",
+        f"{burn.short}. The {severity} alert fires where both are above the line.",
         "short",
         queries,
     )
-    return limited(panel, burn_rate(burn))
+    return limited(panel, burn_rate(burn), SEVERITIES[severity])
 
 
 def _spending() -> list[Panel]:
     return [
         lines(
-            "What did the last 24 hours cost?",
-            "US dollars, at each moment for the 24 hours before it, and what a day may cost.",
+            "Cost of 24 hours",
+            "US dollars of the 24 hours before each moment, and the daily budget.",
             "currencyUSD",
             [
                 prom(series(others.DAY_COST), label(others.SERVICE_NAME)),
@@ -173,8 +198,8 @@ def _spending() -> list[Panel]:
             ],
         ),
         lines(
-            "How many alerts fire?",
-            "By severity, with those that are about no service. Empty in health.",
+            "Alert count",
+            "Firing alerts by severity, with those that belong to no service. Empty in health.",
             "short",
             [
                 prom(

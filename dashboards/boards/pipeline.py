@@ -1,27 +1,27 @@
-"""Pipeline: does all that is told arrive, and are those well who carry and keep it?"""
+"""Pipeline: telemetry from the services to the backends, and the components on its path."""
 
 from typing import Final, NamedTuple
 
-from grafana_foundation_sdk.models.dashboard import Dashboard
+from grafana_foundation_sdk.builders import table
+from grafana_foundation_sdk.models.dashboard import Dashboard, DynamicConfigValue
 
 from chatscope.names import (
     ENCODER_FALLBACKS,
     ERROR_TYPE,
     LOG_METRICS,
     POINTS_EXPORTED,
-    PROCESS_UPTIME,
     SIGNAL,
     SPAN_METRICS,
     SPOOL_ITEMS,
     SignalMetrics,
 )
-from dashboards import links, others
+from dashboards import answers, links, others
 from dashboards.board import Row, assemble
 from dashboards.boards import _parts
 from dashboards.boards._parts import OWN, PARTS, QUIET, or_nothing
 from dashboards.legends import label
 from dashboards.others import EXPORTER, JOB, REASON, RECEIVER, Hop, Series
-from dashboards.panels import Panel, is_well, lines, prom
+from dashboards.panels import Panel, is_well, lines, measured, prom
 from dashboards.queries import (
     RECEIVED_ONCE,
     SENT_ONCE,
@@ -42,10 +42,10 @@ _ARRIVED: Final = equals(ERROR_TYPE, "")
 
 
 class _Signal(NamedTuple):
-    """One kind of telemetry, from the service to its store."""
+    """One kind of telemetry, from the service to its backend."""
 
-    name: str
-    # What the service calls it where it waits on disk, and what the ledger does.
+    title: str
+    # Its names in the service's spool, and in the ledger.
     signal: str
     told_of: str
     own: SignalMetrics
@@ -56,7 +56,7 @@ class _Signal(NamedTuple):
 
 
 _SPANS: Final = _Signal(
-    "spans",
+    "Spans",
     "traces",
     others.OF_SPANS,
     SPAN_METRICS,
@@ -66,7 +66,7 @@ _SPANS: Final = _Signal(
     (others.TEMPO_DISCARDED, others.TEMPO_GENERATOR_DISCARDED),
 )
 _LOGS: Final = _Signal(
-    "log lines",
+    "Logs",
     "logs",
     others.OF_LOGS,
     LOG_METRICS,
@@ -77,8 +77,16 @@ _LOGS: Final = _Signal(
 )
 # Of the ledger (alerts/ledger.py).
 _UNSETTLED: Final = (
-    "What waits is not missing. For half an hour after a part was away it says nothing, which is 0."
+    "Queued items are not missing. For half an hour after an outage of a component the "
+    "difference is shown as 0."
 )
+# The hops of the ledger along the path, and what each is between.
+_HOPS: Final = {
+    "service": "inside the service",
+    "wire": "service to Collector",
+    "collector": "inside the Collector",
+    "store": "Collector to backend",
+}
 _REFUSED_SAMPLES: Final = (
     others.PROMETHEUS_OUT_OF_ORDER,
     others.PROMETHEUS_OUT_OF_BOUNDS,
@@ -90,10 +98,10 @@ _REFUSED_SAMPLES: Final = (
 def board() -> Dashboard:
     return assemble(
         links.PIPELINE,
-        "Whether all that the service tells arrives in the stores, and whether those who carry "
-        "and keep it are well.",
+        "Telemetry at each hop from the services to the backends, and the health of the stack.",
         [
-            _is_it_well(),
+            _health(),
+            Row("Delivery", [_account()], height=11),
             _way(_SPANS),
             _way(_LOGS),
             _points(),
@@ -106,7 +114,7 @@ def board() -> Dashboard:
     )
 
 
-# -- all of it ---------------------------------------------------------------------------
+# -- all signals ---------------------------------------------------------------------------
 
 
 def _sum_of_all(expressions: list[str]) -> str:
@@ -139,39 +147,37 @@ def _fullest_queue() -> str:
     return together(queues, function="max")
 
 
-def _is_it_well() -> Row:
+def _health() -> Row:
     up = series(others.UP, matches(JOB, PARTS))
+    lost = [*_lost_in_service(), *_lost_in_collector(), *_lost_in_stores()]
     return Row(
-        "Is it well?",
+        "Health",
         [
             is_well(
-                "How many of the five parts are up?",
-                "Collector, Prometheus, Loki, Tempo and Alertmanager, as Prometheus reaches them.",
+                "Components up",
+                "Of Collector, Prometheus, Loki, Tempo and Alertmanager, as Prometheus scrapes "
+                "them.",
                 "short",
                 prom(aggregate("sum", up)),
                 warn=5,
                 bad=4,
+                over_range=True,
             ),
+            answers.last_sample(),
             is_well(
-                "How old is the newest metric?",
-                "Time since the service's last metric was stored: it sends one each second.",
-                "s",
-                prom(f"time() - max(timestamp({series(PROCESS_UPTIME)}))"),
-                warn=15,
-                bad=60,
-                no_value="nothing for 5 minutes",
-            ),
-            is_well(
-                "How full is the fullest queue?",
-                "Of the service's and of the Collector's. A full one drops or refuses.",
+                "Fullest queue",
+                "Of the queues of the services and of the Collector. A full queue drops or "
+                "rejects.",
                 "percentunit",
                 prom(_fullest_queue()),
                 warn=0.2,
                 bad=0.8,
-            ),
+                over_range=True,
+            ).decimals(0),
             is_well(
-                "How much was refused for a moment?",
-                "Items that the Collector refused in the time shown: their senders try again.",
+                "Rejected items",
+                "Spans, log records and metric points that the Collector rejected in the time "
+                "shown: their senders try again.",
                 "short",
                 prom(
                     _sum_of_all(
@@ -187,45 +193,61 @@ def _is_it_well() -> Row:
                 over_range=True,
             ).decimals(0),
             is_well(
-                "How much did the service lose?",
-                "Spans and log lines that it dropped, or gave up sending, in the time shown.",
+                "Dropped items",
+                "Spans, log records and samples that a service, the Collector or a backend dropped "
+                "in the time shown, and counted.",
                 "short",
-                prom(_sum_of_all(_lost_in_service())),
+                prom(_sum_of_all(lost)),
                 warn=1,
                 bad=100,
                 over_range=True,
             ).decimals(0),
             is_well(
-                "How much did the Collector lose?",
-                f"Items that it could not handle, or gave up sending, in the time shown. {QUIET}",
-                "short",
-                prom(_sum_of_all(_lost_in_collector())),
-                warn=1,
-                bad=100,
-                over_range=True,
-            ).decimals(0),
-            is_well(
-                "How much did the stores throw away?",
-                "Spans, lines and samples that Tempo, Loki or Prometheus took and did not keep, "
-                f"in the time shown. {QUIET}",
-                "short",
-                prom(_sum_of_all(_lost_in_stores())),
-                warn=1,
-                bad=100,
-                over_range=True,
-            ).decimals(0),
-            is_well(
-                "How much vanished without a word?",
-                "What came to a hop in half an hour, and neither left it nor was told to be lost. "
-                f"{_UNSETTLED}",
+                "Missing items",
+                "Items that came into a hop in the last half hour, and neither left it nor were "
+                f"counted as dropped. {_UNSETTLED}",
                 "short",
                 prom(or_zero(total(others.LEDGER_DIFFERENCE))),
                 warn=1,
                 bad=100,
+                over_range=True,
             ).decimals(0),
         ],
         height=4,
-        widths=(6,) * 8,
+    )
+
+
+def _account() -> table.Panel:
+    """The ledger (alerts/ledger.py) as a table."""
+    by = (others.TOLD_OF, others.HOP)
+
+    def ordered(metric: Series) -> str:
+        """In the order of the path: a table sorts by a column only."""
+        value = total(metric, by=by)
+        for n, hop in enumerate(_HOPS, 1):
+            value = f'label_replace({value}, "step", "{n} {_HOPS[hop]}", "{others.HOP}", "{hop}")'
+        return value
+
+    panel = measured(
+        "Delivery by hop",
+        "Items of the last half hour at each hop: how many came in, how many left (sent on, "
+        "stored, or counted as dropped), and how many are missing. Out may be higher than in: it "
+        f"is counted over a slightly longer time. {_UNSETTLED}",
+        {others.TOLD_OF: "Signal", "step": "Hop"},
+        {
+            "In": (ordered(others.LEDGER_IN), "short"),
+            "Out": (ordered(others.LEDGER_OUT), "short"),
+            "Missing": (ordered(others.LEDGER_DIFFERENCE), "short"),
+        },
+        hidden=(others.HOP,),
+    )
+    steps = [{"value": None, "color": "green"}, {"value": 1, "color": "red"}]
+    return panel.override_by_name(
+        "Missing",
+        [
+            DynamicConfigValue("thresholds", {"mode": "absolute", "steps": steps}),
+            DynamicConfigValue("custom.cellOptions", {"type": "color-text"}),
+        ],
     )
 
 
@@ -233,19 +255,19 @@ def _is_it_well() -> Row:
 
 
 def _way(signal: _Signal) -> Row:
-    name, own, hop = signal.name, signal.own, signal.through
+    title, own, hop = signal.title, signal.own, signal.through
     return Row(
-        f"Do all {name} arrive?",
+        f"{title}: details",
         [
             lines(
-                f"Do as many {name} arrive as are made?",
-                "A second, at each step: made by the service, sent by it, accepted and sent by the "
-                f"Collector, received and stored by {signal.store}. The steps tell of themselves "
-                "at different times, so short waves differ; a lasting gap is a loss. The first two "
-                "are of the chosen services, the others of all who send.",
+                f"{title} by step",
+                "Per second at each step: created and sent by the service, accepted and sent by "
+                f"the Collector, received and stored by {signal.store}. The steps are sampled at "
+                "different times, so short waves differ; a lasting gap is a loss. The first two "
+                "are of the chosen services, the others of all senders.",
                 "short",
                 [
-                    prom(rate(own.created), "made"),
+                    prom(rate(own.created), "created"),
                     prom(rate(own.exported, _ARRIVED), "sent by the service"),
                     prom(rate(hop.accepted), "accepted by the Collector"),
                     prom(rate(hop.sent), "sent by the Collector"),
@@ -254,29 +276,31 @@ def _way(signal: _Signal) -> Row:
                 ],
             ).fill_opacity(0),
             lines(
-                f"How many {name} wait in the service?",
-                "In its queue, at the most loaded process, which drops the oldest when it is full; "
-                "and on disk, while the Collector is away.",
+                f"{title} queued",
+                "In the queue of the fullest process, which drops the oldest when it is full; and "
+                "on disk, while the Collector is unreachable.",
                 "short",
                 [
                     prom(total(SPOOL_ITEMS, equals(SIGNAL, signal.signal)), "on disk"),
-                    prom(aggregate("max", series(own.queue_size)), "waiting"),
-                    prom(aggregate("max", series(own.queue_capacity)), "room"),
+                    prom(aggregate("max", series(own.queue_size)), "queued"),
+                    prom(aggregate("max", series(own.queue_capacity)), "capacity"),
                 ],
             ),
-            _missing(name, signal.told_of),
+            _missing(title, signal.told_of),
             _lost(signal),
             lines(
-                f"Which {name} did the Collector refuse?",
-                "A second: refused, which their sender sends again, or failed.",
+                f"{title} rejected",
+                "Per second, by the Collector: rejected, which their sender sends again, or "
+                "failed.",
                 "short",
-                [prom(rate(hop.refused), "refused"), prom(rate(hop.failed), "failed")],
+                [prom(rate(hop.refused), "rejected"), prom(rate(hop.failed), "failed")],
             ),
-            _not_sent(name, hop),
+            _not_sent(title, hop),
             _discarded(signal),
             _fallbacks(signal),
         ],
-        widths=(12, 6, 6, 5, 5, 5, 5, 4),
+        widths=(12, 6, 6, 6, 6, 6, 6, 24),
+        folded=True,
     )
 
 
@@ -284,11 +308,11 @@ def _stored(told_of: str) -> str:
     return total(others.LEDGER_STORED, equals(others.TOLD_OF, told_of))
 
 
-def _missing(name: str, told_of: str) -> Panel:
+def _missing(title: str, told_of: str) -> Panel:
     """The difference of the ledger, which must be 0."""
     return lines(
-        f"How many {name} are missing?",
-        f"By hop, of what came to it in half an hour: must be 0. {_UNSETTLED}",
+        f"{title} missing",
+        f"By hop, of what came into it in the last half hour: must be 0. {_UNSETTLED}",
         "short",
         [
             prom(
@@ -302,27 +326,26 @@ def _missing(name: str, told_of: str) -> Panel:
 def _lost(signal: _Signal) -> Panel:
     by = (ERROR_TYPE,)
     return lines(
-        f"Which {signal.name} did the service lose?",
-        "A second: dropped from a full queue, or given up after all tries, by the reason.",
+        f"{signal.title} dropped",
+        "Per second, by the service: dropped from a full queue, or not sent after all retries, by "
+        "the reason.",
         "short",
         [
             prom(rate(signal.own.processed, _GIVEN_UP, by=by), f"dropped: {label(ERROR_TYPE)}"),
-            prom(rate(signal.own.exported, _GIVEN_UP, by=by), f"given up: {label(ERROR_TYPE)}"),
+            prom(rate(signal.own.exported, _GIVEN_UP, by=by), f"not sent: {label(ERROR_TYPE)}"),
         ],
     )
 
 
-def _not_sent(name: str, hop: Hop) -> Panel:
+def _not_sent(title: str, hop: Hop) -> Panel:
     by = (EXPORTER,)
     return lines(
-        f"Which {name} could the Collector not send?",
-        "A second, by exporter: given up because the store will never take them, or refused by "
-        f"a full queue, which its sender learns. {QUIET}",
+        f"{title} not sent",
+        "Per second, by exporter of the Collector: dropped because the backend will never accept "
+        f"them, or rejected by a full queue, after which their sender tries again. {QUIET}",
         "short",
         [
-            prom(
-                or_nothing(rate(hop.send_failed, SENT_ONCE, by=by)), f"given up {label(EXPORTER)}"
-            ),
+            prom(or_nothing(rate(hop.send_failed, SENT_ONCE, by=by)), f"dropped {label(EXPORTER)}"),
             prom(
                 or_nothing(rate(hop.enqueue_failed, SENT_ONCE, by=by)),
                 f"queue full {label(EXPORTER)}",
@@ -333,12 +356,11 @@ def _not_sent(name: str, hop: Hop) -> Panel:
 
 def _discarded(signal: _Signal) -> Panel:
     return lines(
-        f"Which {signal.name} did {signal.store} throw away?",
-        "A second, by the reason. The Collector counts them as sent: only the store knows. "
-        f"{QUIET}",
+        f"{signal.title} discarded",
+        f"Per second, by {signal.store}, by the reason. The Collector counts them as sent. {QUIET}",
         "short",
         [
-            prom(or_nothing(rate(one, by=(REASON,))), f"thrown away {label(REASON)}")
+            prom(or_nothing(rate(one, by=(REASON,))), f"discarded {label(REASON)}")
             for one in signal.discarded
         ],
     )
@@ -346,9 +368,9 @@ def _discarded(signal: _Signal) -> Panel:
 
 def _fallbacks(signal: _Signal) -> Panel:
     return lines(
-        f"How many {signal.name} did the fallback encode?",
-        "A second, encoded by the official encoder because ours could not, at several times the "
-        "cost. None is lost. The service logs the reason once a minute: report it as a bug.",
+        f"{signal.title} fallback",
+        "Per second, encoded by the SDK's encoder because the fast one could not, at several times "
+        "the cost. None is lost. The service logs the reason once a minute: report it as a bug.",
         "short",
         [prom(rate(ENCODER_FALLBACKS, equals(SIGNAL, signal.signal)), "fallbacks")],
     )
@@ -357,13 +379,13 @@ def _fallbacks(signal: _Signal) -> Panel:
 def _points() -> Row:
     hop = others.POINTS_THROUGH
     return Row(
-        "Do all metrics arrive?",
+        "Metrics: details",
         [
             lines(
-                "Do as many metric points arrive as are sent?",
-                "A second: sent by the service, accepted by the Collector, the host's among them, "
-                "sent on by it, and taken by Prometheus, where one histogram's point becomes many "
-                "samples.",
+                "Points by step",
+                "Per second: sent by the service, accepted by the Collector (with those of the "
+                "host), sent on by it, and accepted by Prometheus, where one histogram point "
+                "becomes many samples.",
                 "short",
                 [
                     prom(rate(POINTS_EXPORTED, _ARRIVED), "sent by the service"),
@@ -379,8 +401,8 @@ def _points() -> Row:
                 ],
             ).fill_opacity(0),
             lines(
-                "How many samples are kept of them?",
-                "Samples a second, with those that it scrapes.",
+                "Samples stored",
+                "Per second, with those that Prometheus scrapes.",
                 "short",
                 [
                     prom(
@@ -389,11 +411,11 @@ def _points() -> Row:
                     )
                 ],
             ),
-            _missing("metric points", others.OF_POINTS),
+            _missing("Points", others.OF_POINTS),
             lines(
-                "Which metric points came late?",
-                "A second that the service failed to send, by the reason: none is lost, the next "
-                "export brings the sum. "
+                "Points delayed",
+                "Per second that the service failed to send, by the reason: none is lost, the next "
+                "export has the sum. "
                 f"{QUIET}",
                 "short",
                 [
@@ -404,19 +426,19 @@ def _points() -> Row:
                 ],
             ),
             lines(
-                "Which metric points did the Collector refuse?",
-                "A second, by receiver. Refused ones are sent again by their sender.",
+                "Points rejected",
+                "Per second, by the Collector's receiver. Their sender sends them again.",
                 "short",
                 [
                     prom(rate(one, RECEIVED_ONCE, by=(RECEIVER,)), f"{what}: {label(RECEIVER)}")
-                    for one, what in ((hop.refused, "refused"), (hop.failed, "failed"))
+                    for one, what in ((hop.refused, "rejected"), (hop.failed, "failed"))
                 ],
             ),
-            _not_sent("metric points", hop),
+            _not_sent("Points", hop),
             lines(
-                "Which samples did Prometheus throw away?",
-                "A second: older than what it has, too old, or with names that it does not take. "
-                "An exemplar that comes again is refused, and that is as it should be.",
+                "Samples discarded",
+                "Per second: older than the newest sample, too old, or with invalid names. An "
+                "exemplar that arrives twice is rejected, which is normal.",
                 "short",
                 [
                     prom(rate(one, OWN), what)
@@ -429,4 +451,5 @@ def _points() -> Row:
             ),
         ],
         widths=(12, 6, 6, 6, 6, 6, 6),
+        folded=True,
     )

@@ -1,4 +1,4 @@
-"""Runtime and host: is the process, or the machine under it, short of something?"""
+"""Runtime: CPU, memory, event loop and garbage collector of processes, and their host."""
 
 from typing import Final
 
@@ -25,7 +25,7 @@ from chatscope.names import (
 from dashboards import links, others
 from dashboards.board import Row, assemble
 from dashboards.legends import label
-from dashboards.others import DEVICE, MOUNT, STATE, WAY
+from dashboards.others import DEVICE, INSTANCE, MOUNT, SERVICE_NAME, STATE, WAY
 from dashboards.panels import Query, is_well, lines, prom
 from dashboards.queries import (
     RATE,
@@ -33,6 +33,7 @@ from dashboards.queries import (
     equals,
     increase,
     matches,
+    positive,
     quantile,
     rate,
     ratio,
@@ -40,9 +41,10 @@ from dashboards.queries import (
     total,
 )
 
-# A process's id is long; eight characters tell it from its neighbours.
+# An instance's ID is long; its first eight characters distinguish it from its neighbours.
 _PROCESS: Final = "process"
-_BY_PROCESS: Final = f"{{{{{_PROCESS}}}}}"
+_BY_PROCESS: Final = f"{label(SERVICE_NAME)} {{{{{_PROCESS}}}}}"
+_INSTANCE: Final = (SERVICE_NAME, INSTANCE)
 
 _IDLE: Final = "idle|wait"
 _FREE_MEMORY: Final = "free|cached|buffered|slab_reclaimable|inactive"
@@ -51,8 +53,8 @@ _FREE_MEMORY: Final = "free|cached|buffered|slab_reclaimable|inactive"
 def board() -> Dashboard:
     return assemble(
         links.RUNTIME,
-        "Whether the service's processes, or the machine under them, are short of something.",
-        [_is_it_well(), _process(), _event_loop(), _collector_of_garbage(), *_host()],
+        "CPU, memory, event loop and garbage collector of the processes, and of their host.",
+        [_health(), _process(), _event_loop(), _collector_of_garbage(), *_host()],
     )
 
 
@@ -80,50 +82,43 @@ def _disk_full() -> str:
     return f"{used} / {usable}"
 
 
-def _is_it_well() -> Row:
+def _health() -> Row:
     return Row(
-        "Is it well?",
+        "Health",
         [
             is_well(
-                "How many processes serve?",
-                "Processes that were heard of in the last minute.",
+                "Processes",
+                "Processes that sent metrics in the last minute.",
                 "short",
                 prom(f"count(last_over_time({series(PROCESS_UPTIME)}[1m]))"),
                 warn=1,
                 bad=0.5,
             ),
             is_well(
-                "How busy is the busiest process?",
-                "Of one CPU, and an event loop uses no more: near 100 % answers wait for each "
-                "other.",
+                "Process CPU",
+                "Of the busiest process, as a share of one CPU, and an event loop uses no more: "
+                "near 100 % responses wait for each other.",
                 "percentunit",
                 prom(
                     aggregate(
                         "max",
-                        aggregate(
-                            "sum", f"rate({series(PROCESS_CPU_TIME)}[{RATE}])", ("instance",)
-                        ),
+                        aggregate("sum", f"rate({series(PROCESS_CPU_TIME)}[{RATE}])", _INSTANCE),
                     )
                 ),
                 warn=0.7,
                 bad=0.9,
             ),
             is_well(
-                "How late does the event loop wake?",
-                "99 of 100 times at most this late: so much is added to each step of each answer.",
+                "Event loop lag p99",
+                "Delay with which the event loop resumed a task: each chunk of every response has "
+                "it as well.",
                 "s",
                 prom(quantile(0.99, EVENT_LOOP_LAG)),
                 warn=0.1,
                 bad=0.5,
             ),
             is_well(
-                "How much memory does the service take?",
-                "Physical memory of all its processes.",
-                "bytes",
-                prom(total(PROCESS_MEMORY_USAGE)),
-            ),
-            is_well(
-                "How busy is the machine?",
+                "Host CPU",
                 "CPU time that was neither idle nor waiting for a disk.",
                 "percentunit",
                 prom(_cpu_busy()),
@@ -131,24 +126,16 @@ def _is_it_well() -> Row:
                 bad=0.95,
             ),
             is_well(
-                "How many wait for each CPU?",
-                "Load of the last minute for each CPU: above 1, somebody waits.",
-                "short",
-                prom(f"{total(others.HOST_LOAD_1)} / {total(others.HOST_CPUS)}"),
-                warn=1.5,
-                bad=4,
-            ).decimals(2),
-            is_well(
-                "How full is the memory?",
-                "Memory that cannot be given to somebody else; caches can.",
+                "Host memory",
+                "Memory that cannot be reclaimed; caches can.",
                 "percentunit",
                 prom(f"1 - {_share(others.HOST_MEMORY, _FREE_MEMORY)}"),
                 warn=0.8,
                 bad=0.95,
             ),
             is_well(
-                "How full is the fullest file system?",
-                "Of what is not reserved for the system.",
+                "Fullest file system",
+                "Share of the space that is not reserved for the system.",
                 "percentunit",
                 prom(aggregate("max", _disk_full())),
                 warn=0.8,
@@ -156,56 +143,55 @@ def _is_it_well() -> Row:
             ),
         ],
         height=4,
-        widths=(6,) * 8,
     )
 
 
 def _process() -> Row:
-    cpu = aggregate("sum", f"rate({series(PROCESS_CPU_TIME)}[{RATE}])", ("instance", CPU_MODE))
+    cpu = aggregate("sum", f"rate({series(PROCESS_CPU_TIME)}[{RATE}])", (*_INSTANCE, CPU_MODE))
     switches = aggregate(
         "sum",
         f"rate({series(PROCESS_CONTEXT_SWITCHES)}[{RATE}])",
-        ("instance", CONTEXT_SWITCH_TYPE),
+        (*_INSTANCE, CONTEXT_SWITCH_TYPE),
     )
     return Row(
-        "What do the service's processes take?",
+        "Processes",
         [
             lines(
-                "How much CPU does each process take?",
-                "Of one CPU, in the program and in the system. A process is named by the first "
-                "eight characters of its instance.",
+                "CPU by process",
+                "Share of one CPU, in user and system mode. A process is named by its service and "
+                "the first eight characters of its instance ID.",
                 "percentunit",
                 [prom(_each_process(cpu), f"{_BY_PROCESS} {label(CPU_MODE)}")],
                 stacked=True,
             ),
             lines(
-                "How much memory does each process take?",
+                "Memory by process",
                 "Physical memory.",
                 "bytes",
                 [_now(PROCESS_MEMORY_USAGE)],
             ),
             lines(
-                "How much memory has each process asked for?",
-                "Virtual memory, used or not: what grows without end is a leak.",
+                "Virtual memory",
+                "Virtual memory, used or not: growth without end is a leak.",
                 "bytes",
                 [_now(PROCESS_MEMORY_VIRTUAL)],
             ),
             lines(
-                "How many threads has each process?",
-                "Threads, those that send telemetry among them.",
+                "Threads",
+                "Threads, including those that export telemetry.",
                 "short",
                 [_now(PROCESS_THREADS)],
             ),
             lines(
-                "How many files has each process open?",
-                "Open files and connections: at the limit of the system nobody can connect.",
+                "Open files",
+                "Open files and connections: at the limit of the system no client can connect.",
                 "short",
                 [_now(PROCESS_OPEN_FILES)],
             ),
             lines(
-                "How often is each process put off the CPU?",
-                "Context switches a second: voluntary while it waits, involuntary when others "
-                "want the CPU as well.",
+                "Context switches",
+                "Per second: voluntary while a process waits, involuntary when others need the "
+                "CPU.",
                 "ops",
                 [prom(_each_process(switches), f"{_BY_PROCESS} {label(CONTEXT_SWITCH_TYPE)}")],
             ),
@@ -216,36 +202,36 @@ def _process() -> Row:
 
 def _event_loop() -> Row:
     return Row(
-        "Does the event loop keep up?",
+        "Event loop",
         [
             lines(
-                "How late does the event loop wake, at worst?",
-                "A sleeper woke so much later than it had asked; half, 95, 99 of 100 times at "
-                "most. No dot here leads to a trace: it is nobody's answer that is measured.",
+                "Event loop lag",
+                "Delay with which the event loop resumed a sleeping task. There are no exemplars: "
+                "it is not measured in a request.",
                 "s",
                 [prom(quantile(q, EVENT_LOOP_LAG), f"p{q * 100:g}") for q in (0.99, 0.95, 0.5)],
             ),
             lines(
-                "Which process wakes late?",
-                "95 of 100 times at most so late.",
+                "Lag p95 by process",
+                "95 % of the time a task was resumed with at most this delay.",
                 "s",
                 [
                     prom(
-                        _each_process(quantile(0.95, EVENT_LOOP_LAG, by=("instance",))),
+                        _each_process(quantile(0.95, EVENT_LOOP_LAG, by=_INSTANCE)),
                         _BY_PROCESS,
                     )
                 ],
             ),
             lines(
-                "How many tasks does each event loop have?",
-                "Those that have not ended: a few for each connection and answer. A line that only "
-                "rises is a leak.",
+                "Tasks",
+                "Tasks that have not ended: a few for each connection and response. A line that "
+                "only rises is a leak.",
                 "short",
                 [_now(EVENT_LOOP_TASKS)],
             ),
             lines(
-                "How long has each process been running?",
-                "A line that falls to the ground is a restart.",
+                "Uptime",
+                "Time since the process started.",
                 "s",
                 [_now(PROCESS_UPTIME)],
             ),
@@ -257,26 +243,26 @@ def _collector_of_garbage() -> Row:
     generation = f"generation {label(GC_GENERATION)}"
     by = (GC_GENERATION,)
     return Row(
-        "What does the garbage collector do?",
+        "Garbage collector",
         [
             lines(
-                "How often is garbage collected?",
-                "Collections a second. The last generation looks at everything, and all answers "
-                "wait for it.",
+                "Collections",
+                "Per second. A collection of the last generation examines all objects, and all "
+                "responses wait for it.",
                 "ops",
                 [prom(rate(GC_COLLECTIONS, by=by), generation)],
             ),
             lines(
-                "How much garbage is found?",
-                "Objects a second that only referred to each other.",
+                "Collected objects",
+                "Objects per second that only referred to each other.",
                 "ops",
                 [prom(rate(GC_COLLECTED, by=by), generation)],
             ),
             lines(
-                "How much garbage can nobody collect?",
-                "Objects in the time shown: above 0, something leaks.",
+                "Uncollectable objects",
+                "Above 0, something leaks. Empty in health.",
                 "short",
-                [prom(increase(GC_UNCOLLECTABLE, by=by, over=RATE), generation)],
+                [prom(positive(increase(GC_UNCOLLECTABLE, by=by, over=RATE)), generation)],
             ),
         ],
     )
@@ -287,12 +273,12 @@ def _host() -> list[Row]:
     by_way = (DEVICE, WAY)
     return [
         Row(
-            "Is the machine short of CPU or memory?",
+            "Host CPU and memory",
             [
                 lines(
-                    "What does the machine's CPU time go to?",
+                    "Host CPU by state",
                     "All CPUs together are 100 %; steal is time that the host of a virtual "
-                    "machine kept. In containers this is the Collector's view.",
+                    "machine kept. In containers this is what the Collector sees.",
                     "percentunit",
                     [
                         prom(
@@ -304,9 +290,9 @@ def _host() -> list[Row]:
                     stacked=True,
                 ).max(1),
                 lines(
-                    "How many want a CPU?",
-                    "Load: how many processes run or wait to, over 1, 5 and 15 minutes, beside "
-                    "the CPUs that there are.",
+                    "Load",
+                    "Processes that run or wait for a CPU, over 1, 5 and 15 minutes, and the "
+                    "number of CPUs.",
                     "short",
                     [
                         prom(total(others.HOST_LOAD_1), "1 minute"),
@@ -316,16 +302,16 @@ def _host() -> list[Row]:
                     ],
                 ),
                 lines(
-                    "What is the machine's memory used for?",
-                    "Caches are given back when they are needed.",
+                    "Host memory by state",
+                    "Caches are freed when memory is needed.",
                     "bytes",
                     [prom(total(others.HOST_MEMORY, by=(STATE,)), label(STATE))],
                     stacked=True,
                 ),
                 lines(
-                    "How much memory is fetched?",
-                    "Page faults, in bytes of pages a second, as the receiver counts them: minor "
-                    "ones are found in memory, major ones wait for the disk.",
+                    "Page faults",
+                    "Bytes of pages per second: minor faults are found in memory, major ones wait "
+                    "for the disk.",
                     "Bps",
                     [
                         prom(
@@ -335,8 +321,8 @@ def _host() -> list[Row]:
                     ],
                 ),
                 lines(
-                    "How many processes are there?",
-                    "By what they are doing; blocked ones wait for a disk.",
+                    "Host processes",
+                    "By state; blocked processes wait for a disk.",
                     "short",
                     [
                         prom(
@@ -347,8 +333,8 @@ def _host() -> list[Row]:
                     stacked=True,
                 ),
                 lines(
-                    "How many processes are started?",
-                    "New processes a second.",
+                    "Started processes",
+                    "New processes per second.",
                     "ops",
                     [prom(rate(others.HOST_PROCESSES_MADE), "started")],
                 ),
@@ -356,17 +342,17 @@ def _host() -> list[Row]:
             widths=(8,) * 6,
         ),
         Row(
-            "Is the machine short of disk?",
+            "Host disks",
             [
                 lines(
-                    "How full is each file system?",
-                    "Of what is not reserved for the system.",
+                    "File systems",
+                    "Share of the space that is not reserved for the system.",
                     "percentunit",
                     [prom(_disk_full(), label(MOUNT))],
                 ).max(1),
                 lines(
-                    "How full are the tables of files?",
-                    "Inodes: without one there is no new file, however much room is left.",
+                    "Inodes",
+                    "Share of the inodes in use: without a free one no file can be created.",
                     "percentunit",
                     [
                         prom(
@@ -377,26 +363,26 @@ def _host() -> list[Row]:
                     ],
                 ).max(1),
                 lines(
-                    "How busy is each disk?",
-                    "Share of the time in which it had something to do.",
+                    "Disk utilisation",
+                    "Share of the time in which the disk was busy.",
                     "percentunit",
                     [prom(rate(others.HOST_DISK_BUSY, by=(DEVICE,)), label(DEVICE))],
                 ),
                 lines(
-                    "How much is read and written?",
-                    "Bytes a second.",
+                    "Disk throughput",
+                    "Bytes per second.",
                     "Bps",
                     [prom(rate(others.HOST_DISK_BYTES, by=by_way), way)],
                 ),
                 lines(
-                    "How many operations do disks do?",
-                    "Reads and writes a second.",
+                    "Disk operations",
+                    "Reads and writes per second.",
                     "iops",
                     [prom(rate(others.HOST_DISK_OPERATIONS, by=by_way), way)],
                 ),
                 lines(
-                    "How long does a disk take for one operation?",
-                    "Seconds for a read or a write, on average.",
+                    "Disk latency",
+                    "Mean time of a read or a write.",
                     "s",
                     [
                         prom(
@@ -412,26 +398,26 @@ def _host() -> list[Row]:
             widths=(8,) * 6,
         ),
         Row(
-            "Is the network well?",
+            "Host network",
             [
                 lines(
-                    "How much goes over the network?",
-                    "Bytes a second; what stays on this machine is not in it.",
+                    "Network throughput",
+                    "Bytes per second, without the loopback interface.",
                     "Bps",
                     [prom(rate(others.HOST_NETWORK_BYTES, by=by_way), way)],
                 ),
                 lines(
-                    "What does the network lose?",
-                    "Packets a second that were dropped or broken.",
+                    "Lost packets",
+                    "Packets per second that were dropped or had errors.",
                     "pps",
                     [
                         prom(rate(others.HOST_NETWORK_DROPPED, by=by_way), f"{way} dropped"),
-                        prom(rate(others.HOST_NETWORK_ERRORS, by=by_way), f"{way} broken"),
+                        prom(rate(others.HOST_NETWORK_ERRORS, by=by_way), f"{way} errors"),
                     ],
                 ),
                 lines(
-                    "In which states are the connections?",
-                    "TCP connections of this machine; many in CLOSE_WAIT are forgotten ones.",
+                    "TCP connections",
+                    "By state; many in CLOSE_WAIT were not closed by their program.",
                     "short",
                     [
                         prom(

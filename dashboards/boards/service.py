@@ -1,4 +1,4 @@
-"""Service: how much is asked of it, what goes wrong, how long it takes, and how full it is."""
+"""Service: traffic, errors, latency and saturation of requests and connections."""
 
 from typing import Final
 
@@ -25,15 +25,23 @@ from chatscope.names import (
 )
 from dashboards import answers, links
 from dashboards.board import Row, assemble
-from dashboards.others import KIND_SERVER, SERVER_SPAN_SECONDS, SPAN_KIND, SPAN_NAME
+from dashboards.legends import label
+from dashboards.others import (
+    KIND_SERVER,
+    SERVER_SPAN_SECONDS,
+    SPAN_KIND,
+    SPAN_NAME,
+)
 from dashboards.panels import Panel, is_well, lines, prom, top, traces
 from dashboards.queries import (
+    RANGE,
     equals,
     fullness,
     increase,
     matches,
     of_route,
     or_zero,
+    positive,
     quantile,
     rate,
     ratio,
@@ -42,96 +50,103 @@ from dashboards.queries import (
 )
 from dashboards.variables import SLOWER_THAN
 
-_STEPS: Final = 10
-
-_BY_ROUTE: Final = f"{{{{{HTTP_ROUTE.replace('.', '_')}}}}}"
-_STATUS: Final = f"{{{{{HTTP_RESPONSE_STATUS_CODE.replace('.', '_')}}}}}"
+_SPANS: Final = 10
+_BY_ROUTE: Final = label(HTTP_ROUTE)
+_BY_SPAN: Final = f"{{{{{SPAN_NAME}}}}}"
 
 
 def board() -> Dashboard:
     return assemble(
         links.SERVICE,
-        "Is the service well, for those who use it: rate, errors, duration and saturation.",
+        "Traffic, errors, latency and saturation of a service's requests and connections.",
         [
-            Row("Is it well?", _well(), height=3, widths=(8,) * 6),
-            Row("How much, how often wrong, how long?", _red(), height=9),
-            Row("Who talks with it?", _people(), height=7),
-            Row("How full is it?", _saturation(), height=7),
-            Row(
-                "What went wrong, and what was slow?", _causes(), height=11, widths=(15, 9, 12, 12)
-            ),
+            Row("Health", _health(), height=4),
+            Row("Traffic, errors, latency", _golden(), height=10),
+            Row("Failures", [answers.failures(100)], height=9),
+            Row("Traces", _traces(), height=9),
+            Row("Saturation", _saturation()),
+            Row("Connections and steps", _connections(), height=9, widths=(6, 6, 6, 6)),
         ],
     )
 
 
-def _well() -> list[Panel]:
-    broken = rate(HTTP_REQUEST_DURATION, matches(HTTP_RESPONSE_STATUS_CODE, "5.."), part="count")
+def _health() -> list[Panel]:
+    broken = increase(
+        HTTP_REQUEST_DURATION, matches(HTTP_RESPONSE_STATUS_CODE, "5.."), part="count"
+    )
     return [
-        answers.heard(),
-        answers.failing(),
+        answers.last_sample(),
+        answers.error_rate(),
         is_well(
-            "How many HTTP requests break?",
-            "Share of requests answered with a status from 500 on. A stream that breaks after "
-            "its first byte has status 200: it is among the failed answers.",
+            "HTTP 5xx rate",
+            "Share of the HTTP requests in the time shown that had a status of 500 or above. A "
+            "stream that breaks after its first byte has status 200: it counts as a failed "
+            "response.",
             "percentunit",
-            prom(ratio(or_zero(broken), rate(HTTP_REQUEST_DURATION, part="count"))),
+            prom(ratio(or_zero(broken), increase(HTTP_REQUEST_DURATION, part="count"))),
             warn=0.01,
             bad=0.05,
+            over_range=True,
+        ).decimals(1),
+        is_well(
+            "Request p95",
+            "95 % of the HTTP requests in the time shown took at most this long, with the whole "
+            "response of a stream.",
+            "s",
+            prom(quantile(0.95, HTTP_REQUEST_DURATION, over=RANGE)),
+            warn=15,
+            bad=30,
+            over_range=True,
         ),
-        answers.waiting(),
         answers.fullest(),
-        answers.lagging(),
+        answers.loop_lag(),
     ]
 
 
-def _red() -> list[Panel]:
-    refused = matches(HTTP_RESPONSE_STATUS_CODE, "[45]..")
-    of_error = f"answer: {{{{{ERROR_TYPE.replace('.', '_')}}}}}"
+def _golden() -> list[Panel]:
     received = equals(DIRECTION, "receive")
+    of_status = (HTTP_ROUTE, HTTP_RESPONSE_STATUS_CODE)
+    failed = rate(
+        HTTP_REQUEST_DURATION,
+        matches(HTTP_RESPONSE_STATUS_CODE, "[45].."),
+        by=of_status,
+        part="count",
+    )
     return [
         lines(
-            "How many requests come in, by route?",
-            "HTTP requests that ended, and WebSocket messages that came, in a second.",
+            "Requests",
+            "HTTP requests that ended, and WebSocket messages received, per second by route.",
             "reqps",
             [
                 prom(rate(HTTP_REQUEST_DURATION, by=[HTTP_ROUTE], part="count"), _BY_ROUTE),
                 prom(rate(WEBSOCKET_MESSAGES, received, by=[HTTP_ROUTE]), f"{_BY_ROUTE} message"),
             ],
+            numbers=True,
         ),
         lines(
-            "Which requests and answers fail, and how?",
-            "Requests refused (4xx) or broken (5xx), by route and status; failed or cancelled "
-            "answers by their error's type, also those of streams and WebSocket.",
+            "Errors",
+            "Per second: HTTP requests rejected (4xx) or failed (5xx) by route and status, and "
+            "failed responses by the type of the error. Cancelled responses are not errors. "
+            "Empty in health.",
             "reqps",
             [
+                prom(failed, f"{_BY_ROUTE} {label(HTTP_RESPONSE_STATUS_CODE)}"),
                 prom(
-                    rate(
-                        HTTP_REQUEST_DURATION,
-                        refused,
-                        by=[HTTP_ROUTE, HTTP_RESPONSE_STATUS_CODE],
-                        part="count",
+                    positive(
+                        rate(LLM_RESPONSE_TIME, answers.FAILED, by=[ERROR_TYPE], part="count")
                     ),
-                    f"{_BY_ROUTE} {_STATUS}",
-                ),
-                prom(
-                    rate(
-                        LLM_RESPONSE_TIME,
-                        f'{ERROR_TYPE.replace(".", "_")}!=""',
-                        by=[ERROR_TYPE],
-                        part="count",
-                    ),
-                    of_error,
+                    f"response: {label(ERROR_TYPE)}",
                 ),
             ],
+            numbers=True,
         ),
         lines(
-            "How long do requests take, by route?",
-            "95 of 100 HTTP requests, and WebSocket messages with their answers, took no longer. "
-            "A dot is one request: it opens its trace.",
+            "Request p95",
+            "Duration of HTTP requests, and of WebSocket messages with their responses, by route. "
+            "Each dot opens the trace of one request.",
             "s",
             [
-                prom(quantile(0.95, HTTP_REQUEST_DURATION, by=[HTTP_ROUTE]), f"{_BY_ROUTE} p95"),
-                prom(quantile(0.5, HTTP_REQUEST_DURATION, by=[HTTP_ROUTE]), f"{_BY_ROUTE} p50"),
+                prom(quantile(0.95, HTTP_REQUEST_DURATION, by=[HTTP_ROUTE]), _BY_ROUTE),
                 prom(
                     quantile(
                         0.95,
@@ -140,42 +155,29 @@ def _red() -> list[Panel]:
                         matches(SPAN_NAME, "message .*"),
                         by=[SPAN_NAME],
                     ),
-                    f"{{{{{SPAN_NAME}}}}} p95",
+                    _BY_SPAN,
                 ),
             ],
             exemplars=True,
-        ),
+            numbers=True,
+        ).fill_opacity(0),
     ]
 
 
-def _people() -> list[Panel]:
+def _traces() -> list[Panel]:
     return [
-        lines(
-            "Who speaks, and how often?",
-            "Messages of conversations in a second, by the role of who wrote them. A history "
-            "that is sent again is not counted again.",
-            "mps",
-            [prom(rate(MESSAGE_COUNT, by=[ROLE]), f"{{{{{ROLE}}}}}")],
-            stacked=True,
+        traces(
+            "Slowest requests",
+            "Of the newest 200 requests that took longer than chosen above, the slowest first. "
+            "A trace's ID opens it.",
+            spans("kind = server", of_route(), f"duration > ${{{SLOWER_THAN.name}}}s"),
+            limit=200,
+            sort_by="Duration",
         ),
-        lines(
-            "How many sockets are open?",
-            "WebSocket connections open now.",
-            "short",
-            [prom(total(SOCKET_CONNECTIONS), "sockets")],
-        ),
-        lines(
-            "How do sockets close?",
-            "WebSocket connections that ended, by close code: 1000 and 1001 are people who "
-            "leave, 1006 is a lost connection, 1009 a message too long, 1011 an error here, 1013 "
-            "a full service.",
-            "short",
-            [
-                prom(
-                    increase(WEBSOCKET_DURATION, by=[CLOSE_CODE], part="count", over="1m"),
-                    f"{{{{{CLOSE_CODE.replace('.', '_')}}}}} a minute",
-                )
-            ],
+        traces(
+            "Failed requests",
+            "The newest traces with an error in one of their spans. A trace's ID opens it.",
+            spans("status = error"),
         ),
     ]
 
@@ -183,34 +185,37 @@ def _people() -> list[Panel]:
 def _saturation() -> list[Panel]:
     return [
         lines(
-            "How much of each limit is in use?",
-            "In the process where it is the most. At 100 % the next one is refused.",
+            "Limit usage",
+            "Share of each limit in use, in the process where it is highest. At 100 % requests are "
+            "refused.",
             "percentunit",
-            [prom(fullness(used, limit), limit) for limit, used in answers.LIMITED.items()],
+            [
+                prom(fullness(used, answers.LIMIT_NAMES[name]), name)
+                for name, used in answers.LIMITED.items()
+            ],
         ),
         lines(
-            "How much is under way at once?",
-            "Answers on their way, and HTTP requests not yet ended.",
+            "In progress",
+            "Responses, and HTTP requests, that have begun and not ended.",
             "short",
             [
-                prom(total(ANSWERS_ACTIVE), "answers"),
+                prom(total(ANSWERS_ACTIVE), "responses"),
                 prom(total(HTTP_ACTIVE_REQUESTS), "HTTP requests"),
             ],
         ),
         lines(
-            "Which limits turn people away?",
-            "Requests, messages and connections refused or cut in a minute, by the limit.",
+            "Refusals",
+            "Requests, messages and connections per minute that a limit refused or cut, by the "
+            "limit. Empty in health.",
             "short",
-            [
-                prom(
-                    increase(LIMIT_REACHED, by=[LIMIT], over="1m"),
-                    f"{{{{{LIMIT.replace('.', '_')}}}}}",
-                )
-            ],
+            [prom(positive(increase(LIMIT_REACHED, by=[LIMIT], over="1m")), label(LIMIT))],
+            bars=True,
+            stacked=True,
         ),
         lines(
-            "How late does the event loop wake?",
-            "Half of the time, and 99 times of 100. What is late here is late for everybody.",
+            "Event loop lag",
+            "Delay with which the event loop resumed a task: every chunk of every response has it "
+            "as well.",
             "s",
             [
                 prom(quantile(0.99, EVENT_LOOP_LAG), "p99"),
@@ -220,30 +225,41 @@ def _saturation() -> list[Panel]:
     ]
 
 
-def _causes() -> list[Panel]:
+def _connections() -> list[Panel]:
+    closed = increase(WEBSOCKET_DURATION, by=[CLOSE_CODE], part="count", over="1m")
     return [
-        answers.went_wrong(100),
+        lines(
+            "Connections",
+            "Open WebSocket connections.",
+            "short",
+            [prom(total(SOCKET_CONNECTIONS), "open")],
+        ),
+        lines(
+            "Close codes",
+            "WebSocket connections that ended, per minute by close code: 1000 and 1001 the client "
+            "left, 1006 the connection was lost, 1009 a message was too long, 1011 an error here, "
+            "1013 the service was full.",
+            "short",
+            [prom(closed, f"code {label(CLOSE_CODE)}")],
+            bars=True,
+            stacked=True,
+        ),
+        lines(
+            "Messages",
+            "Messages of conversations per second by role. A history that is sent again is not "
+            "counted again.",
+            "mps",
+            [prom(rate(MESSAGE_COUNT, by=[ROLE]), f"{{{{{ROLE}}}}}")],
+            stacked=True,
+        ),
         top(
-            "Which steps take the time?",
-            "The names of all spans by the seconds that they took together, in the time that the "
-            "board shows. A step contains those that it waits for.",
+            "Time by span",
+            "Seconds that all spans of a name took together in the time shown. A span includes the "
+            "spans below it.",
             "s",
             prom(
-                f"topk({_STEPS}, {increase(SERVER_SPAN_SECONDS, by=[SPAN_NAME], part='sum')})",
-                f"{{{{{SPAN_NAME}}}}}",
+                f"topk({_SPANS}, {increase(SERVER_SPAN_SECONDS, by=[SPAN_NAME], part='sum')})",
+                _BY_SPAN,
             ),
-        ),
-        traces(
-            "Which requests were the slowest?",
-            "Of the newest 200 that took longer than the time above the board, the slowest "
-            "first. A click on its id opens a trace.",
-            spans("kind = server", of_route(), f"duration > ${SLOWER_THAN.name}"),
-            limit=200,
-            sort_by="Duration",
-        ),
-        traces(
-            "Which requests failed?",
-            "The newest traces with an error in any of their steps. A click on its id opens it.",
-            spans("status = error"),
         ),
     ]
