@@ -9,6 +9,8 @@ HOME: Final = "home"
 SERVICE: Final = "service"
 LLM: Final = "llm"
 LLM_DETAIL: Final = "llm-detail"
+CONVERSATIONS: Final = "chatscope-conversations"
+USERS: Final = "chatscope-users"
 LOGS: Final = "logs"
 RUNTIME: Final = "runtime"
 PIPELINE: Final = "pipeline"
@@ -20,6 +22,8 @@ TITLES: Final = {
     SERVICE: "Service",
     LLM: "LLM",
     LLM_DETAIL: "LLM detail",
+    CONVERSATIONS: "Conversations",
+    USERS: "Users",
     OBJECTIVES: "Objectives",
     LOGS: "Logs",
     RUNTIME: "Runtime",
@@ -27,7 +31,13 @@ TITLES: Final = {
 }
 
 # The alerts that a board marks, by their area, where it is not the board's own name.
-AREAS: Final = {HOME: ".*", LLM_DETAIL: LLM, RUNTIME: SERVICE}
+AREAS: Final = {
+    HOME: ".*",
+    LLM_DETAIL: LLM,
+    CONVERSATIONS: LLM,
+    USERS: LLM,
+    RUNTIME: SERVICE,
+}
 
 
 def path(uid: str) -> str:
