@@ -11,6 +11,8 @@ from chatscope.names import (
     EVENT_EVALUATION,
     EVENT_INFERENCE_DETAILS,
     GEN_AI_CONVERSATION_ID,
+    GEN_AI_EVALUATION_EXPLANATION,
+    GEN_AI_EVALUATION_SCORE_LABEL,
     GEN_AI_INPUT_MESSAGES,
     GEN_AI_OUTPUT_MESSAGES,
     GEN_AI_REQUEST_MODEL,
@@ -64,8 +66,8 @@ def of_outcome() -> str:
 
 
 def facts() -> str:
-    """The part of a template that shows what a line has of a response: model, time, tokens, cost
-    and the reason of a failure."""
+    """The part of a template that shows what a line has of a response: model, time, tokens, cost,
+    the reason of a failure, and a rating."""
     shown = {
         GEN_AI_REQUEST_MODEL: "{{ . }}",
         ANSWER_SECONDS: '{{ printf "%.2f" (float64 .) }} s',
@@ -73,6 +75,8 @@ def facts() -> str:
         ERROR_TYPE: "{{ . }}",
         HTTP_RESPONSE_STATUS_CODE: "{{ . }}",
         PROVIDER_ERROR_CODE: "{{ . }}",
+        GEN_AI_EVALUATION_SCORE_LABEL: "{{ . }}",
+        GEN_AI_EVALUATION_EXPLANATION: "{{ . }}",
     }
     parts = {
         name: f"{{{{ with {_value(name)} }}}} · {text}{{{{ end }}}}" for name, text in shown.items()
@@ -98,7 +102,7 @@ def transcript() -> str:
         '{{ if eq .type "tool_call" }} [{{ .name }}: '
         '{{ printf "%v" .arguments | trimPrefix "map[" | trimSuffix "]" }}]'
         '{{ else if eq .type "tool_call_response" }} {{ .response }}'
-        "{{ else if .content }} {{ .content }}"
+        '{{ else if or .content (eq .type "text") }} {{ .content }}'
         "{{ else }} ({{ .type }}){{ end }}"
         "{{ end }}"
     )

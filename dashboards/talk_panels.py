@@ -25,6 +25,8 @@ from dashboards.variables import CONVERSATION, USER, Text
 # The most that Loki returns at once is 5,000 (max_entries_limit_per_query).
 _MAX_RECORDS: Final = 2_000
 _MAX_ROWS: Final = 100
+# "Conversation" is the name of a link of the datasource.
+CONVERSATION_ID: Final = "Conversation ID"
 _FAILED: Final = "failed"
 # The label whose value is the heading of a number.
 _FIGURE: Final = "figure"
@@ -59,7 +61,7 @@ def conversations(title: str, description: str) -> table.Panel:
     outcome = f".{prometheus_label(ANSWER_OUTCOME)}"
     failed = f'failed=`{{{{ if eq {outcome} "{_FAILED}" }}}}1{{{{ else }}}}0{{{{ end }}}}`'
     labels = {
-        prometheus_label(GEN_AI_CONVERSATION_ID): "Conversation",
+        prometheus_label(GEN_AI_CONVERSATION_ID): CONVERSATION_ID,
         prometheus_label(USER_ID): "User",
         prometheus_label(GEN_AI_REQUEST_MODEL): "Model",
         "cost": "Cost",
@@ -74,7 +76,7 @@ def conversations(title: str, description: str) -> table.Panel:
         f"| keep {', '.join(labels)}",
     )
     calculations = {
-        "Conversation": {"operation": "groupby", "aggregations": []},
+        CONVERSATION_ID: {"operation": "groupby", "aggregations": []},
         "Time": _aggregated("max", "count"),
         "User": _aggregated("lastNotNull"),
         "Model": _aggregated("lastNotNull"),
@@ -84,7 +86,7 @@ def conversations(title: str, description: str) -> table.Panel:
     }
     names = {
         "Time (max)": "Last response",
-        "Conversation": "Conversation",
+        CONVERSATION_ID: CONVERSATION_ID,
         "User (lastNotNull)": "User",
         "Model (lastNotNull)": "Model",
         "Time (count)": "Turns",
@@ -112,7 +114,7 @@ def conversations(title: str, description: str) -> table.Panel:
     }
     panel = _looking(panel, looks)
     panel = panel.override_by_name(
-        "Conversation", [link("Read the conversation", links.CONVERSATIONS, CONVERSATION)]
+        CONVERSATION_ID, [link("Read the conversation", links.CONVERSATIONS, CONVERSATION)]
     )
     panel = panel.override_by_name("User", [link("The user's spending", links.USERS, USER)])
     return panel.sort_by([_highest("Last response")])
@@ -137,10 +139,11 @@ def spending(title: str, description: str, by: str, heading: str) -> table.Panel
         for figure, text in figures.items()
     )
     panel = _asking(title, description, query, instant=True)
-    names = {prometheus_label(by): heading, **{figure: figure for figure in figures}}
+    row = prometheus_label(by)
+    matrix = {"rowField": row, "columnField": _FIGURE, "valueField": "Value #A"}
+    names = {f"{row}\\{_FIGURE}": heading, **{figure: figure for figure in figures}}
     for name, options in (
-        ("labelsToFields", {"mode": "columns", "valueLabel": _FIGURE}),
-        ("merge", {}),
+        ("groupingToMatrix", {**matrix, "emptyValue": "zero"}),
         ("organize", _organized(names)),
     ):  # fmt: skip
         panel = panel.with_transformation(DataTransformerConfig(id_val=name, options=options))
@@ -168,7 +171,6 @@ def _aggregated(*functions: str) -> dict[str, Any]:
 def _organized(names: Mapping[str, str]) -> dict[str, Any]:
     """Only these fields, in this order, under these names."""
     return {
-        "excludeByName": {"Time": True},
         "indexByName": {name: n for n, name in enumerate(names)},
         "renameByName": dict(names),
     }

@@ -28,8 +28,9 @@ from dashboards import answers, links, responses, talk_panels
 from dashboards.board import Row, assemble
 from dashboards.legends import label
 from dashboards.panels import lines, log_lines, log_table, measured, prom
-from dashboards.queries import differs, equals, increase, keep, rate, ratio
+from dashboards.queries import differs, either, equals, increase, keep, rate, ratio
 from dashboards.queries import lines as logged
+from dashboards.talk_panels import CONVERSATION_ID
 from dashboards.variables import CONVERSATION
 
 _MODEL: Final = (GEN_AI_REQUEST_MODEL,)
@@ -42,7 +43,8 @@ def board() -> Dashboard:
         "Recent conversations, one of them read from top to bottom, and ratings.",
         [
             Row("Conversations", [_recent()], height=9),
-            Row("One conversation", [_turns(), _transcript()], height=11, widths=(24, 24)),
+            Row("Turns", [_turns()], height=7),
+            Row("Transcript", [_transcript()], height=14),
             Row("Ratings", [_by_model(), _over_time(), _bad()], height=8, widths=(10, 14, 24)),
         ],
         since="now-6h",
@@ -62,9 +64,11 @@ def _turns() -> table.Panel:
         "Turns",
         "One row for each response of the conversation that is chosen above, the first one first; "
         "of all conversations while none is chosen. Open the trace for its steps.",
-        responses.records(*responses.chosen(), answers.with_reason()),
+        responses.records(
+            keep(differs(GEN_AI_CONVERSATION_ID)), *responses.chosen(), answers.with_reason()
+        ),
         {
-            GEN_AI_CONVERSATION_ID: "Conversation ID",
+            GEN_AI_CONVERSATION_ID: CONVERSATION_ID,
             USER_ID: "User",
             GEN_AI_REQUEST_MODEL: "Model",
             ANSWER_OUTCOME: "Outcome",
@@ -112,7 +116,7 @@ def _by_model() -> table.Panel:
         "record_feedback. A rising share of bad ones after a change of model is a loss of quality.",
         {prometheus_label(GEN_AI_REQUEST_MODEL): "Model"},
         {
-            "Bad share": (ratio(bad, count()), "percentunit"),
+            "Bad share": (either(ratio(bad, count()), f"0 * {count()}"), "percentunit"),
             "Good": (f"round({count(equals(FEEDBACK_LABEL, 'good'))})", "short"),
             "Bad": (f"round({bad})", "short"),
             "Other": (f"round({count(equals(FEEDBACK_LABEL, 'other'))})", "short"),
@@ -148,10 +152,10 @@ def _bad() -> table.Panel:
             GEN_AI_EVALUATION_EXPLANATION: "Comment",
             GEN_AI_REQUEST_MODEL: "Model",
             USER_ID: "User",
-            GEN_AI_CONVERSATION_ID: "Conversation ID",
+            GEN_AI_CONVERSATION_ID: CONVERSATION_ID,
         },
         widths={"Label": 90, "Criterion": 130, "Model": 160, "User": 140},
         limit=200,
     )
     read = talk_panels.link("Read the conversation", links.CONVERSATIONS, CONVERSATION)
-    return panel.override_by_name("Conversation ID", [read])
+    return panel.override_by_name(CONVERSATION_ID, [read])

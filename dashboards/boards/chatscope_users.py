@@ -21,6 +21,7 @@ from dashboards.board import Row, assemble
 from dashboards.legends import label
 from dashboards.panels import Query, lines, log_count, log_table
 from dashboards.queries import differs, keep
+from dashboards.talk_panels import CONVERSATION_ID
 from dashboards.variables import CONVERSATION, COST_ABOVE
 
 _TOP: Final = 10
@@ -45,7 +46,8 @@ def _users() -> table.Panel:
     return talk_panels.spending(
         "Users",
         "The 100 users with the highest cost in the time shown, by the user ID of the requests. "
-        "Click a user to see the conversations.",
+        "Click a user to see the conversations. Requests without a user are not counted. "
+        f"{_EMPTY}",
         USER_ID,
         "User",
     )
@@ -84,7 +86,7 @@ def _expensive() -> table.Panel:
             GEN_AI_REQUEST_MODEL: "Model",
             GEN_AI_USAGE_INPUT_TOKENS: "Input",
             GEN_AI_USAGE_OUTPUT_TOKENS: "Output",
-            GEN_AI_CONVERSATION_ID: "Conversation ID",
+            GEN_AI_CONVERSATION_ID: CONVERSATION_ID,
         },
         numbers={"Cost": "currencyUSD", "Input": "short", "Output": "short"},
         widths={"Cost": 95, "Team": 120, "Model": 180, "Input": 75, "Output": 75},
@@ -92,7 +94,7 @@ def _expensive() -> table.Panel:
         limit=1000,
     )
     read = talk_panels.link("Read the conversation", links.CONVERSATIONS, CONVERSATION)
-    return panel.override_by_name("Conversation ID", [read])
+    return panel.override_by_name(CONVERSATION_ID, [read])
 
 
 def _over_time(text: str) -> list[Query]:
@@ -103,7 +105,8 @@ def _cost_over_time() -> timeseries.Panel:
     stages = [keep(differs(USER_ID)), *responses.chosen()]
     return lines(
         "Cost by user",
-        "US dollars in each step of the time axis, of the ten users with the highest cost in it.",
+        "US dollars in each step of the time axis, of the ten users with the highest cost in it. "
+        f"{_EMPTY}",
         "currencyUSD",
         _over_time(responses.added(ANSWER_COST, *stages, by=[USER_ID], over="$__auto")),
         bars=True,
@@ -115,7 +118,7 @@ def _responses_over_time() -> timeseries.Panel:
     stages = [keep(differs(USER_ID)), *responses.chosen()]
     return lines(
         "Responses by user",
-        "Responses in each step of the time axis, of the ten users with the most in it.",
+        f"Responses in each step of the time axis, of the ten users with the most in it. {_EMPTY}",
         "short",
         _over_time(responses.counted(*stages, by=[USER_ID], over="$__auto")),
         bars=True,
