@@ -20,8 +20,8 @@ from tests.running import PATIENCE_SECONDS
 def running_loki(directory: Path, **settings: str) -> Iterator[str]:
     """Run until the end of the block; give its URL."""
     wait_for_binaries(["loki"])
-    ports = {name: str(_free_port()) for name in ("LOKI_PORT", "LOKI_GRPC_PORT")}
-    # No rules, and no Prometheus to write to.
+    ports = {name: str(free_port()) for name in ("LOKI_PORT", "LOKI_GRPC_PORT")}
+    # Without rules it writes to no Prometheus.
     env = {**facts.load(), **ports, "DATA_DIR": str(directory), **settings}
     url = f"http://127.0.0.1:{ports['LOKI_PORT']}"
     with (
@@ -50,6 +50,7 @@ def running_loki(directory: Path, **settings: str) -> Iterator[str]:
             process.kill()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
