@@ -20,7 +20,7 @@ from dashboards.others import (
     SERVICE_NAME,
 )
 from dashboards.panels import ORANGE, RED, measured
-from dashboards.queries import aggregate, differs, equals, matches, series
+from dashboards.queries import aggregate, differs, equals, matches, or_zero, series
 from dashboards.variables import SERVICE
 
 # Not the one that always fires; and those that are about no service, such as the Collector's,
@@ -47,7 +47,7 @@ _HEADINGS: Final = {
     _RUNBOOK: "Runbook",
 }
 _WIDTHS: Final = {
-    "Severity": 80,
+    "Severity": 95,
     "Alert": 190,
     "Service": 110,
     "Model": 130,
@@ -55,11 +55,12 @@ _WIDTHS: Final = {
     "Exporter": 130,
     "Board": 90,
     "Value": 90,
-    "Since": 150,
+    "Runbook": 90,
+    "Since": 130,
 }
 # In the order of their urgency.
 SEVERITIES: Final = {"critical": RED, "warning": ORANGE}
-_RUNBOOKS: Final = Path(__file__).parent.parent / "docs" / "runbooks" / "README.md"
+RUNBOOKS: Final = Path(__file__).parent.parent / "docs" / "runbooks"
 _ABOUT: Final = (
     ALERT_NAME,
     ALERT_SEVERITY,
@@ -89,12 +90,18 @@ def summaries() -> Mapping[str, str]:
 
 
 def _text() -> str:
-    return _RUNBOOKS.read_text(encoding="utf-8")
+    return (RUNBOOKS / "README.md").read_text(encoding="utf-8")
 
 
 def firing(*where: str) -> str:
     """1 for each alert that fires."""
     return series(others.ALERT, equals(ALERT_STAGE, others.FIRING), *_WHERE, *where)
+
+
+def count_firing(severity: str) -> str:
+    """As many as the table has rows."""
+    rows = aggregate("max", firing(equals(ALERT_SEVERITY, severity)), _ABOUT)
+    return or_zero(aggregate("count", rows))
 
 
 def _since(*where: str) -> str:
@@ -127,8 +134,11 @@ def _rows() -> str:
     key = _labels(_KEY)
     text = aggregate("max", _since(), _ABOUT)
     text = f"({text} * on ({key}) group_left ({_VALUE}) ({_values()})) or on ({key}) {text}"
-    for name, form in ((_SUMMARY, "$1"), (_RUNBOOK, "docs/runbooks/$1.md")):
-        text = f'label_replace({text}, "{name}", "{form}", "{ALERT_NAME}", "(.*)")'
+    text = f'label_replace({text}, "{_SUMMARY}", "$1", "{ALERT_NAME}", "(.*)")'
+    for alert in summaries():
+        # A panel is opened by its number, which a link can only take from a column.
+        panel = links.number(alert)
+        text = f'label_replace({text}, "{_RUNBOOK}", "{panel}", "{ALERT_NAME}", "{alert}")'
     for name in (_SERVICE, _MODEL):
         text = f'label_replace({text}, "{name}", "{_ALL}", "{name}", "")'
     return f"1000 * {text}"
@@ -174,6 +184,15 @@ def firing_alerts() -> table.Panel:
             "Summary",
             [DynamicConfigValue("mappings", [{"type": "value", "options": sentences}])],
         )
+    )
+    opens = {"type": "regex", "options": {"pattern": ".+", "result": {"text": "Open"}}}
+    to_runbook = {
+        "title": "Open the runbook",
+        "url": links.to_panel(links.RUNBOOKS, "${__value.raw}"),
+    }
+    panel = panel.override_by_name(
+        "Runbook",
+        [DynamicConfigValue("mappings", [opens]), DynamicConfigValue("links", [to_runbook])],
     )
     for heading in ("Alert", "Board"):
         panel = panel.override_by_name(heading, [DynamicConfigValue("links", [to_board])])

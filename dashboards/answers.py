@@ -15,7 +15,6 @@ from chatscope.names import (
     PROCESS_UPTIME,
     PROVIDER_ERROR_CODE,
     SOCKET_CONNECTIONS,
-    URL_PATH,
     prometheus_label,
 )
 from dashboards import queries
@@ -127,12 +126,11 @@ def failures(limit: int) -> table.Panel:
         queries.lines(ERRORS, with_reason()),
         {
             "reason": "Reason",
-            prometheus_label(SERVICE_NAME): "Service",
+            SERVICE_NAME: "Service",
             GEN_AI_REQUEST_MODEL: "Model",
-            URL_PATH: "Path",
         },
         message="Message",
-        widths={"Reason": 320, "Service": 120, "Model": 160, "Path": 160},
+        widths={"Reason": 320, "Service": 120, "Model": 160},
         limit=limit,
     )
 
@@ -140,10 +138,11 @@ def failures(limit: int) -> table.Panel:
 def loop_lag() -> stat.Panel:
     return is_well(
         "Event loop lag p99",
-        "99 % of the time the event loop resumed a task with at most this delay, which each chunk "
-        "of every response has as well.",
+        "In 99 % of the time shown the event loop resumed a task with at most this delay, which "
+        "each chunk of every response has as well.",
         "s",
-        prom(quantile(0.99, EVENT_LOOP_LAG)),
+        prom(quantile(0.99, EVENT_LOOP_LAG, over=RANGE)),
         warn=0.1,
         bad=0.5,
+        over_range=True,
     )

@@ -1,12 +1,11 @@
 """What all boards have in common: one frame, rows that fill its 24 columns, steady numbers."""
 
 import re
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.builders import dashboard, heatmap, timeseries
 from grafana_foundation_sdk.models.dashboard import Dashboard, DashboardCursorSync, GridPos
 
 from dashboards import links
@@ -15,8 +14,9 @@ from dashboards.encoding import encode
 from dashboards.panels import Panel
 from dashboards.variables import VARIABLES
 
-TAG: Final = "chatscope"
 COLUMNS: Final = 24
+# Panels with a time axis, which shows marks of alerts.
+_CHARTS: Final = (timeseries.Panel, heatmap.Panel)
 
 
 @dataclass(frozen=True)
@@ -50,20 +50,21 @@ def assemble(
         dashboard.Dashboard(links.TITLES[uid])
         .uid(uid)
         .description(description)
-        .tags([TAG])
+        .tags([links.TAG])
         .readonly()
         .timezone("browser")
         .time(since, "now")
         .refresh(refresh)
         .tooltip(DashboardCursorSync.CROSSHAIR)
         .links(list(links.neighbours(uid)))
-        .annotations(list(marks(links.AREAS.get(uid, uid))))
     )
+    if any(isinstance(panel, _CHARTS) for row in rows for panel in row.panels):
+        builder = builder.annotations(list(marks(links.AREAS.get(uid, uid))))
     top = 0
     for row in rows:
         heading = (
             dashboard.Row(row.title)
-            .id(number(f"row {row.title}"))
+            .id(links.number(f"row {row.title}"))
             .grid_pos(GridPos(x=0, y=top, w=COLUMNS, h=1))
             .collapsed(row.folded)
         )
@@ -80,11 +81,6 @@ def assemble(
     return builder.variables([v.build() for v in VARIABLES if v.name in used]).build()
 
 
-def number(title: str) -> int:
-    """A panel's id, which stands in links to it: the same wherever the panel stands."""
-    return zlib.crc32(title.encode()) % 1_000_000 + 1
-
-
 def _place(builder: dashboard.Dashboard | dashboard.Row, row: Row, top: int) -> int:
     """Below each other from `top` on, as far as they do not fit side by side; where it ends."""
     width = COLUMNS // max(len(row.panels), 1)
@@ -95,6 +91,6 @@ def _place(builder: dashboard.Dashboard | dashboard.Row, row: Row, top: int) -> 
             left, top = 0, top + row.height
         title = str(panel.build().title)
         place = GridPos(x=left, y=top, w=wide, h=row.height)
-        builder.with_panel(panel.id(number(title)).grid_pos(place))
+        builder.with_panel(panel.id(links.number(title)).grid_pos(place))
         left += wide
     return top + row.height

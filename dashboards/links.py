@@ -1,5 +1,6 @@
 """The boards there are, and the links between them: time range and choices go along."""
 
+import zlib
 from typing import Final
 
 from grafana_foundation_sdk.builders import dashboard
@@ -15,6 +16,7 @@ LOGS: Final = "logs"
 RUNTIME: Final = "runtime"
 PIPELINE: Final = "pipeline"
 OBJECTIVES: Final = "objectives"
+RUNBOOKS: Final = "runbooks"
 
 # In the order in which a person looks.
 TITLES: Final = {
@@ -28,21 +30,32 @@ TITLES: Final = {
     LOGS: "Logs",
     RUNTIME: "Runtime",
     PIPELINE: "Pipeline",
+    RUNBOOKS: "Runbooks",
 }
 
 # The alerts that a board marks, by their area, where it is not the board's own name.
-AREAS: Final = {
-    HOME: ".*",
-    LLM_DETAIL: LLM,
-    CONVERSATIONS: LLM,
-    USERS: LLM,
-    RUNTIME: SERVICE,
-}
+AREAS: Final = {LLM_DETAIL: LLM, CONVERSATIONS: LLM, USERS: LLM, RUNTIME: SERVICE}
+
+
+# All boards have it.
+TAG: Final = "chatscope"
+# Beside each other above the panels; there is room for no more in one line.
+_DIRECT: Final = (HOME, SERVICE, LLM, LOGS)
 
 
 def path(uid: str) -> str:
     """A board's address in Grafana."""
     return f"/d/{uid}"
+
+
+def number(title: str) -> int:
+    """A panel's ID, which stands in links to it: the same wherever the panel stands."""
+    return zlib.crc32(title.encode()) % 1_000_000_000 + 1
+
+
+def to_panel(uid: str, panel: str) -> str:
+    """The address of one panel of a board, by its ID."""
+    return f"{path(uid)}?viewPanel=panel-{panel}"
 
 
 class _Above(models.DashboardLink):
@@ -77,5 +90,15 @@ def to_board(uid: str, title: str = "") -> dashboard.DashboardLink:
 
 
 def neighbours(uid: str) -> list[dashboard.DashboardLink]:
-    """From a board to each other one."""
-    return [to_board(other) for other in TITLES if other != uid]
+    """From a board to the most used ones, and to all others in a menu."""
+    every = (
+        _Link("All boards")
+        .type(models.DashboardLinkType.DASHBOARDS)
+        .tags([TAG])
+        .as_dropdown(True)
+        .icon("external link")
+        .tooltip("")
+        .keep_time(True)
+        .include_vars(True)
+    )
+    return [*(to_board(other) for other in _DIRECT if other != uid), every]

@@ -119,7 +119,7 @@ def is_well(  # noqa: PLR0913
 
     With `bad` below `warn` it is the other way round: low is what is bad. Without both it is
     no judgement and stays blue. `over_range` is for a query over all the time that the board
-    shows, which has one value and no line.
+    shows, which is sent once, for its end.
     """
     panel = _framed(stat.Panel(), title, description, query.datasource)
     panel = _asking(panel, [query], instant=over_range)
@@ -128,7 +128,8 @@ def is_well(  # noqa: PLR0913
         .thresholds(_thresholds(warn, bad))
         .no_value(no_value)
         .color_mode(BigValueColorMode.BACKGROUND if warn is not None else BigValueColorMode.VALUE)
-        .graph_mode(BigValueGraphMode.NONE if over_range else BigValueGraphMode.AREA)
+        # With a line under them, some numbers would be smaller than others.
+        .graph_mode(BigValueGraphMode.NONE)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
     )
 
@@ -186,7 +187,9 @@ def lines(  # noqa: PLR0913
         panel = panel.max_data_points(100)
     if unit in _SOFT_MAX:
         panel = panel.axis_soft_max(_SOFT_MAX[unit])
-    panel = panel.no_value(NONE)
+    # The panel's own words would stand in the numbers of the legend as well.
+    dash = [DynamicConfigValue("noValue", EMPTY)]
+    panel = panel.no_value(NONE).override_by_regexp("/.*/", dash)
     return panel if at_least is None else panel.axis_soft_min(at_least)
 
 
@@ -267,6 +270,7 @@ def counted(
         # It answers with a frame for each series.
         panel = panel.with_transformation(_transformation("labelsToFields", {"mode": "columns"}))
         panel = panel.with_transformation(_transformation("merge", {}))
+    columns = {prometheus_label(name): heading for name, heading in columns.items()}
     names = {"Value": value, "Value #A": value, **columns}
     order = {name: n for n, name in enumerate(["Value", "Value #A", *columns])}
     for n, heading in enumerate(columns.values()):
@@ -307,10 +311,11 @@ def measured(
     panel = _framed(table.Panel(), title, description, PROMETHEUS)
     queries = [prom(text) for text, _ in numbers.values()]
     panel = _asking(panel, queries, instant=True, as_table=True)
-    names = dict(columns)
+    names = {prometheus_label(name): heading for name, heading in columns.items()}
     for n, (heading, (_, unit)) in enumerate(numbers.items()):
-        names[f"Value #{chr(ord('A') + n)}"] = heading
-        looks = [DynamicConfigValue("unit", unit), DynamicConfigValue("custom.width", 105)]
+        # A single query's numbers have no letter.
+        names[f"Value #{chr(ord('A') + n)}" if len(numbers) > 1 else "Value"] = heading
+        looks = [DynamicConfigValue("unit", unit), DynamicConfigValue("custom.width", 125)]
         panel = panel.override_by_name(heading, looks)
     options = {
         "excludeByName": dict.fromkeys(["Time", *hidden], True),

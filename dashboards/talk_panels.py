@@ -159,9 +159,10 @@ def _asking(
 ) -> table.Panel:
     target = loki.Dataquery().datasource(LOKI).expr(query).ref_id("A")
     target = target.query_type("instant" if instant else "range")
-    panel = table.Panel().title(title).description(description).datasource(LOKI).unit("string")
+    panel = table.Panel().title(title).description(description).datasource(LOKI)
     panel = panel.with_target(target.max_lines(limit) if limit else target)
-    return without_nulls(panel)
+    # Records bring a unit for each column.
+    return without_nulls(panel.unit("string") if instant else panel)
 
 
 def _aggregated(*functions: str) -> dict[str, Any]:

@@ -5,11 +5,10 @@ from grafana_foundation_sdk.models.dashboard import Dashboard, DynamicConfigValu
 
 from chatscope.names import LLM_COST
 from dashboards import answers, links, others
-from dashboards.alert_panels import SEVERITIES, firing, firing_alerts
+from dashboards.alert_panels import SEVERITIES, count_firing, firing_alerts
 from dashboards.board import Row, assemble
-from dashboards.others import ALERT_SEVERITY
 from dashboards.panels import Panel, is_well, prom, with_query
-from dashboards.queries import aggregate, equals, increase, or_zero, series
+from dashboards.queries import aggregate, increase, or_zero, series
 
 
 def board() -> Dashboard:
@@ -53,12 +52,9 @@ def _health() -> list[Panel]:
 
 def _alerts() -> stat.Panel:
     """One number for each severity: a warning must not look like an outage."""
-    counts = [
-        prom(or_zero(aggregate("count", firing(equals(ALERT_SEVERITY, severity)))), severity)
-        for severity in SEVERITIES
-    ]
+    counts = [prom(count_firing(severity), severity) for severity in SEVERITIES]
     panel = is_well(
-        "Firing alerts",
+        "Active alerts",
         "Alerts of the chosen services, and those that belong to no service, by severity. Silences "
         "of Alertmanager are not considered.",
         "short",

@@ -85,7 +85,7 @@ _UNITS: Final = {
 }
 _WIDTHS: Final = {
     "Service": 110,
-    "Duration": 80,
+    "Duration": 95,
     "First token": 90,
     "Input": 65,
     "Output": 65,
@@ -102,9 +102,9 @@ def board() -> Dashboard:
         [
             Row("Models", [_models()], height=7),
             Row("Responses", _responses(), height=9, widths=(24, 12, 12)),
-            Row("Traffic", _traffic(), height=9),
-            Row("Latency", _latency(), height=9),
-            Row("Tokens and cost", _tokens_and_cost(), height=9, widths=(8,) * 6),
+            Row("Traffic", _traffic(), height=10),
+            Row("Latency", _latency(), height=10),
+            Row("Tokens and cost", _tokens_and_cost(), height=10, widths=(8,) * 6),
             Row("Behaviour", _behaviour()),
         ],
     )
@@ -191,7 +191,12 @@ def _responses() -> list[table.Panel]:
             "Slow responses",
             "Of the newest 200 responses that took longer than chosen above, the slowest first.",
             f"{prometheus_label(ANSWER_SECONDS)} > ${SLOWER_THAN.name}",
-            {**model, **times, **tokens, **outcome},
+            {
+                GEN_AI_REQUEST_MODEL: "Model",
+                **times,
+                GEN_AI_USAGE_OUTPUT_TOKENS: "Output",
+                **outcome,
+            },
             sort_by="Duration",
         ),
         _log_of_responses(
@@ -199,7 +204,7 @@ def _responses() -> list[table.Panel]:
             "Of the newest 200 responses that cost more than chosen above, the most expensive "
             "first.",
             f"{prometheus_label(ANSWER_COST)} > ${COST_ABOVE.name}",
-            {**model, **cost, **tokens, **outcome},
+            {GEN_AI_REQUEST_MODEL: "Model", **cost, **tokens, **outcome},
             sort_by="Cost",
         ),
     ]
@@ -270,7 +275,7 @@ def _traffic() -> list[Panel]:
                 )
             ],
             numbers=True,
-        ),
+        ).axis_soft_max(0.2),
     ]
 
 

@@ -96,7 +96,7 @@ def _distributions() -> Row:
                 "Response time by model: half of the responses were complete within p50, 99 % "
                 "within p99. Each dot opens the trace of one response.",
                 "s",
-                _percentiles(LLM_RESPONSE_TIME, quantiles=(0.99, 0.9, 0.5)),
+                _percentiles(LLM_RESPONSE_TIME, quantiles=(0.99, 0.5)),
                 exemplars=True,
                 numbers=True,
             ).fill_opacity(0),

@@ -134,7 +134,7 @@ def _patterns() -> list[Panel]:
             value="Count",
         ),
         counted(
-            "Sources",
+            "Lines by source",
             "Lines in the time shown, by the function and line of code that wrote them.",
             "short",
             log_count(places),
@@ -155,7 +155,7 @@ def _delivery() -> list[Panel]:
     )
     return [
         is_well(
-            "Lines lost",
+            "Lines dropped",
             "Log records that a service dropped from a full queue or could not send, in the time "
             "shown.",
             "short",
@@ -165,7 +165,7 @@ def _delivery() -> list[Panel]:
             over_range=True,
         ),
         is_well(
-            "Log queue usage",
+            "Queue usage",
             "Log records that wait to be sent, as a share of the queue. At 100 % the oldest ones "
             "are dropped.",
             "percentunit",

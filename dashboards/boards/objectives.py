@@ -8,12 +8,12 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from alerts.windows import NORMAL, Burn
 from chatscope.names import LLM_RESPONSE_TIME, prometheus_label
 from dashboards import links, others
-from dashboards.alert_panels import SEVERITIES, firing, firing_alerts
+from dashboards.alert_panels import SEVERITIES, count_firing, firing_alerts
 from dashboards.board import Row, assemble
 from dashboards.legends import label
-from dashboards.others import ALERT_SEVERITY, OBJECTIVE, SERVICE_NAME, SLO, SLO_SERVICE, Series
+from dashboards.others import OBJECTIVE, SERVICE_NAME, SLO, SLO_SERVICE, Series
 from dashboards.panels import Panel, Query, counted, is_well, limited, lines, measured, prom
-from dashboards.queries import RANGE, aggregate, equals, matches, or_zero, ratio, series, total
+from dashboards.queries import RANGE, aggregate, matches, ratio, series, total
 from dashboards.variables import SERVICE
 
 _BY: Final = (SLO_SERVICE, SLO)
@@ -30,7 +30,7 @@ def board() -> Dashboard:
         "Error budgets of the objectives, how fast they burn, and the alerts about them.",
         [
             Row("Health", _health(), height=4),
-            Row("Objectives", _objectives(), height=7, widths=(17, 7)),
+            Row("Objectives", _objectives(), height=7, widths=(19, 5)),
             Row("Alerts", [firing_alerts()], height=6),
             Row("Error budgets", _budgets()),
             Row(
@@ -41,6 +41,7 @@ def board() -> Dashboard:
                     _burning("Burn rate, 1 day", _TICKET[0], "warning"),
                     _burning("Burn rate, 3 days", _TICKET[1], "warning"),
                 ],
+                height=10,
             ),
             Row("Spending and alerts", _spending()),
         ],
@@ -201,11 +202,6 @@ def _spending() -> list[Panel]:
             "Alert count",
             "Firing alerts by severity, with those that belong to no service. Empty in health.",
             "short",
-            [
-                prom(
-                    or_zero(aggregate("count", firing(equals(ALERT_SEVERITY, severity)))), severity
-                )
-                for severity in SEVERITIES
-            ],
+            [prom(count_firing(severity), severity) for severity in SEVERITIES],
         ),
     ]

@@ -101,7 +101,7 @@ def board() -> Dashboard:
         "Telemetry at each hop from the services to the backends, and the health of the stack.",
         [
             _health(),
-            Row("Delivery", [_account()], height=11),
+            Row("Delivery", [_account()], height=13),
             _way(_SPANS),
             _way(_LOGS),
             _points(),

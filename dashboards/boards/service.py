@@ -89,7 +89,7 @@ def _health() -> list[Panel]:
             over_range=True,
         ).decimals(1),
         is_well(
-            "Request p95",
+            "HTTP p95",
             "95 % of the HTTP requests in the time shown took at most this long, with the whole "
             "response of a stream.",
             "s",
@@ -185,7 +185,7 @@ def _traces() -> list[Panel]:
 def _saturation() -> list[Panel]:
     return [
         lines(
-            "Limit usage",
+            "Limits in use",
             "Share of each limit in use, in the process where it is highest. At 100 % requests are "
             "refused.",
             "percentunit",

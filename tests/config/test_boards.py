@@ -8,6 +8,7 @@ import pytest
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from dashboards.__main__ import uids
 from dashboards.encoding import encode
 from tests.each import for_each
 from tests.stack.boards import (
@@ -20,7 +21,7 @@ from tests.stack.boards import (
     read_boards,
 )
 
-_UIDS = {"home", "service", "llm", "objectives", "logs", "runtime", "pipeline"}
+_UIDS = set(uids())
 _BOARDS = read_boards()
 
 
@@ -91,7 +92,8 @@ def test_grafanas_schema_knows_each_key(board: Board) -> None:
 @pytest.mark.parametrize("kind", ["timeseries", "stat", "table", "heatmap", "logs"])
 @pytest.mark.parametrize("of", [(), ("options",), ("targets", 0)], ids=str)
 def test_a_key_that_no_schema_knows_is_seen(kind: str, of: tuple[str | int, ...]) -> None:
-    raw = json.loads(json.dumps(_BOARDS["llm" if kind == "heatmap" else "logs"].raw))
+    uid = "llm-detail" if kind == "heatmap" else "logs"
+    raw = json.loads(json.dumps(_BOARDS[uid].raw))
     place: Any = next(panel for panel in raw["panels"] if panel["type"] == kind)
     for step in of:
         place = place[step]

@@ -1,4 +1,4 @@
-"""Delta metrics of other services: the Collector turns them into series that Prometheus keeps."""
+"""Metrics that the Collector changes: deltas of other services, and edges of the service graph."""
 
 import subprocess
 import time
@@ -154,3 +154,32 @@ def test_delta_that_cannot_be_added_up_is_counted(facts: dict[str, str]) -> None
         return True
 
     poll_until(counted, "the dropped point among the Collector's own metrics", PATIENCE_SECONDS)
+
+
+def test_edge_to_a_provider_has_the_latency_of_the_client(facts: dict[str, str]) -> None:
+    start = time.time() - 3
+    span = {
+        "traceId": "5b8efff798038103d269b633813fc60c",
+        "spanId": "eee19b7ec3c1b174",
+        "name": "chat gpt-4o",
+        "kind": 3,
+        "startTimeUnixNano": str(int(start * 1e9)),
+        "endTimeUnixNano": str(int((start + 2) * 1e9)),
+        "attributes": [{"key": "gen_ai.provider.name", "value": {"stringValue": "openai"}}],
+    }
+    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": _SERVICE}}]}
+    body = {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": [span]}]}]}
+    url = f"{facts['OTLP_HTTP_URL']}/v1/traces"
+    httpx2.post(url, json=body, trust_env=False).raise_for_status()
+    edge = f'{{client="{_SERVICE}", server="openai"}}'
+    expected = {
+        f"sum(traces_service_graph_request_server_seconds_{part}{edge})": value
+        for part, value in (("sum", pytest.approx(2.0)), ("count", 1.0))
+    }
+
+    def stored() -> bool:
+        found = {query: _series(facts, query) for query in expected}
+        assert found == expected
+        return True
+
+    poll_until(stored, "the edge with its latency", PATIENCE_SECONDS)

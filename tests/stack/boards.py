@@ -16,11 +16,11 @@ FOLDER = ROOT / "grafana-provisioning" / "dashboards"
 _DATASOURCES = ROOT / "grafana-provisioning" / "datasources"
 # At the end of a panel's description: while all is well, and under any load that a test can make,
 # it shows nothing.
-EMPTY_IN_HEALTH = "Empty in health."
+_MAY_BE_EMPTY = re.compile(r"Empty (in health|unless [^.]+)\.$")
 # Panels that show no answer of a store.
 WITHOUT_QUERIES = {"alertlist", "dashlist", "row", "text"}
 # In a link to a board: the area of an alert, each of which has a board of its name.
-AREA = "${__value.raw}"
+AREA = "${__data.fields.Board}"
 _IN_TEXT = re.compile(r"\]\(([^)\s]+)|href=[\"']([^\"']+)")
 
 
@@ -63,11 +63,13 @@ class Panel:
     interval: str
     queries: tuple[Query, ...]
     links: tuple[Link, ...]
+    # In a row that is closed until somebody opens it.
+    folded: bool = False
 
     @property
     def may_be_empty(self) -> bool:
         """Whether it says so of itself."""
-        return self.description.rstrip().endswith(EMPTY_IN_HEALTH)
+        return bool(_MAY_BE_EMPTY.search(self.description.rstrip()))
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def read_board(path: Path) -> Board:
         title=raw["title"],
         tags=tuple(raw.get("tags") or ()),
         raw=raw,
-        panels=tuple(_panel(uid, panel) for panel in _flat(raw["panels"])),
+        panels=tuple(_panel(uid, panel, folded) for panel, folded in _flat(raw["panels"])),
         variables=tuple(_variable(uid, v) for v in raw.get("templating", {}).get("list") or ()),
         annotations=tuple(_annotations(raw.get("annotations", {}).get("list") or ())),
         links=tuple(_link("the board", link) for link in raw.get("links") or ()),
@@ -172,14 +174,14 @@ def leads_nowhere(link: Link, boards: Iterable[Board], datasources: set[str]) ->
     return "neither a board nor a query"
 
 
-def _flat(panels: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _flat(panels: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Each panel, and whether it is inside a folded row."""
     for panel in panels:
-        yield panel
-        # A row that is folded has its panels inside.
-        yield from _flat(panel.get("panels") or [])
+        yield panel, False
+        yield from ((inner, True) for inner in panel.get("panels") or [])
 
 
-def _panel(board: str, raw: dict[str, Any]) -> Panel:
+def _panel(board: str, raw: dict[str, Any], folded: bool) -> Panel:
     title = raw.get("title") or ""
     return Panel(
         board=board,
@@ -190,6 +192,7 @@ def _panel(board: str, raw: dict[str, Any]) -> Panel:
         interval=raw.get("interval") or "",
         queries=tuple(_query(target, raw) for target in raw.get("targets") or ()),
         links=tuple(_panel_links(title or f"panel {raw.get('id')}", raw)),
+        folded=folded,
     )
 
 

@@ -17,8 +17,9 @@ def boards() -> dict[str, Json]:
 
 
 def panels(board: Json) -> list[Json]:
-    """Without the headings of rows."""
-    return [panel for panel in board["panels"] if panel["type"] != "row"]
+    """All but the headings of rows, with those in folded rows."""
+    every = [p for top in board["panels"] for p in (top, *(top.get("panels") or ()))]
+    return [panel for panel in every if panel["type"] != "row"]
 
 
 def queries(board: Json) -> Iterator[tuple[str, str]]:

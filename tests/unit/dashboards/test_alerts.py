@@ -6,7 +6,7 @@ from typing import Any, Final, get_args
 from alerts.rules import Area
 from alerts.windows import NORMAL
 from dashboards import datasources, links, others
-from dashboards.alert_panels import SEVERITIES
+from dashboards.alert_panels import SEVERITIES, summaries
 from dashboards.boards.objectives import burn_rate
 from stack.facts import ROOT
 from tests.config.files import parsed
@@ -71,11 +71,45 @@ def test_lines_are_the_same_for_each_period_that_can_be_chosen() -> None:
     assert len(rates) == 1
 
 
-@for_each(_BOARDS)
-def test_alerts_are_marked_on_each_board(board: Json) -> None:
-    [mark] = board["annotations"]["list"]
-    assert mark["enable"]
-    assert mark["datasource"]["uid"] == datasources.PROMETHEUS.uid
-    # Not the one that always fires, and all that are about no service.
-    assert 'severity!="none"' in mark["target"]["expr"]
-    assert 'service_name=~"$service|"' in mark["target"]["expr"]
+@for_each({uid: board for uid, board in _BOARDS.items() if board["annotations"]})
+def test_start_of_each_alert_of_its_area_is_marked(board: Json) -> None:
+    marks = board["annotations"]["list"]
+    assert any(panel["type"] == "timeseries" for panel in panels(board))
+    assert [mark["iconColor"] for mark in marks] == list(SEVERITIES.values())
+    area = links.AREAS.get(board["uid"], board["uid"])
+    for mark, severity in zip(marks, SEVERITIES, strict=True):
+        assert mark["enable"]
+        assert mark["datasource"]["uid"] == datasources.PROMETHEUS.uid
+        # Otherwise it is a region, which tints the chart.
+        assert mark["useValueForTime"]
+        expr = mark["target"]["expr"]
+        assert f'severity="{severity}"' in expr
+        assert f'area=~"{area}"' in expr
+        # All that belong to no service as well.
+        assert 'service_name=~"$service|"' in expr
+
+
+def test_each_alert_has_a_summary_and_a_page_on_the_board_of_runbooks() -> None:
+    names = {rule["alert"] for rule in _RULES if "alert" in rule}
+    assert names <= set(summaries())
+    titles = {panel["title"] for panel in panels(_BOARDS[links.RUNBOOKS])}
+    assert titles == set(summaries())
+
+
+def test_value_of_each_alert_is_recorded_with_the_expression_of_the_alert() -> None:
+    values = {
+        (rule["labels"]["alertname"], rule["expr"])
+        for rule in _RULES
+        if rule.get("record") == others.ALERT_VALUE.prometheus
+    }
+    alerts = {(rule["alert"], rule["expr"]) for rule in _RULES if "alert" in rule}
+    assert values
+    assert values <= alerts
+    for name, expr in alerts - values:
+        annotations = [r["annotations"] for r in _RULES if r.get("alert") == name]
+        area = {r["labels"]["area"] for r in _RULES if r.get("alert") == name}
+        assert (
+            area == {"objectives"}
+            or name == "Watchdog"
+            or not any("$value" in a["value"] for a in annotations)
+        ), expr

@@ -7,8 +7,9 @@ import pytest
 
 from chatscope.names import CLIENT_INPUT_TOKENS, EVENT_LOOP_LAG, LLM_COST, METRICS, Kind, Metric
 from dashboards import datasources, links
-from dashboards.board import COLUMNS, TAG
+from dashboards.board import COLUMNS
 from dashboards.others import HISTOGRAM_PARTS, SERIES
+from dashboards.panels import EMPTY, NONE
 from dashboards.variables import VARIABLES
 from tests.each import for_each
 from tests.promql import metrics_of
@@ -26,18 +27,43 @@ _LEADING: Final = {
     for metric in METRICS
     if metric.kind is Kind.HISTOGRAM and metric is not EVENT_LOOP_LAG
 }
+# Characters that fit above a panel of a quarter of the width.
+_TITLE_WIDTH: Final = 22
 _BUILT_IN: Final = {"__auto", "__interval", "__range", "__rate_interval", "__url_time_range"}
 
 
-def _is_of_tempo(panel: Json) -> bool:
-    return bool(panel.get("datasource", {}).get("uid") == datasources.TEMPO.uid)
+def _has_own_units(panel: Json) -> bool:
+    """A table of traces or log records has a unit for each column, if any."""
+    return any(
+        "query" in target or not target.get("instant", target.get("queryType") != "range")
+        for target in panel["targets"]
+    )
 
 
 @for_each(_PANELS)
-def test_panel_asks_a_question_and_says_what_it_shows(panel: Json) -> None:
-    assert panel["title"].endswith("?")
+def test_title_is_a_noun_that_fits_and_the_description_a_sentence(panel: Json) -> None:
+    assert len(panel["title"]) <= _TITLE_WIDTH
+    assert "?" not in panel["title"]
     assert len(panel["description"].split()) > 1
     assert panel["description"].endswith(".")
+
+
+@for_each(_PANELS)
+def test_empty_panel_and_empty_cell_say_so(panel: Json) -> None:
+    if panel["type"] in {"text", "stat"}:
+        return
+    fields = panel["fieldConfig"]
+    assert fields["defaults"]["noValue"] in {NONE, "No alert fires."}
+    if panel["type"] in {"table", "timeseries"}:
+        everywhere = [o for o in fields["overrides"] if o["matcher"]["options"] == "/.*/"]
+        assert [o["properties"] for o in everywhere] == [[{"id": "noValue", "value": EMPTY}]]
+
+
+@for_each(_PANELS)
+def test_axis_of_zeros_has_a_small_end(panel: Json) -> None:
+    if panel["type"] == "timeseries" and panel["fieldConfig"]["defaults"]["unit"] == "percentunit":
+        custom = panel["fieldConfig"]["defaults"]["custom"]
+        assert 0 < custom["axisSoftMax"] <= 1
 
 
 @for_each(_PANELS)
@@ -45,7 +71,7 @@ def test_panel_of_numbers_has_a_unit(panel: Json) -> None:
     if panel["type"] == "heatmap":
         # Its numbers are how many; the unit is that of the axis.
         assert panel["options"]["yAxis"]["unit"]
-    elif panel["type"] in _WITHOUT_UNIT or (panel["type"] == "table" and _is_of_tempo(panel)):
+    elif panel["type"] in _WITHOUT_UNIT or (panel["type"] == "table" and _has_own_units(panel)):
         assert "unit" not in panel.get("fieldConfig", {}).get("defaults", {})
     else:
         assert panel["fieldConfig"]["defaults"]["unit"]
@@ -82,20 +108,26 @@ def test_cost_and_tokens_lead_to_traces(metric: Metric) -> None:
 
 
 @for_each(_BOARDS)
-def test_first_row_answers_whether_it_is_well(board: Json) -> None:
-    rows = [n for n, panel in enumerate(board["panels"]) if panel["type"] == "row"]
-    assert rows[0] == 0
-    assert board["panels"][0]["title"] == "Is it well?"
-    first = board["panels"][1 : rows[1]]
-    assert {panel["type"] for panel in first} == {"stat"}
-    judged = [p for p in first if len(p["fieldConfig"]["defaults"]["thresholds"]["steps"]) > 1]
-    assert judged
+def test_health_is_first_and_at_most_six_figures(board: Json) -> None:
+    first, *_ = board["panels"]
+    assert first["type"] == "row"
+    if first["title"] == "Health":
+        rows = [n for n, panel in enumerate(board["panels"]) if panel["type"] == "row"]
+        figures = board["panels"][1 : rows[1]]
+        assert {panel["type"] for panel in figures} == {"stat"}
+        assert len(figures) <= 6
+
+
+def test_llm_has_the_models_first_and_few_panels() -> None:
+    found = panels(_BOARDS[links.LLM])
+    assert found[0]["title"] == "Models"
+    assert len(found) <= 20
 
 
 @for_each(_BOARDS)
 def test_titles_and_ids_are_unique(board: Json) -> None:
     titles = [panel["title"] for panel in panels(board)]
-    ids = [panel["id"] for panel in board["panels"]]
+    ids = [*{id(p): p["id"] for p in [*board["panels"], *panels(board)]}.values()]
     assert len(set(titles)) == len(titles)
     assert len(set(ids)) == len(ids)
     assert min(ids) > 0
@@ -124,21 +156,25 @@ def test_boards_are_stored_under_their_ids() -> None:
 def test_frame_is_the_same_for_all(board: Json) -> None:
     uid = board["uid"]
     assert board["title"] == links.TITLES[uid]
-    assert board["tags"] == [TAG]
+    assert board["tags"] == [links.TAG]
     assert board["editable"] is False
-    assert board["refresh"] == ("5s" if uid == links.LOGS else "30s")
+    assert board["refresh"] in {"", "5s", "30s"}
     assert board["timezone"] == "browser"
-    assert board["time"] == {"from": "now-30m", "to": "now"}
+    since = {links.OBJECTIVES: "now-24h", links.CONVERSATIONS: "now-6h", links.USERS: "now-6h"}.get(
+        uid, "now-30m"
+    )
+    assert board["time"] == {"from": since, "to": "now"}
 
 
 @for_each(_BOARDS)
-def test_links_lead_to_each_other_board_and_keep_what_was_chosen(board: Json) -> None:
-    found = board["links"]
-    others = [links.path(uid) for uid in links.TITLES if uid != board["uid"]]
-    assert [link["url"] for link in found] == others
-    assert all(link["keepTime"] and link["includeVars"] for link in found)
+def test_links_lead_to_all_boards_and_keep_what_was_chosen(board: Json) -> None:
+    *direct, menu = board["links"]
+    assert {link["url"] for link in direct} <= {links.path(uid) for uid in links.TITLES}
+    assert menu["tags"] == [links.TAG]
+    assert menu["asDropdown"]
+    assert all(link["keepTime"] and link["includeVars"] for link in board["links"])
     # Grafana shows only those without one above the panels.
-    assert not any("placement" in link for link in found)
+    assert not any("placement" in link for link in board["links"])
 
 
 @for_each(_BOARDS)
@@ -151,7 +187,7 @@ def test_board_has_the_variables_that_it_uses_and_no_other(board: Json) -> None:
     given = [variable["name"] for variable in board["templating"]["list"]]
     assert set(given) == used - _BUILT_IN
     assert given == [v.name for v in VARIABLES if v.name in given]
-    assert "service" in given
+    assert "service" in given or not any(p.get("targets") for p in panels(board))
 
 
 @for_each(_BOARDS)
