@@ -80,12 +80,21 @@ for talk in json.load(sys.stdin):
 """
 
 
-def talk(loki_url: str, talks: list[dict[str, Any]], *, capture: str = "EVENT_ONLY") -> None:
-    """Record the talks, in their order, and wait until Loki has them."""
+def talk(
+    loki_url: str,
+    talks: list[dict[str, Any]],
+    *,
+    capture: str = "EVENT_ONLY",
+    traces_url: str = "",
+) -> None:
+    """Record the talks, in their order; spans are sent to `traces_url`, over gRPC, if there is one.
+
+    Return when the process has sent everything.
+    """
     endpoint = {
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": f"{loki_url}/otlp/v1/logs",
-        "OTEL_TRACES_EXPORTER": "none",
+        **_spans_to(traces_url),
         "OTEL_METRICS_EXPORTER": "none",
         "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": capture,
     }
@@ -100,3 +109,12 @@ def talk(loki_url: str, talks: list[dict[str, Any]], *, capture: str = "EVENT_ON
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def _spans_to(url: str) -> dict[str, str]:
+    if not url:
+        return {"OTEL_TRACES_EXPORTER": "none"}
+    return {
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": url,
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc",
+    }

@@ -14,8 +14,8 @@ from stack import facts as stack_facts
 from stack.waiting import poll_until
 from tests.config.conftest import Run
 from tests.config.files import COLLECTOR, LOKI, parsed
-from tests.loki import free_port, running_loki
 from tests.running import PATIENCE_SECONDS
+from tests.stores import free_port, running_loki
 
 
 def test_texts_have_a_retention_of_their_own() -> None:

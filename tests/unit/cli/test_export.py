@@ -20,7 +20,8 @@ from chatscope.cli.main import main
 from chatscope.cli.times import as_text, point_in_time
 from stack.facts import ROOT
 from stack.waiting import poll_until
-from tests.loki import running_loki
+from tests.running import PATIENCE_SECONDS
+from tests.stores import running_loki, running_tempo
 from tests.talks import TALKS, talk
 
 pytestmark = pytest.mark.slow
@@ -206,6 +207,29 @@ def test_conversation_without_captured_text_is_left_out(loki: str) -> None:
     done = _export(loki, "--conversation", "c-silent")
     assert done.stdout == ""
     assert "1 without captured text left out" in done.stderr
+
+
+def test_texts_on_spans_are_read_from_tempo(loki: str, tmp_path: Path) -> None:
+    named = [{**each, "conversation_id": "c-span"} for each in (TALKS[0], TALKS[2])]
+    with running_tempo(tmp_path) as (tempo, otlp):
+        talk(loki, named, capture="SPAN_ONLY", traces_url=otlp)
+
+        def exported() -> list[dict[str, Any]]:
+            done = _export(loki, "--conversation", "c-span", "--tempo-url", tempo)
+            assert done.returncode == 0, done.stderr
+            lines = _lines(done.stdout)
+            return lines if lines and len(lines[0]["messages"]) > 3 else []
+
+        [line] = poll_until(exported, "the spans", PATIENCE_SECONDS, 0.2)
+    assert line["messages"] == [*TALKS[2]["messages"], TALKS[2]["said"]]
+    assert line["tools"] == TALKS[0]["tools"]
+
+
+def test_unreachable_tempo_is_reported(loki: str) -> None:
+    talk(loki, [{**TALKS[1], "conversation_id": "c-unseen"}], capture="NO_CONTENT")
+    done = _export(loki, "--conversation", "c-unseen", "--tempo-url", "http://127.0.0.1:1")
+    assert done.returncode == 1
+    assert "chatscope: Tempo at http://127.0.0.1:1" in done.stderr
 
 
 def test_unreachable_loki_is_reported() -> None:

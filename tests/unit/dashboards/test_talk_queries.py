@@ -11,9 +11,9 @@ from dashboards import datasources, links
 from stack.local_http import local_client
 from stack.waiting import poll_until
 from tests.each import for_each
-from tests.loki import running_loki
 from tests.stack.boards import Query, read_boards
 from tests.stack.filling import Choice, Window, at_first, fill, times
+from tests.stores import running_loki
 from tests.talks import TALKS, talk
 
 pytestmark = pytest.mark.slow
