@@ -21,6 +21,7 @@ from app.transport.authentication import Authentication
 from app.transport.completions import Completions
 from app.transport.embeddings import EmbeddingsEndpoint
 from app.transport.errors import ErrorMiddleware, OnLimit, UnknownPath
+from app.transport.feedback import Feedback
 from app.transport.handshake import refuse_handshake
 from app.transport.health import Health
 from app.transport.models import Models
@@ -66,6 +67,7 @@ def create_app(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         telemetry.instruments.show_limits(settings.limits())
         report_prices(telemetry.recorder, _served(catalog))
+        telemetry.instruments.show_feedback(model.name for model in catalog.models)
         if clients:
             telemetry.instruments.show_budgets(clients.uses)
         health.started = True
@@ -94,6 +96,8 @@ def create_app(
         "/v1/embeddings": EmbeddingsEndpoint(*shared),
     }
     app.router.routes.extend(_routes(endpoints, ChatWebSocket(*shared), Models(catalog), health))
+    feedback = Feedback(settings, telemetry, admission)
+    app.router.routes.append(Route("/v1/feedback", feedback.create, methods=["POST"]))
     app.router.default = UnknownPath(app.router.routes)
     return app
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from chatscope.tally import TalliedHistograms
 
+FEEDBACK_LABELS: Final = ("good", "bad", "other")
 _ROLES: Final = frozenset({"user", "assistant", "system", "tool"})
 _INFERENCE_USAGE: Final = (
     names.USAGE_INPUT_TOKENS,
@@ -240,6 +241,10 @@ class Instruments:
         return self._counter(names.LIMIT_REACHED)
 
     @cached_property
+    def _feedback(self) -> Counter:
+        return self._counter(names.FEEDBACK)
+
+    @cached_property
     def websocket_duration(self) -> Histogram:
         """Duration of WebSocket connections."""
         return self._histogram(names.WEBSOCKET_DURATION)
@@ -314,6 +319,23 @@ class Instruments:
     ) -> None:
         """Record the US dollars of one response."""
         self._cost.add(dollars, self._by_model(model), context=context)
+
+    def record_feedback(
+        self, label: str, *, model: str | None = None, context: Context | None = None
+    ) -> None:
+        """Record a rating; a label that is not in FEEDBACK_LABELS is counted as `other`."""
+        attributes = self._feedback_attributes(label if label in FEEDBACK_LABELS else "other")
+        self._feedback.add(1, {**attributes, **self._by_model(model)}, context)
+
+    def show_feedback(self, models: Iterable[str]) -> None:
+        """Export zero for the ratings of each model: a counter that starts with the first one
+        shows no increase."""
+        for model in models:
+            for label in FEEDBACK_LABELS:
+                self._feedback.add(0, {**self._feedback_attributes(label), **self._by_model(model)})
+
+    def _feedback_attributes(self, label: str) -> dict[str, str]:
+        return {names.prefixed(names.FEEDBACK_LABEL, self.prefix): label}
 
     def _by_model(self, model: str | None) -> dict[str, str]:
         return {} if model is None else {names.GEN_AI_REQUEST_MODEL: self.model_label(model)}

@@ -115,6 +115,12 @@ GEN_AI_TOOL_DEFINITIONS: Final = "gen_ai.tool.definitions"
 GEN_AI_TOOL_CALL_ARGUMENTS: Final = "gen_ai.tool.call.arguments"
 GEN_AI_TOOL_CALL_RESULT: Final = "gen_ai.tool.call.result"
 
+# Of an evaluation of a response, such as a user's rating: events only.
+GEN_AI_EVALUATION_NAME: Final = "gen_ai.evaluation.name"
+GEN_AI_EVALUATION_SCORE_VALUE: Final = "gen_ai.evaluation.score.value"  # 0 (bad) to 1 (good)
+GEN_AI_EVALUATION_SCORE_LABEL: Final = "gen_ai.evaluation.score.label"
+GEN_AI_EVALUATION_EXPLANATION: Final = "gen_ai.evaluation.explanation"
+
 # Spans and logs only, never metrics: a series for each person would have no bound.
 USER_ID: Final = "user.id"
 SESSION_ID: Final = "session.id"
@@ -137,6 +143,7 @@ KEY_TEAM: Final = "chatscope.key.team"  # of an API key
 
 # Ours, on metrics: each from a closed list.
 KEY_NAME: Final = "chatscope.key.name"  # of an API key, as its file has it
+FEEDBACK_LABEL: Final = "chatscope.feedback.label"  # good, bad, other
 BUDGET_UNIT: Final = "chatscope.budget.unit"  # usd, token
 ROLE: Final = "role"  # user, assistant, system, tool
 TOKEN_TYPE: Final = "type"  # prompt, completion  # noqa: S105
@@ -155,6 +162,8 @@ EVENT_INFERENCE_DETAILS: Final = "gen_ai.client.inference.operation.details"
 EVENT_INFERENCE_EXCEPTION: Final = "gen_ai.client.inference.exception"
 EVENT_EXECUTE_TOOL_EXCEPTION: Final = "gen_ai.execute_tool.exception"
 EVENT_EXCEPTION: Final = "exception"
+# An evaluation of a response, such as a user's rating.
+EVENT_EVALUATION: Final = "gen_ai.evaluation.result"
 # A provider's client retries; with HTTP_RESEND_COUNT, and the reason in ERROR_TYPE.
 EVENT_RETRY: Final = "chatscope.model.retry"
 
@@ -487,6 +496,14 @@ BUDGET_LIMIT: Final = Metric(
     "{item}",
     "Limit of an API key for a UTC day, in US dollars and in tokens.",
     (KEY_NAME, BUDGET_UNIT),
+)
+
+FEEDBACK: Final = Metric(
+    "chatscope.feedback",
+    Kind.COUNTER,
+    "{rating}",
+    "Ratings of responses by their users.",
+    (GEN_AI_REQUEST_MODEL, FEEDBACK_LABEL),
 )
 
 HTTP_REQUEST_DURATION: Final = Metric(

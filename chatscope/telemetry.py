@@ -33,6 +33,7 @@ from chatscope.tracing import use_tracer
 
 if TYPE_CHECKING:
     from chatscope.genai.answer import Answer
+    from chatscope.genai.feedback import Rating
     from chatscope.genai.recorder import Recorder
     from chatscope.genai.request import ModelRequest
     from chatscope.genai.steps import Embeddings
@@ -147,6 +148,12 @@ class Telemetry:
             attributes={},
         )
         return Embeddings(self.recorder, request)
+
+    def record_feedback(self, rating: Rating) -> bool:
+        """Record a valid rating of a response; return whether the response is known."""
+        from chatscope.genai.feedback import record_rating  # noqa: PLC0415
+
+        return record_rating(self.recorder, rating)
 
     def own_log(self, name: str) -> OwnLog:
         """Return the logger of the package itself, which bypasses the application's handlers."""

@@ -10,6 +10,8 @@ HOME: Final = "home"
 SERVICE: Final = "service"
 LLM: Final = "llm"
 LLM_DETAIL: Final = "llm-detail"
+CONVERSATIONS: Final = "chatscope-conversations"
+USERS: Final = "chatscope-users"
 LOGS: Final = "logs"
 RUNTIME: Final = "runtime"
 PIPELINE: Final = "pipeline"
@@ -22,6 +24,8 @@ TITLES: Final = {
     SERVICE: "Service",
     LLM: "LLM",
     LLM_DETAIL: "LLM detail",
+    CONVERSATIONS: "Conversations",
+    USERS: "Users",
     OBJECTIVES: "Objectives",
     LOGS: "Logs",
     RUNTIME: "Runtime",
@@ -30,7 +34,7 @@ TITLES: Final = {
 }
 
 # The alerts that a board marks, by their area, where it is not the board's own name.
-AREAS: Final = {LLM_DETAIL: LLM, RUNTIME: SERVICE}
+AREAS: Final = {LLM_DETAIL: LLM, CONVERSATIONS: LLM, USERS: LLM, RUNTIME: SERVICE}
 
 
 # All boards have it.

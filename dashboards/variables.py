@@ -1,5 +1,6 @@
 """What a person can choose on a board. The same names everywhere, so that links carry them on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -94,7 +95,28 @@ class OneOf:
         )
 
 
-Variable = Choice | Text | OneOf
+@dataclass(frozen=True)
+class Pattern:
+    """A variable with a few patterns, by their names; the first one holds at first."""
+
+    name: str
+    label: str
+    description: str
+    values: Mapping[str, str]
+
+    def build(self) -> dashboard.CustomVariable:
+        options = [VariableOption(n == 0, *each) for n, each in enumerate(self.values.items())]
+        return (
+            dashboard.CustomVariable(self.name)
+            .label(self.label)
+            .description(self.description)
+            .values(", ".join(f"{name} : {value}" for name, value in self.values.items()))
+            .options(options)
+            .current(options[0])
+        )
+
+
+Variable = Choice | Text | OneOf | Pattern
 
 # Model calls of any instrumentation: other applications have no other metric of ours.
 _CALLS: Final = f"{CALL_SECONDS.prometheus}_count"
@@ -127,6 +149,23 @@ TRACE: Final = Text("trace", "Trace id", "Lines of this trace only.")
 CONVERSATION: Final = Text(
     "conversation", "Conversation", "Lines of this conversation or connection only, by its id."
 )
+USER: Final = Text("user", "User", "Responses to this user only, by the ID.")
+LEVEL: Final = Pattern(
+    "level",
+    "Level",
+    "Lines of this level only.",
+    {
+        "All": EVERYTHING,
+        "Warnings and errors": "WARN.*|ERROR|CRITICAL|FATAL.*",
+        "Errors": "ERROR|CRITICAL|FATAL.*",
+    },
+)
+OUTCOME: Final = Pattern(
+    "outcome",
+    "Outcome",
+    "Responses that ended so only.",
+    {"All": EVERYTHING, "Completed": "completed", "Failed": "failed", "Cancelled": "cancelled"},
+)
 TEXT: Final = Text("text", "Text", "Lines that contain this, as it is written.")
 
 VARIABLES: Final[tuple[Variable, ...]] = (
@@ -137,6 +176,9 @@ VARIABLES: Final[tuple[Variable, ...]] = (
     COST_ABOVE,
     TRACE,
     CONVERSATION,
+    USER,
+    LEVEL,
+    OUTCOME,
     TEXT,
 )
 """In the order in which boards show them."""

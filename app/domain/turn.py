@@ -51,6 +51,8 @@ class Turn:
     new_roles: Sequence[str] = field(default=("user",))  # of the messages that are not history
     identity: Identity = field(default_factory=Identity)
     operation: str = "chat"  # gen_ai.operation.name
+    # Who has asked, beside the request's user: for the span and the log record.
+    attributes: Mapping[str, str] = field(default_factory=dict)
     # Called with the usage and the cost in US dollars, once, when the turn has ended.
     charge: Callable[[Usage | None, float | None], None] | None = None
 
@@ -283,5 +285,6 @@ def _model_request(turn: Turn, model: Model) -> ModelRequest:
         prompt_name=identity.prompt_name,
         prompt_version=identity.prompt_version,
         tools=request.tools,
+        attributes=turn.attributes,
         messages=request.messages,
     )

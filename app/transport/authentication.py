@@ -1,6 +1,6 @@
 """API keys of clients: who may call, in which header, and what their calls are charged to."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from opentelemetry import trace
@@ -55,6 +55,12 @@ def admit(scope: Scope, user: str | None = None) -> Charge:
     """Check the budget of a request's key and return what charges it; nothing without keys."""
     caller = scope.get(_CALLER)
     return caller.admit(user) if isinstance(caller, Caller) else _charge_nobody
+
+
+def caller_attributes(scope: Scope) -> Mapping[str, str]:
+    """Return the name and the team of a request's key, for spans and log records."""
+    caller = scope.get(_CALLER)
+    return _key_attributes(caller.key) if isinstance(caller, Caller) else {}
 
 
 class Authentication:
@@ -125,10 +131,12 @@ def _check_scope(key: Key, scope: Scope) -> None:
 
 
 def _record(key: Key) -> None:
-    span = trace.get_current_span()
-    span.set_attribute(names.KEY_NAME, key.name)
-    if key.team:
-        span.set_attribute(names.KEY_TEAM, key.team)
+    trace.get_current_span().set_attributes(_key_attributes(key))
+
+
+def _key_attributes(key: Key) -> dict[str, str]:
+    team = {names.KEY_TEAM: key.team} if key.team else {}
+    return {names.KEY_NAME: key.name, **team}
 
 
 def _select_subprotocol(scope: Scope, send: Send) -> Send:

@@ -11,7 +11,7 @@ from app.domain.turn import Output, Turn, run_turn
 from app.providers.catalog import Catalog
 from app.settings import Settings
 from app.transport.admission import Admission, shutdown_as_error
-from app.transport.authentication import admit
+from app.transport.authentication import admit, caller_attributes
 from app.transport.body import read_body
 from app.transport.connection import run_while_connected
 from app.transport.outputs import EventStream, Rendering, WholeResponse
@@ -67,6 +67,7 @@ class Completions:
             new_roles=new_roles,
             identity=identity,
             operation=self._format.operation if self._format else "chat",
+            attributes=caller_attributes(scope),
             charge=charge,
         )
         rendering: Rendering = Completion(model.name, include_usage=request.include_usage)

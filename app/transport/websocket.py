@@ -24,7 +24,7 @@ from app.domain.turn import ClientDisconnected, Summary, Turn, run_turn
 from app.providers.catalog import Catalog
 from app.settings import Settings
 from app.transport.admission import Admission
-from app.transport.authentication import admit
+from app.transport.authentication import admit, caller_attributes
 from app.transport.errors import log_refusal
 from app.transport.steps import step
 from app.wire.errors import is_server_error
@@ -245,6 +245,7 @@ class _Session:
             request=request,
             started=arrived,
             identity=self._identity,
+            attributes=caller_attributes(self._websocket.scope),
             charge=admit(self._websocket.scope, self._identity.user_id),
         )
 

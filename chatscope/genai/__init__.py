@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from chatscope.genai.answer import Answer
     from chatscope.genai.clients import instrument_clients, uninstrument_clients
+    from chatscope.genai.feedback import Rating, record_feedback
     from chatscope.genai.handles import ModelCall
     from chatscope.genai.price_report import ServedModel, report_prices
     from chatscope.genai.pricing import Price, PriceTable, PriceTableError
@@ -34,6 +35,7 @@ __all__ = [
     "Price",
     "PriceTable",
     "PriceTableError",
+    "Rating",
     "ServedModel",
     "Usage",
     "current_call",
@@ -44,6 +46,7 @@ __all__ = [
     "invoke_agent",
     "merge_usage",
     "read_usage",
+    "record_feedback",
     "record_llm_response_time",
     "record_message",
     "record_retry",
@@ -63,6 +66,7 @@ _MODULES: Final = {
     "Price": "pricing",
     "PriceTable": "pricing",
     "PriceTableError": "pricing",
+    "Rating": "feedback",
     "Recorder": "recorder",
     "ServedModel": "price_report",
     "Usage": "request",
@@ -75,6 +79,7 @@ _MODULES: Final = {
     "invoke_agent": "recording",
     "merge_usage": "usage",
     "read_usage": "usage",
+    "record_feedback": "feedback",
     "record_llm_response_time": "recording",
     "record_message": "recording",
     "record_retry": "recording",

@@ -27,6 +27,7 @@ from chatscope.genai.operation import (
     with_conversation,
 )
 from chatscope.genai.pricing import SIMULATED
+from chatscope.genai.recent import RecentResponse
 from chatscope.genai.request import ModelRequest, Usage
 from chatscope.genai.token_counts import counted_tokens
 from chatscope.genai.usage import complete_usage, merge_usage
@@ -324,7 +325,22 @@ class Answer(Operation):
     def _record(self) -> None:
         with guarded("reading an instrumented client"):
             self._take_from_client()
+        with guarded("remembering a response"):
+            self.recorder.recent.add(self.as_rated())
         super()._record()
+
+    def as_rated(self) -> RecentResponse:
+        """Return what a rating of the response has of it."""
+        request = self._request
+        attributes = {
+            names.GEN_AI_REQUEST_MODEL: request.model,
+            names.GEN_AI_PROVIDER_NAME: request.provider,
+            names.GEN_AI_RESPONSE_ID: self._response_id,
+            **identity_attributes(request),
+            **request.attributes,
+        }
+        shown = names.all_prefixed(known(attributes), self._instruments.prefix)
+        return RecentResponse(self._span.get_span_context(), shown)
 
     def _take_from_client(self) -> None:
         """Use the data that an instrumented client inside this call has published."""
@@ -462,6 +478,7 @@ class Answer(Operation):
                 names.GEN_AI_REQUEST_MODEL: request.model,
                 names.GEN_AI_PROVIDER_NAME: request.provider,
                 **identity_attributes(request),
+                **request.attributes,
                 names.ANSWER_SECONDS: round(self._waited(), 6),
             }
         )

@@ -4,7 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
@@ -18,6 +18,7 @@ from opentelemetry.util.types import AttributeValue
 from chatscope import configuration
 from chatscope.genai.answer import Answer
 from chatscope.genai.pricing import PriceTable
+from chatscope.genai.recent import RecentResponses
 from chatscope.genai.request import ModelRequest
 from chatscope.instruments import Instruments
 
@@ -72,6 +73,7 @@ class Recorder:
     emit: Emit = emit_globally
     tracer_provider: TracerProvider | None = None
     meter_provider: MeterProvider | None = None
+    recent: RecentResponses = field(default_factory=RecentResponses)
 
     def start_answer(
         self, request: ModelRequest, *, started: float, served: bool = False

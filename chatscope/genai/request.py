@@ -15,7 +15,7 @@ class ModelRequest:
     `messages` are those of the OpenAI format. Their texts are recorded only where content capture
     is on; otherwise only their length is used, to estimate the tokens of a response that was cut
     short. So it is with `tools` and `system_instructions`. `user_id`, `session_id` and
-    `conversation_id` are on spans and log records only. `attributes` are further span attributes.
+    `conversation_id` are on spans and log records only. `attributes` are further ones of the same.
     """
 
     provider: str

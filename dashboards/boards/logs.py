@@ -1,20 +1,22 @@
-"""Logs: how much is said, by whom, what goes wrong again and again, and the lines themselves."""
+"""Logs: the lines, with the facts of responses, then how many there are, and what repeats."""
 
 from typing import Final
 
+from grafana_foundation_sdk.builders import logs
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from chatscope.names import (
     CODE_FUNCTION_NAME,
     CODE_LINE_NUMBER,
     ERROR_TYPE,
+    EVENT_INFERENCE_DETAILS,
     LOG_QUEUE_CAPACITY,
     LOG_QUEUE_SIZE,
     LOGS_EXPORTED,
     LOGS_PROCESSED,
     prometheus_label,
 )
-from dashboards import answers, links
+from dashboards import links, responses
 from dashboards.board import Row, assemble
 from dashboards.others import BODY, ERROR, MODULE, SEVERITY, WARNING
 from dashboards.panels import (
@@ -43,6 +45,7 @@ from dashboards.queries import (
     total,
 )
 from dashboards.queries import lines as logged
+from dashboards.variables import LEVEL
 
 _LEVELS: Final = {"^(ERROR|CRITICAL|FATAL)": RED, "^WARN": YELLOW, "^INFO": BLUE}
 
@@ -50,55 +53,111 @@ _LEVELS: Final = {"^(ERROR|CRITICAL|FATAL)": RED, "^WARN": YELLOW, "^INFO": BLUE
 def board() -> Dashboard:
     return assemble(
         links.LOGS,
-        "What the service says: how much, what again and again, and each line.",
+        "The log lines, filtered by the fields above; how many there are, and what repeats.",
         [
-            Row("Health", _well(), height=3, widths=(8, 8, 8, 12, 12)),
+            Row("Lines", [_lines()], height=22),
             Row("Volume", _volume()),
-            Row("Patterns", _patterns(), height=9, widths=(15, 9)),
-            Row("Lines", _search(), height=20),
+            Row("Repeated lines", _patterns(), height=9, widths=(15, 9)),
+            Row("Delivery", _delivery(), height=4),
         ],
-        # Who follows the lines as they come waits for none.
-        refresh="5s",
     )
 
 
-def _well() -> list[Panel]:
+def _filters() -> list[str]:
+    """The stages for the fields above the board.
+
+    The event with the texts of a response is left out: its line has its name only, and the
+    dashboard of conversations shows it.
+    """
+    return [
+        *search(),
+        f"!= `{EVENT_INFERENCE_DETAILS}`",
+        keep(matches(SEVERITY, f"${LEVEL.name}")),
+        responses.of_outcome(),
+    ]
+
+
+def _lines() -> logs.Panel:
+    return log_lines(
+        "Log lines",
+        "The newest 300 lines that match the fields above; the charts below count the same lines. "
+        "Lines about a response show its model, time, tokens, cost and, if it failed, the reason. "
+        "Open a line for everything it has, and for its trace.",
+        logged(*_filters(), f"| line_format `{{{{ __line__ }}}}{responses.facts()}`"),
+        limit=300,
+    )
+
+
+def _volume() -> list[Panel]:
+    by_level = lines(
+        "Lines by level",
+        "Lines in each step of the time axis.",
+        "short",
+        [log_count(count_lines(*_filters(), by=[SEVERITY]), f"{{{{{SEVERITY}}}}}")],
+        stacked=True,
+        bars=True,
+    )
+    return [
+        colored(by_level, _LEVELS),
+        lines(
+            "Lines by module",
+            "Lines in each step of the time axis, by the module that logged them.",
+            "short",
+            [log_count(count_lines(*_filters(), by=[MODULE]), f"{{{{{MODULE}}}}}")],
+            stacked=True,
+            bars=True,
+        ),
+    ]
+
+
+def _patterns() -> list[Panel]:
+    severe = keep(matches(SEVERITY, f"{ERROR}|{WARNING}"))
+    repeated = count_lines(
+        *_filters(), severe, same_body(), by=[SEVERITY, MODULE, ERROR_TYPE, BODY], over=RANGE
+    )
+    places = count_lines(
+        *_filters(), by=[CODE_FUNCTION_NAME, CODE_LINE_NUMBER, SEVERITY], over=RANGE
+    )
+    return [
+        counted(
+            "Repeated errors",
+            "Errors and warnings in the time shown; lines that differ only in IDs and numbers (#) "
+            "are counted together.",
+            "short",
+            log_count(repeated),
+            {
+                BODY: "Text",
+                prometheus_label(ERROR_TYPE): "Type",
+                SEVERITY: "Level",
+                MODULE: "Module",
+            },
+            value="Count",
+        ),
+        counted(
+            "Lines by source",
+            "Lines in the time shown, by the function and line of code that wrote them.",
+            "short",
+            log_count(places),
+            {
+                prometheus_label(CODE_FUNCTION_NAME): "Function",
+                prometheus_label(CODE_LINE_NUMBER): "Line",
+                SEVERITY: "Level",
+            },
+            value="Count",
+            narrow=80,
+        ),
+    ]
+
+
+def _delivery() -> list[Panel]:
     lost = " + ".join(
-        or_zero(increase(metric, _FAILED_EXPORT)) for metric in (LOGS_PROCESSED, LOGS_EXPORTED)
+        or_zero(increase(metric, differs(ERROR_TYPE))) for metric in (LOGS_PROCESSED, LOGS_EXPORTED)
     )
     return [
         is_well(
-            "Errors",
-            "Lines of level ERROR or above, in the time that the board shows.",
-            "short",
-            log_count(count_lines(answers.ERRORS, over=RANGE)),
-            warn=1,
-            bad=100,
-            no_value="0",
-            over_range=True,
-        ),
-        is_well(
-            "Warnings",
-            "Lines of level WARNING, in the time that the board shows.",
-            "short",
-            log_count(count_lines(keep(matches(SEVERITY, WARNING)), over=RANGE)),
-            warn=1,
-            bad=100,
-            no_value="0",
-            over_range=True,
-        ),
-        is_well(
-            "Lines",
-            "All lines, in the time that the board shows.",
-            "short",
-            log_count(count_lines(over=RANGE)),
-            no_value="none",
-            over_range=True,
-        ),
-        is_well(
             "Lines dropped",
-            "Log records that the service dropped from a full queue, or gave up to send, in the "
-            "time that the board shows.",
+            "Log records that a service dropped from a full queue or could not send, in the time "
+            "shown.",
             "short",
             prom(lost),
             warn=1,
@@ -107,86 +166,11 @@ def _well() -> list[Panel]:
         ),
         is_well(
             "Queue usage",
-            "Of as many as can wait in the service. At 100 % the oldest is dropped for the newest.",
+            "Log records that wait to be sent, as a share of the queue. At 100 % the oldest ones "
+            "are dropped.",
             "percentunit",
             prom(f"{total(LOG_QUEUE_SIZE)} / {total(LOG_QUEUE_CAPACITY)}"),
             warn=0.2,
             bad=0.8,
-        ),
-    ]
-
-
-_FAILED_EXPORT: Final = differs(ERROR_TYPE)
-
-
-def _volume() -> list[Panel]:
-    by_level = lines(
-        "Lines by level",
-        "Lines in each step of the time axis.",
-        "short",
-        [log_count(count_lines(by=[SEVERITY]), f"{{{{{SEVERITY}}}}}")],
-        stacked=True,
-        bars=True,
-    )
-    return [
-        colored(by_level, _LEVELS),
-        lines(
-            "Lines by module",
-            "Lines in each step of the time axis, by who logged them.",
-            "short",
-            [log_count(count_lines(by=[MODULE]), f"{{{{{MODULE}}}}}")],
-            stacked=True,
-            bars=True,
-        ),
-    ]
-
-
-def _patterns() -> list[Panel]:
-    troubles = keep(matches(SEVERITY, f"{ERROR}|{WARNING}"))
-    return [
-        counted(
-            "Repeated errors",
-            "Lines that differ only in ids and numbers (#) are counted as one, over the time that "
-            "the board shows.",
-            "short",
-            log_count(
-                count_lines(
-                    troubles, same_body(), by=[SEVERITY, MODULE, ERROR_TYPE, BODY], over=RANGE
-                )
-            ),
-            {
-                BODY: "What it says",
-                prometheus_label(ERROR_TYPE): "Type",
-                SEVERITY: "Level",
-                MODULE: "Module",
-            },
-            value="Times",
-        ),
-        counted(
-            "Lines by source",
-            "All lines by the function and line that wrote them, over the time that the board "
-            "shows.",
-            "short",
-            log_count(count_lines(by=[CODE_FUNCTION_NAME, CODE_LINE_NUMBER, SEVERITY], over=RANGE)),
-            {
-                prometheus_label(CODE_FUNCTION_NAME): "Function",
-                prometheus_label(CODE_LINE_NUMBER): "Line",
-                SEVERITY: "Level",
-            },
-            value="Times",
-            narrow=80,
-        ),
-    ]
-
-
-def _search() -> list[Panel]:
-    return [
-        log_lines(
-            "Log lines",
-            "The newest lines first, with each refresh. The fields above the board keep to a "
-            "trace, a conversation or connection, or a text. Open a line to see all that it "
-            "carries, and its trace. Explore follows them live.",
-            logged(*search()),
-            limit=300,
         ),
     ]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from chatscope.names import EVENT_EVALUATION
 from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS, Stack
 
@@ -54,6 +55,18 @@ def test_stop_ends_an_answer(page: Page) -> None:
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("article .facts")).to_contain_text("stopped", timeout=_PATIENCE_MS)
     expect(page.get_by_role("button", name="Send")).to_be_visible()
+
+
+def test_rating_is_recorded_on_the_trace_of_the_response(page: Page, stack: Stack) -> None:
+    _ask(page, "Hello")
+    bad = page.get_by_role("button", name="Bad response")
+    bad.click(timeout=_PATIENCE_MS)
+    expect(bad).to_have_attribute("aria-pressed", "true", timeout=_PATIENCE_MS)
+    expect(page.get_by_role("button", name="Good response")).to_be_disabled()
+    trace_id = page.locator("article .facts code").inner_text()
+    query = f'{{service_name=~".+"}} |= "{EVENT_EVALUATION}" | trace_id="{trace_id}"'
+    [rating] = poll_until(lambda: stack.backends.loki(query), "the rating", PATIENCE_SECONDS)
+    assert rating.metadata["gen_ai_evaluation_score_label"] == "bad"
 
 
 def test_page_offers_the_services_models(page: Page) -> None:

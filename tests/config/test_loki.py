@@ -24,16 +24,19 @@ def test_retention_is_the_one_setting_and_really_deletes() -> None:
     assert config["compactor"]["delete_request_store"] == "filesystem"
 
 
-def test_only_service_and_environment_become_labels() -> None:
+def test_only_service_environment_and_kind_become_labels() -> None:
     limits = parsed(LOKI)["limits_config"]
-    assert limits["otlp_config"]["resource_attributes"] == {
-        "ignore_defaults": True,
-        "attributes_config": [
-            {
-                "action": "index_label",
-                "attributes": ["service.name", "deployment.environment.name"],
-            }
-        ],
+    assert limits["otlp_config"] == {
+        "resource_attributes": {
+            "ignore_defaults": True,
+            "attributes_config": [
+                {
+                    "action": "index_label",
+                    "attributes": ["service.name", "deployment.environment.name"],
+                }
+            ],
+        },
+        "log_attributes": [{"action": "index_label", "attributes": ["chatscope.kind"]}],
     }
     assert limits["shard_streams"]["enabled"] is False
 

@@ -72,7 +72,7 @@ def at_first(variable: Variable) -> Choice:
     if variable.include_all and variable.all_value:
         return Choice(raw=variable.all_value)
     if variable.kind in ("custom", "interval"):
-        return Choice((str(variable.query).split(",")[0].strip(),), pattern=False)
+        return Choice((variable.current,), pattern=False)
     return Choice(raw=variable.current)
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from chatscope.names import CONNECTION_ID, prometheus_label
+from chatscope.names import GEN_AI_CONVERSATION_ID, USER_ID, prometheus_label
 from dashboards import variables
 from dashboards.others import TRACE_ID
 from stack.waiting import poll_until
@@ -146,7 +146,7 @@ def test_what_is_typed_in_finds_its_lines_and_no_other(
         query.text
         for panel in _BOARDS[field.board].panels
         for query in panel.queries
-        if f"{{{field.name}:" in query.text
+        if f"{{{field.name}:" in query.text and "_over_time(" not in query.text
     ]
     assert queries
 
@@ -170,7 +170,8 @@ def _typed(field: Variable, lines: list[Line]) -> tuple[str, Callable[[Line], bo
         return "completed", lambda line: "completed" in line.text
     key = {
         variables.TRACE.name: TRACE_ID,
-        variables.CONVERSATION.name: prometheus_label(CONNECTION_ID),
+        variables.CONVERSATION.name: prometheus_label(GEN_AI_CONVERSATION_ID),
+        variables.USER.name: prometheus_label(USER_ID),
     }[field.name]
     value = next(line.metadata[key] for line in lines if key in line.metadata)
     return value, lambda line: line.metadata.get(key) == value

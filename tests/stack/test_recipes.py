@@ -15,7 +15,7 @@ from tests.stack.turns import Turn, websocket_turn
 
 # Rightly without an answer while all is well.
 _EMPTY_IN_HEALTH = re.compile(
-    r'"failed"|"cancelled"|"ERROR"|WARNING|> 10|error_type!=""|status = error|4\.\.'
+    r'"failed"|"cancelled"|"ERROR"|WARNING|> 10|error_type!=""|status = error|4\.\.|evaluation'
 )
 # TraceQL that is drawn over time, which has an address of its own.
 _OVER_TIME = re.compile(r"\| (rate|\w+_over_time)\(")

@@ -160,8 +160,10 @@ def test_frame_is_the_same_for_all(board: Json) -> None:
     assert board["editable"] is False
     assert board["refresh"] in {"", "5s", "30s"}
     assert board["timezone"] == "browser"
-    hours = "now-24h" if uid == links.OBJECTIVES else "now-30m"
-    assert board["time"] == {"from": hours, "to": "now"}
+    since = {links.OBJECTIVES: "now-24h", links.CONVERSATIONS: "now-6h", links.USERS: "now-6h"}.get(
+        uid, "now-30m"
+    )
+    assert board["time"] == {"from": since, "to": "now"}
 
 
 @for_each(_BOARDS)

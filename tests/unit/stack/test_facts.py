@@ -125,7 +125,7 @@ def test_bad_value_is_told_with_its_name_and_what_is_accepted(name: str, value: 
 
 def test_all_bad_values_are_told_at_once() -> None:
     with pytest.raises(FactsError) as caught:
-        facts.load({"LOKI_GRPC_PORT": "many", "RETENTION": "15d"})
+        facts.load({"LOKI_GRPC_PORT": "many", "CONTENT_RETENTION": "15d"})
     assert len(caught.value.problems) == 2
 
 

@@ -32,6 +32,7 @@ def _record_everything() -> Memory:
         telemetry.instruments.record_message("user")
         telemetry.instruments.show_limits({"answers": 5})
         telemetry.instruments.show_prices({_MODEL: True})
+        telemetry.instruments.show_feedback([_MODEL])
         watched = telemetry.start_answer(
             ModelRequest(
                 provider="simulated",

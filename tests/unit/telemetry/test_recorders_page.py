@@ -61,10 +61,12 @@ def test_every_block_runs_and_records(memory: Memory) -> None:
         "invoke_agent travel planner",
         "execute_tool search",
         "embeddings text-embedding-3-small",
+        "chat gpt-4o",  # a response that is rated
     ]
     assert all(span.status.is_unset for span in memory.spans)
     calls = [dict(span.attributes or {}) for span in memory.spans if span.name == "chat gpt-4o"]
-    assert [call.get("gen_ai.usage.output_tokens") for call in calls] == [2, 7, 7, 2, 4, 3]
+    assert [call.get("gen_ai.usage.output_tokens") for call in calls] == [2, 7, 7, 2, 4, 3, 3]
+    assert memory.value("chatscope.feedback", gen_ai__request__model="gpt-4o") == 2
     for metric in ("socket_connections", "message_count", "llm_token_usage", "llm_response_time"):
         assert memory.points(metric), metric
 

@@ -89,6 +89,23 @@ async def test_key_is_accepted_in_the_header_of_each_official_client(
     assert span.attributes[names.KEY_NAME] == "alice"
 
 
+@pytest.mark.parametrize("over", ["http", "websocket"])
+async def test_record_of_a_response_has_the_name_and_the_team_of_its_key(
+    memory: Memory, over: str
+) -> None:
+    keys = _keys({"name": "alice", "team": "search"})
+    async with live(memory, Scripted("hello", END), keys_file=keys) as service:
+        if over == "http":
+            await _post(service, _bearer("alice"))
+        else:
+            async with connect(service.socket_url, additional_headers=_bearer("alice")) as socket:
+                await socket.send(json.dumps({"type": "message", "content": "hello"}))
+                while json.loads(await socket.recv())["type"] != "done":
+                    pass
+    record = memory.log("answer completed").log_record.attributes or {}
+    assert (record[names.KEY_NAME], record[names.KEY_TEAM]) == ("alice", "search")
+
+
 async def test_all_of_the_api_needs_a_key_and_nothing_else_does(memory: Memory) -> None:
     expected = {
         **dict.fromkeys(("/", "/healthz", "/readyz"), 200),

@@ -1,0 +1,1 @@
+"""The command `chatscope`: reads what services have recorded."""

@@ -1,0 +1,70 @@
+"""A Loki or a Tempo of a test's own, with the configuration of the stack, on free ports."""
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stack import facts
+from stack.facts import ROOT
+from stack.local_http import local_client
+from stack.parts import binary_path
+from stack.waiting import poll_until
+from tests.builds import wait_for_binaries
+from tests.running import PATIENCE_SECONDS
+
+
+@contextmanager
+def running_loki(directory: Path) -> Iterator[str]:
+    """Run until the end of the block; give its URL."""
+    # Without rules it writes to no Prometheus.
+    rules = f"-ruler.storage.local.directory={directory}"
+    with _running("loki", directory, rules) as found:
+        yield f"http://127.0.0.1:{found['LOKI_PORT']}"
+
+
+@contextmanager
+def running_tempo(directory: Path) -> Iterator[tuple[str, str]]:
+    """Run until the end of the block; give its URL and that for OTLP over gRPC."""
+    with _running("tempo", directory) as found:
+        address = "http://127.0.0.1"
+        yield f"{address}:{found['TEMPO_PORT']}", f"{address}:{found['TEMPO_OTLP_PORT']}"
+
+
+@contextmanager
+def _running(name: str, directory: Path, *options: str) -> Iterator[dict[str, str]]:
+    wait_for_binaries([name])
+    ports = {port: str(free_port()) for port in facts.ports(facts.load({}))}
+    found = {**facts.load(ports), "DATA_DIR": str(directory)}
+    url = f"http://127.0.0.1:{found[f'{name.upper()}_PORT']}"
+    command = [
+        binary_path(name),
+        f"-config.file={ROOT / name / f'{name}.yaml'}",
+        "-config.expand-env=true",
+        *options,
+    ]
+    with (
+        (directory / f"{name}.log").open("w") as log,
+        subprocess.Popen(
+            command,
+            cwd=directory,
+            env={"PATH": os.defpath, **found},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        ) as process,
+        local_client(url) as client,
+    ):
+        try:
+            poll_until(lambda: client.get("/ready").is_success, name, PATIENCE_SECONDS, 0.1)
+            yield found
+        finally:
+            process.kill()
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
