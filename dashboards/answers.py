@@ -7,13 +7,13 @@ from grafana_foundation_sdk.builders import stat, table
 from chatscope.genai.operation import CANCELLED
 from chatscope.names import (
     ANSWERS_ACTIVE,
+    ERROR_MESSAGE,
     ERROR_TYPE,
     EVENT_LOOP_LAG,
     GEN_AI_REQUEST_MODEL,
     HTTP_RESPONSE_STATUS_CODE,
     LLM_RESPONSE_TIME,
     PROCESS_UPTIME,
-    PROVIDER_ERROR_CODE,
     SOCKET_CONNECTIONS,
     prometheus_label,
 )
@@ -113,7 +113,7 @@ def fullest() -> stat.Panel:
 
 def with_reason() -> str:
     """The stage that adds why a response failed, in the words that are kept of it."""
-    names = (ERROR_TYPE, HTTP_RESPONSE_STATUS_CODE, PROVIDER_ERROR_CODE)
+    names = (ERROR_TYPE, HTTP_RESPONSE_STATUS_CODE, ERROR_MESSAGE)
     fields = " ".join(f"{{{{.{prometheus_label(name)}}}}}" for name in names)
     return f"| label_format reason=`{fields}`"
 
@@ -121,8 +121,8 @@ def with_reason() -> str:
 def failures(limit: int) -> table.Panel:
     return log_table(
         "Recent failures",
-        "The newest log records of level ERROR, with their reason: the type of the error, and the "
-        "provider's status and error code where there are any. Open the trace for all of it.",
+        "The newest log records of level ERROR, with their reason: the type of the error, the "
+        "provider's status and its message, without keys and prompts. Open the trace for all of it.",
         queries.lines(ERRORS, with_reason()),
         {
             "reason": "Reason",

@@ -7,6 +7,7 @@ from chatscope.names import (
     ANSWER_COST,
     ANSWER_OUTCOME,
     ANSWER_SECONDS,
+    ERROR_MESSAGE,
     ERROR_TYPE,
     EVENT_EVALUATION,
     EVENT_INFERENCE_DETAILS,
@@ -19,7 +20,6 @@ from chatscope.names import (
     GEN_AI_USAGE_INPUT_TOKENS,
     GEN_AI_USAGE_OUTPUT_TOKENS,
     HTTP_RESPONSE_STATUS_CODE,
-    PROVIDER_ERROR_CODE,
     USER_ID,
     prometheus_label,
 )
@@ -74,7 +74,7 @@ def facts() -> str:
         ANSWER_COST: '${{ printf "%.6f" (float64 .) }}',
         ERROR_TYPE: "{{ . }}",
         HTTP_RESPONSE_STATUS_CODE: "{{ . }}",
-        PROVIDER_ERROR_CODE: "{{ . }}",
+        ERROR_MESSAGE: "{{ . }}",
         GEN_AI_EVALUATION_SCORE_LABEL: "{{ . }}",
         GEN_AI_EVALUATION_EXPLANATION: "{{ . }}",
     }

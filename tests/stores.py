@@ -39,7 +39,7 @@ def _running(name: str, directory: Path, *options: str) -> Iterator[dict[str, st
     ports = {port: str(free_port()) for port in facts.ports(facts.load({}))}
     found = {**facts.load(ports), "DATA_DIR": str(directory)}
     url = f"http://127.0.0.1:{found[f'{name.upper()}_PORT']}"
-    command = [
+    command: list[Any] = [
         binary_path(name),
         f"-config.file={ROOT / name / f'{name}.yaml'}",
         "-config.expand-env=true",
