@@ -171,7 +171,8 @@ def firing_alerts() -> table.Panel:
     panel = measured(
         "Firing alerts",
         "Alerts of the chosen services, and those that belong to no service. An alert's name opens "
-        "its board with the same service and model. Silences of Alertmanager are not considered.",
+        "its board with the same service and model. Silences of Alertmanager are not considered. "
+        "Empty in health.",
         _HEADINGS,
         {"Since": (_rows(), "dateTimeFromNow")},
     )

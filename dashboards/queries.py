@@ -221,12 +221,6 @@ def search() -> list[str]:
     ]
 
 
-def telling(*attributes: str) -> str:
-    """The stage that has a line tell some of what it carries, after what it says."""
-    fields = " ".join(f"{{{{.{prometheus_label(attribute)}}}}}" for attribute in attributes)
-    return f"| line_format `{{{{__line__}}}}  {fields}`"
-
-
 def same_body() -> str:
     """The stage that gives lines that differ only in ids and numbers the same `body`."""
     numbers = r"[0-9a-f]{8}[0-9a-f-]*|[0-9]+([.][0-9]+)?"
@@ -253,11 +247,6 @@ def newest(query: str) -> str:
     Without the hint Tempo answers with any, those that it finds first.
     """
     return f"{query} with (most_recent=true)"
-
-
-def of_model() -> str:
-    """The TraceQL condition for the chosen models; spans without a model do not meet it."""
-    return f'span.{MODEL.attribute} =~ "${MODEL.name}"'
 
 
 def of_route() -> str:

@@ -150,7 +150,10 @@ def _models() -> table.Panel:
             ),
             "short",
         ),
-        "Cache hit rate": (_cache_hits(), "percentunit"),
+        "Cache hit rate": (
+            either(_cache_hits(), f"0 * ({increase(USAGE_INPUT_TOKENS, by=MODEL)} > 0)"),
+            "percentunit",
+        ),
         "Cost": (cost, "currencyUSD"),
         "Cost/response": (ratio(cost, requests), "currencyUSD"),
     }

@@ -104,8 +104,8 @@ def _health() -> list[Panel]:
 def _objectives() -> list[table.Panel]:
     share = f"1 - {_of(others.SLO_BAD['1d'])}"
     left = _of(others.SLO_LEFT)
-    # At the rate of the last day; none where the budget grows or is used up.
-    seconds = f"86400 * {_of(others.SLO_DAYS)} * {left} / ({_burn('1d')} > 0) > 0"
+    # At the rate of the last day; none without any bad event in it.
+    seconds = f"86400 * {_of(others.SLO_DAYS)} * clamp_min({left}, 0) / ({_burn('1d')} > 0)"
     service = prometheus_label(SERVICE_NAME)
     busy = f"sum by ({service}) (increase({series(LLM_RESPONSE_TIME, part='count')}[{RANGE}]))"
     with_objective = (

@@ -195,7 +195,7 @@ def _health() -> Row:
             is_well(
                 "Dropped items",
                 "Spans, log records and samples that a service, the Collector or a backend dropped "
-                "in the time shown, and counted.",
+                f"in the time shown, and counted. {QUIET}",
                 "short",
                 prom(_sum_of_all(lost)),
                 warn=1,
