@@ -21,7 +21,8 @@ RUN pip install --no-cache-dir --disable-pip-version-check --root-user-action=ig
 FROM base AS demo
 COPY --from=demo-packages /packages /packages
 COPY demo demo
-RUN chmod -R a+rX demo && python -m compileall -q demo
+COPY chatscope chatscope
+RUN chmod -R a+rX demo chatscope && python -m compileall -q demo chatscope
 USER 10001:10001
 CMD ["python", "-m", "demo"]
 

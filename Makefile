@@ -41,7 +41,7 @@ chat: ## Chat in the terminal; TEXT="…" asks once
 	$(BOOTSTRAP)
 	@$(PY) -m stack chat $(if $(TEXT),-- "$$TEXT")
 
-demo: ## People who chat with the running service for ten minutes; see docs/demo.md
+demo: ## People who chat with the running service for a quarter of an hour; see docs/demo.md
 	$(BOOTSTRAP)
 	@$(PY) -m stack demo
 

@@ -1,8 +1,9 @@
 """Composition of the application: models, routes, middleware, lifespan."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -26,7 +27,9 @@ from app.transport.health import Health
 from app.transport.models import Models
 from app.transport.origins import Cors, Origins
 from app.transport.page import page
+from app.transport.token_count import TokenCount
 from app.transport.websocket import ChatWebSocket
+from app.wire.formats import FORMATS
 from chatscope import Providers, Telemetry, instrument
 from chatscope.genai import ServedModel, report_prices
 
@@ -85,10 +88,14 @@ def create_app(
     instrument(app, telemetry, flush_with_app=False)
     app.state.telemetry = telemetry
     app.state.admission = admission
-    completions = Completions(settings, catalog, telemetry, admission)
-    embeddings = EmbeddingsEndpoint(settings, catalog, telemetry, admission)
-    websocket = ChatWebSocket(settings, catalog, telemetry, admission)
-    app.router.routes.extend(_routes(completions, embeddings, websocket, Models(catalog), health))
+    shared = (settings, catalog, telemetry, admission)
+    endpoints: dict[str, Any] = {
+        "/v1/chat/completions": Completions(*shared),
+        **{path: Completions(*shared, each) for path, each in FORMATS.items()},
+        "/v1/messages/count_tokens": TokenCount(settings, catalog, admission).count,
+        "/v1/embeddings": EmbeddingsEndpoint(*shared),
+    }
+    app.router.routes.extend(_routes(endpoints, ChatWebSocket(*shared), Models(catalog), health))
     feedback = Feedback(settings, telemetry, admission)
     app.router.routes.append(Route("/v1/feedback", feedback.create, methods=["POST"]))
     app.router.default = UnknownPath(app.router.routes)
@@ -108,7 +115,8 @@ def build_catalog(settings: Settings) -> Catalog:
     )
     simulated = SimulatedProvider(behaviour, model=SIMULATED_MODEL)
     configured = [_openai_compatible(settings)] if settings.openai_models else []
-    further = build(settings.models_file) if settings.models_file else Configured([], {})
+    file = settings.further_models
+    further = build(file) if file else Configured([], {})
     return Catalog(
         [*configured, *further.providers, simulated],
         settings.model,
@@ -139,6 +147,7 @@ def _served(catalog: Catalog) -> Iterator[ServedModel]:
         yield ServedModel(
             name=model.name,
             provider=provider.name,
+            upstream=model.options.upstream,
             server_address=provider.server[0] if provider.server else None,
             free=provider.in_process,
         )
@@ -156,8 +165,7 @@ def _middleware(
 
 
 def _routes(
-    completions: Completions,
-    embeddings: EmbeddingsEndpoint,
+    endpoints: Mapping[str, Any],
     websocket: ChatWebSocket,
     models: Models,
     health: Health,
@@ -170,8 +178,7 @@ def _routes(
         Route("/v1/models/", models.list, include_in_schema=False),
         # Names of models may contain slashes.
         Route("/v1/models/{model:path}", models.retrieve),
-        Route("/v1/chat/completions", completions, methods=["POST"]),
-        Route("/v1/embeddings", embeddings, methods=["POST"]),
+        *(Route(path, endpoint, methods=["POST"]) for path, endpoint in endpoints.items()),
         WebSocketRoute("/ws/chat", websocket),
         Route("/ws/chat", refuse_handshake, include_in_schema=False),
     ]

@@ -63,6 +63,21 @@ class Azure(Section):
         return self
 
 
+class Phase(Section):
+    """A part of each period in which simulated models behave differently."""
+
+    every_seconds: _Timeout
+    after_seconds: _Seconds = 0.0
+    for_seconds: _Timeout
+    error_rate: float | None = Field(None, ge=0, le=1, description="a number from 0 to 1")
+    first_token_seconds: float | None = Field(
+        None, ge=0, le=_WEEK, description=f"seconds from 0 to {_WEEK}"
+    )
+    tokens_per_second: float | None = Field(
+        None, ge=0, description="a number, 0 (no delay) or more"
+    )
+
+
 class Simulated(Section):
     """Behaviour of simulated models; the defaults are those of the SIMULATED_* settings."""
 
@@ -73,6 +88,16 @@ class Simulated(Section):
     stall_rate: _Share = 0.0
     stall_seconds: _Seconds = 5.0
     seed: int = Field(1, description="a whole number")
+    errors: list[
+        Literal["simulated_error", "rate_limit_exceeded", "server_error", "unavailable", "timeout"]
+    ] = Field(
+        ["simulated_error"],
+        min_length=1,
+        description="a list of simulated_error, rate_limit_exceeded, server_error, unavailable "
+        "and timeout",
+    )
+    prompt_cache: bool = Field(False, description="true or false")
+    phase: Phase | None = Field(None, description="a table: every_seconds, for_seconds, …")
 
 
 class Provider(Section):

@@ -7,6 +7,7 @@ imported (see `app.otel_environment`).
 import os
 import string
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -38,6 +39,8 @@ from chatscope.otlp import is_loopback
 VERSION = __version__
 SIMULATED_MODEL = "simulated-1"
 OPENAI_URL = "https://api.openai.com/v1"
+_DEMO_MODELS = Path(__file__).with_name("demo_models.toml")
+_DEMO_PRICES = Path(__file__).with_name("demo_prices.json")
 
 
 class SettingsError(ValueError):
@@ -275,6 +278,12 @@ class Settings(BaseSettings):
         "API keys of clients, with their budgets (docs/gateway.md); unset: no key is needed.",
         "a TOML file with [[keys]]; with limits and several workers, together with BUDGETS_FILE",
     )  # fmt: skip
+    demo_providers: StrictBoolean = _setting(
+        False, "DEMO_PROVIDERS",
+        "Whether the simulated providers of the [demo](demo.md) are served too, with invented "
+        "prices; ignored with OPENAI_MODELS or MODELS_FILE.",
+        "true or false",
+    )  # fmt: skip
     default_model: str | None = _setting(
         None, "DEFAULT_MODEL",
         "Model of a request without `model`; unset: the first of OPENAI_MODELS and MODELS_FILE, "
@@ -453,6 +462,8 @@ class Settings(BaseSettings):
     def _served(cls, model: str | None, info: ValidationInfo) -> str | None:
         if model and {"openai_models", "models_file"} <= info.data.keys():
             file: ModelsFile | None = info.data["models_file"]
+            if info.data.get("demo_providers") and not file and not info.data["openai_models"]:
+                file = _demo_models()
             further = [*file.names, *file.aliases] if file else []
             models = (*info.data["openai_models"], *further, SIMULATED_MODEL)
             if model not in models:
@@ -500,10 +511,22 @@ class Settings(BaseSettings):
         return self.default_model or self.model_names[0]
 
     @property
+    def has_demo(self) -> bool:
+        """Whether the simulated providers of the demo are served; never beside real ones, so that
+        invented cost is not added to real money."""
+        return self.demo_providers and not self.openai_models and not self.models_file
+
+    @property
+    def further_models(self) -> ModelsFile | None:
+        """The providers of MODELS_FILE, or those of the demo."""
+        return _demo_models() if self.has_demo else self.models_file
+
+    @property
     def model_names(self) -> list[str]:
-        """The names of all models, without aliases."""
-        further = self.models_file.names if self.models_file else []
-        return list(dict.fromkeys([*self.openai_models, *further, SIMULATED_MODEL]))
+        """The names of all models, without aliases, that of the default model first."""
+        further = self.further_models.names if self.further_models else []
+        first = [SIMULATED_MODEL] if self.has_demo else self.openai_models
+        return list(dict.fromkeys([*first, *further, SIMULATED_MODEL]))
 
     @property
     def endpoints(self) -> list[str]:
@@ -563,6 +586,9 @@ class Settings(BaseSettings):
     def _prices(self) -> PriceTable:
         """Return the prices; beside real models the simulated one has none, so adds no cost."""
         table = PriceTable.load(self.prices_file)
+        if self.has_demo:
+            invented = PriceTable.load(_DEMO_PRICES).prices
+            return PriceTable({**invented, **table.prices}, table.table)
         return table.without_simulated() if self.endpoints else table
 
     @classmethod
@@ -635,6 +661,11 @@ def _read_files(
                 problems += [f"{name}={shown(given[name])}: {each}" for each in error.problems]
                 files |= {name: None, "DEFAULT_MODEL": None}
     return files, problems
+
+
+@cache
+def _demo_models() -> ModelsFile:
+    return ModelsFile.read(_DEMO_MODELS, {})
 
 
 def _check_writable(directory: Path) -> None:

@@ -123,6 +123,7 @@ def _people(facts: Mapping[str, str], pace: float, seconds: float) -> Iterator[N
     environ = {
         **os.environ,
         "CHATSCOPE_URL": facts["APP_URL"],
+        "OTEL_EXPORTER_OTLP_ENDPOINT": facts["OTLP_HTTP_URL"],
         "DEMO_PACE": f"{pace:.2f}",
         "DEMO_QUESTIONS": "1000000",
         "DEMO_SECONDS": f"{2 * seconds:.0f}",

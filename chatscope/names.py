@@ -37,6 +37,7 @@ PREFIX: Final = "chatscope"
 
 _EARLIER: Final = frozenset(globals())
 ERROR_TYPE: Final = "error.type"
+ERROR_MESSAGE: Final = "error.message"  # spans and logs only
 HTTP_REQUEST_METHOD: Final = "http.request.method"
 HTTP_REQUEST_METHOD_ORIGINAL: Final = "http.request.method_original"  # spans only
 HTTP_RESPONSE_STATUS_CODE: Final = "http.response.status_code"
@@ -711,9 +712,17 @@ METRICS: Final[tuple[Metric, ...]] = tuple(
     value for value in list(globals().values()) if isinstance(value, Metric)
 )
 """All metrics of the service, in the order of this file."""
-# Those of embeddings, tools and agents, which the chat service in app/ does not have.
+# Not made by every chat: by embeddings, tools and agents, and where a provider reports such tokens.
 OF_RECORDERS: Final = frozenset(
-    {EXECUTE_TOOL_DURATION, INVOKE_AGENT_DURATION, EMBEDDINGS_DURATION, EMBEDDINGS_INPUT_TOKENS}
+    {
+        EXECUTE_TOOL_DURATION,
+        INVOKE_AGENT_DURATION,
+        EMBEDDINGS_DURATION,
+        EMBEDDINGS_INPUT_TOKENS,
+        USAGE_CACHE_READ_TOKENS,
+        USAGE_CACHE_WRITE_TOKENS,
+        USAGE_REASONING_TOKENS,
+    }
 )
 # Those that the chat service has only if its clients need keys.
 OF_KEYS: Final = frozenset({BUDGET_USED, BUDGET_LIMIT})

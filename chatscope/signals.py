@@ -7,6 +7,7 @@ runs.
 """
 
 import os
+import selectors
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -98,9 +99,13 @@ def _watch(begun: threading.Event, handle: Callable[..., None], *, anew: bool = 
 
 
 def _run(read: int, begun: threading.Event) -> None:
-    while not begun.is_set():
-        if signal.SIGTERM in os.read(read, 64):
-            _interrupt_until(begun)
+    # Not `os.read` alone: where gevent replaces threads, it would block all of them.
+    with selectors.DefaultSelector() as selector:
+        selector.register(read, selectors.EVENT_READ)
+        while not begun.is_set():
+            selector.select()
+            if signal.SIGTERM in os.read(read, 64):
+                _interrupt_until(begun)
 
 
 def _interrupt_until(begun: threading.Event) -> None:

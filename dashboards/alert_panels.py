@@ -79,6 +79,12 @@ _UNITS: Final = {
     "usd": (1, 0.01, "$$$1"),
     "number": (1, 1, "$1"),
 }
+# The alert of each objective; its value is the burn rate.
+OBJECTIVES: Final = {
+    "availability": "AvailabilityBudgetBurn",
+    "latency": "LatencyBudgetBurn",
+    "first-token": "FirstTokenBudgetBurn",
+}
 # The value of a variable for all of its values, in a link.
 _ALL: Final = "All"
 
@@ -118,7 +124,18 @@ def _values() -> str:
         f'"{_VALUE}", "{form}", "{_VALUE}", "(.*)")'
         for unit, (scale, digits, form) in _UNITS.items()
     ]
-    return "\nor ".join(texts)
+    return "\nor ".join([*texts, *map(_burn_rate, OBJECTIVES)])
+
+
+def _burn_rate(objective: str) -> str:
+    """The value of the alerts of an objective, whose rules sloth makes."""
+    of = prometheus_label(others.SLO_SERVICE)
+    rate = aggregate("max", series(others.SLO_BURN, equals(others.SLO, objective)), (of,))
+    text = f'count_values by ({of}) ("{_VALUE}", round({rate}, 0.1))'
+    text = f'label_replace({text}, "{_SERVICE}", "$1", "{of}", "(.*)")'
+    text = f'label_replace({text}, "{ALERT_NAME}", "{OBJECTIVES[objective]}", "", "")'
+    text = f'label_replace({text}, "{_VALUE}", "$1 x", "{_VALUE}", "(.*)")'
+    return aggregate("max", text, (ALERT_NAME, SERVICE_NAME, _VALUE))
 
 
 def _recorded(unit: str) -> str:

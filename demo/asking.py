@@ -7,12 +7,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import openai
-from openai.types.chat import ChatCompletionMessageParam
+from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.sync.client import connect
+
+from demo.telemetry import client_span
 
 Message = ChatCompletionMessageParam
 
@@ -35,15 +38,46 @@ class AskError(Exception):
 
 
 @dataclass(frozen=True)
+class ToolCall:
+    """A tool that the model calls; `arguments` is JSON."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True)
 class Answer:
     """What came; `first_token` is in seconds since the question, and None in one piece."""
 
     text: str
     first_token: float | None = None
+    tool_calls: Sequence[ToolCall] = ()
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who asks, as the service records it."""
+
+    user: str = ""
+    session: str = ""
+    conversation: str = ""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the headers that say so."""
+        found = {
+            "x-user-id": self.user,
+            "x-session-id": self.session,
+            "x-conversation-id": self.conversation,
+        }
+        return {name: value for name, value in found.items() if value}
 
 
 class HttpClient:
     """The official client, pointed at the service: answers in one piece, and streamed (SSE)."""
+
+    identity = Identity()
 
     def __init__(self, url: str, patience: float = PATIENCE_SECONDS) -> None:
         # The service is near: a proxy of this machine would not find it.
@@ -56,6 +90,7 @@ class HttpClient:
                 timeout=httpx2.Timeout(patience, connect=_CONNECT_SECONDS),
             ),
         )
+        self._url = url
         # Looked up now: the first time it is a slow import, which no answer shall be charged with.
         self._completions = self._openai.chat.completions
 
@@ -65,16 +100,30 @@ class HttpClient:
             return {model.id: model.owned_by for model in self._openai.models.list()}
 
     def ask(
-        self, messages: Sequence[Message], model: str, temperature: float | None = None
+        self,
+        messages: Sequence[Message],
+        model: str,
+        temperature: float | None = None,
+        **parameters: Any,
     ) -> Answer:
-        """Ask and wait for the whole answer."""
-        with _errors_by_code():
-            completion = self._completions.create(
+        """Ask and wait for the whole answer; `parameters` are further ones of the request."""
+        if temperature is not None:
+            parameters["temperature"] = temperature
+        with _errors_by_code(), self._span("/v1/chat/completions") as headers:
+            completion: ChatCompletion = self._completions.create(
                 model=model,
                 messages=messages,
-                temperature=openai.omit if temperature is None else temperature,
+                user=self.identity.user or openai.omit,
+                extra_headers=headers,
+                **parameters,
             )
-            return Answer(completion.choices[0].message.content or "")
+            message = completion.choices[0].message
+            calls = [
+                ToolCall(call.id, call.function.name, call.function.arguments)
+                for call in message.tool_calls or []
+                if call.type == "function"
+            ]
+            return Answer(message.content or "", tool_calls=calls)
 
     def stream(
         self, messages: Sequence[Message], model: str, leave_after: int | None = None
@@ -85,7 +134,14 @@ class HttpClient:
         first = None
         with (
             _errors_by_code(),
-            self._completions.create(model=model, messages=messages, stream=True) as stream,
+            self._span("/v1/chat/completions") as headers,
+            self._completions.create(
+                model=model,
+                messages=messages,
+                stream=True,
+                user=self.identity.user or openai.omit,
+                extra_headers=headers,
+            ) as stream,
         ):
             for chunk in stream:
                 piece = "".join(choice.delta.content or "" for choice in chunk.choices)
@@ -96,6 +152,22 @@ class HttpClient:
                     break
         return Answer("".join(pieces), first)
 
+    def embed(self, texts: Sequence[str], model: str) -> list[list[float]]:
+        """Return the embeddings of texts."""
+        with _errors_by_code(), self._span("/v1/embeddings") as headers:
+            found = self._openai.embeddings.create(
+                model=model,
+                input=list(texts),
+                user=self.identity.user or openai.omit,
+                extra_headers=headers,
+            )
+            return [each.embedding for each in found.data]
+
+    @contextmanager
+    def _span(self, path: str) -> Iterator[dict[str, str]]:
+        with client_span("POST", self._url + path, _address(self._url)) as headers:
+            yield {**headers, **self.identity.headers}
+
     def close(self) -> None:
         """Close the connections."""
         self._openai.close()
@@ -104,13 +176,17 @@ class HttpClient:
 class Conversation:
     """A WebSocket connection, whose history the service keeps."""
 
-    def __init__(self, url: str, patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(
+        self, url: str, patience: float = PATIENCE_SECONDS, identity: Identity = Identity()
+    ) -> None:
         self._patience = patience
         self._closing = ExitStack()
-        with _errors_by_code():
+        place = url.replace("http", "ws", 1) + "/ws/chat"
+        with _errors_by_code(), client_span("GET", place, _address(url)) as headers:
             self._socket = self._closing.enter_context(
                 connect(
-                    url.replace("http", "ws", 1) + "/ws/chat",
+                    place,
+                    additional_headers={**headers, **identity.headers},
                     open_timeout=_CONNECT_SECONDS,
                     close_timeout=_CLOSE_SECONDS,
                     proxy=None,
@@ -178,6 +254,11 @@ def _told(body: object, otherwise: str) -> AskError:
     if not isinstance(inside, dict):
         return AskError(otherwise)
     return AskError(str(inside.get("code") or otherwise), str(inside.get("trace_id") or ""))
+
+
+def _address(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _json(body: bytes | bytearray | None) -> object:

@@ -4,23 +4,17 @@ import random
 from functools import partial
 from itertools import cycle
 
+from gevent import sleep
 from gevent.pool import Pool
 from locust import task
+from locust.exception import RescheduleTask
 
-from demo.asking import Message
+from chatscope import execute_tool, invoke_agent
+from demo import story
+from demo.asking import Answer, Message, ToolCall
 from demo.person import HTTP, SSE, WEBSOCKET, Person
 
-# They ask for little, lest a model that costs money is asked for much.
-_QUESTIONS = (
-    "In one sentence: what can a trace tell that a log line cannot?",
-    "Name three things that make an answer slow.",
-    "What is a token? Keep it short.",
-    "How would I find the most expensive answer of today, in a sentence or two?",
-    "Give me one good reason to sample traces, and one against it.",
-    "Explain the 95th percentile to a child, in two sentences.",
-    "What should an alert say? One line.",
-    "Which question should I have asked first?",
-)
+_random = random.Random()
 
 
 class QuickAsker(Person):
@@ -30,9 +24,11 @@ class QuickAsker(Person):
 
     @task
     def question(self) -> None:
-        """One question without history."""
-        messages, model = [_user(_question())], self.pick_model()
-        self.ask(HTTP, "quick question", partial(self.http.ask, messages, model))
+        """One question without history; where there is no answer, once more."""
+        messages, model = [_user(self.new_question())], self.pick_model()
+        if not self.ask(HTTP, "quick question", partial(self.http.ask, messages, model)):
+            self.think()
+            self.ask(HTTP, "asked again", partial(self.http.ask, messages, model))
 
 
 class Reader(Person):
@@ -43,7 +39,7 @@ class Reader(Person):
     @task
     def question(self) -> None:
         """One streamed answer."""
-        messages, model = [_user(_question())], self.pick_model()
+        messages, model = [_user(self.new_question())], self.pick_model()
         self.ask(SSE, "read as it comes", partial(self.http.stream, messages, model))
 
 
@@ -55,10 +51,10 @@ class Talker(Person):
     @task
     def conversation(self) -> None:
         """Some questions, until one is not answered."""
-        model = self.pick_model()
+        questions, model = story.conversation(self.begin(), _random), self.pick_model()
         with self.connect() as conversation:
-            for _ in range(random.randint(2, 8)):
-                if not self.ask(WEBSOCKET, "talk", partial(conversation.ask, _question(), model)):
+            for each in questions:
+                if not self.ask(WEBSOCKET, "talk", partial(conversation.ask, each, model)):
                     return
                 self.think()
 
@@ -79,11 +75,11 @@ class Impatient(Person):
         next(self._ways)(random.randint(1, 15))
 
     def _hang_up(self, pieces: int) -> None:
-        messages, model = [_user(_question())], self.pick_model()
+        messages, model = [_user(self.new_question())], self.pick_model()
         self.ask(SSE, "hang up halfway", partial(self.http.stream, messages, model, pieces))
 
     def _call_off(self, pieces: int) -> None:
-        question, model = _question(), self.pick_model()
+        question, model = self.new_question(), self.pick_model()
         with self.connect() as conversation:
             self.ask(
                 WEBSOCKET, "call off halfway", partial(conversation.ask, question, model, pieces)
@@ -97,11 +93,14 @@ class Researcher(Person):
 
     @task
     def inquiry(self) -> None:
-        """One long conversation, until a question is not answered."""
-        model = self.pick_model()
-        said: list[Message] = [{"role": "system", "content": "Be brief."}]
-        for _ in range(random.randint(6, 12)):
-            said.append(_user(_question()))
+        """Two topics in one conversation, until a question is not answered."""
+        somebody, model = self.begin(), self.pick_model()
+        said: list[Message] = [{"role": "system", "content": "You assist the staff of a web shop."}]
+        for each in (
+            *story.conversation(somebody, _random),
+            *story.conversation(somebody, _random),
+        ):
+            said.append(_user(each))
             answer = self.ask(SSE, "long conversation", partial(self.http.stream, said, model))
             if not (answer and answer.text):
                 return
@@ -127,7 +126,7 @@ class Burster(Person):
             pool.kill()
 
     def _one(self) -> None:
-        messages, model = [_user(_question())], self.pick_model()
+        messages, model = [_user(self.new_question())], self.pick_model()
         self.tell(HTTP, "one of a burst", partial(self.http.ask, messages, model))
 
 
@@ -149,7 +148,7 @@ class Newcomer(Person):
         next(self._mistakes)()
 
     def _wrong_model(self) -> None:
-        messages = [_user(_question())]
+        messages = [_user(self.new_question())]
         self.ask(
             HTTP,
             "wrong model",
@@ -158,7 +157,7 @@ class Newcomer(Person):
         )
 
     def _too_hot(self) -> None:
-        messages, model = [_user(_question())], self.pick_model()
+        messages, model = [_user(self.new_question())], self.pick_model()
         self.ask(
             HTTP, "bad temperature", partial(self.http.ask, messages, model, 9), "invalid_request"
         )
@@ -177,15 +176,110 @@ class Newcomer(Person):
             )
 
 
+class Agent(Person):
+    """Lets the model call tools, and has it tell what they found."""
+
+    pause = (3, 8)
+
+    @task
+    def errand(self) -> None:
+        """One question, the tools that it needs, and the answer."""
+        somebody, model = self.begin(), self.pick_model()
+        said: list[Message] = [_user(story.tool_question(_random))]
+        first = partial(self.http.ask, said, model, tools=list(story.TOOLS))
+        if not self.environment.budget.take():
+            raise RescheduleTask
+        conversation = self.http.identity.conversation
+        with invoke_agent(f"{somebody.team} agent", conversation_id=conversation) as agent:
+            answer = self.tell(HTTP, "question with tools", first)
+            if answer and answer.tool_calls:
+                said += [_called(answer), *map(_result, answer.tool_calls)]
+                # Where no question is left the agent has done what it can.
+                if self.environment.budget.take():
+                    answer = self.tell(HTTP, "result of tools", partial(self.http.ask, said, model))
+            if not answer:
+                agent.failed("no_answer")
+
+
+class Clerk(Person):
+    """Makes tickets of customers' messages."""
+
+    pause = (4, 9)
+
+    @task
+    def ticket(self) -> None:
+        """One message, as JSON."""
+        self.begin()
+        messages, model = [_user(story.complaint(_random))], self.pick_model()
+        question = partial(self.http.ask, messages, model, response_format=story.TICKET)
+        self.ask(HTTP, "ticket as JSON", question)
+
+
+class Searcher(Person):
+    """Searches the documents of the shop."""
+
+    pause = (3, 8)
+
+    @task
+    def search(self) -> None:
+        """The documents and the search as vectors."""
+        self.begin()
+        texts, model = [story.search(_random), *story.DOCUMENTS], self.environment.models
+        self.ask(HTTP, "search", partial(self.http.embed, texts, model.embedding(_random)))
+
+
+class Analyst(Person):
+    """Pastes whole reports into the largest models, in the last minute of every five."""
+
+    pause = (3, 6)
+
+    @task
+    def analysis(self) -> None:
+        """A long prompt at the peak, a question otherwise."""
+        somebody = self.begin()
+        if self.environment.is_peak:
+            text, name = story.report(_random), "long report"
+        else:
+            text, name = story.question(somebody, _random), "short report"
+        model = self.environment.models.large(_random)
+        self.ask(SSE, name, partial(self.http.stream, [_user(text)], model))
+
+
 # The first three have all ways in, so that even three people use each of them.
 KINDS: tuple[type[Person], ...] = (
     QuickAsker, Reader, Talker, Impatient, Researcher, Burster, Newcomer,
+    Agent, Clerk, Searcher, Analyst,
 )  # fmt: skip
-
-
-def _question() -> str:
-    return random.choice(_QUESTIONS)
 
 
 def _user(text: str) -> Message:
     return {"role": "user", "content": text}
+
+
+def _called(answer: Answer) -> Message:
+    return {
+        "role": "assistant",
+        "content": answer.text or None,
+        "tool_calls": [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            for call in answer.tool_calls
+        ],
+    }
+
+
+def _result(call: ToolCall) -> Message:
+    """Run a tool; one that fails says so to the model."""
+    try:
+        with execute_tool(
+            call.name, call_id=call.id, type="function", arguments=call.arguments
+        ) as tool:
+            sleep(random.uniform(0.02, 0.2))
+            result = story.call_tool(call.name, call.arguments, _random)
+            tool.result(result)
+    except story.ToolError as error:
+        result = f"error: {error}"
+    return {"role": "tool", "tool_call_id": call.id, "content": result}

@@ -2,6 +2,7 @@
 
 import random
 import time
+import uuid
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
@@ -9,7 +10,8 @@ from typing import TypeVar
 from locust import User
 from locust.exception import RescheduleTask
 
-from demo.asking import Answer, AskError, Conversation, HttpClient
+from demo import story
+from demo.asking import Answer, AskError, Conversation, HttpClient, Identity
 from demo.shared import DemoEnvironment
 
 HTTP, SSE, WEBSOCKET = "HTTP", "SSE", "WebSocket"
@@ -19,8 +21,14 @@ FIRST_TOKEN = "first token"  # noqa: S105
 T = TypeVar("T")
 
 
+_random = random.Random()
+
+
 class Person(User):
-    """Somebody with a client of their own, who asks as long as questions are left."""
+    """Somebody with a client of their own, who asks as long as questions are left.
+
+    In each conversation it is another one of the staff.
+    """
 
     abstract = True
     environment: DemoEnvironment
@@ -34,10 +42,22 @@ class Person(User):
     def on_start(self) -> None:
         """Before the first question."""
         self.http = HttpClient(self.environment.url)
+        self.begin()
 
     def on_stop(self) -> None:
         """After the last one, or amid one."""
         self.http.close()
+
+    def begin(self) -> story.User:
+        """Begin a conversation as somebody of the staff."""
+        self.somebody = _random.choice(story.USERS)
+        session, conversation = (f"{kind}-{uuid.uuid4().hex[:12]}" for kind in ("s", "c"))
+        self.http.identity = Identity(self.somebody.id, session, conversation)
+        return self.somebody
+
+    def new_question(self) -> str:
+        """Begin a conversation of one question."""
+        return story.question(self.begin(), _random)
 
     def ask(self, way: str, name: str, question: Callable[[], T], refusal: str = "") -> T | None:
         """Ask one question; where none is left the task is over."""
@@ -68,7 +88,9 @@ class Person(User):
     def connect(self) -> Conversation:
         """A WebSocket connection; without one the task is over."""
         url = self.environment.url
-        conversation = self.tell(WEBSOCKET, "connection", partial(Conversation, url))
+        conversation = self.tell(
+            WEBSOCKET, "connection", partial(Conversation, url, identity=self.http.identity)
+        )
         if conversation is None:
             raise RescheduleTask
         return conversation
@@ -79,7 +101,7 @@ class Person(User):
 
     def pick_model(self) -> str:
         """One of those that may be asked."""
-        return random.choice(self.environment.models)
+        return self.environment.models.chat(_random)
 
     def _report(
         self,

@@ -8,14 +8,15 @@ from typing import Any
 
 import gevent
 
-from demo import summary
+import chatscope
+from demo import summary, telemetry
 from demo.asking import AskError, HttpClient
-from demo.people import KINDS
+from demo.models import DemoModels, free
+from demo.people import KINDS, Searcher
 from demo.settings import DemoSettings
 from demo.shared import DemoEnvironment
 
 _LINE_EVERY_SECONDS = 30.0
-_FREE_OWNER = "simulated"
 
 
 class CannotAskError(RuntimeError):
@@ -24,19 +25,23 @@ class CannotAskError(RuntimeError):
 
 def run(settings: DemoSettings) -> bool:
     """Whether the service answered. Raises CannotAskError before anything was asked."""
-    environment = DemoEnvironment(settings, _models(settings), KINDS[: settings.users])
+    models = DemoModels(_models(settings))
+    kinds = [kind for kind in KINDS if models.has_embeddings or kind is not Searcher]
+    telemetry.start()
+    environment = DemoEnvironment(settings, models, kinds[: settings.users])
     environment.events.request.add_listener(_show_failure)  # type: ignore[no-untyped-call]
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, environment.over.set)
     _say(
         f"{settings.users} people ask {settings.url} up to {settings.questions} questions"
-        f" in up to {settings.seconds:g} s; models: {', '.join(environment.models)}"
+        f" in up to {settings.seconds:g} s; models: {', '.join(models.names)}"
     )
     started = time.monotonic()
     runner = environment.create_local_runner()
     runner.start(settings.users, settings.spawn_rate)
     _wait(environment, started, started + settings.seconds)
     runner.quit()
+    chatscope.shutdown()
     _say(_progress(environment, started))
     _say(summary.table(environment.stats))
     # What a task did not expect is a bug of ours; its traceback was logged.
@@ -58,8 +63,7 @@ def _models(settings: DemoSettings) -> list[str]:
             f"DEMO_MODELS: {', '.join(missing)} not served; there are {', '.join(offered)}"
         )
     # An answer of the others may cost money: they are asked only by name.
-    free = [model for model, owner in offered.items() if owner == _FREE_OWNER]
-    models = list(settings.models) or free
+    models = list(settings.models) or free(offered)
     if not models:
         raise CannotAskError(f"DEMO_MODELS: name some of {', '.join(offered)}; none is simulated")
     return models

@@ -32,8 +32,8 @@ class DemoSettings(LoadSettings):
     )  # fmt: skip
     # One of each kind of people (demo/people.py).
     users: int = setting(
-        7, "DEMO_USERS",
-        "People who chat at the same time; with fewer than 7 some kinds are missing.",
+        11, "DEMO_USERS",
+        "People who chat at the same time; with fewer than 11 some kinds are missing.",
         "a whole number from 1 to 100", ge=1, le=100,
     )  # fmt: skip
     spawn_rate: float = setting(
@@ -45,11 +45,11 @@ class DemoSettings(LoadSettings):
         "a number above 0, up to 100", gt=0, le=100,
     )  # fmt: skip
     seconds: float = setting(
-        600.0, "DEMO_SECONDS", "Ends after this time.",
+        900.0, "DEMO_SECONDS", "Ends after this time.",
         "a number of seconds above 0, up to 86400", gt=0, le=86_400,
     )  # fmt: skip
     questions: int = setting(
-        1000, "DEMO_QUESTIONS", "Ends after this many questions.",
+        3000, "DEMO_QUESTIONS", "Ends after this many questions.",
         "a whole number from 1 to 1000000", ge=1, le=1_000_000,
     )  # fmt: skip
     models: Annotated[tuple[str, ...], BeforeValidator(_split)] = setting(

@@ -1,12 +1,15 @@
 """What the people of one run share: whom they ask, and how many questions are left."""
 
+import time
 from collections.abc import Sequence
 
 from gevent.event import Event
 from locust import User
 from locust.env import Environment
 
+from demo.models import DemoModels
 from demo.settings import DemoSettings
+from demo.story import is_peak
 
 # On their way when it ends, answers may still come for this long: less than the ten seconds
 # after which `docker stop` kills.
@@ -35,14 +38,19 @@ class DemoEnvironment(Environment):
     """Locust's environment, with what our people look up in it."""
 
     def __init__(
-        self, settings: DemoSettings, models: Sequence[str], kinds: Sequence[type[User]]
+        self, settings: DemoSettings, models: DemoModels, kinds: Sequence[type[User]]
     ) -> None:
         super().__init__(
             user_classes=list(kinds), host=settings.url, stop_timeout=_LAST_ANSWERS_SECONDS
         )
         self.url = settings.url
-        self.models = list(models)
+        self.models = models
         self.pace = settings.pace
         # Set when nobody shall ask any more.
         self.over = Event()
         self.budget = Budget(settings.questions, self.over)
+
+    @property
+    def is_peak(self) -> bool:
+        """Whether it is the time of long prompts."""
+        return is_peak(time.time() * self.pace)

@@ -168,7 +168,12 @@ def talk(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
 
 def demo(console: Console, wanted: Facts, options: argparse.Namespace) -> NoReturn:
     """Lets people chat with the running service, as its settings say; see docs/demo.md."""
-    environ = {"CHATSCOPE_URL": recorded(wanted)["APP_URL"], **facts.own_environment()}
+    running = recorded(wanted)
+    environ = {
+        "CHATSCOPE_URL": running["APP_URL"],
+        **facts.own_environment(),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": running["OTLP_HTTP_URL"],
+    }
     # In our place, so that an interrupt is its own, and it has the time to sum up.
     os.chdir(facts.ROOT)
     os.execve(sys.executable, [sys.executable, "-m", "demo"], environ)  # noqa: S606

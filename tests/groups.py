@@ -59,6 +59,7 @@ GROUPS: Final = (
             "stack/test_recipes.py",
             "stack/test_demo.py",
             "browser/test_chat.py",
+            "browser/test_key.py",
             "stack",
             "stack/test_rules.py",
             "stack/test_boards.py",

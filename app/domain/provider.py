@@ -129,6 +129,10 @@ class Model(Protocol):
         """The name that clients request."""
 
     @property
+    def upstream(self) -> str | None:
+        """The provider's name of the model, if it differs."""
+
+    @property
     def provider(self) -> ProviderInfo:
         """The provider that serves it."""
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.domain.identity import clean
+
 Message = Mapping[str, Any]
 
 
@@ -69,6 +71,11 @@ class ChatRequest:
         return tuple(text for text in found if isinstance(text, str) and text)
 
     @property
+    def top_k(self) -> int | None:
+        """Number of the most likely tokens to choose from."""
+        return _integer(self.body.get("top_k"))
+
+    @property
     def choices(self) -> int:
         """Number of responses to generate."""
         return _integer(self.body.get("n")) or 1
@@ -82,7 +89,7 @@ class ChatRequest:
     @property
     def reasoning_effort(self) -> str | None:
         """Effort of the reasoning."""
-        return _text(self.body.get("reasoning_effort"))
+        return clean(self.body.get("reasoning_effort"))
 
     @property
     def response_format(self) -> str | None:
@@ -91,9 +98,20 @@ class ChatRequest:
         return _text(found.get("type")) if isinstance(found, dict) else None
 
     @property
+    def output_type(self) -> str | None:
+        """The requested content by the GenAI conventions: text, json, image or speech."""
+        modalities = self.body.get("modalities")
+        if isinstance(modalities, list):
+            for name, kind in (("audio", "speech"), ("image", "image")):
+                if name in modalities:
+                    return kind
+        found = self.response_format
+        return {"text": "text", "json_object": "json", "json_schema": "json"}.get(found or "")
+
+    @property
     def user(self) -> str | None:
         """The client's name of its user."""
-        return _text(self.body.get("user"))
+        return clean(self.body.get("user"))
 
     @property
     def metadata(self) -> Mapping[str, Any]:

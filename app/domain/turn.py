@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from loguru import logger
 
+from app.domain.assembly import Assembly, messages_of
 from app.domain.attempt import Attempt
 from app.domain.errors import InternalError, Overloaded, ServiceError, ShuttingDown
+from app.domain.identity import Identity
 from app.domain.provider import (
     Chunk,
     Completed,
@@ -47,7 +49,8 @@ class Turn:
     request: ChatRequest
     started: float  # time.perf_counter() at its arrival
     new_roles: Sequence[str] = field(default=("user",))  # of the messages that are not history
-    conversation_id: str | None = None
+    identity: Identity = field(default_factory=Identity)
+    operation: str = "chat"  # gen_ai.operation.name
     # Who has asked, beside the request's user: for the span and the log record.
     attributes: Mapping[str, str] = field(default_factory=dict)
     # Called with the usage and the cost in US dollars, once, when the turn has ended.
@@ -154,6 +157,9 @@ class _End:
         self._output = output
         self._answer = answer
         self._sent = False  # a message was sent, complete or in part
+        # The whole response, for telemetry that captures content.
+        self._assembly = Assembly() if answer.keeps_content else None
+        self._body: Mapping[str, Any] | None = None
         self._limit: str | None = None  # the limit for which the provider refused the call
         self.completed = False  # the end of a complete response was sent
 
@@ -164,6 +170,8 @@ class _End:
     def note(self, chunk: Chunk) -> bool:
         """Record that a chunk was received; return whether it has output."""
         has_output = bool(chunk.text if chunk.size is None else chunk.size)
+        if self._assembly is not None:
+            self._assembly.add(chunk)
         if has_output:
             self._answer.received(chunk.text, at=chunk.at, size=chunk.size)
         if chunk.usage is not None:
@@ -179,6 +187,7 @@ class _End:
     async def _complete(self, event: Completed) -> None:
         if event.body is not None:
             self._answer.came_whole(event.text, event.size)
+            self._body = event.body
         self._answer.completed(
             finish_reason=event.finish_reason,
             usage=event.usage,
@@ -220,6 +229,10 @@ class _End:
             await self._output.failed(error, self._answer.trace_id)
 
     def record(self, telemetry: "Telemetry") -> None:
+        with suppress(LookupError, TypeError, ValueError):  # a provider's chunk of another form
+            if self._assembly is not None:
+                body = self._body or self._assembly.body()
+                self._answer.came_out(messages_of(body))
         self._answer.close()
         if self._turn.charge:
             self._turn.charge(self._answer.usage, self._answer.cost)
@@ -244,11 +257,13 @@ class _End:
 
 
 def _model_request(turn: Turn, model: Model) -> ModelRequest:
-    request, provider = turn.request, model.provider
+    request, provider, identity = turn.request, model.provider, turn.identity
     address, port = provider.server or (None, None)
     return ModelRequest(
         provider=provider.name,
         model=model.name,
+        upstream_model=model.upstream,
+        operation=turn.operation,
         in_process=provider.in_process,
         stream=request.stream,
         server_address=address,
@@ -258,9 +273,18 @@ def _model_request(turn: Turn, model: Model) -> ModelRequest:
         frequency_penalty=request.frequency_penalty,
         presence_penalty=request.presence_penalty,
         max_tokens=request.token_limit,
+        top_k=request.top_k,
+        choice_count=request.choices,
+        reasoning_level=request.reasoning_effort,
+        output_type=request.output_type,
         seed=request.seed,
         stop=request.stop,
-        conversation_id=turn.conversation_id,
+        user_id=identity.user_id,
+        session_id=identity.session_id,
+        conversation_id=identity.conversation_id,
+        prompt_name=identity.prompt_name,
+        prompt_version=identity.prompt_version,
+        tools=request.tools,
         attributes=turn.attributes,
         messages=request.messages,
     )

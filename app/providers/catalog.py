@@ -44,6 +44,11 @@ class CatalogModel:
     options: ModelOptions = ModelOptions()
     fallbacks: list["CatalogModel"] = field(default_factory=list, compare=False, repr=False)
 
+    @property
+    def upstream(self) -> str | None:
+        """The provider's name of the model, if it differs."""
+        return self.options.upstream
+
     def stream(self, request: ChatRequest, on_attempt: OnAttempt | None = None) -> ResponseStream:
         """Start a response in the current context."""
         if not self.fallbacks:
@@ -60,8 +65,8 @@ class CatalogModel:
     def attempt(self, request: ChatRequest) -> StreamGuard:
         """Start a response of this model, without fallbacks."""
         longest = self.longest_silence(request.stream)
-        if self.options.upstream:
-            request = replace(request, model=self.options.upstream)
+        if self.upstream:
+            request = replace(request, model=self.upstream)
         return StreamGuard(self.provider.stream(request), stall_seconds=longest)
 
     def longest_silence(self, stream: bool) -> float:
@@ -86,8 +91,8 @@ class CatalogModel:
     async def embed(self, request: EmbeddingRequest) -> Embedded:
         """Return embeddings. Raise ProviderError."""
         assert isinstance(self.provider, Embedder)  # noqa: S101
-        if self.options.upstream:
-            request = replace(request, model=self.options.upstream)
+        if self.upstream:
+            request = replace(request, model=self.upstream)
         try:
             async with asyncio.timeout(self.stall_seconds):
                 return await self.provider.embed(request)
@@ -105,6 +110,10 @@ class _Attempted:
     @property
     def name(self) -> str:
         return self.model.name
+
+    @property
+    def upstream(self) -> str | None:
+        return self.model.upstream
 
     @property
     def provider(self) -> Provider:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from app.domain.provider import Chunk, Completed
+from app.json_text import joined_surrogates, repaired
 from app.providers.failures import ended_early, error_in, malformed, parsed
-from app.providers.json_text import joined_surrogates, repaired
 from app.providers.message_format import measure, normalized
 from app.providers.secrets import Cleaner
 from app.providers.usage_format import is_standard, standard_usage, usage_in

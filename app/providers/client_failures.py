@@ -4,9 +4,9 @@ import httpx2
 import openai
 
 from app.domain.provider import ProviderError
+from app.json_text import parse
 from app.providers.failures import ENDPOINT, Report, ended_early, of_status, report_in
 from app.providers.http_client import error_type
-from app.providers.json_text import parse
 from app.providers.response_headers import passed_on
 from app.providers.secrets import Cleaner
 from chatscope.logs import without_texts

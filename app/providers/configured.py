@@ -8,7 +8,7 @@ from app.domain.provider import Provider
 from app.models_file import ModelsFile
 from app.providers.catalog import ModelOptions
 from app.providers.endpoint import Endpoint
-from app.providers.simulated import Behaviour, SimulatedProvider
+from app.providers.simulated import Behaviour, Phase, SimulatedProvider
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,11 @@ def _providers(entry: models_file.Provider) -> list[Provider]:
     names = [model.name for model in entry.models]
     if entry.simulated is None:
         return [_openai_compatible(endpoint_of(entry), names)]
-    behaviour = Behaviour(**entry.simulated.model_dump())
+    phase = entry.simulated.phase
+    behaviour = Behaviour(
+        **entry.simulated.model_dump(exclude={"phase"}),
+        phase=Phase(**phase.model_dump()) if phase else None,
+    )
     simulated: list[Provider] = []
     for name in names:
         provider = SimulatedProvider(behaviour, model=name)
@@ -83,4 +87,5 @@ def _openai_compatible(endpoint: Endpoint, models: list[str]) -> Provider:
         client=build_client(endpoint),
     )
     provider.name = endpoint.name
+    provider.by_deployment = endpoint.azure == "deployments"
     return provider

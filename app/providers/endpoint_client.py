@@ -1,9 +1,9 @@
-"""The official client for an endpoint, with Azure's form of URLs where it is configured."""
+"""The official client for an endpoint of MODELS_FILE."""
 
 from typing import Any, Final
 
 import httpx2
-from openai import AsyncAzureOpenAI, AsyncOpenAI
+from openai import AsyncOpenAI
 
 from app.providers.endpoint import Endpoint
 from app.providers.http_client import TracedClient
@@ -32,16 +32,12 @@ class _HttpClient(TracedClient):
 
 def build_client(endpoint: Endpoint) -> AsyncOpenAI:
     """Return a client of the endpoint, which its user must close."""
-    options: dict[str, Any] = {
-        "base_url": endpoint.root,
-        "default_query": endpoint.query,
-        "timeout": httpx2.Timeout(endpoint.timeout, connect=endpoint.connect_timeout),
-        "max_retries": endpoint.max_retries,
-        "http_client": _HttpClient(endpoint),
+    return AsyncOpenAI(
+        base_url=endpoint.root,
+        default_query=endpoint.parameters,
+        timeout=httpx2.Timeout(endpoint.timeout, connect=endpoint.connect_timeout),
+        max_retries=endpoint.max_retries,
+        http_client=_HttpClient(endpoint),
         # Required by the client, and replaced by the headers of the endpoint.
-        "api_key": "none",
-    }
-    if endpoint.azure == "deployments":
-        return AsyncAzureOpenAI(api_version=endpoint.api_version or "", **options)
-    options["default_query"] = endpoint.parameters
-    return AsyncOpenAI(**options)
+        api_key="none",
+    )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.domain.provider import ProviderError, Upstream
-from app.providers.json_text import joined_surrogates, parse, render
+from app.json_text import joined_surrogates, parse, render
 from app.providers.secrets import Cleaner
 from chatscope.logs import without_texts
 
@@ -14,11 +14,12 @@ ENDPOINT: Final = "The model's endpoint"
 _WORD: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 # Of requests that the client can correct.
 _REFUSED: Final = frozenset({400, 413, 422})
-# The text of these may describe the operator's key, also in part.
-_OF_THE_OPERATOR: Final = frozenset({401, 403})
+# The text of these may describe the operator's account, or a part of the key.
+_OF_THE_OPERATOR: Final = frozenset({401, 402, 403})
 # Error type and description for a status of the endpoint.
 BY_STATUS: Final = {
     401: ("authentication", "rejected the API key"),
+    402: ("permission_denied", "requires payment"),
     403: ("permission_denied", "denied permission"),
     404: ("not_found", "does not have this model, or has another address"),
     408: ("timeout", "timed out"),

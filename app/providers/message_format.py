@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
-from app.providers.json_text import repaired
+from app.json_text import repaired
 
 # Keys of a choice and of a message that hold no output.
 _NO_OUTPUT: Final = frozenset({"role", "content", "tool_calls"})

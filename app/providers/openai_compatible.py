@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx2
 import openai
@@ -13,10 +13,10 @@ from pydantic_core import to_json
 from app.domain.embedding import Embedded, EmbeddingRequest
 from app.domain.provider import Event, ProviderError, Started
 from app.domain.request import ChatRequest
+from app.json_text import has_infinity
 from app.providers.client_failures import of_exception
 from app.providers.failures import malformed, parsed, reported_error
 from app.providers.http_client import TracedClient
-from app.providers.json_text import has_infinity
 from app.providers.response_headers import passed_on
 from app.providers.response_reader import ResponseReader
 from app.providers.secrets import Cleaner, redactor
@@ -41,6 +41,7 @@ class OpenAICompatibleProvider:
 
     name = "openai"
     in_process = False
+    by_deployment = False  # paths begin with the deployment, which has the model's name (Azure)
 
     def __init__(
         self,
@@ -155,6 +156,8 @@ class OpenAICompatibleProvider:
         timeout = httpx2.Timeout(
             self._timeout, connect=self._connect_timeout, read=read_timeout or self._timeout
         )
+        if self.by_deployment:
+            path = f"/deployments/{quote(str(body['model']), safe='')}{path}"
         return await self._client.post(
             path,
             content=rendered(body),

@@ -6,14 +6,15 @@ A stream of events, or one JSON object: either may come in place of the other.
 from collections.abc import Iterator
 from typing import Final
 
+from app.domain.assembly import Assembly
 from app.domain.provider import Chunk, Completed, Event
 from app.domain.request import ChatRequest
+from app.json_text import parse
 from app.providers.chunk_reader import ChunkReader
 from app.providers.failures import malformed, reported_error
-from app.providers.json_text import parse
 from app.providers.secrets import Cleaner
 from app.providers.sse import ERROR, EventReader, EventTooLarge
-from app.providers.whole_reader import Assembly, as_chunks, parse_body, read_whole
+from app.providers.whole_reader import as_chunks, parse_body, read_whole
 
 _DONE: Final = b"[DONE]"
 _BLANKS: Final = b" \t\r\n\xef\xbb\xbf"

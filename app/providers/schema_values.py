@@ -24,6 +24,15 @@ _NAMED: Final = {
     "title": ("Quarterly report", "Release notes", "Travel plan"),
     "currency": ("EUR", "USD", "JPY"),
     "unit": ("celsius", "kilometers"),
+    "order": ("A-1042", "A-2210", "A-3187"),
+    "id": ("A-1042", "A-2210", "A-3187"),
+    "product": ("Lumen 2 lamp", "Aria headphones", "Trail 5 shoes"),
+    "reason": ("arrived damaged", "wrong size", "delivered late"),
+    "summary": ("The parcel arrived late and the box was damaged.", "Asks for a smaller size."),
+    "customer": ("Ada", "Grace", "Alan", "Edsger"),
+    "email": ("ada@example.com", "grace@example.com"),
+    "status": ("packed", "shipped", "delivered"),
+    "topic": ("delivery", "refund", "product"),
     "query": ("latest release", "weather tomorrow", "train connections"),
 }
 _FORMATS: Final = {

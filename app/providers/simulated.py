@@ -1,4 +1,4 @@
-"""The simulated model: a seeded stream of words that says that it is simulated.
+"""The simulated model: a seeded stream of words that is marked as simulated.
 
 Speed, length and failures are settings; a word is a token.
 """
@@ -9,15 +9,18 @@ import json
 import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
+from app.domain.assembly import Assembly
 from app.domain.embedding import Embedded, EmbeddingRequest
-from app.domain.provider import Chunk, Completed, Event, ProviderError
+from app.domain.provider import Chunk, Completed, Event
 from app.domain.request import ChatRequest, message_text
+from app.providers import simulated_texts
 from app.providers.chunk_reader import ChunkReader
 from app.providers.secrets import Cleaner, Redactor
 from app.providers.simulated_embeddings import embedded
+from app.providers.simulated_failures import BEFORE_RESPONSE, PLAIN, failure
 from app.providers.simulated_output import (
     Output,
     called_tools,
@@ -27,22 +30,37 @@ from app.providers.simulated_output import (
     limited,
     tool_calls,
 )
-from app.providers.whole_reader import Assembly, read_whole
+from app.providers.simulated_texts import tokens_of
+from app.providers.whole_reader import read_whole
 from chatscope.genai import Usage
 
-_OPENING = "This answer is simulated: no language model was asked."
-_VOCABULARY = (
-    "a trace leads from each answer through its spans to the lines that were logged while it was "
-    "made and back again so that nobody has to guess why one was slow or dear while the next "
-    "came at once with half of the tokens for a tenth of the price on the same quiet evening"
-)
-_WORDS = _VOCABULARY.split()
-_LONGEST_SENTENCE = 12
+# A prompt is cached in blocks of so many tokens, and only if it has two of them.
+_CACHE_BLOCK = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """A part of each period, by the clock, in which a model behaves differently; None: as usual."""
+
+    every_seconds: float
+    after_seconds: float
+    for_seconds: float
+    error_rate: float | None = None
+    first_token_seconds: float | None = None
+    tokens_per_second: float | None = None
+
+    def includes(self, now: float) -> bool:
+        """Return whether a Unix time is within it."""
+        return 0 <= now % self.every_seconds - self.after_seconds < self.for_seconds
 
 
 @dataclass(frozen=True, kw_only=True)
 class Behaviour:
-    """How the simulated model responds; rates are shares of all responses, from 0 to 1."""
+    """How the simulated model responds; rates are shares of all responses, from 0 to 1.
+
+    `errors` are the kinds of its failures; with `prompt_cache` the usage of a conversation reports
+    the tokens that were sent before.
+    """
 
     tokens_per_second: float = 0.0  # 0: no pause
     first_token_seconds: float = 0.0
@@ -51,6 +69,17 @@ class Behaviour:
     stall_rate: float = 0.0
     stall_seconds: float = 0.0
     seed: int = 1
+    errors: Sequence[str] = (PLAIN,)
+    prompt_cache: bool = False
+    phase: Phase | None = None
+
+    def at(self, now: float) -> "Behaviour":
+        """Return the behaviour at a Unix time."""
+        if self.phase is None or not self.phase.includes(now):
+            return self
+        names = ("error_rate", "first_token_seconds", "tokens_per_second")
+        changes = {name: getattr(self.phase, name) for name in names}
+        return replace(self, **{k: v for k, v in changes.items() if v is not None})
 
 
 class SimulatedProvider:
@@ -69,6 +98,7 @@ class SimulatedProvider:
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Event]:
         """Yield one token at a time; a stall or an error may come before any of them."""
         check(request)
+        now = self._behaviour.at(time.time())
         structured = self._structured(request)
         if structured is not None:
             prepared, end = structured
@@ -77,28 +107,35 @@ class SimulatedProvider:
             prepared = [Chunk(token) for token in tokens]
             end = Completed(
                 finish_reason=finish_reason,
-                usage=Usage(count_words(request), len(tokens)),
+                usage=self._usage(request, len(tokens)),
                 response_id=f"sim-{uuid.uuid4().hex}",
                 response_model=request.model,
             )
-        error_at = self._position_of(self._behaviour.error_rate, len(prepared))
-        stall_at = self._position_of(self._behaviour.stall_rate, len(prepared))
-        due = time.monotonic() + self._behaviour.first_token_seconds
+        error_at = self._position_of(now.error_rate, len(prepared))
+        error = PLAIN if error_at is None else self._random.choice(now.errors)
+        if error_at is not None and error in BEFORE_RESPONSE:
+            error_at = 0
+        stall_at = self._position_of(now.stall_rate, len(prepared))
+        if error == "timeout":
+            stall_at = 0
+        due = time.monotonic() + now.first_token_seconds
+        pause = 1 / now.tokens_per_second if now.tokens_per_second else 0.0
         for position, chunk in enumerate(prepared):
             if position == stall_at:
-                due += self._behaviour.stall_seconds
+                due += now.stall_seconds
             # By the clock, so that the time that the reader takes is not added.
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             if position == error_at:
-                raise ProviderError("simulated_error", "The simulated model failed, as configured.")
+                raise failure(error)
             if end.body is None:
                 yield chunk
             if chunk.size != 0:
-                due += self._pause
+                due += pause
         yield end
 
     async def embed(self, request: EmbeddingRequest) -> Embedded:
-        """Return vectors that depend on the words only."""
+        """Return vectors that depend on the words only, after the delay of a first token."""
+        await asyncio.sleep(self._behaviour.at(time.time()).first_token_seconds)
         return embedded(request)
 
     async def close(self) -> None:
@@ -118,7 +155,7 @@ class SimulatedProvider:
             if tools:
                 output = tool_calls(tools, random)
             elif as_json:
-                output = json_output(request, _OPENING, random)
+                output = json_output(request, _text(request, self._behaviour, random), random)
             else:
                 tokens, reason = compose(request, self._behaviour, number)
                 output = Output([{"content": token} for token in tokens or [""]], reason)
@@ -139,10 +176,9 @@ class SimulatedProvider:
             end = whole
         return prepared, end
 
-    @property
-    def _pause(self) -> float:
-        rate = self._behaviour.tokens_per_second
-        return 1 / rate if rate else 0.0
+    def _usage(self, request: ChatRequest, completion_tokens: int) -> Usage:
+        cached = cached_words(request) if self._behaviour.prompt_cache else None
+        return Usage(count_words(request), completion_tokens, cache_read_tokens=cached)
 
     def _position_of(self, rate: float, length: int) -> int | None:
         """Return the position of an incident; None for a response without one."""
@@ -157,13 +193,19 @@ def compose(request: ChatRequest, behaviour: Behaviour, number: int = 0) -> tupl
     `number` of the choice, if several are requested.
     """
     random = Random(_seed(request, behaviour.seed) + number)  # noqa: S311
-    half = behaviour.answer_tokens // 2
-    length = random.randint(max(1, behaviour.answer_tokens - half), behaviour.answer_tokens + half)
-    text, tokens = _until_stop(_sentences(random, length), request.stop)
+    text, tokens = _until_stop(_text(request, behaviour, random), request.stop)
     limit = request.token_limit
     if limit is not None and limit < len(tokens):
         return tokens[:limit], "length"
     return (tokens if text else []), "stop"
+
+
+def _text(request: ChatRequest, behaviour: Behaviour, random: Random) -> str:
+    half = behaviour.answer_tokens // 2
+    least, most = max(1, behaviour.answer_tokens - half), behaviour.answer_tokens + half
+    return simulated_texts.compose(
+        request.messages, random, least, random.randint(least, most), most
+    )
 
 
 def count_words(request: ChatRequest) -> int:
@@ -171,22 +213,20 @@ def count_words(request: ChatRequest) -> int:
     return sum(len(message_text(message).split()) for message in request.messages)
 
 
-def _sentences(random: Random, length: int) -> str:
-    words = _OPENING.split()[:length]
-    while len(words) < length:
-        size = min(length - len(words), random.randint(4, _LONGEST_SENTENCE))
-        sentence = [random.choice(_WORDS) for _ in range(size)]
-        sentence[0] = sentence[0].capitalize()
-        sentence[-1] += "."
-        words += sentence
-    return " ".join(words)
+def cached_words(request: ChatRequest) -> int:
+    """Return the number of prompt tokens that were sent before: whole blocks of the words up to
+    the last response."""
+    messages = request.messages
+    last = max((i for i, each in enumerate(messages) if each["role"] == "assistant"), default=-1)
+    known = sum(len(message_text(message).split()) for message in messages[: last + 1])
+    blocks = known // _CACHE_BLOCK
+    return blocks * _CACHE_BLOCK if blocks > 1 else 0
 
 
 def _until_stop(text: str, stops: Sequence[str]) -> tuple[str, list[str]]:
     found = [position for stop in stops if (position := text.find(stop)) >= 0]
     text = text[: min(found, default=len(text))]
-    words = text.split(" ")
-    return text, [words[0], *(f" {word}" for word in words[1:])]
+    return text, tokens_of(text)
 
 
 def _seed(request: ChatRequest, default: int) -> int:

@@ -5,9 +5,9 @@ import uuid
 from collections.abc import Iterator
 from typing import Any, Final
 
-from app.domain.provider import Chunk, Completed
+from app.domain.provider import Completed
+from app.json_text import repaired
 from app.providers.failures import error_in, malformed, parsed, reported_error
-from app.providers.json_text import repaired
 from app.providers.message_format import measure, normalized
 from app.providers.secrets import Cleaner
 from app.providers.usage_format import has_standard_usage, standard_usage, usage_in
@@ -62,64 +62,6 @@ def as_chunks(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield {**shared, "choices": [{**choice, "delta": _delta(choice)} for choice in choices]}
     if found.get("usage") is not None:
         yield {**shared, "choices": [], "usage": found["usage"]}
-
-
-class Assembly:
-    """Makes a whole response of the chunks of a stream."""
-
-    def __init__(self) -> None:
-        self._shared: dict[str, Any] = {}
-        self._choices: dict[int, dict[str, Any]] = {}
-
-    def add(self, chunk: Chunk) -> None:
-        """Add the object of a chunk."""
-        found = chunk.data or {"choices": []}
-        self._shared |= {k: v for k, v in found.items() if k != "choices" and v is not None}
-        for choice in found["choices"]:
-            kept = self._choices.setdefault(choice["index"], {"message": {}})
-            for name, value in choice["delta"].items():
-                _add_field(kept["message"], name, value)
-            others = {k: v for k, v in choice.items() if k not in ("delta", "logprobs")}
-            # A later chunk, such as that of a content filter, has no finish reason.
-            kept |= {k: v for k, v in others.items() if v is not None or k not in kept}
-            if isinstance(logprobs := choice.get("logprobs"), dict):
-                _add_logprobs(kept.setdefault("logprobs", {}), logprobs)
-
-    def body(self) -> dict[str, Any]:
-        """Return the response."""
-        choices = [choice for _, choice in sorted(self._choices.items())]
-        return {**self._shared, "object": OBJECT, "choices": choices}
-
-
-def _add_field(message: dict[str, Any], name: str, value: Any) -> None:
-    before = message.get(name)
-    joins = any(isinstance(before, kind) and isinstance(value, kind) for kind in (str, list))
-    if name == "tool_calls":
-        for call in value or ():
-            _add_call(message.setdefault(name, []), call)
-    elif joins and name != "role":
-        message[name] = before + value
-    elif value is not None or name not in message:
-        message[name] = value
-
-
-def _add_call(calls: list[dict[str, Any]], part: dict[str, Any]) -> None:
-    known = {call["index"]: call for call in calls}
-    call = known.get(part["index"])
-    if call is None:
-        calls.append({"type": "function", **part, "function": dict(part.get("function") or {})})
-        return
-    function = part.get("function") or {}
-    if text := function.get("arguments"):
-        call["function"]["arguments"] = (call["function"].get("arguments") or "") + text
-
-
-def _add_logprobs(kept: dict[str, Any], part: dict[str, Any]) -> None:
-    for name, value in part.items():
-        if isinstance(value, list):
-            kept[name] = [*(kept.get(name) or ()), *value]
-        else:
-            kept.setdefault(name, value)
 
 
 def _delta(choice: dict[str, Any]) -> dict[str, Any]:

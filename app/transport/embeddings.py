@@ -18,6 +18,7 @@ from app.transport.connection import run_while_connected
 from app.transport.errors import error_response
 from app.transport.response import response_writer
 from app.transport.steps import step
+from app.wire.errors import error_object
 from app.wire.parsing import parse_json
 from app.wire.request import embedding_request
 from chatscope import Telemetry, current_trace_id
@@ -64,6 +65,6 @@ class EmbeddingsEndpoint:
         except ShuttingDown:
             raise
         except ServiceError as error:
-            return error_response(error, current_trace_id())
+            return error_response(error, error_object(error, current_trace_id()))
         headers = dict(found.headers)
         return Response(found.raw, media_type="application/json", headers=headers)

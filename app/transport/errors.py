@@ -1,20 +1,22 @@
 """Conversion of every exception of a request into a response of the same format."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
+from typing import Any
 
 from loguru import logger
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.domain.errors import InternalError, ServiceError, ShuttingDown, shorten
 from app.domain.turn import ClientDisconnected
 from app.transport.response import ResponseWriter
 from app.wire.errors import HttpError, error_object, http_headers, http_status
+from app.wire.formats import format_of
 from chatscope import current_trace_id
 
 OnLimit = Callable[[str], None]
@@ -39,7 +41,7 @@ class ErrorMiddleware:
                 await self._app(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        writer = ResponseWriter(scope, send)
+        writer = ResponseWriter(scope, _with_trace_id(scope["path"], send))
         try:
             await self._app(scope, receive, writer)
         except (ClientDisconnect, ClientDisconnected):
@@ -53,7 +55,7 @@ class ErrorMiddleware:
             response = self._refusal(scope, error)
             if response is None:
                 logger.exception("request failed")
-                response = error_response(InternalError(), current_trace_id())
+                response = _error_response(InternalError(), scope)
             with suppress(ClientDisconnected):
                 await response(scope, receive, writer)
 
@@ -74,12 +76,34 @@ class ErrorMiddleware:
         if not isinstance(error, ServiceError):
             return None
         log_refusal("request refused", error, self._on_limit)
-        return error_response(error, current_trace_id())
+        return _error_response(error, scope)
 
 
-def error_response(error: ServiceError, trace_id: str) -> JSONResponse:
-    """Return the error as an HTTP response."""
-    return JSONResponse(error_object(error, trace_id), http_status(error), http_headers(error))
+def error_response(error: ServiceError, body: Mapping[str, Any]) -> JSONResponse:
+    """Return the error as an HTTP response with this body."""
+    return JSONResponse(body, http_status(error), http_headers(error))
+
+
+def _error_response(error: ServiceError, scope: Scope) -> JSONResponse:
+    """Return the error in the format of the requested path."""
+    chosen, trace_id = format_of(scope["path"]), current_trace_id()
+    body = chosen.error(error, trace_id) if chosen else error_object(error, trace_id)
+    return error_response(error, body)
+
+
+def _with_trace_id(path: str, send: Send) -> Send:
+    """Return a `send` that adds the trace ID in the header that clients of the format read."""
+    chosen = format_of(path)
+    if chosen is None or chosen.trace_header is None:
+        return send
+    header = (chosen.trace_header.encode(), current_trace_id().encode())
+
+    async def send_with_trace_id(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), header]}
+        await send(message)
+
+    return send_with_trace_id
 
 
 def log_refusal(text: str, error: ServiceError, on_limit: OnLimit) -> None:

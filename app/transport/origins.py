@@ -75,7 +75,7 @@ class Cors(CORSMiddleware):
             # Origins are checked exactly; clients send custom headers.
             allow_headers=("*",),
             allow_credentials=True,
-            expose_headers=("x-trace-id", "retry-after"),
+            expose_headers=("x-trace-id", "retry-after", "request-id"),
         )
 
     async def simple_response(

@@ -1,7 +1,7 @@
 """Output of a turn over HTTP: as server-sent events, or as a whole response."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final, Protocol
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope
@@ -11,7 +11,6 @@ from app.domain.provider import Chunk
 from app.domain.turn import Summary
 from app.transport.errors import error_response
 from app.transport.response import ResponseWriter
-from app.wire.completion import Completion, error_event
 
 _EVENT_STREAM: Final = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -20,16 +19,35 @@ _EVENT_STREAM: Final = [
 ]
 
 
+class Rendering(Protocol):
+    """The bytes of one response in the client's format."""
+
+    def whole(self, text: str, summary: Summary) -> bytes:
+        """Return the response without streaming; `text` is that of all chunks."""
+
+    def delta(self, chunk: Chunk) -> bytes:
+        """Return the events of a chunk; empty if the client receives nothing of it."""
+
+    def last(self, summary: Summary) -> bytes:
+        """Return the events at the end of a stream."""
+
+    def error(self, error: ServiceError, trace_id: str) -> bytes:
+        """Return the error that ends a stream."""
+
+    def error_body(self, error: ServiceError, trace_id: str) -> dict[str, Any]:
+        """Return the body of an error response."""
+
+
 class _HttpOutput:
     """Common part: responses that are sent as a whole."""
 
     def __init__(
-        self, scope: Scope, receive: Receive, writer: ResponseWriter, completion: Completion
+        self, scope: Scope, receive: Receive, writer: ResponseWriter, rendering: Rendering
     ) -> None:
         self._scope = scope
         self._receive = receive
         self._writer = writer
-        self._completion = completion
+        self._rendering = rendering
         self._headers: Mapping[str, str] = {}
 
     def started(self, headers: Mapping[str, str]) -> None:
@@ -41,7 +59,8 @@ class _HttpOutput:
 
     async def failed(self, error: ServiceError, trace_id: str) -> None:
         """Send an error response."""
-        await self._respond(error_response(error, trace_id))
+        body = self._rendering.error_body(error, trace_id)
+        await self._respond(error_response(error, body))
 
     async def _respond(self, response: Response) -> None:
         await response(self._scope, self._receive, self._writer)
@@ -53,7 +72,7 @@ class EventStream(_HttpOutput):
 
     async def delta(self, chunk: Chunk) -> None:
         """Send a chunk."""
-        data = self._completion.delta(chunk)
+        data = self._rendering.delta(chunk)
         if not data:
             return
         if not self._writer.started:
@@ -62,7 +81,7 @@ class EventStream(_HttpOutput):
 
     async def completed(self, summary: Summary) -> None:
         """Send the last chunks."""
-        data = self._completion.last(summary)
+        data = self._rendering.last(summary)
         if not self._writer.started:
             await self._start()
         await self._end(data)
@@ -70,7 +89,7 @@ class EventStream(_HttpOutput):
     async def failed(self, error: ServiceError, trace_id: str) -> None:
         """Send an error response, or an error event if the stream has started."""
         if self._writer.started:
-            await self._end(error_event(error, trace_id))
+            await self._end(self._rendering.error(error, trace_id))
         else:
             await super().failed(error, trace_id)
 
@@ -88,9 +107,9 @@ class WholeResponse(_HttpOutput):
     """Collects the text and sends it when it is complete."""
 
     def __init__(
-        self, scope: Scope, receive: Receive, writer: ResponseWriter, completion: Completion
+        self, scope: Scope, receive: Receive, writer: ResponseWriter, rendering: Rendering
     ) -> None:
-        super().__init__(scope, receive, writer, completion)
+        super().__init__(scope, receive, writer, rendering)
         self._text: list[str] = []
 
     async def delta(self, chunk: Chunk) -> None:
@@ -99,6 +118,6 @@ class WholeResponse(_HttpOutput):
 
     async def completed(self, summary: Summary) -> None:
         """Send the response."""
-        body = self._completion.whole("".join(self._text), summary)
+        body = self._rendering.whole("".join(self._text), summary)
         headers = dict(self._headers)
         await self._respond(Response(body, media_type="application/json", headers=headers))

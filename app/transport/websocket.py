@@ -5,6 +5,7 @@ import contextvars
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from loguru import logger
@@ -16,6 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from app.domain.conversation import Conversation
 from app.domain.errors import InternalError, InvalidRequest, ServiceError, ShuttingDown
+from app.domain.identity import Identity
 from app.domain.provider import Chunk
 from app.domain.request import ChatRequest, message_text
 from app.domain.turn import ClientDisconnected, Summary, Turn, run_turn
@@ -117,6 +119,8 @@ class _Session:
         self._telemetry = telemetry
         self._admission = admission
         self._connection = socket_connection(websocket.scope)
+        identity = Identity.of({}, {}, websocket.headers)
+        self._identity = replace(identity, conversation_id=self._connection.id)
         self._conversation = Conversation(settings.history_messages, settings.max_request_chars)
         self._output: WebSocketOutput | None = None
         self._turn: asyncio.Task[None] | None = None
@@ -240,9 +244,9 @@ class _Session:
             model=model,
             request=request,
             started=arrived,
-            conversation_id=self._connection.id,
+            identity=self._identity,
             attributes=caller_attributes(self._websocket.scope),
-            charge=admit(self._websocket.scope),
+            charge=admit(self._websocket.scope, self._identity.user_id),
         )
 
     async def _send_internal_error(self, output: "WebSocketOutput") -> None:

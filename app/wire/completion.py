@@ -2,13 +2,13 @@
 
 import time
 import uuid
+from collections.abc import Mapping
 from typing import Any, Final
-
-from pydantic_core import to_json
 
 from app.domain.errors import ServiceError
 from app.domain.provider import Chunk
 from app.domain.turn import Summary
+from app.json_text import render
 from app.wire.errors import error_object
 from chatscope.genai import Usage
 
@@ -36,22 +36,8 @@ class Completion:
         if summary.raw is not None:
             return summary.raw
         if summary.body is not None:
-            return to_json(summary.body)
-        message = {"role": "assistant", "content": text, "refusal": None}
-        choice = {
-            "index": 0,
-            "message": message,
-            "logprobs": None,
-            "finish_reason": summary.finish_reason,
-        }
-        return to_json(
-            {
-                "object": "chat.completion",
-                **self._shared,
-                "choices": [choice],
-                "usage": usage_object(summary.usage),
-            }
-        )
+            return render(summary.body)
+        return render(whole_object(self._shared, text, summary))
 
     def delta(self, chunk: Chunk) -> bytes:
         """Return the events of a chunk; none for a usage that the client did not request."""
@@ -60,7 +46,7 @@ class Completion:
         self._passes_on = True
         if chunk.usage is not None and chunk.data.get("usage"):
             return self._with_usage(chunk.data)
-        return _event(to_json(chunk.data) if chunk.raw is None else chunk.raw)
+        return _event(render(chunk.data) if chunk.raw is None else chunk.raw)
 
     def last(self, summary: Summary) -> bytes:
         """Return the end: the finish reason and the usage if they were not sent, and the mark."""
@@ -72,6 +58,14 @@ class Completion:
             end += self._render({"choices": [], "usage": usage_object(summary.usage)})
         return end + DONE
 
+    def error(self, error: ServiceError, trace_id: str) -> bytes:
+        """Return the error that ends a stream."""
+        return _event(render(error_object(error, trace_id)))
+
+    def error_body(self, error: ServiceError, trace_id: str) -> dict[str, Any]:
+        """Return the body of an error response."""
+        return error_object(error, trace_id)
+
     def _text(self, text: str) -> bytes:
         first = b""
         if self._around_text is None:
@@ -80,7 +74,7 @@ class Completion:
             before, after = self._chunk({"content": ""}, None).split(b'"content":""')
             self._around_text = before, after
         before, after = self._around_text
-        return b'%b%b"content":%b%b' % (first, before, to_json(text), after)
+        return b'%b%b"content":%b%b' % (first, before, render(text), after)
 
     def _first(self) -> bytes:
         """Return the first chunk of a text, which has the role only."""
@@ -89,10 +83,10 @@ class Completion:
     def _with_usage(self, data: dict[str, Any]) -> bytes:
         if self._include_usage:
             self._usage_sent = True
-            return _event(to_json(data))
+            return _event(render(data))
         if not data["choices"]:
             return b""
-        return _event(to_json({name: value for name, value in data.items() if name != "usage"}))
+        return _event(render({name: value for name, value in data.items() if name != "usage"}))
 
     def _chunk(self, delta: dict[str, str], finish_reason: str | None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
@@ -100,12 +94,19 @@ class Completion:
         return self._render({"choices": [choice], **usage})
 
     def _render(self, rest: dict[str, Any]) -> bytes:
-        return _event(to_json({"object": "chat.completion.chunk", **self._shared, **rest}))
+        return _event(render({"object": "chat.completion.chunk", **self._shared, **rest}))
 
 
-def error_event(error: ServiceError, trace_id: str) -> bytes:
-    """Return the error that ends a stream."""
-    return _event(to_json(error_object(error, trace_id)))
+def whole_object(shared: Mapping[str, Any], text: str, summary: Summary) -> dict[str, Any]:
+    """Return OpenAI's object of a text; `shared` has the ID, time and model."""
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": text, "refusal": None},
+        "logprobs": None,
+        "finish_reason": summary.finish_reason,
+    }
+    usage = usage_object(summary.usage)
+    return {"object": "chat.completion", **shared, "choices": [choice], "usage": usage}
 
 
 def usage_object(usage: Usage | None) -> dict[str, int] | None:

@@ -4,8 +4,8 @@ Validated is what this service needs itself. Everything else is passed to the pr
 decides about it.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pydantic_core import to_json
@@ -49,14 +49,17 @@ class CompletionRequest:
         return ChatRequest(model=model, body=self.body, stream=self.stream)
 
 
-def completion_request(data: object, limits: Limits) -> CompletionRequest:
+def completion_request(
+    data: object, limits: Limits, shown: Callable[[str], str] = str
+) -> CompletionRequest:
     """Return the body of a chat completion. Raise InvalidRequest with the first problems.
 
     `limits`: `max_message_chars` for one message, `max_request_messages` and
-    `max_request_chars` for all of them; a missing one is unlimited.
+    `max_request_chars` for all of them; a missing one is unlimited. `shown` returns the client's
+    own name of a parameter.
     """
     body = _object(data)
-    _raise_for(_problems(body, limits))
+    _raise_for(replace(each, param=shown(each.param)) for each in _problems(body, limits))
     options = body.get("stream_options") or {}
     return CompletionRequest(
         body=body,

@@ -131,12 +131,16 @@ class Answer(Operation):
         if usage is None:
             return None
         request, prices = self._request, self.recorder.prices
-        cost = prices.cost_of(usage, request.model, request.provider, request.server_address)
-        if cost is None and self._response_model and request.provider != SIMULATED:
-            # The requested name may be an alias, or that of a deployment.
-            model = self._response_model
-            return prices.cost_of(usage, model, request.provider, request.server_address)
-        return cost
+        # The requested name may be an alias, or that of a deployment.
+        others = [request.upstream_model]
+        if request.provider != SIMULATED:
+            others.append(self._response_model)
+        for model in (request.model, *others):
+            if model:
+                cost = prices.cost_of(usage, model, request.provider, request.server_address)
+                if cost is not None:
+                    return cost
+        return None
 
     @property
     def keeps_content(self) -> bool:
@@ -359,6 +363,7 @@ class Answer(Operation):
             names.ANSWER_OUTCOME: self._outcome,
             names.ANSWER_EMPTY: self._is_empty or None,
             names.ERROR_TYPE: self._error_type,
+            names.ERROR_MESSAGE: self._reason,
             **self._failure,
             **self._fallback,
             names.GEN_AI_RESPONSE_ID: self._response_id,

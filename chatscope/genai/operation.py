@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 COMPLETED: Final = "completed"
 FAILED: Final = "failed"
+_MAX_REASON: Final = 500  # characters
 # Also the `error.type` of an operation that was cancelled.
 CANCELLED: Final = "cancelled"
 
@@ -78,6 +79,7 @@ class Operation:
         self._ended_ns: int | None = None
         self._outcome = CANCELLED
         self._error_type: str | None = CANCELLED
+        self._reason: str | None = None  # of the failure, in words
         self._span: Span = recorder.tracer.start_span(name, kind=kind, attributes=attributes)
         context = trace.set_span_in_context(self._span)
         # A weak reference: a cycle would keep a forgotten operation from being noticed.
@@ -111,8 +113,13 @@ class Operation:
         """Record that it failed; `error_type` is one of a short list.
 
         The exception becomes an event, with its text only while content is captured in events.
+        An exception may have a `telemetry_text`, without secrets and prompts: the reason, which
+        is always recorded.
         """
         self._end(FAILED, error_type)
+        text = getattr(exception, "telemetry_text", None)
+        if isinstance(text, str):
+            self._reason = text[:_MAX_REASON]
         if exception is not None:
             # This asks for the exception's text, which may raise.
             with guarded("recording an exception"):
@@ -146,8 +153,9 @@ class Operation:
             WORKER.put(self._record)
 
     def __del__(self) -> None:
-        # Not complete where the start failed; parts are missing while the interpreter ends.
-        with suppress(AttributeError, TypeError):
+        # Not complete where the start failed; parts are missing while the interpreter ends, and
+        # gevent's locks raise in a greenlet that it finalizes.
+        with suppress(AttributeError, TypeError, RuntimeError):
             self.close_later()
 
     def _stop(self) -> None:
@@ -179,7 +187,8 @@ class Operation:
     def _finish_span(self, results: Mapping[str, AttributeValue]) -> None:
         self._span.set_attributes(results)
         if self._outcome == FAILED:
-            self._span.set_status(Status(StatusCode.ERROR, self._error_type))
+            reason = self._reason or self._error_type
+            self._span.set_status(Status(StatusCode.ERROR, reason))
         self._span.end(self._ended_ns)
 
     def _result_attributes(self) -> dict[str, AttributeValue]:

@@ -10,10 +10,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ServedModel:
-    """A model that a service calls; `free` if its calls cost nothing."""
+    """A model that a service calls; `free` if its calls cost nothing.
+
+    `upstream`: the provider's name of the model, if it differs.
+    """
 
     name: str
     provider: str
+    upstream: str | None = None
     server_address: str | None = None
     free: bool = False
 
@@ -22,7 +26,11 @@ def report_prices(recorder: "Recorder", models: Iterable[ServedModel]) -> None:
     """Export whether the price of each model is known, and log the names of those without one."""
     priced = {
         model.name: model.free
-        or recorder.prices.price(model.name, model.provider, model.server_address) is not None
+        or any(
+            recorder.prices.price(name, model.provider, model.server_address) is not None
+            for name in (model.name, model.upstream)
+            if name
+        )
         for model in models
     }
     recorder.instruments.show_prices(priced)

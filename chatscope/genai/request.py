@@ -20,6 +20,7 @@ class ModelRequest:
 
     provider: str
     model: str
+    upstream_model: str | None = None  # the provider's name of the model if it differs, for prices
     operation: str = "chat"
     in_process: bool = False
     stream: bool = False

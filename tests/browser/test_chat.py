@@ -70,4 +70,6 @@ def test_rating_is_recorded_on_the_trace_of_the_response(page: Page, stack: Stac
 
 
 def test_page_offers_the_services_models(page: Page) -> None:
-    expect(page.get_by_label("Model").locator("option")).to_have_text(["simulated-1"])
+    options = page.get_by_label("Model").locator("option")
+    expect(options.first).to_have_text("simulated-1")
+    expect(options.filter(has_text="northwind-large")).to_have_count(1)

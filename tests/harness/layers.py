@@ -25,6 +25,7 @@ LAYERS = {
         Layer("config", 60),
         Layer("delivery", 120),
         Layer("hostile", 120),
+        Layer("clients", 120),
         Layer("stack", 300, slow=True),
         Layer("chaos", 600, slow=True),
         Layer("containers", 600, slow=True),

@@ -83,7 +83,12 @@ def load(facts: Mapping[str, str]) -> Iterator[Load]:
         people = subprocess.Popen(
             [sys.executable, "-m", "demo"],
             cwd=ROOT,
-            env={**os.environ, **_BOUNDS, "CHATSCOPE_URL": facts["APP_URL"]},
+            env={
+                **os.environ,
+                **_BOUNDS,
+                "CHATSCOPE_URL": facts["APP_URL"],
+                "OTEL_EXPORTER_OTLP_ENDPOINT": facts["OTLP_HTTP_URL"],
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

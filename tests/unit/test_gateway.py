@@ -187,7 +187,7 @@ async def test_telemetry_of_a_response_is_that_of_the_attempt_that_succeeded(
     assert span.status.is_unset
     calls = {
         (point.attributes[names.GEN_AI_PROVIDER_NAME], point.attributes.get(names.ERROR_TYPE))
-        for point in memory.points(names.CLIENT_OPERATION_DURATION.name)
+        for point in memory.points(names.CLIENT_INFERENCE_DURATION.name)
     }
     assert calls == {("failing", "simulated_error"), ("steady", None)}
     models = {

@@ -231,6 +231,40 @@ def test_the_operators_prices_reach_telemetry(tmp_path: Path) -> None:
     assert prices.cost("m", 1_000_000, 1_000_000) == 3.0
 
 
+def test_demo_providers_are_served_beside_the_simulated_model_with_prices_of_their_own() -> None:
+    settings = load_settings({"DEMO_PROVIDERS": "true"})
+    assert settings.model == "simulated-1"
+    assert {"northwind-large", "contoso-large", "fabrikam-embed"} <= set(settings.model_names)
+    prices = settings.telemetry().prices
+    assert prices is not None
+    assert settings.further_models is not None
+    for provider in settings.further_models.providers:
+        for model in provider.models:
+            cost = prices.cost(model.name, 1_000_000, 1_000_000, provider.name)
+            assert cost, model.name
+    chosen = load_settings({"DEMO_PROVIDERS": "true", "DEFAULT_MODEL": "contoso-small"})
+    assert chosen.model == "contoso-small"
+    assert load_settings({}).model_names == ["simulated-1"]
+
+
+def test_demo_providers_are_never_served_beside_models_of_the_operator(tmp_path: Path) -> None:
+    file = tmp_path / "models.toml"
+    file.write_text('[[providers]]\nname = "s"\nsimulated = {}\nmodels = [{ name = "m" }]')
+    for environ, names in (
+        ({"OPENAI_MODELS": "gpt-4o", "OPENAI_API_KEY": "x"}, ["gpt-4o", "simulated-1"]),
+        ({"MODELS_FILE": str(file)}, ["m", "simulated-1"]),
+    ):
+        settings = load_settings({"DEMO_PROVIDERS": "true", **environ})
+        assert settings.model_names == names
+        prices = settings.telemetry().prices
+        assert prices is not None
+        assert prices.cost("northwind-large", 1, 1, "northwind") is None
+    with pytest.raises(SettingsError, match="DEFAULT_MODEL=northwind-large is not accepted"):
+        load_settings(
+            {"DEMO_PROVIDERS": "true", "MODELS_FILE": str(file), "DEFAULT_MODEL": "northwind-large"}
+        )
+
+
 def test_simulated_model_has_a_price_only_where_it_is_alone() -> None:
     alone = load_settings({}).telemetry().prices
     assert alone is not None

@@ -220,7 +220,10 @@ def test_error_type_status_and_code_stay_visible(asked: Asked) -> None:
         for answer in told[3 * position : 3 * position + 3]:
             span = by_trace[_trace_id(answer)]
             assert _visible(span.attributes, len(expected)) == expected, word
-            assert span.span.status.message == expected[0]
+            reason = span.span.status.message
+            assert reason.startswith("The model's endpoint ")
+            assert span.attributes["error.message"] == reason
+            assert reason in _texts(receiver, span.span.span_id, "answer failed")
             (event,) = [
                 log.record
                 for log in receiver.log_records
@@ -231,6 +234,12 @@ def test_error_type_status_and_code_stay_visible(asked: Asked) -> None:
             assert recorded["exception.type"] == "app.domain.provider.ProviderError"
             assert recorded["exception.message"].startswith("The model's endpoint ")
             assert "openai_compatible.py" in recorded["exception.stacktrace"]
+
+
+def _texts(receiver: Receiver, span_id: bytes, body: str) -> list[str]:
+    """Return the reasons in the log records of a span."""
+    found = [log for log in receiver.log_records if log.record.span_id == span_id]
+    return [str(log.attributes.get("error.message")) for log in found if log.body == body]
 
 
 def _trace_id(answer: str) -> str:

@@ -15,4 +15,10 @@ FORMATS: Final[Mapping[str, Format]] = {
     "/v1/responses": Responses(),
 }
 
-__all__ = ["FORMATS", "Exchange", "Format", "ResponseStream", "count_tokens"]
+
+def format_of(path: str) -> Format | None:
+    """Return the format of a path or of one below it; None for that of chat completions."""
+    return FORMATS.get("/".join(path.split("/", 3)[:3]))
+
+
+__all__ = ["FORMATS", "Exchange", "Format", "ResponseStream", "count_tokens", "format_of"]

@@ -1,14 +1,15 @@
 """The interface of a format: a request is translated to chat completions, responses back."""
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final, Protocol
 
-from pydantic_core import to_json
-
 from app.domain.errors import ServiceError
+from app.json_text import render
 from app.wire.formats.reading import Value
 
 Json = dict[str, Any]
+_FIRST_MESSAGE: Final = "messages[0]"
 # Parameters of chat completions for which the other formats have names of their own, or none.
 _CHAT_ONLY: Final = frozenset(
     {
@@ -51,6 +52,9 @@ class Exchange(Protocol):
     def metadata(self) -> Mapping[str, str]:
         """Texts about the request for the records of the service; not sent to a provider."""
 
+    def own_parameter(self, param: str) -> str:
+        """Return the parameter of the request that became `param` of the chat completion."""
+
     def whole(self, completion: Mapping[str, Any]) -> Json:
         """Translate a `chat.completion`."""
 
@@ -60,6 +64,14 @@ class Exchange(Protocol):
 
 class Format(Protocol):
     """A wire format besides chat completions."""
+
+    @property
+    def operation(self) -> str:
+        """`gen_ai.operation.name`."""
+
+    @property
+    def trace_header(self) -> str | None:
+        """Header in which its clients look for the ID of a request, if any."""
 
     def read(self, body: object) -> Exchange:
         """Translate a request, given as parsed JSON. Raise InvalidRequest."""
@@ -71,7 +83,18 @@ class Format(Protocol):
 def event(data: Json, name: str | None = None) -> bytes:
     """Render one server-sent event."""
     prefix = b"event: %b\n" % name.encode() if name else b""
-    return prefix + b"data: %b\n\n" % to_json(data, inf_nan_mode="null")
+    return prefix + b"data: %b\n\n" % render(data)
+
+
+def own_parameter(param: str, names: Mapping[str, str], instructions: str | None = None) -> str:
+    """Return a format's own name of a parameter of the chat completion, such as `messages[1].role`.
+
+    `names` are those that differ, by the name in chat completions; `instructions` is the parameter
+    that became the first message, if any.
+    """
+    if instructions and param.startswith(_FIRST_MESSAGE):
+        return instructions
+    return names.get(re.split(r"\W", param, maxsplit=1)[0], param)
 
 
 def stream_parameters(body: Value) -> Json:

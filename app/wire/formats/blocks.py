@@ -12,8 +12,7 @@ from uuid import uuid4
 
 from pydantic_core import from_json, to_json
 
-from app.wire.formats.usage import read_usage
-from chatscope.genai.request import Usage
+from chatscope.genai import Usage, read_usage
 
 _REASONING_FIELDS: Final = ("reasoning_content", "reasoning")
 
@@ -95,7 +94,8 @@ class BlockReader:
 
     def read(self, chunk: Mapping[str, Any]) -> Iterator[Event]:
         """Read one chunk, or a whole response."""
-        self.usage = read_usage(chunk.get("usage")) or self.usage
+        if reported := chunk.get("usage"):
+            self.usage = read_usage(reported) or self.usage
         for choice in objects(chunk.get("choices")):
             if choice.get("index", 0) == 0:
                 yield from self._choice(choice)

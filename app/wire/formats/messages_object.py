@@ -4,14 +4,13 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 from uuid import uuid4
 
-from pydantic_core import from_json
-
 from app.domain.errors import ServiceError
+from app.json_text import partial_object
 from app.wire.errors import http_status
 from app.wire.formats.base import Json
 from app.wire.formats.blocks import Block, BlockReader, Kind
 from app.wire.formats.reading import without_none
-from chatscope.genai.request import Usage
+from chatscope.genai import Usage
 
 _STOP_REASONS: Final = {
     "length": "max_tokens",
@@ -91,7 +90,7 @@ class MessageObject:
         text = "" if empty else block.text
         match block.kind:
             case Kind.TOOL_CALL:
-                tool = {"id": block.call_id, "name": block.name, "input": _input(text)}
+                tool = {"id": block.call_id, "name": block.name, "input": partial_object(text)}
                 return {"type": "tool_use", **tool}
             case Kind.REASONING:
                 # A signature is the provider's own; chat completions have none.
@@ -110,15 +109,6 @@ def render_error(error: ServiceError, trace_id: str) -> Json:
 def _error_type(error: ServiceError) -> str:
     status = http_status(error)
     return _ERROR_TYPES.get(status) or ("invalid_request_error" if status < 500 else "api_error")
-
-
-def _input(arguments: str) -> Json:
-    """Return a tool's arguments, which may have been cut, as an object."""
-    try:
-        found = from_json(arguments, allow_partial=True)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _usage(usage: Usage) -> Json:

@@ -110,6 +110,13 @@ def wants_thinking(body: Value) -> bool:
     return optional_text(thinking, "display") != "omitted"
 
 
+def metadata(body: Value) -> dict[str, str]:
+    """Return the texts of `metadata`, of which a provider receives the user only."""
+    given = body.get("metadata")
+    fields = given.fields() if given else {}
+    return {name: value for name, value in fields.items() if isinstance(value, str)}
+
+
 def _user(body: Value) -> str | None:
     metadata = body.get("metadata")
     return optional_text(metadata, "user_id") if metadata else None
@@ -162,15 +169,12 @@ def _tool(tool: Value) -> Json:
 
 def _tool_choice(choice: Value) -> Json:
     kind = choice.need("type").one_of((*_TOOL_CHOICES, "tool"))
-    parallel = {"parallel_tool_calls": False} if _is_serial(choice) else {}
+    serial = optional_boolean(choice, "disable_parallel_tool_use")
+    parallel = {} if serial is None else {"parallel_tool_calls": not serial}
     if kind != "tool":
         return {"tool_choice": _TOOL_CHOICES[kind], **parallel}
     function = {"name": choice.need("name").text()}
     return {"tool_choice": {"type": "function", "function": function}, **parallel}
-
-
-def _is_serial(choice: Value) -> bool:
-    return optional_boolean(choice, "disable_parallel_tool_use") is True
 
 
 def _messages(body: Value) -> list[Json]:

@@ -7,7 +7,7 @@ from app.domain.errors import ServiceError
 from app.wire.formats.base import Json, event
 from app.wire.formats.blocks import Annotated, Block, Delta, Event, Finished, Kind, Started
 from app.wire.formats.messages_object import MessageObject, render_error
-from app.wire.formats.usage import read_usage
+from chatscope.genai import read_usage
 
 _DELTAS: Final = {
     Kind.TEXT: ("text_delta", "text"),

@@ -1,11 +1,11 @@
 """`POST /v1/responses`: OpenAI's Responses format, without stored responses."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from app.domain.errors import ServiceError
 from app.wire.errors import error_object
-from app.wire.formats.base import Json
+from app.wire.formats.base import Json, own_parameter
 from app.wire.formats.reading import Value
 from app.wire.formats.responses_object import ResponseObject
 from app.wire.formats.responses_request import (
@@ -15,6 +15,14 @@ from app.wire.formats.responses_request import (
     wants_summary,
 )
 from app.wire.formats.responses_stream import ResponsesStream
+
+_NAMES: Final = {
+    "max_completion_tokens": "max_output_tokens",
+    "messages": "input",
+    "reasoning_effort": "reasoning.effort",
+    "response_format": "text.format",
+    "verbosity": "text.verbosity",
+}
 
 
 class ResponsesExchange:
@@ -26,6 +34,11 @@ class ResponsesExchange:
         self.metadata = metadata(body)
         self._parameters = {**effective_parameters(body), "metadata": self.metadata}
         self._summary = wants_summary(body)
+        self._instructions = "instructions" if body.get("instructions") else None
+
+    def own_parameter(self, param: str) -> str:
+        """Return the parameter that became `param` of the chat completion."""
+        return own_parameter(param, _NAMES, self._instructions)
 
     def whole(self, completion: Mapping[str, Any]) -> Json:
         """Translate a `chat.completion`."""
@@ -45,6 +58,9 @@ class ResponsesExchange:
 
 class Responses:
     """The Responses format."""
+
+    operation = "chat"
+    trace_header = None
 
     def read(self, body: object) -> ResponsesExchange:
         """Translate a request. Raise InvalidRequest."""

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from app.wire.formats.base import Json
 from app.wire.formats.blocks import Block, BlockReader, Kind, objects
-from chatscope.genai.request import Usage
+from chatscope.genai import Usage
 
 _ID_PREFIXES: Final = {
     Kind.REASONING: "rs",
@@ -145,7 +145,7 @@ def _token(given: Mapping[str, Any]) -> Json:
     text = token if isinstance(token, str) else ""
     return {
         "token": text,
-        "bytes": octets if isinstance(octets, list) else list(text.encode()),
+        "bytes": octets if isinstance(octets, list) else list(text.encode("utf-8", "replace")),
         "logprob": value if _is_number(value) else _UNLIKELY,
     }
 

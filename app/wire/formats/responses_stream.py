@@ -8,7 +8,7 @@ from app.wire.errors import error_object, http_status
 from app.wire.formats.base import Json, event
 from app.wire.formats.blocks import Annotated, Block, Delta, Event, Finished, Kind, Started
 from app.wire.formats.responses_object import ResponseObject, annotation, logprob
-from app.wire.formats.usage import read_usage
+from chatscope.genai import read_usage
 
 
 class ResponsesStream:

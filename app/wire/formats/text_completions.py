@@ -7,7 +7,13 @@ from uuid import uuid4
 
 from app.domain.errors import ServiceError
 from app.wire.errors import error_object
-from app.wire.formats.base import Json, event, stream_parameters, unknown_parameters
+from app.wire.formats.base import (
+    Json,
+    event,
+    own_parameter,
+    stream_parameters,
+    unknown_parameters,
+)
 from app.wire.formats.blocks import objects
 from app.wire.formats.reading import (
     Value,
@@ -55,6 +61,10 @@ class TextCompletionsExchange:
         self.metadata: dict[str, str] = {}
         options = body.get("stream_options")
         self._include_usage = bool(options and optional_boolean(options, "include_usage"))
+
+    def own_parameter(self, param: str) -> str:
+        """Return the parameter that became `param` of the chat completion."""
+        return own_parameter(param, {"messages": "prompt", "top_logprobs": "logprobs"})
 
     def whole(self, completion: Mapping[str, Any]) -> Json:
         """Translate a `chat.completion`."""
@@ -104,6 +114,9 @@ class TextCompletionsStream:
 
 class TextCompletions:
     """OpenAI's legacy text completions."""
+
+    operation = "text_completion"
+    trace_header = None
 
     def read(self, body: object) -> TextCompletionsExchange:
         """Translate a request. Raise InvalidRequest."""

@@ -8,7 +8,7 @@ import pytest
 from alerts import llm, pipeline, service
 from alerts.objectives import read
 from alerts.windows import DRILL, NORMAL
-from app.providers import failures
+from app.providers import failures, simulated_failures
 from stack.facts import ROOT
 
 _PROVIDERS = ROOT / "app" / "providers"
@@ -23,7 +23,7 @@ def test_each_failure_of_a_provider_is_of_one_kind() -> None:
         for name in re.findall(r'ProviderError\(\s*"(\w+)"', source.read_text())
     }
     raised |= {known[0] for known in failures.BY_STATUS.values()}
-    raised |= {"server_error", "bad_response"}
+    raised |= {"server_error", "bad_response", simulated_failures.PLAIN}
     kinds = [*llm.RATE_LIMITED, *llm.SERVER_ERRORS, *llm.TIMEOUTS]
     assert len(kinds) == len(set(kinds))
     assert set(kinds) == raised - _OURS

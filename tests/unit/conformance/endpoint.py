@@ -16,11 +16,12 @@ def refuses(status: int, **headers: str) -> Answers:
     return lambda: JSONResponse(body, status, named)
 
 
-def streams(*events: str, silent: bool = False) -> Answers:
-    """Server-sent events; then the end of the stream, or silence."""
+def streams(*events: str, silent: bool = False, pause: float = 0.0) -> Answers:
+    """Server-sent events, after a pause each; then the end of the stream, or silence."""
 
     async def body() -> AsyncIterator[str]:
         for event in events:
+            await asyncio.sleep(pause)
             yield f"data: {event}\n\n"
         if silent:
             await asyncio.Event().wait()
@@ -31,6 +32,16 @@ def streams(*events: str, silent: bool = False) -> Answers:
 def text(content: str) -> str:
     """A chunk with a piece of the answer."""
     return _chunk([{"index": 0, "delta": {"content": content}, "finish_reason": None}])
+
+
+def refusal(content: str) -> str:
+    """A chunk with a piece of a refusal."""
+    return _chunk([{"index": 0, "delta": {"refusal": content}, "finish_reason": None}])
+
+
+def reasoning(content: str) -> str:
+    """A chunk with a piece of the reasoning."""
+    return _chunk([{"index": 0, "delta": {"reasoning_content": content}, "finish_reason": None}])
 
 
 def end() -> str:

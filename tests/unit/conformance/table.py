@@ -11,13 +11,14 @@ from tests.unit.conformance.cases import (
     WHOLE,
     Case,
     Client,
+    Record,
     Tokens,
     Way,
     cancelled,
     failed,
     retry,
 )
-from tests.unit.conformance.endpoint import end, refuses, streams, text, usage
+from tests.unit.conformance.endpoint import end, reasoning, refusal, refuses, streams, text, usage
 from tests.unit.conformance.scripts import END, SILENCE, Endpoint, Says
 
 _HTTP, _SSE, _SOCKET = Way.HTTP, Way.SSE, Way.SOCKET
@@ -195,6 +196,11 @@ UPSTREAM = [
     Case("keeps the line alive, but says nothing", _SSE,
          Endpoint(streams(text("a"), *[text("")] * 3, silent=True)),
          "200 error stalled", failed("stalled", ONE_PIECE), stall_seconds=0.2),
+    Case("reasons for longer than it may be silent", _SSE,
+         Endpoint(streams(*[reasoning("hm")] * 8, text("a"), end(), usage(3, 9), pause=0.1)),
+         "200 stop", Record("completed", None, Tokens(3, 9), message=True), stall_seconds=0.4),
+    Case("only refuses", _HTTP, Endpoint(streams(refusal("No."), end(), usage(3, 1))),
+         "200 stop", Record("completed", None, Tokens(3, 1), message=True)),
     Case("answers at the third try", _SSE,
          Endpoint(refuses(500, retry_after_ms="1"), refuses(429, retry_after_ms="1"),
                   streams(text("Hel"), text("lo"), end(), usage(3, 2), "[DONE]"), max_retries=2),

@@ -6,7 +6,7 @@ from typing import Any, Final, get_args
 from alerts.rules import Area
 from alerts.windows import NORMAL
 from dashboards import datasources, links, others
-from dashboards.alert_panels import SEVERITIES, summaries
+from dashboards.alert_panels import OBJECTIVES, SEVERITIES, summaries
 from dashboards.boards.objectives import burn_rate
 from stack.facts import ROOT
 from tests.config.files import parsed
@@ -94,6 +94,13 @@ def test_each_alert_has_a_summary_and_a_page_on_the_board_of_runbooks() -> None:
     assert names <= set(summaries())
     titles = {panel["title"] for panel in panels(_BOARDS[links.RUNBOOKS])}
     assert titles == set(summaries())
+
+
+def test_objectives_and_their_alerts_are_those_of_the_rules() -> None:
+    objectives = {rule.get("labels", {}).get("sloth_slo") for rule in _RULES} - {None}
+    alerts = {rule["alert"] for rule in _RULES if "BudgetBurn" in rule.get("alert", "")}
+    assert objectives == set(OBJECTIVES)
+    assert alerts == set(OBJECTIVES.values())
 
 
 def test_value_of_each_alert_is_recorded_with_the_expression_of_the_alert() -> None:

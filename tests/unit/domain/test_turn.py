@@ -1,6 +1,7 @@
 """Every way out of a turn: what the client is told, and that it is recorded once."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from opentelemetry.sdk.metrics.export import HistogramDataPoint
 from opentelemetry.trace import SpanKind
 
 from app.domain.errors import Overloaded, ServiceError
+from app.domain.identity import Identity
 from app.domain.provider import Chunk, Completed, Event, ProviderError, Started, Upstream
 from app.domain.request import ChatRequest
 from app.domain.turn import SHUTDOWN, ClientDisconnected, Summary, Turn, run_turn
@@ -179,7 +181,7 @@ async def test_request_and_response_are_recorded_whole(memory: Memory) -> None:
         model=CatalogModel(PRICED, provider, stall_seconds=30.0),
         request=request,
         started=time.perf_counter() - 5,
-        conversation_id="c-1",
+        identity=Identity(conversation_id="c-1"),
     )
     await run_turn(telemetry, turn, output)
     assert provider.requests == [request]
@@ -207,17 +209,44 @@ async def test_request_and_response_are_recorded_whole(memory: Memory) -> None:
     assert '"Hello"' in str(attributes["gen_ai.output.messages"])
 
 
+async def test_captured_content_has_all_of_a_streamed_response(memory: Memory) -> None:
+    def chunk(index: int, delta: dict[str, Any], reason: str | None = None) -> Chunk:
+        choice = {"index": index, "delta": delta, "finish_reason": reason}
+        return Chunk("", {"choices": [choice]}, size=1)
+
+    function = {"name": "f", "arguments": '{"x":'}
+    call = {"index": 0, "id": "c", "type": "function", "function": function}
+    more = {"index": 0, "function": {"arguments": "1}"}}
+    chunks = [
+        chunk(0, {"role": "assistant", "reasoning_content": "hm"}),
+        chunk(0, {"tool_calls": [call]}),
+        chunk(1, {"content": "Hel"}),
+        chunk(0, {"tool_calls": [more]}, "tool_calls"),
+        chunk(1, {"content": "lo"}, "stop"),
+    ]
+    telemetry = Telemetry(TelemetrySettings(capture_content=True), memory.providers)
+    telemetry.start()
+    await run_turn(telemetry, _turn(Scripted(*chunks, END)), _Output())
+    attributes = memory.span(f"chat {MODEL}").attributes or {}
+    first, second = json.loads(str(attributes["gen_ai.output.messages"]))
+    assert (first["finish_reason"], second["finish_reason"]) == ("tool_calls", "stop")
+    assert {"type": "reasoning", "content": "hm"} in first["parts"]
+    assert [part for part in first["parts"] if part["type"] == "tool_call"] == [
+        {"type": "tool_call", "id": "c", "name": "f", "arguments": {"x": 1}}
+    ]
+    assert second["parts"] == [{"type": "text", "content": "Hello"}]
+
+
 async def test_providers_own_status_and_code_are_recorded_with_its_exception(
     telemetry: Telemetry, memory: Memory
 ) -> None:
     upstream = Upstream(status=429, code="quota")
     error = ProviderError("rate_limit_exceeded", "busy", detail="a secret", upstream=upstream)
     await run_turn(telemetry, _turn(Scripted(error)), _Output())
-    span = memory.span(f"chat {MODEL}")
-    attributes = span.attributes or {}
+    attributes = memory.span(f"chat {MODEL}").attributes or {}
     assert attributes[names.HTTP_RESPONSE_STATUS_CODE] == 429
     assert attributes[names.PROVIDER_ERROR_CODE] == "quota"
-    [event] = span.events
+    event = memory.log(names.EVENT_INFERENCE_EXCEPTION).log_record
     assert (event.attributes or {})["exception.message"] == "busy"
 
 
@@ -292,7 +321,7 @@ async def test_provider_without_room_is_refused_by_its_limit(
     assert [sent for sent, _ in output.errors] == [error]
     _assert_recorded_once(memory, outcome="failed", error_type="too_many_answers")
     assert memory.value("chatscope.limit.reached", chatscope__limit="answers") == 1
-    [event] = memory.span(f"chat {MODEL}").events
+    event = memory.log(names.EVENT_INFERENCE_EXCEPTION).log_record
     assert str((event.attributes or {})["exception.type"]).endswith("Overloaded")
 
 

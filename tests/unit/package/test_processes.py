@@ -266,3 +266,25 @@ os.wait()
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == "True\n"
+
+
+@pytest.mark.slow
+def test_threads_that_gevent_replaced_go_on() -> None:
+    code = """
+from gevent import monkey
+monkey.patch_all()
+import gevent
+import chatscope
+chatscope.configure(service_name="shop")
+gevent.sleep(0.5)
+print("went on", flush=True)
+"""
+    # Nothing listens there.
+    environ = _environ("http://127.0.0.1:9", OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf")
+    command = [sys.executable, "-c", code]
+    with takes_at_most(15):
+        ended = subprocess.run(
+            command, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        )
+    assert "went on" in ended.stdout, ended.stderr
+    assert ended.returncode == 0, ended.stderr

@@ -58,7 +58,9 @@ def _chunk(*choices: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {**_SHARED, "choices": list(choices), **more}
 
 
-_NO_CONTENT: Final = st.sampled_from([{}, {"content": None}, {"content": ""}])
+_NO_CONTENT: Final[st.SearchStrategy[dict[str, Any]]] = st.sampled_from(
+    [{}, {"content": None}, {"content": ""}]
+)
 
 
 @st.composite
@@ -89,7 +91,7 @@ def _content(draw: st.DrawFn, expected: Expected) -> dict[str, Any]:
     expected.text += piece
     if kind == "parts":
         return _chunk(_choice({"content": [{"type": "text", "text": piece}]}))
-    extra = draw(
+    extra: dict[str, Any] = draw(
         st.sampled_from(
             [
                 {},
@@ -104,7 +106,7 @@ def _content(draw: st.DrawFn, expected: Expected) -> dict[str, Any]:
     return _chunk(_choice({**extra, "content": piece}, **draw(_CHOICE_EXTRAS)), **draw(_EXTRAS))
 
 
-_CHOICE_EXTRAS: Final = st.sampled_from(
+_CHOICE_EXTRAS: Final[st.SearchStrategy[dict[str, Any]]] = st.sampled_from(
     [
         {},
         {"logprobs": None},
@@ -114,7 +116,7 @@ _CHOICE_EXTRAS: Final = st.sampled_from(
         {"stop_reason": None, "token_ids": None},
     ]
 )
-_EXTRAS: Final = st.sampled_from(
+_EXTRAS: Final[st.SearchStrategy[dict[str, Any]]] = st.sampled_from(
     [
         {},
         {"usage": None},

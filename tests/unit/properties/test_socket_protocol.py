@@ -51,7 +51,7 @@ _burst = st.lists(
 _steps = st.lists(
     st.one_of(
         _pieces,
-        st.integers(0, 50).map(completed),
+        st.integers(1, 50).map(completed),
         st.builds(ProviderError, st.just("timeout"), st.just("late")),
     ),
     max_size=3,
@@ -186,7 +186,7 @@ class SocketProtocol(RuleBasedStateMachine):
         self.heard += text
 
     @precondition(lambda self: self.asked is not None)
-    @rule(text=_pieces, tokens=st.integers(0, 50))
+    @rule(text=_pieces, tokens=st.integers(1, 50))
     def provider_ends(self, text: str, tokens: int) -> None:
         delta, done = self.connection.play(text, completed(tokens))
         assert delta == {"type": "delta", "content": text}

@@ -5,7 +5,7 @@ from contextlib import aclosing
 import pytest
 
 from app.domain.attempt import Attempt
-from app.domain.provider import ProviderError, TextDelta
+from app.domain.provider import Chunk, ProviderError
 from app.domain.request import ChatRequest
 from app.providers.catalog import Catalog, ModelOptions
 from tests.unit.scripted import END, Scripted, Step, chat_request
@@ -35,7 +35,7 @@ async def test_alias_is_the_model_with_its_name_at_the_provider() -> None:
     assert catalog.find("b") is catalog.find("m") is catalog.find(None)
     assert list(catalog.names) == ["m", "a", "b"]
     async with aclosing(catalog.find("a").stream(_request())) as events:
-        assert [event async for event in events] == [TextDelta("hello"), END]
+        assert [event async for event in events] == [Chunk("hello"), END]
     assert [request.model for request in provider.requests] == ["m-2026"]
 
 

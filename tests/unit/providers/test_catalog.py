@@ -179,10 +179,10 @@ async def test_whole_response_may_take_longer_to_begin(
     events = catalog_of(Slow(), stall_seconds=0.05).find(None).stream(request)
     async with aclosing(events):
         if error_type is None:
-            assert await anext(events) == END
+            assert await anext(aiter(events)) == END
         else:
             with pytest.raises(ProviderError) as caught:
-                await anext(events)
+                await anext(aiter(events))
             assert caught.value.error_type == error_type
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.attempt import Attempt, OnAttempt
-from app.domain.provider import Completed, Event, ProviderError, TextDelta, Upstream
+from app.domain.provider import Chunk, Completed, Event, ProviderError, Upstream
 from app.domain.request import ChatRequest
 from app.providers.fallback import Candidate, FallbackStream
 from app.providers.stream_guard import StreamGuard
@@ -30,6 +30,7 @@ class _Model:
 
     name: str
     provider: Scripted
+    upstream: str | None = None
 
     def stream(self, request: ChatRequest, on_attempt: OnAttempt | None = None) -> StreamGuard:
         return StreamGuard(self.provider.stream(request), stall_seconds=_PATIENCE_SECONDS)
@@ -70,7 +71,7 @@ class _Run:
 
 
 def _text(events: list[Event]) -> str:
-    return "".join(event.text for event in events if isinstance(event, TextDelta))
+    return "".join(event.text for event in events if isinstance(event, Chunk))
 
 
 async def test_first_model_is_used_when_it_works() -> None:
@@ -181,7 +182,7 @@ async def test_events_that_do_not_choose_an_attempt_are_held_back() -> None:
         [Candidate(model, _PATIENCE_SECONDS) for model in models],
         _REQUEST,
         seconds=_PATIENCE_SECONDS,
-        is_content=lambda event: event != TextDelta("<head>"),
+        is_content=lambda event: event != Chunk("<head>"),
     )
     async with aclosing(stream):
         assert _text([event async for event in stream]) == "<head>two"
@@ -193,8 +194,8 @@ _variable: ContextVar[str] = ContextVar("variable", default="unset")
 class _Reading(Scripted):
     """Answers with the value of a context variable."""
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[TextDelta | Completed]:
-        yield TextDelta(_variable.get())
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Chunk | Completed]:
+        yield Chunk(_variable.get())
         yield END
 
 

@@ -103,7 +103,7 @@ async def test_our_own_service_is_such_an_endpoint(memory: Memory) -> None:
     async with serving(create_app(quick(), providers=memory.providers)) as server:
         text, end = await _ask(_provider(server), _request(max_tokens=4))
     assert _provider(server).models == ("simulated-1",)
-    assert text == "This answer is simulated:"
+    assert text.startswith("(simulated) ")
     assert (end.finish_reason, end.usage) == ("length", Usage(1, 4))
     assert end.response_model == "simulated-1"
     assert (end.response_id or "").startswith("chatcmpl-")
@@ -283,6 +283,7 @@ def _refusal(status: int, headers: dict[str, str] | None = None) -> Response:
     ("status", "error_type", "ours"),
     [
         (401, "authentication", 502),
+        (402, "permission_denied", 502),
         (403, "permission_denied", 502),
         (404, "not_found", 502),
         (408, "timeout", 504),
@@ -301,7 +302,7 @@ async def test_a_refusal_has_our_type_and_their_words_without_the_key(
     assert (error.error_type, http_status(error)) == (error_type, ours)
     assert (error.upstream.status, error.upstream.code) == (status, "x")
     # Their words may describe a part of the operator's key.
-    assert ("their words" in error.message) == (status not in (401, 403))
+    assert ("their words" in error.message) == (status not in (401, 402, 403))
     assert "sk-test" not in error.message
     assert error.telemetry_text.endswith("their words, with ***")
 

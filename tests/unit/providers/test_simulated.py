@@ -6,7 +6,8 @@ import pytest
 
 from app.domain.provider import Chunk, Completed, ProviderError
 from app.domain.request import ChatRequest
-from app.providers.simulated import Behaviour, SimulatedProvider
+from app.providers.simulated import Behaviour, Phase, SimulatedProvider
+from app.providers.simulated_failures import BEFORE_RESPONSE, KINDS
 from app.wire.errors import http_status
 from tests.unit.scripted import chat_request
 
@@ -31,7 +32,7 @@ async def _ask(request: ChatRequest, behaviour: Behaviour = _PLAIN) -> tuple[lis
 
 async def test_it_says_that_it_is_simulated() -> None:
     texts, _ = await _ask(_request())
-    assert "".join(texts).startswith("This answer is simulated: no language model was asked.")
+    assert "".join(texts).startswith("(simulated) ")
 
 
 async def test_same_seed_and_same_messages_give_the_same_words() -> None:
@@ -78,14 +79,15 @@ async def test_lengths_vary_around_what_was_set() -> None:
 
 async def test_a_token_limit_ends_the_answer_for_its_length() -> None:
     texts, end = await _ask(_request(max_tokens=4))
-    assert "".join(texts) == "This answer is simulated:"
+    whole, _ = await _ask(_request())
+    assert texts == whole[:4]
     assert end.finish_reason == "length"
     assert end.usage is not None
     assert end.usage.completion_tokens == 4
 
 
 @pytest.mark.parametrize(
-    ("stop", "text"), [(" no lang", "This answer is simulated:"), (["zzz", "swer"], "This an")]
+    ("stop", "text"), [(["Hello!", "Hi!"], "(simulated) "), (["zzz", "ulated"], "(sim")]
 )
 async def test_a_stop_text_ends_the_answer_before_it(stop: object, text: str) -> None:
     texts, end = await _ask(_request(stop=stop))
@@ -94,7 +96,7 @@ async def test_a_stop_text_ends_the_answer_before_it(stop: object, text: str) ->
 
 
 async def test_a_stop_text_at_the_start_leaves_nothing() -> None:
-    texts, end = await _ask(_request(stop="This"))
+    texts, end = await _ask(_request(stop="("))
     assert texts == []
     assert end.usage is not None
     assert end.usage.completion_tokens == 0
@@ -138,3 +140,64 @@ async def test_pauses_and_stalls_are_waited_for(monkeypatch: pytest.MonkeyPatch)
     assert len(waits) == len(texts) == 5
     assert sum(waits) == pytest.approx(2 + 4 * 0.1 + 7)
     assert sorted(round(wait, 3) for wait in waits)[-1] >= 7
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "http"),
+    [
+        ("rate_limit_exceeded", 429, 429),
+        ("server_error", 500, 502),
+        ("unavailable", 503, 503),
+        ("timeout", 504, 504),
+    ],
+)
+async def test_failures_are_those_of_a_real_endpoint(kind: str, status: int, http: int) -> None:
+    failing = replace(_PLAIN, error_rate=1.0, errors=(kind,))
+    with pytest.raises(ProviderError) as caught:
+        await _ask(_request(), failing)
+    error = caught.value
+    assert (error.error_type, error.upstream.status, http_status(error)) == (kind, status, http)
+    assert error.upstream.text
+    assert (error.retry_after == "2") == (kind == "rate_limit_exceeded")
+
+
+@pytest.mark.parametrize("kind", sorted(BEFORE_RESPONSE))
+async def test_overloaded_model_fails_before_its_first_token(kind: str) -> None:
+    provider = SimulatedProvider(replace(_PLAIN, error_rate=1.0, errors=(kind,)), model=MODEL)
+    for _ in range(5):
+        with pytest.raises(ProviderError):
+            await anext(provider.stream(_request()))
+
+
+async def test_every_kind_of_failure_occurs() -> None:
+    provider = SimulatedProvider(replace(_PLAIN, error_rate=1.0, errors=KINDS), model=MODEL)
+    found = set()
+    for _ in range(60):
+        with pytest.raises(ProviderError) as caught:
+            [event async for event in provider.stream(_request())]
+        found.add(caught.value.error_type)
+    assert found == set(KINDS)
+
+
+def test_phase_changes_the_behaviour_in_its_part_of_each_period() -> None:
+    phase = Phase(every_seconds=300, after_seconds=60, for_seconds=30, error_rate=0.5)
+    usual = replace(_PLAIN, first_token_seconds=1, phase=phase)
+    for period in (0, 300, 3000):
+        rates = [usual.at(period + second).error_rate for second in (0, 59, 60, 89, 90, 299)]
+        assert rates == [0, 0, 0.5, 0.5, 0, 0]
+    assert usual.at(60).first_token_seconds == 1
+    slow = Phase(every_seconds=10, after_seconds=0, for_seconds=10, first_token_seconds=0)
+    assert replace(usual, phase=slow).at(5).first_token_seconds == 0
+
+
+async def test_conversation_reports_the_tokens_that_were_sent_before() -> None:
+    caching = replace(_PLAIN, prompt_cache=True)
+    first = {"role": "user", "content": "word " * 150}
+    said = [first, {"role": "assistant", "content": "word " * 50}, {"role": "user", "content": "?"}]
+    for messages, cached in (([first], 0), (said, 192)):
+        _, end = await _ask(_request(messages=messages), caching)
+        assert end.usage is not None
+        assert end.usage.cache_read_tokens == cached
+        _, end = await _ask(_request(messages=messages))
+        assert end.usage is not None
+        assert end.usage.cache_read_tokens is None

@@ -237,6 +237,14 @@ def _paid(telemetry: Telemetry, model: str, host: str, usage: Usage, **facts: st
     return answer
 
 
+def test_model_of_another_name_has_the_price_of_the_providers_own(telemetry: Telemetry) -> None:
+    request = ModelRequest(provider="openai", model="fast", upstream_model="gpt-4o-mini")
+    answer = telemetry.start_answer(request, started=0.0)
+    answer.completed(usage=Usage(1_000_000, 0))
+    answer.close()
+    assert answer.cost == pytest.approx(0.15)
+
+
 def test_cached_prompt_has_the_price_of_a_cached_prompt(
     telemetry: Telemetry, memory: Memory
 ) -> None:

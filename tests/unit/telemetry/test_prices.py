@@ -377,6 +377,7 @@ def test_models_without_a_price_are_logged_and_exported() -> None:
             ServedModel(name="gpt-4o", provider="openai", server_address="api.openai.com"),
             ServedModel(name="local-llama", provider="openai", server_address="127.0.0.1"),
             ServedModel(name="simulated-1", provider="simulated", free=True),
+            ServedModel(name="fast", provider="openai", upstream="gpt-4o-mini"),
         ],
     )
     points = memory.points(names.MODEL_PRICED.name)
@@ -384,6 +385,7 @@ def test_models_without_a_price_are_logged_and_exported() -> None:
         "gpt-4o": 1,
         "local-llama": 0,
         "simulated-1": 1,
+        "fast": 1,
     }
     [(level, message)] = logged
     assert level == "WARNING"

@@ -18,6 +18,7 @@ from app.domain.errors import (
 from app.domain.provider import ProviderError
 from app.main import create_app
 from app.providers.failures import BY_STATUS
+from app.providers.simulated_failures import PLAIN
 from app.settings import Settings
 from app.wire.errors import http_status
 from app.wire.request import completion_request
@@ -135,6 +136,7 @@ def _codes() -> set[tuple[str, int]]:
     }
     routing = {("not_found", 404), ("method_not_allowed", 405)}
     theirs = {(code, http_status(ProviderError(code, ""))) for code, _ in BY_STATUS.values()}
+    theirs.add((PLAIN, http_status(ProviderError(PLAIN, ""))))
     return built | checked | routing | theirs | set(_codes_in_source()) | {("invalid_request", 400)}
 
 

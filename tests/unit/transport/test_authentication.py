@@ -213,6 +213,19 @@ async def test_user_of_a_request_has_a_budget(memory: Memory) -> None:
     assert "eve" not in str([point.attributes for point in memory.points(names.BUDGET_USED.name)])
 
 
+async def test_user_of_a_handshake_has_a_budget(memory: Memory) -> None:
+    keys = _keys({"name": "alice", "user_limits": Limits(tokens_per_day=5)})
+    async with live(memory, Scripted("a", END), keys_file=keys) as service:
+        for user, ends in (("u", ["done", "error"]), ("v", ["done"])):
+            headers = {**_bearer("alice"), "x-user-id": user}
+            async with connect(service.socket_url, additional_headers=headers) as socket:
+                for end in ends:
+                    await socket.send('{"type": "message", "content": "hello"}')
+                    while (kind := json.loads(await socket.recv())["type"]) == "delta":
+                        pass
+                    assert kind == end
+
+
 async def test_message_beyond_the_budget_ends_with_an_error(memory: Memory) -> None:
     keys = _keys({"name": "alice", "limits": Limits(tokens_per_day=5)})
     async with live(memory, Scripted("hello", END), keys_file=keys) as service:

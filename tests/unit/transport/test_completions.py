@@ -150,3 +150,18 @@ async def test_only_new_messages_are_counted(memory: Memory) -> None:
     await _post(memory, Scripted("a", END), json={**_ASK, "messages": messages})
     counted = {role: memory.value("message_count", role=role) for role in set(roles)}
     assert counted == {"system": 0, "user": 1, "assistant": 1}
+
+
+async def test_user_session_and_conversation_are_on_the_span_and_its_log_record_only(
+    memory: Memory,
+) -> None:
+    metadata = {"session_id": "s-1", "conversation_id": "c-2", "user_id": 5}
+    ask = {**_ASK, "user": "u" * 300, "metadata": metadata}
+    headers = {"x-conversation-id": "c-1"}
+    await _post(memory, Scripted("a", END), json=ask, headers=headers)
+    expected = {"user.id": "u" * 256, "session.id": "s-1", "gen_ai.conversation.id": "c-1"}
+    record = memory.log("answer completed").log_record
+    for attributes in (memory.span(f"chat {MODEL}").attributes, record.attributes):
+        assert expected.items() <= dict(attributes or {}).items()
+    for name in memory.metrics():
+        assert not any(expected.keys() & point.attributes.keys() for point in memory.points(name))

@@ -74,7 +74,9 @@ def test_every_error_has_the_one_shape_and_cors(
     _assert_shape(response, status, code)
     assert response.headers["access-control-allow-origin"] == _ORIGIN
     assert response.headers["access-control-allow-credentials"] == "true"
-    assert response.headers["access-control-expose-headers"] == "x-trace-id, retry-after"
+    assert (
+        response.headers["access-control-expose-headers"] == "x-trace-id, retry-after, request-id"
+    )
 
 
 def test_a_wrong_method_is_told_the_right_ones(client: TestClient) -> None:
@@ -90,8 +92,9 @@ def test_unknown_path_is_told_the_endpoints(client: TestClient, path: str, shown
     message = client.put(path).json()["error"]["message"]
     assert message == (
         f"Unknown endpoint: PUT {shown}. Available endpoints: GET /, GET /healthz, GET /readyz, "
-        "GET /v1/models, GET /v1/models/{model}, POST /v1/chat/completions, POST /v1/embeddings, "
-        "WS /ws/chat, POST /v1/feedback."
+        "GET /v1/models, GET /v1/models/{model}, POST /v1/chat/completions, POST /v1/completions, "
+        "POST /v1/messages, POST /v1/responses, POST /v1/messages/count_tokens, "
+        "POST /v1/embeddings, WS /ws/chat."
     )
 
 

@@ -58,7 +58,7 @@ async def test_it_chats(client: openai.AsyncOpenAI) -> None:
     answer = await client.chat.completions.create(**_ASK, max_tokens=3)
     assert answer.object == "chat.completion"
     assert answer.model == "simulated-1"
-    assert answer.choices[0].message.content == "This answer is"
+    assert len((answer.choices[0].message.content or "").split()) == 3
     assert answer.choices[0].message.role == "assistant"
     assert answer.choices[0].finish_reason == "length"
     assert answer.usage is not None
@@ -70,7 +70,7 @@ async def test_it_streams(client: openai.AsyncOpenAI) -> None:
     assert len({chunk.id for chunk in chunks}) == 1
     deltas = [chunk.choices[0].delta for chunk in chunks]
     assert deltas[0].role == "assistant"
-    assert "".join(delta.content or "" for delta in deltas) == "This answer is"
+    assert len("".join(delta.content or "" for delta in deltas).split()) == 3
     assert [chunk.choices[0].finish_reason for chunk in chunks[-2:]] == [None, "length"]
     assert all(chunk.usage is None for chunk in chunks)
 
@@ -150,9 +150,9 @@ async def test_any_history_of_the_client_reaches_the_provider_as_it_was_sent() -
 
 
 async def test_its_streaming_helper_works(client: openai.AsyncOpenAI) -> None:
-    async with client.chat.completions.stream(**_ASK, stop=" simulated") as stream:
+    async with client.chat.completions.stream(**_ASK, stop="ulated") as stream:
         final = await stream.get_final_completion()
-    assert final.choices[0].message.content == "This answer is"
+    assert final.choices[0].message.content == "(sim"
 
 
 async def test_it_lists_models_and_finds_one(client: openai.AsyncOpenAI) -> None:
@@ -177,8 +177,6 @@ async def test_an_unknown_model_is_its_not_found(client: openai.AsyncOpenAI) -> 
 @pytest.mark.parametrize(
     ("path", "call"),
     [
-        ("/v1/responses", lambda c: c.responses.create(model="simulated-1", input="hi")),
-        ("/v1/completions", lambda c: c.completions.create(model="simulated-1", prompt="hi")),
         ("/v1/moderations", lambda c: c.moderations.create(input="hi")),
         ("/v1/whatever", lambda c: c.post("/whatever", cast_to=object)),
         ("/v1/files", lambda c: c.files.list()),
@@ -194,6 +192,9 @@ async def test_an_unknown_endpoint_is_its_not_found_and_names_the_supported_ones
         path,
         "POST /v1/chat/completions",
         "POST /v1/embeddings",
+        "POST /v1/responses",
+        "POST /v1/messages",
+        "POST /v1/completions",
         "GET /v1/models",
         "WS /ws/chat",
     ):

@@ -60,7 +60,7 @@ async def test_an_answer_comes_in_pieces_and_ends_with_what_it_took(memory: Memo
     async with _talk(memory) as talk:
         await talk.ask("three little words")
         text, done = await talk.hear_turn()
-    assert text.startswith("This answer is simulated")
+    assert text.startswith("(simulated) ")
     assert done["type"] == "done"
     assert done["model"] == "simulated-1"
     assert done["finish_reason"] == "stop"

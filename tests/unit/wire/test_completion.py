@@ -10,7 +10,7 @@ import pytest
 from app.domain.errors import InternalError
 from app.domain.provider import Chunk
 from app.domain.turn import Summary
-from app.wire.completion import Completion, error_event, usage_object
+from app.wire.completion import Completion, usage_object
 from app.wire.errors import error_object
 from chatscope.genai.request import Usage
 
@@ -113,6 +113,6 @@ def test_response_that_nobody_counted_has_no_usage() -> None:
 
 def test_error_event_is_one_line_of_data() -> None:
     error = InternalError()
-    event = error_event(error, "t")
+    event = Completion("m", include_usage=False).error(error, "t")
     assert (event[:6], event[-2:], event.count(b"\n")) == (b"data: ", b"\n\n", 2)
     assert json.loads(event[6:]) == error_object(error, "t")

@@ -108,6 +108,12 @@ def test_choice_of_tools(choice: Json, expected: object) -> None:
     assert "parallel_tool_calls" not in chat
 
 
+@pytest.mark.parametrize("serial", [True, False])
+def test_choice_of_parallel_calls(serial: bool) -> None:
+    chat = _chat(tools=[_TOOL], tool_choice={"type": "auto", "disable_parallel_tool_use": serial})
+    assert chat["parallel_tool_calls"] is not serial
+
+
 @pytest.mark.parametrize(
     ("body", "effort"),
     [

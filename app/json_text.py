@@ -21,6 +21,18 @@ def parse(data: bytes) -> tuple[Any, bool]:
             raise ValueError("nested too deeply") from None
 
 
+def partial_object(text: str) -> dict[str, Any]:
+    """Return the object that a text begins with; an empty one if it begins with none."""
+    try:
+        found = from_json(text, allow_partial=True)
+    except ValueError:  # also for half a surrogate pair
+        try:
+            found = parse(text.encode("utf-8", "replace"))[0]
+        except ValueError:
+            return {}
+    return found if isinstance(found, dict) else {}
+
+
 def render(value: Any) -> bytes:
     """Return strict JSON: what JSON lacks is null, half a surrogate pair is replaced."""
     try:

@@ -1,0 +1,1 @@
+"""Official clients, unchanged, against the running service; responses of real providers."""

@@ -1,0 +1,1 @@
+"""One program for each Python client: it uses every feature, and prints what it observed."""
