@@ -122,7 +122,7 @@ def failures(limit: int) -> table.Panel:
     return log_table(
         "Recent failures",
         "The newest log records of level ERROR, with their reason: the type of the error, the "
-        "provider's status and its message, without keys and prompts. Open the trace for all of it.",
+        "provider's status and its message without keys and prompts. Open the trace for more.",
         queries.lines(ERRORS, with_reason()),
         {
             "reason": "Reason",
