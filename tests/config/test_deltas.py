@@ -17,6 +17,8 @@ from stack.waiting import poll_until
 from tests.config.files import COLLECTOR
 from tests.running import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.slow
+
 _DELTA, _CUMULATIVE = 1, 2
 _OFFSET = 7_500
 _SERVICE = "shop"

@@ -23,7 +23,7 @@ from tests.running import PATIENCE_SECONDS
 
 _OFFSET: Final = 7_600
 # One Collector, on fixed ports, for all tests of this file.
-pytestmark = pytest.mark.xdist_group("other names")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("other names")]
 _RECORDED: Final = Path(__file__).with_name("recorded")
 _LIBRARIES: Final = {each.stem: json.loads(each.read_text()) for each in _RECORDED.glob("*.json")}
 _OPENINFERENCE: Final = "openinference_openai_0_1_66"

@@ -66,6 +66,7 @@ azure = {{ form = "deployments", api_version = "2024-10-21" }}
 """
 
 
+@pytest.mark.slow
 def test_models_of_the_file_are_served_by_their_providers(
     tmp_path: Path, first: Endpoint, second: Endpoint
 ) -> None:
@@ -122,6 +123,7 @@ models = [{{ name = "m" }}]
 """
 
 
+@pytest.mark.slow
 def test_newer_form_of_azure_has_no_deployment_in_the_url(tmp_path: Path, first: Endpoint) -> None:
     file = _file(tmp_path, _V1.format(url=first.url))
     # The official client would send these to every provider.
@@ -135,6 +137,7 @@ def test_newer_form_of_azure_has_no_deployment_in_the_url(tmp_path: Path, first:
     assert not unwanted & first.headers.keys()
 
 
+@pytest.mark.slow
 def test_problems_of_the_files_are_reported_with_all_others(tmp_path: Path) -> None:
     models = _file(tmp_path, '[[providers]]\nname = "a"\napi_key = "sk-planted"\nmodels = []\n')
     keys = tmp_path / "keys.toml"

@@ -14,6 +14,8 @@ from app.keys.file import KeysFile
 from app.models_file import ModelsFile
 from tests.unit.process import ROOT, process, served
 
+pytestmark = pytest.mark.slow
+
 _PAGE: Final = (ROOT / "docs" / "gateway.md").read_text()
 _FILES: Final = dict(re.findall(r"^```toml\n# (\S+)\n(.*?)^```$", _PAGE, re.M | re.DOTALL))
 _COMMANDS: Final = re.findall(r"^```sh\n(.*?)\n```$", _PAGE, re.M | re.DOTALL)

@@ -14,6 +14,8 @@ from tests.memory import Memory
 from tests.unit.properties.provider_streams import MODEL, Endpoint, Stream, endpoint, streams
 from tests.unit.serving import quick, serving
 
+pytestmark = pytest.mark.slow
+
 _BODY: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}]}
 
 

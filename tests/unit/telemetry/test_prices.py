@@ -324,6 +324,7 @@ def test_every_shipped_price_is_valid() -> None:
             assert table.price(model, provider), (provider, model)
 
 
+@pytest.mark.slow
 def test_shipped_table_is_what_the_command_writes(tmp_path: Path) -> None:
     pytest.importorskip("genai_prices", reason="builds the table")
     day, output = PriceTable.load().table["date"], tmp_path / "prices.json"

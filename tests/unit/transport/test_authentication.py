@@ -257,6 +257,7 @@ limits = {{ tokens_per_day = 20 }}
 """
 
 
+@pytest.mark.slow
 def test_workers_share_budgets_that_survive_a_restart(tmp_path: Path) -> None:
     keys, budgets = tmp_path / "keys.toml", tmp_path / "state" / "budgets.sqlite"
     keys.write_text(_FILE)
