@@ -18,6 +18,7 @@ from app.providers.stream_guard import StreamGuard
 from chatscope.logs import without_texts
 
 _CLOSE_SECONDS: Final = 0.5
+_MARGIN_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +77,8 @@ class CatalogModel:
         that is not streamed, whose provider sends nothing until it is complete.
         """
         whole: float = 0.0 if stream else getattr(self.provider, "whole_seconds", 0.0)
-        return max(self.stall_seconds, whole)
+        # The provider itself gives up first, and knows why.
+        return max(self.stall_seconds, whole and whole + _MARGIN_SECONDS)
 
     def attempt_seconds(self, stream: bool) -> float:
         """Return how long an attempt may take until its first event if another can be tried."""

@@ -101,21 +101,22 @@ class SimulatedProvider:
         now = self._behaviour.at(time.time())
         structured = self._structured(request)
         if structured is not None:
-            prepared, end = structured
+            chunks, end = structured
+            length, prepared = len(chunks), iter(chunks)
         else:
             tokens, finish_reason = compose(request, self._behaviour)
-            prepared = [Chunk(token) for token in tokens]
+            length, prepared = len(tokens), map(Chunk, tokens)
             end = Completed(
                 finish_reason=finish_reason,
                 usage=self._usage(request, len(tokens)),
                 response_id=f"sim-{uuid.uuid4().hex}",
                 response_model=request.model,
             )
-        error_at = self._position_of(now.error_rate, len(prepared))
+        error_at = self._position_of(now.error_rate, length)
         error = PLAIN if error_at is None else self._random.choice(now.errors)
         if error_at is not None and error in BEFORE_RESPONSE:
             error_at = 0
-        stall_at = self._position_of(now.stall_rate, len(prepared))
+        stall_at = self._position_of(now.stall_rate, length)
         if error == "timeout":
             stall_at = 0
         due = time.monotonic() + now.first_token_seconds

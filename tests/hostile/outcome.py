@@ -136,10 +136,16 @@ def ends(service: Service, number: signal.Signals = signal.SIGTERM, exit_code: i
     assert_ended_in_time(code, time.monotonic() - begun, grace, exit_code)
 
 
+_ABOUT_ERRORS = ("error.type", "error.message", "exception.stacktrace")
+
+
 def no_errors(service: Service) -> None:
     """Fail if the service recorded an error: a client's mistake is none of ours."""
     found = [
-        (log.body, log.attributes.get("exception.stacktrace", ""))
+        (
+            log.body,
+            *map(log.attributes.get, ("error.type", "error.message", "exception.stacktrace")),
+        )
         for log in service.receiver.log_records
         if log.record.severity_number >= _ERROR
     ]

@@ -34,7 +34,7 @@ def connections(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
         SEND_TIMEOUT_SECONDS=str(_SEND_SECONDS),
         MAX_ANSWERS=str(_MOST_ANSWERS),
         # An answer that fills every buffer between the service and a client.
-        SIMULATED_ANSWER_TOKENS="400000",
+        SIMULATED_ANSWER_TOKENS="100000",
         SIMULATED_STALL_SECONDS="0",
         ANSWER_STALL_SECONDS="60",
     ) as one:

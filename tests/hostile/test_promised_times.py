@@ -133,16 +133,20 @@ def silent(upstream: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.mark.parametrize(
-    ("model", "seconds", "code"),
+    ("model", "stream", "seconds", "code"),
     [
-        ("before-its-answer", _SILENCE_SECONDS, "timeout"),
-        ("amid-its-answer", _SILENCE_SECONDS, "timeout"),
-        ("simulated-1", _STALL_SECONDS, "stalled"),
+        ("before-its-answer", True, _SILENCE_SECONDS, "timeout"),
+        # An endpoint sends nothing of a whole response until it is complete.
+        ("before-its-answer", False, 10 * _SILENCE_SECONDS, "timeout"),
+        ("amid-its-answer", False, _SILENCE_SECONDS, "timeout"),
+        ("simulated-1", True, _STALL_SECONDS, "stalled"),
     ],
 )
-def test_silent_model_fails_in_time(silent: Service, model: str, seconds: float, code: str) -> None:
+def test_silent_model_fails_in_time(
+    silent: Service, model: str, stream: bool, seconds: float, code: str
+) -> None:
     with takes(seconds):
-        answer = silent.chat(_question(model))
+        answer = silent.chat(_question(model, stream=stream))
     assert answer.status == 504
     assert json.loads(answer.body)["error"]["code"] == code
 
@@ -173,5 +177,6 @@ def _connected(service: Service) -> ClientConnection:
     return connect(f"ws://127.0.0.1:{service.port}/ws/chat", proxy=None)
 
 
-def _question(model: str) -> str:
-    return json.dumps({"model": model, "messages": [{"role": "user", "content": "hi"}]})
+def _question(model: str, *, stream: bool = False) -> str:
+    messages = [{"role": "user", "content": "hi"}]
+    return json.dumps({"model": model, "messages": messages, "stream": stream})

@@ -98,6 +98,9 @@ def test_all_others_pass_and_the_run_ends_as_failed(outcome: nested.Outcome) -> 
     assert "30 passed" in outcome.output.splitlines()[-1]
 
 
+_FAULT_OF_CPYTHON = "AST constructor recursion depth mismatch"
+
+
 @pytest.mark.parametrize(
     ("test", "shown"),
     [
@@ -121,4 +124,6 @@ def test_all_others_pass_and_the_run_ends_as_failed(outcome: nested.Outcome) -> 
 def test_one_that_misbehaves_fails_and_says_why(
     outcome: nested.Outcome, test: str, shown: str
 ) -> None:
-    assert shown in outcome.failure(f"test_{test}")
+    failure = outcome.failure(f"test_{test}")
+    # CPython 3.11 may raise this in any test after one with a deep recursion.
+    assert shown in failure or _FAULT_OF_CPYTHON in failure
