@@ -26,6 +26,8 @@ _CLOSE_SECONDS = 2.0
 # What the client saw where the service said nothing.
 LOST = "client_connection"
 SILENT = "client_timeout"
+# The demo ended before the answer did.
+STOPPED = "client_stopped"
 
 
 class AskError(Exception):

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
+from gevent import GreenletExit
 from locust import User
 from locust.exception import RescheduleTask
 
 from demo import story
-from demo.asking import Answer, AskError, Conversation, HttpClient, Identity
+from demo.asking import STOPPED, Answer, AskError, Conversation, HttpClient, Identity
 from demo.shared import DemoEnvironment
 
 HTTP, SSE, WEBSOCKET = "HTTP", "SSE", "WebSocket"
@@ -66,16 +67,26 @@ class Person(User):
         return self.tell(way, name, question, refusal)
 
     def tell(self, way: str, name: str, question: Callable[[], T], refusal: str = "") -> T | None:
-        """Do it, and tell locust what came of it.
+        """Ask a question taken from the budget, and report its outcome to locust.
 
-        Who asks for a `refusal`, by its code, is served well by that and by nothing else.
+        Where a `refusal` is expected, by its code, any other outcome is a failure.
         """
+        try:
+            return self._measure(way, name, question, refusal)
+        finally:
+            self.environment.budget.ended()
+
+    def _measure(self, way: str, name: str, question: Callable[[], T], refusal: str) -> T | None:
         answer, failure = None, None
         clock = time.perf_counter()
         try:
             answer = question()
         except AskError as error:
             failure = None if error.code == refusal else error
+        except GreenletExit:
+            # It was sent, so it counts.
+            self._report(way, name, time.perf_counter() - clock, failure=AskError(STOPPED))
+            raise
         else:
             failure = AskError(f"no_{refusal}") if refusal else None
         seconds = time.perf_counter() - clock
@@ -86,11 +97,12 @@ class Person(User):
         return answer
 
     def connect(self) -> Conversation:
-        """A WebSocket connection; without one the task is over."""
-        url = self.environment.url
-        conversation = self.tell(
-            WEBSOCKET, "connection", partial(Conversation, url, identity=self.http.identity)
-        )
+        """Return a WebSocket connection; without one, or without questions, the task is over."""
+        if self.environment.budget.is_spent:
+            raise RescheduleTask
+        url, identity = self.environment.url, self.http.identity
+        connection = partial(Conversation, url, identity=identity)
+        conversation = self._measure(WEBSOCKET, "connection", connection, refusal="")
         if conversation is None:
             raise RescheduleTask
         return conversation

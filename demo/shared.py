@@ -11,27 +11,38 @@ from demo.models import DemoModels
 from demo.settings import DemoSettings
 from demo.story import is_peak
 
-# On their way when it ends, answers may still come for this long: less than the ten seconds
-# after which `docker stop` kills.
+# Stopped by a signal or by its time, the demo waits this long for pending answers: less than the
+# ten seconds after which `docker stop` kills.
 _LAST_ANSWERS_SECONDS = 5.0
 
 
 class Budget:
-    """The questions that may still be asked; `over` is set with the last of them."""
+    """The questions that may still be asked; `over` is set once the last of them has ended."""
 
     def __init__(self, questions: int, over: Event) -> None:
         self.asked = 0
         self._left = questions
+        self._pending = 0
         self._over = over
 
     def take(self, wanted: int = 1) -> int:
-        """As many of `wanted` questions as there are left."""
+        """Return as many of `wanted` questions as are left; each must be `ended`."""
         got = min(wanted, self._left)
         self._left -= got
+        self._pending += got
         self.asked += got
-        if self._left == 0:
-            self._over.set()
         return got
+
+    def ended(self) -> None:
+        """Count a question as answered, failed or cut off."""
+        self._pending -= 1
+        if self.is_spent and not self._pending:
+            self._over.set()
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether no question is left."""
+        return self._left == 0
 
 
 class DemoEnvironment(Environment):

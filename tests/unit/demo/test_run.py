@@ -22,6 +22,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 _ROOT = Path(__file__).parents[3]
 # A loaded machine needs its time to import the load tool.
 _PATIENCE_SECONDS = 120
+# As in demo/shared.py, which imports the load tool and with it patched sockets.
+_LAST_ANSWERS_SECONDS = 5.0
 # The slowest to show all they do are the newcomers, with four mistakes.
 _QUESTIONS = 300
 # What ends it is the bound that a test is about. A proxy would lead nowhere.
@@ -149,6 +151,47 @@ async def test_an_answer_where_a_refusal_was_due_is_a_failure(memory: Memory) ->
         with takes_at_most(2.0, factor=3.0):
             demo = await _ended(process)
     assert "failed: HTTP, wrong model: no_model_not_found\n" in demo.output
+
+
+async def _start_pending(url: str, provider: Scripted) -> Process:
+    """Start a demo of three questions, and return once the model has all of them."""
+    bounds = {"DEMO_USERS": "3", "DEMO_QUESTIONS": "3", "DEMO_MODELS": MODEL}
+    process = await _start(url, **bounds)
+    await asyncio.to_thread(poll_until, lambda: len(provider.requests) == 3, "three questions")
+    return process
+
+
+async def test_last_answers_count_however_long_they_take(memory: Memory) -> None:
+    gate = asyncio.Event()
+    provider = Scripted(gate, "a", END)
+    async with live(memory, provider) as server:
+        process = await _start_pending(f"http://{server.address}", provider)
+        # Longer than a demo that is told to stop waits.
+        await asyncio.sleep(_LAST_ANSWERS_SECONDS + 1)
+        gate.set()
+        demo = await _ended(process)
+    assert demo.code == 0, demo.output + demo.errors
+    assert demo.rows == {
+        ("HTTP", "quick question"): (1, 0),
+        ("SSE", "read as it comes"): (1, 0),
+        ("WebSocket", "connection"): (1, 0),
+        ("WebSocket", "talk"): (1, 0),
+    }
+
+
+async def test_questions_cut_off_by_a_signal_count_as_failures(memory: Memory) -> None:
+    provider = Scripted(asyncio.Event())
+    async with live(memory, provider) as server:
+        process = await _start_pending(f"http://{server.address}", provider)
+        process.send_signal(signal.SIGTERM)
+        with takes_at_most(_LAST_ANSWERS_SECONDS, factor=2.0):
+            demo = await _ended(process)
+    assert {kind: row for kind, row in demo.rows.items() if kind[1] != "connection"} == {
+        ("HTTP", "quick question"): (1, 1),
+        ("SSE", "read as it comes"): (1, 1),
+        ("WebSocket", "talk"): (1, 1),
+    }
+    assert demo.output.count(": client_stopped\n") == 6  # as each happens, and in the summary
 
 
 async def test_told_to_stop_it_sums_up_and_ends_well(memory: Memory) -> None:
