@@ -153,7 +153,7 @@ def _rate(url: str) -> None:
                 headers={"x-user-id": user, "x-conversation-id": conversation},
                 json={"messages": [{"role": "user", "content": "Is this good?"}]},
             )
-            rating = {"response_id": answer.raise_for_status().json()["id"], "label": "bad"}
+            rating = {"trace_id": answer.raise_for_status().headers["x-trace-id"], "label": "bad"}
             rated = client.post("/v1/feedback", json=rating)
             assert rated.raise_for_status().json()["known"]
 
