@@ -56,6 +56,8 @@ _ARRIVAL_SECONDS = 16.0
 # Of those that were given up, two scrapes, 15 s apart, make a rate, which a panel shows at its
 # next point, as far away again.
 _SCRAPES = 3
+# Whose responses were rated: their user and conversation.
+_RATED = (("ada", "rated-first"), ("grace", "rated-second"))
 # What the rules make of it: for the objectives in three steps, 30 s apart at most, and each minute
 # what a day cost and what was stored of each signal; and the point of a panel after that.
 _MADE = (
@@ -98,6 +100,7 @@ def load(facts: Mapping[str, str]) -> Iterator[Load]:
             for wave in range(_WAVES):
                 time.sleep(_BETWEEN_SECONDS if wave else 0)
                 codes.update(_wave(url))
+            _rate(facts["APP_URL"])
             output, _ = people.communicate(timeout=2 * float(_BOUNDS["DEMO_SECONDS"]))
         assert people.returncode == 0, output
         yield Load(started, time.time(), codes)
@@ -139,6 +142,20 @@ def _wave(url: str) -> Counter[str]:
         codes.update(crowd.map(_code, asked[: _MOST_ANSWERS + 2]))
     client.close()
     return codes
+
+
+def _rate(url: str) -> None:
+    """Rate responses to several users as bad."""
+    with local_client(url, timeout=PATIENCE_SECONDS) as client:
+        for user, conversation in _RATED:
+            answer = client.post(
+                "/v1/chat/completions",
+                headers={"x-user-id": user, "x-conversation-id": conversation},
+                json={"messages": [{"role": "user", "content": "Is this good?"}]},
+            )
+            rating = {"trace_id": answer.raise_for_status().headers["x-trace-id"], "label": "bad"}
+            rated = client.post("/v1/feedback", json=rating)
+            assert rated.raise_for_status().json()["known"]
 
 
 def _code(ask: Callable[[], object]) -> str:

@@ -12,10 +12,15 @@ from dashboards.others import TRACE_ID
 from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS, Stack
 from tests.stack.asking import Asker, Line, QueryError
-from tests.stack.boards import Board, Panel, Query, Variable, read_boards
+from tests.stack.boards import WITHOUT_QUERIES, Board, Panel, Query, Variable, read_boards
 from tests.stack.filling import Choice, UnknownVariableError, Window, at_first, fill, step, times
 
 _BOARDS = read_boards()
+_WITH_QUERIES = [
+    board
+    for board in _BOARDS.values()
+    if any(panel.kind not in WITHOUT_QUERIES for panel in board.panels)
+]
 _VARIABLES = [v for board in _BOARDS.values() for v in board.variables if v.kind == "query"]
 _ANNOTATIONS = [(board.uid, query) for board in _BOARDS.values() for query in board.annotations]
 
@@ -82,7 +87,7 @@ class _Asked(NamedTuple):
     chosen: Choices
 
 
-@pytest.mark.parametrize("board", _BOARDS.values(), ids=lambda board: board.uid)
+@pytest.mark.parametrize("board", _WITH_QUERIES, ids=lambda board: board.uid)
 def test_every_panel_of_the_board_shows_the_load(
     asker: Asker, window: Window, choices: Mapping[str, dict[str, Choices]], board: Board
 ) -> None:
