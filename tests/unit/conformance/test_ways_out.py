@@ -15,7 +15,7 @@ from tests.unit.conformance.scripts import Stage
 from tests.unit.scripted import catalog_of
 from tests.unit.serving import quick, serving
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 
 
 async def _play(case: Case, memory: Memory, spans: Spans, stage: Stage) -> str:

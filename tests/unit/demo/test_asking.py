@@ -13,7 +13,7 @@ from tests.memory import Memory
 from tests.unit.scripted import END, MODEL, Scripted
 from tests.unit.transport.live import PATIENCE_SECONDS, live
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 T = TypeVar("T")
 _MESSAGES: list[Message] = [{"role": "user", "content": "hello"}]
 _BROKEN = ProviderError("server_error", "It failed.")

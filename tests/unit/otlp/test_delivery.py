@@ -19,7 +19,7 @@ from tests.elapsed import overload, takes_at_most
 from tests.receiver import Receiver
 from tests.unit.otlp.emitting import BATCH, Emitting, emitting, wait_for_counts
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
 _ITEMS = 300
 _on_disk_or_not = pytest.mark.parametrize("on_disk", [True, False], ids=["spool", "memory"])

@@ -25,6 +25,8 @@ from chatscope.otlp.queue import BoundedQueue
 from chatscope.otlp.spans import encode_span
 from chatscope.otlp.values import MAX_ITEMS, MAX_TEXT_BYTES, convert, text
 
+pytestmark = pytest.mark.slow
+
 _LONGEST_SECONDS = 0.005
 _ATTEMPTS = 3
 

@@ -13,6 +13,8 @@ from websockets.sync.server import ServerConnection, serve
 
 from stack.facts import ROOT
 
+pytestmark = pytest.mark.slow
+
 _TEXT = "Grüße \N{GRINNING FACE}"
 _TOO_LONG_SECONDS = 30
 # What they print goes through the same terminal.

@@ -23,7 +23,7 @@ from tests.unit.process import process, served
 from tests.unit.scripted import END, Scripted
 from tests.unit.transport.live import URL, Live, live
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 
 _QUESTION: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}]}
 

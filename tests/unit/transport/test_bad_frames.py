@@ -21,7 +21,7 @@ from tests.memory import Memory
 from tests.unit.scripted import END, Scripted
 from tests.unit.transport.live import PATIENCE_SECONDS, Live, Raw, live
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 _TEXT, _BINARY, _CLOSE, _RESERVED = 1, 2, 8, 3
 _FIN, _COMPRESSED = 0x80, 0x40
 _MASK = b"\1\2\3\4"

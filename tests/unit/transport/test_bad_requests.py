@@ -12,7 +12,7 @@ from tests.memory import Memory
 from tests.unit.scripted import END, Scripted
 from tests.unit.transport.live import PATIENCE_SECONDS, URL, Live, head, live
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 _PAIRS = [b'"%d":1' % number for number in range(400)]
 _HI = b'{"messages":[{"role":"user","content":"hi"}]}'
 _LIMITS: dict[str, Any] = {

@@ -19,7 +19,7 @@ from tests.unit.endpoint import endpoint
 from tests.unit.scripted import END, MODEL, Scripted
 from tests.unit.transport.live import Live, live
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 _HELLO: Final = {"role": "user", "content": "hello"}
 _PATHS: Final = ("/v1/responses", "/v1/messages", "/v1/completions")
 _BODIES: Final[Mapping[str, dict[str, Any]]] = {

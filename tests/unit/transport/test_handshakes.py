@@ -10,7 +10,7 @@ from websockets.exceptions import InvalidStatus
 from tests.memory import Memory
 from tests.unit.transport.live import Live, live
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 _KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 _GOOD = {
     "host": "x",

@@ -12,7 +12,7 @@ from tests.memory import Memory
 from tests.unit.scripted import END, MODEL, Scripted
 from tests.unit.transport.live import live
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 _HELLO: Final = {"role": "user", "content": "hello"}
 _BODIES: Final[Mapping[str, dict[str, Any]]] = {
     "/v1/chat/completions": {"messages": [_HELLO]},

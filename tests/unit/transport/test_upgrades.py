@@ -10,7 +10,7 @@ import pytest
 from tests.memory import Memory
 from tests.unit.transport.live import PATIENCE_SECONDS, URL, Live, Raw, head, live
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 _HI = b'{"messages":[{"role":"user","content":"hi"}],"max_tokens":1}'
 _SECOND = b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n"
 _H2C = (

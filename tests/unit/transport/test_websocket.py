@@ -17,7 +17,7 @@ from tests.memory import Memory
 from tests.unit.scripted import END, MODEL, Scripted, catalog_of
 from tests.unit.serving import quick, serving
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 _LISTED = "https://chat.example"
 
 
