@@ -179,4 +179,5 @@ def _typed(field: Variable, lines: list[Line]) -> tuple[str, Callable[[Line], bo
         variables.USER.name: prometheus_label(USER_ID),
     }[field.name]
     value = next(line.metadata[key] for line in lines if key in line.metadata)
-    return value, lambda line: line.metadata.get(key) == value
+    # The beginning of an ID is enough.
+    return value, lambda line: line.metadata.get(key, "").startswith(value)
