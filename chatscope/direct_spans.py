@@ -1,4 +1,4 @@
-"""Server spans that cost a fraction of the SDK's, and cannot be told apart from them.
+"""Server spans that behave like those of the SDK, at a fraction of their cost.
 
 The SDK makes and cleans several objects for each span, and copies it for its processors. A span
 that only the middleware has touched needs none of them: its attributes stay in the sets that they

@@ -172,7 +172,7 @@ def firing_alerts() -> table.Panel:
         "Firing alerts",
         "Alerts of the chosen services, and those that belong to no service. An alert's name opens "
         "its board with the same service and model. Silences of Alertmanager are not considered. "
-        "Empty in health.",
+        "Normally empty.",
         _HEADINGS,
         {"Since": (_rows(), "dateTimeFromNow")},
     )

@@ -98,7 +98,7 @@ class Budgets:
         return max(1, -int(-(_reset(now) - now).total_seconds() // 1))
 
     def close(self) -> None:
-        """Write what is not in the ledger's file yet."""
+        """Write the amounts that are still in memory to the file."""
         self._ledger.close()
 
     def _check(

@@ -177,8 +177,10 @@ class ChunkReader:
         }
 
     def _joined(self, index: int, name: str, value: Any) -> Any:
-        """Return a field without half surrogate pairs: a first half at its end waits for the
-        second, which may be in the next chunk."""
+        """Return a field without lone surrogates.
+
+        A high surrogate at its end is kept for the next chunk, which may begin with the low one.
+        """
         if not isinstance(value, str):
             return repaired(value)
         text = self._halves.pop((index, name), "") + value

@@ -194,8 +194,9 @@ class PriceTable:
     ) -> float | None:
         """Return the US dollars for one response; None where the model has no price.
 
-        `host` is that of the endpoint: it tells the provider of an OpenAI-compatible one. A cost
-        that the provider reports comes before our table, but not before the operator's prices.
+        `host` is the host name of the endpoint, which identifies an OpenAI-compatible provider. A
+        cost that the provider reports takes precedence over our table, but not over the
+        operator's prices.
         `now` is in UTC, for prices that depend on the time.
         """
         rules, is_own = self._lookup(model, provider, host)

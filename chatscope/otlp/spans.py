@@ -32,7 +32,7 @@ _STATUS: Final = tag(15, LEN)
 _NO_STATUS: Final = _STATUS + sized(b"")
 # Longer names are likely to be unique.
 _SHORT_NAME: Final = 64
-# Of a computation that takes no steps.
+# For short computations, which are not divided into steps.
 _SHORT: Final = Steps()
 
 _EVENT_TIME: Final = tag(1, I64)

@@ -10,7 +10,7 @@ from dashboards.panels import Query, lines, prom
 from dashboards.queries import aggregate, equals, matches, quantile, rate, series, total
 
 # Ends the description of a panel that may be empty.
-QUIET: Final = "Empty in health."
+QUIET: Final = "Normally empty."
 
 PARTS: Final = "collector|prometheus|loki|tempo|alertmanager"
 OWN: Final = equals(JOB, "prometheus")  # Loki and Tempo have a Prometheus inside, too

@@ -34,7 +34,7 @@ from dashboards.talk_panels import CONVERSATION_ID
 from dashboards.variables import CONVERSATION
 
 _MODEL: Final = (GEN_AI_REQUEST_MODEL,)
-_EMPTY: Final = "Empty in health."
+_EMPTY: Final = "Normally empty."
 
 
 def board() -> Dashboard:

@@ -25,7 +25,7 @@ from dashboards.talk_panels import CONVERSATION_ID
 from dashboards.variables import CONVERSATION, COST_ABOVE
 
 _TOP: Final = 10
-_EMPTY: Final = "Empty in health."
+_EMPTY: Final = "Normally empty."
 
 
 def board() -> Dashboard:

@@ -40,7 +40,7 @@ def _health() -> list[Panel]:
         is_well(
             "Components down",
             "Components of the stack (Collector, Prometheus, Loki, Tempo, Alertmanager) that "
-            "Prometheus cannot scrape, whichever service is chosen. Empty in health.",
+            "Prometheus cannot scrape, whichever service is chosen. Normally empty.",
             "short",
             prom(or_zero(down)),
             warn=1,
@@ -56,7 +56,7 @@ def _alerts() -> stat.Panel:
     panel = is_well(
         "Active alerts",
         "Alerts of the chosen services, and those that belong to no service, by severity. Silences "
-        "of Alertmanager are not considered. Empty in health.",
+        "of Alertmanager are not considered. Normally empty.",
         "short",
         counts[0],
         warn=1,

@@ -397,7 +397,7 @@ def _tokens_and_cost() -> list[Panel]:
         counted(
             "Unpriced models",
             "Models in use whose price is not known: their cost is missing everywhere. Add them to "
-            "the price table (docs/cost.md). Empty in health.",
+            "the price table (docs/cost.md). Normally empty.",
             "short",
             prom(
                 f"{aggregate('max', series(MODEL_PRICED), (*MODEL, SERVICE_NAME))} == 0",

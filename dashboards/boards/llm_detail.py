@@ -157,7 +157,7 @@ def _attempts() -> Row:
             lines(
                 "Retries",
                 "Retries of model calls by the provider's client. Each is a log record with the "
-                "reason, in the trace of its call. Empty in health.",
+                "reason, in the trace of its call. Normally empty.",
                 "short",
                 [log_count(count_lines(f"|= `{EVENT_RETRY}`", OF_MODEL, by=by), BY_MODEL)],
                 bars=True,
@@ -166,7 +166,7 @@ def _attempts() -> Row:
             lines(
                 "Failed attempts",
                 "Attempts that failed before their first chunk, so that another provider or model "
-                "was tried, by model and reason. Empty in health.",
+                "was tried, by model and reason. Normally empty.",
                 "short",
                 [
                     log_count(
@@ -184,7 +184,7 @@ def _attempts() -> Row:
             lines(
                 "Fallbacks",
                 "Responses of another model than the requested one, because that had failed. "
-                "Empty in health.",
+                "Normally empty.",
                 "short",
                 [
                     log_count(
@@ -210,7 +210,7 @@ def _failures() -> Row:
         [
             lines(
                 "Failed responses",
-                "Failed responses per second by the type of the error. Empty in health.",
+                "Failed responses per second by the type of the error. Normally empty.",
                 "reqps",
                 [prom(rate(LLM_RESPONSE_TIME, FAILED, part="count", by=by), _BY_ERROR)],
                 stacked=True,
@@ -219,7 +219,7 @@ def _failures() -> Row:
             lines(
                 "Failed response p95",
                 "Time until a response failed, by the type of the error. Each dot opens the trace "
-                "of one that failed. Empty in health.",
+                "of one that failed. Normally empty.",
                 "s",
                 [prom(quantile(0.95, LLM_RESPONSE_TIME, FAILED, by=by), _BY_ERROR)],
                 exemplars=True,
@@ -237,7 +237,7 @@ def _cancellations() -> Row:
             lines(
                 "Cancelled responses",
                 "Per second. cancelled: by the client; shutting_down: by a service that stopped. "
-                "Empty in health.",
+                "Normally empty.",
                 "reqps",
                 [
                     prom(
@@ -249,7 +249,7 @@ def _cancellations() -> Row:
             ),
             lines(
                 "Cancelled share",
-                "Share of the responses of a model that were cancelled. Empty in health.",
+                "Share of the responses of a model that were cancelled. Normally empty.",
                 "percentunit",
                 [prom(ratio(cancelled, rate(LLM_RESPONSE_TIME, part="count", by=MODEL)), BY_MODEL)],
                 numbers=True,
@@ -257,7 +257,7 @@ def _cancellations() -> Row:
             lines(
                 "Time to cancellation",
                 "Time until the client cancelled. Each dot opens the trace of a cancelled "
-                "response. Empty in health.",
+                "response. Normally empty.",
                 "s",
                 [
                     prom(quantile(q, LLM_RESPONSE_TIME, GIVEN_UP), f"p{q * 100:g}")

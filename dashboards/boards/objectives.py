@@ -131,7 +131,7 @@ def _objectives() -> list[table.Panel]:
             "Without objectives",
             "Services with responses in the time shown that have no objective: their failures use "
             "up no budget. alerts/objectives.yaml names the service with objectives. "
-            "Empty in health.",
+            "Normally empty.",
             "short",
             prom(f"({busy} > 0) unless on ({service}) {with_objective}"),
             {service: "Service"},
@@ -200,7 +200,7 @@ def _spending() -> list[Panel]:
         ),
         lines(
             "Alert count",
-            "Firing alerts by severity, with those that belong to no service. Empty in health.",
+            "Firing alerts by severity, with those that belong to no service. Normally empty.",
             "short",
             [prom(count_firing(severity), severity) for severity in SEVERITIES],
         ),

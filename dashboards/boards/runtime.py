@@ -260,7 +260,7 @@ def _collector_of_garbage() -> Row:
             ),
             lines(
                 "Uncollectable objects",
-                "Above 0, something leaks. Empty in health.",
+                "Above 0, something leaks. Normally empty.",
                 "short",
                 [prom(positive(increase(GC_UNCOLLECTABLE, by=by, over=RATE)), generation)],
             ),

@@ -127,7 +127,7 @@ def _golden() -> list[Panel]:
             "Errors",
             "Per second: HTTP requests rejected (4xx) or failed (5xx) by route and status, and "
             "failed responses by the type of the error. Cancelled responses are not errors. "
-            "Empty in health.",
+            "Normally empty.",
             "reqps",
             [
                 prom(failed, f"{_BY_ROUTE} {label(HTTP_RESPONSE_STATUS_CODE)}"),
@@ -206,7 +206,7 @@ def _saturation() -> list[Panel]:
         lines(
             "Refusals",
             "Requests, messages and connections per minute that a limit refused or cut, by the "
-            "limit. Empty in health.",
+            "limit. Normally empty.",
             "short",
             [prom(positive(increase(LIMIT_REACHED, by=[LIMIT], over="1m")), label(LIMIT))],
             bars=True,

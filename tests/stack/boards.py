@@ -16,7 +16,7 @@ FOLDER = ROOT / "grafana-provisioning" / "dashboards"
 _DATASOURCES = ROOT / "grafana-provisioning" / "datasources"
 # At the end of a panel's description: while all is well, and under any load that a test can make,
 # it shows nothing.
-_MAY_BE_EMPTY = re.compile(r"Empty (in health|unless [^.]+)\.$")
+_MAY_BE_EMPTY = re.compile(r"(Normally empty|Empty unless [^.]+)\.$")
 # Panels that show no answer of a store.
 WITHOUT_QUERIES = {"alertlist", "dashlist", "row", "text"}
 # In a link to a board: the area of an alert, each of which has a board of its name.
