@@ -134,14 +134,6 @@ def quantile(
     return f"histogram_quantile({q:g}, {buckets})"
 
 
-def mean(histogram: Metric | Series, *where: str, by: Iterable[str] = ()) -> str:
-    """Of what a histogram recorded."""
-    by = tuple(by)
-    return ratio(
-        rate(histogram, *where, by=by, part="sum"), rate(histogram, *where, by=by, part="count")
-    )
-
-
 def with_exemplars(recorded: str, made: str) -> str:
     """A query of what a rule records, or else of the metric that it reads, which has exemplars.
 
