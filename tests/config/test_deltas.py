@@ -17,7 +17,8 @@ from stack.waiting import poll_until
 from tests.config.files import COLLECTOR
 from tests.running import PATIENCE_SECONDS
 
-pytestmark = pytest.mark.slow
+# A Collector on fixed ports for each test.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("deltas")]
 
 _DELTA, _CUMULATIVE = 1, 2
 _OFFSET = 7_500

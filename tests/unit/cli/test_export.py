@@ -24,7 +24,8 @@ from tests.running import PATIENCE_SECONDS
 from tests.stores import running_loki, running_tempo
 from tests.talks import TALKS, talk
 
-pytestmark = pytest.mark.slow
+# One Loki for all tests of this file.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("export")]
 _ALL = {"c-1", "c-2", "hi"}
 _PAGE = (ROOT / "docs" / "exporting.md").read_text()
 

@@ -16,7 +16,8 @@ from tests.stack.filling import Choice, Window, at_first, fill, times
 from tests.stores import running_loki
 from tests.talks import TALKS, talk
 
-pytestmark = pytest.mark.slow
+# One Loki for all tests of this file.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("talk queries")]
 # More users than Loki returns series by default.
 _USERS: Final = 600
 _BOARDS: Final = {
