@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from chatscope import names
+from demo import story
 from tests.memory import Memory
 from tests.unit.transport.live import live
 
@@ -95,7 +96,9 @@ async def test_traces_begin_in_the_demo_and_go_on_in_the_service(memory: Memory)
         return [above.name, *ancestors(above)] if above else []
 
     tools = [span for _, span in spans.found if span.name.startswith("execute_tool ")]
-    assert {span.name for span in tools} == {"execute_tool find_order", "execute_tool get_weather"}
+    # Which tools are called, and by which team's agents, is up to the demo's dice.
+    assert {span.name for span in tools} <= {"execute_tool find_order", "execute_tool get_weather"}
+    assert tools
     assert all(name.startswith("invoke_agent ") for span in tools for name in ancestors(span))
 
     requests = [span for span in memory.spans if span.name == "POST /v1/chat/completions"]
@@ -103,7 +106,8 @@ async def test_traces_begin_in_the_demo_and_go_on_in_the_service(memory: Memory)
     parents = [by_id[f"{span.parent.span_id:016x}"] for span in requests if span.parent]
     assert len(parents) == len(requests)
     assert {span.name for span in parents} == {"POST"}
-    assert any(ancestors(span) == ["invoke_agent support agent"] for span in parents)
+    agents = {f"invoke_agent {team} agent" for team in {user.team for user in story.USERS}}
+    assert agents & {name for span in parents for name in ancestors(span)}
     calls = {span.context.trace_id for span in memory.spans if span.name.startswith("chat ")}
     assert {span.context.trace_id for span in requests} & calls
     assert names.GEN_AI_CONVERSATION_ID in {
