@@ -7,7 +7,6 @@ import asyncio
 import hashlib
 import json
 import time
-import uuid
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
@@ -33,6 +32,7 @@ from app.providers.simulated_output import (
 )
 from app.providers.simulated_texts import tokens_of
 from app.providers.whole_reader import read_whole
+from app.response_id import new_response_id
 from chatscope.genai import Usage
 
 # A prompt is cached in blocks of so many tokens, and only if it has two of them.
@@ -113,7 +113,7 @@ class SimulatedProvider:
             end = Completed(
                 finish_reason=finish_reason,
                 usage=self._usage(request, len(tokens)),
-                response_id=f"sim-{uuid.uuid4().hex}",
+                response_id=new_response_id("sim-"),
                 response_model=request.model,
             )
         error_at = self._position_of(now.error_rate, length)
