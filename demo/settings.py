@@ -53,6 +53,6 @@ class DemoSettings(LoadSettings):
         "a whole number from 1 to 1000000", ge=1, le=1_000_000,
     )  # fmt: skip
     models: Annotated[tuple[str, ...], BeforeValidator(_split)] = setting(
-        (), "DEMO_MODELS", "Models that are requested; unset: the simulated ones, which cost nothing.",
+        (), "DEMO_MODELS", "Requested models; unset: the simulated ones, which cost nothing.",
         "a comma list of names from /v1/models",
     )  # fmt: skip

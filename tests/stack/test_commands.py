@@ -72,9 +72,7 @@ def test_up_again_says_that_it_is_up(shell: Shell, up: str) -> None:
     assert "up already" in done.stdout
 
 
-@pytest.mark.parametrize(
-    "command", [each for each in _commands(_README) if not _is_docker(each)]
-)
+@pytest.mark.parametrize("command", [each for each in _commands(_README) if not _is_docker(each)])
 def test_command_of_the_readme_works(shell: Shell, up: str, command: str) -> None:
     done = shell.run(command)
     assert done.returncode == 0, done.stdout + done.stderr
