@@ -232,3 +232,30 @@ def test_exception_that_blocks_is_exported_by_each_route(release: threading.Even
         assert "_BlockedError" in record.attributes["exception.message"]
     [event] = receiver.spans[0].span.events
     assert event.name == "exception"
+
+
+def _query(parameters: str) -> None:
+    raise KeyError(parameters)
+
+
+def test_causes_are_named_without_their_texts() -> None:
+    try:
+        try:
+            _query("what somebody asked")
+        except KeyError as error:
+            raise _OwnError("the query failed") from error
+    except _OwnError as error:
+        found = attributes_of(error)["exception.stacktrace"]
+    assert "own text the query failed" in found
+    assert found.endswith("\nCaused by: KeyError\n")
+    assert "somebody asked" not in found
+
+
+def test_suppressed_context_is_not_named() -> None:
+    try:
+        try:
+            _query("x")
+        except KeyError:
+            raise _OwnError("failed") from None
+    except _OwnError as error:
+        assert "Caused by" not in attributes_of(error)["exception.stacktrace"]
