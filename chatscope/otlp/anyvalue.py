@@ -28,19 +28,31 @@ _CACHED_INT: Final = 10_000
 _LONG_INT: Final = 10**13
 _pairs: dict[tuple[str, str | int], bytes] = {}
 _keys: dict[str, bytes] = {}
+# Short texts that need no redaction.
+_texts: dict[str, bytes] = {}
 forget_with(_pairs.clear)
 forget_with(_keys.clear)
+forget_with(_texts.clear)
 
 
 def utf8(value: str, steps: Steps | None = None) -> bytes:
     """Encode a text of any content as UTF-8, redacted, shortened to MAX_TEXT_BYTES."""
-    data = raw_utf8(value)
     redaction = process.redaction
     if redaction is None:
+        return raw_utf8(value)
+    data = _texts.get(value)
+    if data is not None:
         return data
+    data = raw_utf8(value)
     if len(data) > LONG:
         return redacted_in_pieces(redaction, data, steps or Steps())
-    return redaction.redact(data.decode(), data).encode() if redaction.suspects(data) else data
+    if redaction.suspects(data):
+        return redaction.redact(data.decode(), data).encode()
+    if len(data) <= _CACHED_LENGTH:
+        if len(_texts) >= _CACHED_PAIRS:
+            _texts.clear()
+        _texts[value] = data
+    return data
 
 
 def raw_utf8(value: str) -> bytes:

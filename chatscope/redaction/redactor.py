@@ -17,8 +17,9 @@ from .rules import KINDS, RULES, SECRETS, Rule, is_card
 
 # The attribute that names a person because the application says so; only tokens are replaced.
 USER_ID: Final = "user.id"
+# Also each blank as a space.
 _LOWER: Final = bytes.maketrans(
-    b"ABCDEFGHIJKLMNOPQRSTUVWXYZ123456789", b"abcdefghijklmnopqrstuvwxyz000000000"
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZ123456789\t\n\v\f\r", b"abcdefghijklmnopqrstuvwxyz000000000     "
 )
 # Shorter texts hold no secret that a pattern finds.
 _SHORTEST: Final = 6
@@ -57,9 +58,8 @@ class Redactor:
         self.patterns = dict(patterns or {})
         self._user_id_key = user_id_key
         rules = [rule for rule in RULES if rule.kind in self.kinds]
-        self._rules = [(rule, rule.compiled(), _encoded(rule.needles)) for rule in rules]
-        self._needles = tuple({needle for _, _, needles in self._rules for needle in needles})
-        self._groups = _by_character(self._needles)
+        self._rules = [(rule, rule.compiled(), rule.needles) for rule in rules]
+        self._groups = _by_character(rules)
         self._others = [
             (f"<redacted {name}>", re.compile(each)) for name, each in self.patterns.items()
         ]
@@ -78,7 +78,7 @@ class Redactor:
         """Whether a text, given in UTF-8, may hold something; False is certain."""
         if len(data) < _SHORTEST and not self._others and not self._known:
             return False
-        found = data.translate(_LOWER).__contains__
+        found = _plain(data).__contains__
         for character, needles in self._groups:
             if found(character) and (needles is None or any(map(found, needles))):
                 return True
@@ -98,7 +98,7 @@ class Redactor:
             found = self._known.sub("<redacted secret>", found)
         for mark, pattern in self._others:
             found = pattern.sub(mark, found)
-        contains = data.translate(_LOWER).__contains__
+        contains = _plain(data).__contains__
         for rule, compiled, needles in self._rules:
             if rule.kind in kinds and any(map(contains, needles)):
                 found = compiled.sub(_replacing(rule), found)
@@ -157,25 +157,28 @@ def _replacing(rule: Rule) -> Callable[["re.Match[str]"], str]:
     return replace
 
 
-def _encoded(needles: Iterable[str]) -> tuple[bytes, ...]:
-    return tuple(needle.encode() for needle in needles)
+def _plain(data: bytes) -> str:
+    """Return a text for needles; its search is faster than that of bytes."""
+    return data.translate(_LOWER).decode("latin-1")
 
 
-# Characters that are rarer than any word, the rarest first.
+# Characters that are rarer than any word.
 _RARE: Final = "@%+_-."
 
 
-def _by_character(needles: Iterable[bytes]) -> list[tuple[bytes, tuple[bytes, ...] | None]]:
-    """Group needles by a character of theirs, whose search is the fastest there is.
+def _by_character(rules: Iterable[Rule]) -> list[tuple[str, tuple[str, ...] | None]]:
+    """Group the needles of rules by characters, whose search is the fastest there is.
 
     A needle of one character needs no further look.
     """
-    groups: dict[bytes, list[bytes]] = {}
-    for needle in sorted(needles):
-        rare = next((each for each in _RARE if each.encode() in needle), None)
-        groups.setdefault(rare.encode() if rare else needle, []).append(needle)
+    groups: dict[str, set[str]] = {}
+    for rule in rules:
+        for needle in rule.needles:
+            rare = next((each for each in _RARE if each in needle), needle)
+            for character in rule.gate or [rare]:
+                groups.setdefault(character, set()).add(needle)
     return [
-        (character, None if character in found else tuple(found))
+        (character, None if character in found else tuple(sorted(found)))
         for character, found in groups.items()
     ]
 

@@ -30,7 +30,8 @@ class Rule:
     """Something to be replaced by `<redacted NAME>`.
 
     `needles` are parts, one of which each match contains: in lower case, with `0` for each digit.
-    A text without any of them is not searched. With groups in the pattern, the first and the last
+    A text without any of them is not searched, nor one without any of the characters in `gate`,
+    of which each match has one. With groups in the pattern, the first and the last
     one are kept, and what is between them is replaced.
     """
 
@@ -39,6 +40,7 @@ class Rule:
     pattern: str
     needles: tuple[str, ...]
     check: Check | None = None
+    gate: str = ""
     # For the Collector; None: the pattern itself, empty: nothing.
     strict: str | None = None
 
@@ -82,6 +84,10 @@ def is_random(text: str) -> bool:
     digit = any(map(str.isdigit, text))
     letter = any(map(str.isalpha, text))
     return letter and (digit or not (text.islower() or text.isupper() or text.istitle()))
+
+
+def _has_digit(match: "re.Match[str]") -> bool:
+    return any(map(str.isdigit, match[0]))
 
 
 def _is_token(match: "re.Match[str]") -> bool:
@@ -159,8 +165,10 @@ def _is_international(match: "re.Match[str]") -> bool:
     return 8 <= len(_digits(match[0])) <= 15 and not is_decimal
 
 
-def _token(name: str, pattern: str, *needles: str, check: Check | None = None) -> Rule:
-    return Rule(SECRETS, name, f"{_BEGIN}(?:{pattern})", needles, check)
+def _token(
+    name: str, pattern: str, *needles: str, check: Check | None = None, gate: str = ""
+) -> Rule:
+    return Rule(SECRETS, name, f"{_BEGIN}(?:{pattern})", needles, check, gate)
 
 
 # The end of what is found: a pattern without one would match the beginning of something longer.
@@ -184,15 +192,21 @@ RULES: Final[tuple[Rule, ...]] = (
     _token("api key", r"sk-[A-Za-z0-9_-]{16,}", "sk-", check=_is_token),
     _token("api key", r"cs-[A-Za-z0-9_-]{43}", "cs-"),
     _token("api key", r"[rs]k_(?:live|test)_[A-Za-z0-9]{16,}", "k_live_", "k_test_"),
-    _token("aws key", r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}\b", "akia", "asia", "abia", "acca"),
+    _token("aws key", r"(?:AKIA|ASIA)[A-Z2-7]{16}\b", "akia", "asia", gate="0", check=_has_digit),
     _token("github token", r"gh[pousr]_[A-Za-z0-9]{36,}", "ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
     _token("github token", r"github_pat_[A-Za-z0-9_]{22,}", "github_pat_"),
     _token("gitlab token", r"glpat-[A-Za-z0-9_-]{20,}", "glpat-"),
-    _token("google key", r"AIza[A-Za-z0-9_-]{35}", "aiza"),
+    _token("google key", r"AIza[A-Za-z0-9_-]{35}", "aiza", gate="0", check=_has_digit),
     _token(
         "google token", r"ya29\.[A-Za-z0-9_-]{20,}|GOCSPX-[A-Za-z0-9_-]{20,}", "ya00.", "gocspx-"
     ),
-    _token("slack token", r"xox[abeoprs]-[A-Za-z0-9-]{10,}|xapp-[A-Za-z0-9-]{20,}", "xox", "xapp-"),
+    _token(
+        "slack token",
+        r"xox[abeoprs]-[A-Za-z0-9-]{10,}|xapp-[A-Za-z0-9-]{20,}",
+        "xox",
+        "xapp-",
+        gate="-",
+    ),
     _token("slack webhook", r"hooks\.slack\.com/(?:services|workflows)/[\w/-]{16,}", "hooks.slack"),
     _token("hugging face token", r"hf_[A-Za-z0-9]{30,}", "hf_"),
     _token("npm token", r"npm_[A-Za-z0-9]{36}", "npm_"),
@@ -211,6 +225,7 @@ RULES: Final[tuple[Rule, ...]] = (
         # Not after a dash: the beginnings in "-eyJ-eyJ-…" would take quadratic time.
         r"(?<![\w-])eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",
         ("eyj",),
+        gate=".",
         strict=r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",
     ),
     Rule(
@@ -225,6 +240,7 @@ RULES: Final[tuple[Rule, ...]] = (
         r"((?i:bearer)(?:\s|%20|\+){1,3})([A-Za-z0-9._~+/=-]{8,})()",
         ("bearer",),
         _is_credential,
+        " %+",
         r"((?i:bearer)\s{1,3})[A-Za-z0-9._~+/=-]{20,}()",
     ),
     Rule(
@@ -233,6 +249,7 @@ RULES: Final[tuple[Rule, ...]] = (
         r"((?i:basic)\s{1,3})([A-Za-z0-9+/]{6,}={0,2})()",
         ("basic",),
         _is_basic,
+        " ",
         r"((?i:basic)\s{1,3})[A-Za-z0-9+/]{6,}={1,2}()",
     ),
     # A header, as a line, as JSON, or as a pair of Python.
@@ -242,6 +259,7 @@ RULES: Final[tuple[Rule, ...]] = (
         rf"((?i:{_HEADERS}){_IS})([^\s\"',;&<>()]{{8,}})()",
         ("authorization", "x-", "api-key"),
         _is_credential,
+        "=:'\"",
         rf"((?i:{_HEADERS}){_IS})[^\s\"',;&<>()]{{16,}}()",
     ),
     Rule(
@@ -249,6 +267,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "cookie",
         rf"((?i:cookie){_IS})([\w.!$%*-]{{1,64}}=[^\r\n\"']{{4,}})()",
         ("cookie",),
+        gate="=",
     ),
     # In a query, in a line of settings, as JSON.
     Rule(
@@ -256,22 +275,12 @@ RULES: Final[tuple[Rule, ...]] = (
         "secret",
         rf"((?i:{_NAMES})[\"']?\s?[=:]\s?b?[\"']?)([^\s\"'&,;<>(){{}}\[\]]{{6,}})()",
         (
-            "passw",
-            "passphrase",
-            "secret",
-            "api_key",
-            "api-key",
-            "apikey",
-            "access_key",
-            "access-key",
-            "accesskey",
-            "account_key",
-            "account-key",
-            "accountkey",
-            "token",
-            "sig",
+            *("passw", "passphrase", "secret", "token", "sig=", "signature="),
+            *("api_key", "api-key", "apikey", "access_key", "access-key", "accesskey"),
+            *("account_key", "account-key", "accountkey"),
         ),
         _is_value,
+        "=:",
         rf"((?i:{_NAMES})[\"']?[=:]\s?[\"']?)[^\s\"'&,;<>(){{}}\[\]]{{8,}}()",
     ),
     Rule(
@@ -280,7 +289,7 @@ RULES: Final[tuple[Rule, ...]] = (
         r"(?<![\w.%+'-])[\w.%+'-]{1,256}(?:@|%40)(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b",
         ("@", "%00"),
         lambda match: not match[0].startswith("git@"),
-        r"[\w.%+'-]{1,256}(?:@|%40)(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b",
+        strict=r"[\w.%+'-]{1,256}(?:@|%40)(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b",
     ),
     Rule(
         CARDS,
@@ -289,6 +298,7 @@ RULES: Final[tuple[Rule, ...]] = (
         r"|3[0-9]{3}[ -][0-9]{6}[ -][0-9]{4,5})(?![\w-]|\.[0-9])",
         ("0000-0000", "0000 0000", "00000000000000", "000 000000"),
         _is_card,
+        "0",
         r"\b[2-6][0-9]{3}[ -][0-9]{4}[ -][0-9]{4}[ -][0-9]{4}\b",
     ),
     Rule(
@@ -297,7 +307,7 @@ RULES: Final[tuple[Rule, ...]] = (
         rf"{_BEFORE}\+[ (]?[1-9](?:[ ()./-]{{0,2}}[0-9]){{7,16}}(?![\w-])",
         ("+0", "+(0"),
         _is_international,
-        r"\+[1-9](?:[ ()./-]{0,2}[0-9]){7,14}\b",
+        strict=r"\+[1-9](?:[ ()./-]{0,2}[0-9]){7,14}\b",
     ),
     # https://en.wikipedia.org/wiki/North_American_Numbering_Plan
     Rule(
@@ -312,6 +322,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "phone number",
         r"((?i:phone|mobile|tel)[ a-z]{0,12}[:=.]?\s{0,2})(\(?0[0-9 ()/-]{6,18}[0-9])()",
         ("phone", "mobile", "tel"),
+        gate="0",
         strict="",
     ),
 )

@@ -239,23 +239,21 @@ def _query(parameters: str) -> None:
 
 
 def test_causes_are_named_without_their_texts() -> None:
-    try:
+    with pytest.raises(_OwnError) as raised:
         try:
             _query("what somebody asked")
         except KeyError as error:
             raise _OwnError("the query failed") from error
-    except _OwnError as error:
-        found = attributes_of(error)["exception.stacktrace"]
+    found = attributes_of(raised.value)["exception.stacktrace"]
     assert "own text the query failed" in found
     assert found.endswith("\nCaused by: KeyError\n")
     assert "somebody asked" not in found
 
 
 def test_suppressed_context_is_not_named() -> None:
-    try:
+    with pytest.raises(_OwnError) as raised:
         try:
             _query("x")
         except KeyError:
             raise _OwnError("failed") from None
-    except _OwnError as error:
-        assert "Caused by" not in attributes_of(error)["exception.stacktrace"]
+    assert "Caused by" not in attributes_of(raised.value)["exception.stacktrace"]
