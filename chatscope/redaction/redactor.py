@@ -13,10 +13,10 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import quote
 
-from .rules import KINDS, RULES, SECRETS, Rule, is_card
+from chatscope import names
 
-# The attribute that names a person because the application says so; only tokens are replaced.
-USER_ID: Final = "user.id"
+from .rules import KINDS, RULES, SECRETS, Rule, is_card, is_masked
+
 # Also each blank as a space.
 _LOWER: Final = bytes.maketrans(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZ123456789\t\n\v\f\r", b"abcdefghijklmnopqrstuvwxyz000000000     "
@@ -122,7 +122,8 @@ class Redactor:
 
         Otherwise the texts in it are still to be redacted.
         """
-        if name == USER_ID and type(value) is str:
+        # What the application calls the identity of a person is its choice.
+        if name == names.USER_ID and type(value) is str:
             return self.user_id(value), True
         if self.secret_name(name) and _holds_text(value):
             return "<redacted value>", True
@@ -139,7 +140,9 @@ def pseudonym(user_id: str, key: str) -> str:
 
 def _holds_text(value: Any) -> bool:
     """Whether a value may be a secret: a number or a truth value is none."""
-    return value is not None and not isinstance(value, bool | int | float) and value != ""
+    if type(value) is str:
+        return bool(value) and not is_masked(value)
+    return value is not None and not isinstance(value, bool | int | float)
 
 
 def _replacing(rule: Rule) -> Callable[["re.Match[str]"], str]:

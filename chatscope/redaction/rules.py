@@ -58,6 +58,11 @@ class Rule:
         pattern = self.pattern if self.strict is None else self.strict
         return pattern.replace(_BEGIN, r"\b")
 
+    @property
+    def groups(self) -> int:
+        """The number of groups of that pattern."""
+        return re.compile(self.re2()).groups
+
 
 def invalid_patterns(patterns: object) -> list[str]:
     """Return a sentence for each pattern of an application that cannot be used."""
@@ -77,6 +82,11 @@ def invalid_patterns(patterns: object) -> list[str]:
                     f" that does not match an empty text (got {name!r}: {pattern!r})"
                 )
     return problems
+
+
+def is_masked(text: str) -> bool:
+    """Whether a text is nothing but asterisks, in the place of a secret."""
+    return set(text) == {"*"}
 
 
 def is_random(text: str) -> bool:
@@ -166,9 +176,14 @@ def _is_international(match: "re.Match[str]") -> bool:
 
 
 def _token(
-    name: str, pattern: str, *needles: str, check: Check | None = None, gate: str = ""
+    name: str,
+    pattern: str,
+    *needles: str,
+    check: Check | None = None,
+    gate: str = "",
+    strict: str | None = None,
 ) -> Rule:
-    return Rule(SECRETS, name, f"{_BEGIN}(?:{pattern})", needles, check, gate)
+    return Rule(SECRETS, name, f"{_BEGIN}(?:{pattern})", needles, check, gate, strict)
 
 
 # The end of what is found: a pattern without one would match the beginning of something longer.
@@ -189,7 +204,13 @@ RULES: Final[tuple[Rule, ...]] = (
         r"(?:-----END [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,20}-----|$)",
         ("-----begin",),
     ),
-    _token("api key", r"sk-[A-Za-z0-9_-]{16,}", "sk-", check=_is_token),
+    _token(
+        "api key",
+        r"sk-[A-Za-z0-9_-]{16,}",
+        "sk-",
+        check=_is_token,
+        strict=rf"{_BEGIN}sk-[a-z_-]{{0,30}}[A-Z0-9][A-Za-z0-9_-]{{14,}}",
+    ),
     _token("api key", r"cs-[A-Za-z0-9_-]{43}", "cs-"),
     _token("api key", r"[rs]k_(?:live|test)_[A-Za-z0-9]{16,}", "k_live_", "k_test_"),
     _token("aws key", r"(?:AKIA|ASIA)[A-Z2-7]{16}\b", "akia", "asia", gate="0", check=_has_digit),
@@ -231,8 +252,9 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         SECRETS,
         "password",
-        r"(://[^/?#@:\s\"'<>]{0,256}:)[^/?#@\s\"'<>]{1,256}(@)",
+        r"(://[^/?#@:\s\"'<>]{0,256}:)([^/?#@\s\"'<>]{1,256})(@)",
         ("@",),
+        lambda match: not is_masked(match[2]),
     ),
     Rule(
         SECRETS,
@@ -260,7 +282,7 @@ RULES: Final[tuple[Rule, ...]] = (
         ("authorization", "x-", "api-key"),
         _is_credential,
         "=:'\"",
-        rf"((?i:{_HEADERS}){_IS})[^\s\"',;&<>()]{{16,}}()",
+        rf"((?i:{_HEADERS}){_IS})[^\s\"',;&<>()\\]{{16,}}()",
     ),
     Rule(
         SECRETS,
@@ -275,13 +297,14 @@ RULES: Final[tuple[Rule, ...]] = (
         "secret",
         rf"((?i:{_NAMES})[\"']?\s?[=:]\s?b?[\"']?)([^\s\"'&,;<>(){{}}\[\]]{{6,}})()",
         (
-            *("passw", "passphrase", "secret", "token", "sig=", "signature="),
+            *("passw", "passphrase", "secret", "sig=", "signature="),
+            *("token=", "token:", "token ", "token'", 'token"'),
             *("api_key", "api-key", "apikey", "access_key", "access-key", "accesskey"),
             *("account_key", "account-key", "accountkey"),
         ),
         _is_value,
         "=:",
-        rf"((?i:{_NAMES})[\"']?[=:]\s?[\"']?)[^\s\"'&,;<>(){{}}\[\]]{{8,}}()",
+        rf"((?i:{_NAMES})[\"']?[=:]\s?[\"']?)[^\s\"'&,;<>(){{}}\[\]\\]{{8,}}()",
     ),
     Rule(
         EMAILS,
