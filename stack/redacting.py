@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from chatscope.redaction.rules import CARDS, EMAILS, PHONES, RULES, SECRETS, Rule
+from chatscope.redaction.rules import CARDS, EMAILS, PHONES, RULES, SECRETS, USER_ID, Rule
 
 ROOT: Final = Path(__file__).parents[1]
 FILE: Final = ROOT / "otel-collector-config.yaml"
@@ -80,9 +80,9 @@ def _statements(context: str, attributes: str, texts: Sequence[str]) -> Iterator
     yield f'set({cache}["any"], true) where {" or ".join(found)}'
     any_found = f'where {cache}["any"] == true'
     # What an application calls the identity of a person is its own choice.
-    user = f'{attributes}["user.id"]'
+    user = f'{attributes}["{USER_ID}"]'
     yield f'set({cache}["user"], {user}) {any_found} and {user} != nil'
-    yield f'delete_key({attributes}, "user.id") where {cache}["user"] != nil'
+    yield f'delete_key({attributes}, "{USER_ID}") where {cache}["user"] != nil'
     yield f"delete_matching_keys({attributes}, {_quoted(_HIDDEN)}) where {_any_part(text)}"
     for each, where in zip(searches, found, strict=True):
         change = f"{_quoted(each.pattern)}, {_quoted(each.mark)}) where {where}"
@@ -138,8 +138,8 @@ def _search(name: str, rules: Sequence[Rule], mark: str) -> _Search:
     number = 0
     for rule in rules:
         if rule.groups:
-            before.append(f"${{{number + 1}}}")
-            after.append(f"${{{number + rule.groups}}}")
+            before.append(f"${number + 1}")
+            after.append(f"${number + rule.groups}")
             number += rule.groups
     pattern = "|".join(rule.re2() for rule in rules)
     needles = {_DIGITS.get(needle, needle) for rule in rules for needle in rule.needles}

@@ -13,9 +13,7 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import quote
 
-from chatscope import names
-
-from .rules import KINDS, RULES, SECRETS, Rule, is_card, is_masked
+from .rules import KINDS, RULES, SECRETS, USER_ID, Rule, is_card, is_masked
 
 # Also each blank as a space.
 _LOWER: Final = bytes.maketrans(
@@ -122,8 +120,7 @@ class Redactor:
 
         Otherwise the texts in it are still to be redacted.
         """
-        # What the application calls the identity of a person is its choice.
-        if name == names.USER_ID and type(value) is str:
+        if name == USER_ID and type(value) is str:
             return self.user_id(value), True
         if self.secret_name(name) and _holds_text(value):
             return "<redacted value>", True

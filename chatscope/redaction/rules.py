@@ -17,6 +17,9 @@ EMAILS: Final = "emails"
 CARDS: Final = "cards"
 PHONES: Final = "phones"
 KINDS: Final = (SECRETS, EMAILS, CARDS, PHONES)
+# The attribute that is what the application calls the identity of a person: only secrets are
+# replaced in it. Here and not in names.py, which needs OpenTelemetry's API.
+USER_ID: Final = "user.id"
 
 # Python's \b would also be right; this one is not slower, and ends at letters of any language.
 _BEGIN: Final = "§"
