@@ -18,7 +18,7 @@ from stack.waiting import poll_until
 from tests.config.files import COLLECTOR, parsed
 from tests.receiver import Receiver
 from tests.running import PATIENCE_SECONDS
-from tests.stores import free_port
+from tests.stores import free_ports
 
 _SK: Final = "sk-" + "canary0123456789abcdef"
 _MARK: Final = "<redacted secret>"
@@ -95,9 +95,8 @@ def arrived(
     directory = tmp_path_factory.mktemp("redaction")
     with Receiver() as receiver, _Loki() as loki:
         threading.Thread(target=loki.serve_forever, args=(0.05,), daemon=True).start()
-        ports = {name: str(free_port()) for name in stack_facts.ports(stack_facts.load({}))}
         facts = {
-            **stack_facts.load({**ports, "STATE_DIR": str(directory)}),
+            **stack_facts.load({**free_ports(), "STATE_DIR": str(directory)}),
             "LOKI_URL": f"http://127.0.0.1:{loki.server_address[1]}",
             "TEMPO_OTLP_ENDPOINT": receiver.endpoint.removeprefix("http://"),
         }
