@@ -38,12 +38,13 @@ def reachable_url(addresses: Addresses, given: str | None = None) -> str | None:
     One that an option or a variable names is believed. Raise CommandError.
     """
     url = addresses.url(GRAFANA, given)
-    if given or addresses.is_expected(GRAFANA) or _answers(addresses.stack.get("GRAFANA_URL", url)):
+    if given or addresses.is_expected(GRAFANA) or answers(addresses.stack.get("GRAFANA_URL", url)):
         return url
     return None
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Return whether a Grafana answers at a URL."""
     try:
         response = Backend(GRAFANA.name, url).request("GET", HEALTH, timeout=_PATIENCE_SECONDS)
     except CommandError:

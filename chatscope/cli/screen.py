@@ -86,13 +86,13 @@ def grid(*columns: Mapping[str, Any]) -> Table:
 
 
 def seconds(value: float) -> str:
-    """Return a duration with three digits: `0.53 ms`, `1.94 s`, `3:07 min`."""
+    """Return a duration with three digits: `0.53 ms`, `1.94 s`, `3 min 7 s`."""
     for limit, unit, factor in _PRECISE:
         if value < limit:
             return f"{value * factor:.3g} {unit}"
     if value < _MINUTE:
         return f"{value:.2f} s"
-    return f"{int(value) // _MINUTE}:{int(value) % _MINUTE:02d} min"
+    return f"{int(value) // _MINUTE} min {int(value) % _MINUTE} s"
 
 
 def money(usd: float) -> str:

@@ -35,8 +35,8 @@ _MODEL: Final = prometheus_label(GEN_AI_REQUEST_MODEL)
 _ERROR: Final = prometheus_label(ERROR_TYPE)
 # Cancelled by the client, or by a service that stopped: nothing failed.
 _FAILED: Final = f'{_ERROR}!~"|{CANCELLED}|shutting_down"'
-# Of the same calls: responses as clients see them; calls of providers by the conventions' names, and
-# by the older ones of other libraries. A model of a service is counted by the first that it has.
+# Of the same calls: responses as clients see them; calls of providers by the conventions' names,
+# and by the older ones of other libraries. A model is counted by the first that its service has.
 _DURATIONS: Final = (LLM_RESPONSE_TIME, CLIENT_INFERENCE_DURATION, OLDER_DURATION)
 _HOUR: Final = 3_600
 _WINDOW: Final = re.compile(r"[1-9]\d{0,5}[smhd]")
