@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any, Final
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from chatscope.cli import records
@@ -13,7 +13,7 @@ from chatscope.cli.errors import CommandError
 from chatscope.cli.grafana import trace_url
 from chatscope.cli.loki import Line, Loki, selector
 from chatscope.cli.responses import number, tokens
-from chatscope.cli.screen import clock, grid, joined, line, money, safe, seconds
+from chatscope.cli.screen import clock, joined, line, money, safe, seconds
 from chatscope.cli.spans import Span
 from chatscope.cli.tempo import Tempo, found_trace
 from chatscope.cli.times import SECOND, as_text
@@ -34,8 +34,10 @@ _MAX_SPANS: Final = 200
 _MAX_RECORDS: Final = 200
 _MAX_DEPTH: Final = 12
 _BAR: Final = 20
-# Columns of a name in the tree; longer ones are cut.
-_NAME_COLUMNS: Final = 44
+# Columns of a name at least, of a duration, and of the tree.
+_NAME_COLUMNS: Final = 20
+_TOOK_COLUMNS: Final = 12
+_MAX_COLUMNS: Final = 120
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def show(console: Console, trace: Trace, grafana_url: str | None) -> None:
     line(console, f"Trace {trace.trace_id}", "bold")
     console.print(safe(f"{clock(trace.start, with_date=True)}, {seconds(trace.seconds)}", "dim"))
     console.print()
-    console.print(_tree(console, trace))
+    _show_tree(console, trace)
     if (hidden := len(trace.spans) - _MAX_SPANS) > 0:
         console.print(f"… {hidden} more spans: --json shows all of them", style="dim")
     if trace.records:
@@ -115,23 +117,23 @@ def show(console: Console, trace: Trace, grafana_url: str | None) -> None:
         line(console, trace_url(grafana_url, trace.trace_id), "dim")
 
 
-def _tree(console: Console, trace: Trace) -> Table:
-    rows = grid(
-        {"header": "span", "no_wrap": True, "overflow": "ellipsis", "max_width": _NAME_COLUMNS},
-        {"header": "took", "no_wrap": True, "justify": "right"},
-        {"header": "", "no_wrap": True, "min_width": _BAR},
-    )
+def _show_tree(console: Console, trace: Trace) -> None:
+    """Print a line for each span: its name, its duration, and where in the trace it was."""
     services = {span.service for span in trace.spans}
-    for number_, (span, guide, below) in enumerate(_in_order(trace.spans, ascii_only(console))):
-        if number_ == _MAX_SPANS:
-            break
+    lines: list[tuple[Text, Span, str]] = []
+    for span, guide, below in islice(_in_order(trace.spans, ascii_only(console)), _MAX_SPANS):
         service = f" ({span.service})" if len(services) > 1 else ""
         style = "red" if span.status == "ERROR" else ""
         name = Text(guide, "dim") + safe(span.name or "(no name)", style) + safe(service, "dim")
-        rows.add_row(name, seconds((span.end - span.start) / SECOND), _bar(console, span, trace))
+        lines.append((name, span, below))
+    room = max(_NAME_COLUMNS, min(console.width, _MAX_COLUMNS) - _TOOK_COLUMNS - _BAR - 2)
+    columns = min(room, max(name.cell_len for name, _, _ in lines))
+    for name, span, below in lines:
+        name.truncate(columns, overflow="ellipsis", pad=True)
+        took = seconds((span.end - span.start) / SECOND).rjust(_TOOK_COLUMNS)
+        console.print(name + Text(f"{took}  ") + _bar(console, span, trace), soft_wrap=True)
         for fact in _facts(span):
-            rows.add_row(Text(below, "dim") + fact)
-    return rows
+            console.print(Text(below, "dim") + fact, overflow="fold")
 
 
 def ascii_only(console: Console) -> bool:
