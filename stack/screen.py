@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from chatscope.cli.escaping import one_line
 from chatscope.cli.grafana import trace_url
+from chatscope.escaping import escape_controls
 from stack.firstchat import Chat, queries
 from stack.parts import Part
 from stack.progress import elapsed
@@ -116,7 +116,7 @@ def show_next(console: Console, links: Links, alerts: list[str] | None) -> None:
     if alerts is None:
         console.print("\nAlerts: unknown, Alertmanager does not answer")
     else:
-        shown = Text("\nFiring: ", "red") + Text(one_line(", ".join(alerts)))
+        shown = Text("\nFiring: ", "red") + Text(escape_controls(", ".join(alerts)))
         console.print(shown if alerts else "\nNo alerts")
     line(console, f"Chat: {links.chat}")
     if links.grafana:
@@ -126,7 +126,7 @@ def show_next(console: Console, links: Links, alerts: list[str] | None) -> None:
 def line(console: Console, text: str, *, cut: bool = False) -> None:
     """Text to be copied: never broken or coloured, however narrow the terminal is, and without
     control characters. `cut`: only as much of it as fits a row."""
-    shown = Text("\n".join(map(one_line, text.split("\n"))))
+    shown = Text(escape_controls(text, "\n"))
     if cut:
         shown.truncate(console.width, overflow="ellipsis")
     console.print(shown, soft_wrap=True)

@@ -15,9 +15,9 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.sync.client import ClientConnection, connect
 
 from chatscope.cli.errors import CommandError
-from chatscope.cli.escaping import one_line, printable
 from chatscope.cli.grafana import trace_url
 from chatscope.cli.screen import emit
+from chatscope.escaping import escape_controls
 from chatscope.otlp.proxy import bypasses_proxy
 
 _LOOK_FOR_CTRL_C_SECONDS: Final = 0.2
@@ -98,7 +98,7 @@ class TerminalChat:
 
     def _write(self, text: str) -> None:
         if not self._as_json:
-            self._console.print(Text(printable(text)), end="", soft_wrap=True)
+            self._console.print(Text(escape_controls(text, "\n\t")), end="", soft_wrap=True)
 
     def _end(self, asked: str, response: str, event: Mapping[str, Any], took: float) -> None:
         if self._as_json:
@@ -110,7 +110,7 @@ class TerminalChat:
             self._dim(trace_url(self._grafana_url, trace_id))
 
     def _dim(self, text: str) -> None:
-        self._console.print(Text(one_line(text), "dim"), soft_wrap=True)
+        self._console.print(Text(escape_controls(text), "dim"), soft_wrap=True)
 
 
 def run(

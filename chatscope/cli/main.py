@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 from chatscope.cli import export
 from chatscope.cli.errors import CommandError
-from chatscope.cli.escaping import one_line
+from chatscope.escaping import escape_controls
 
 # What the extra installs, and what only its commands import.
 _EXTRA = ("rich", "typer", "websockets")
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _run(given)
         sys.stdout.flush()
     except CommandError as error:
-        print(f"chatscope: {one_line(error)}", file=sys.stderr)
+        print(f"chatscope: {escape_controls(str(error))}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         # The reader, such as `head`, has ended; the interpreter would report it again at exit.

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from chatscope.cli.escaping import one_line
 from chatscope.cli.times import SECOND
+from chatscope.escaping import escape_controls
 
 # Without a terminal no line is broken or cut, so that `grep` and `cut` see whole ones.
 _UNLIMITED: Final = 10_000
@@ -63,12 +63,12 @@ def emit(value: Any) -> None:
 
 def line(console: Console, text: object, style: str = "") -> None:
     """Print one line, which is never broken: to be copied, however narrow the terminal is."""
-    console.print(Text(one_line(text), style), soft_wrap=True)
+    console.print(Text(escape_controls(str(text)), style), soft_wrap=True)
 
 
 def safe(text: object, style: str = "") -> Text:
     """Return a text for a part of a line, without control characters and without markup."""
-    return Text(one_line(text), style)
+    return Text(escape_controls(str(text)), style)
 
 
 def joined(parts: Iterable[Text | str | None], separator: str = " · ") -> Text:

@@ -8,12 +8,12 @@ from rich.text import Text
 
 from chatscope.cli.conversations import Conversation, as_metadata, grouped, said_in
 from chatscope.cli.errors import CommandError
-from chatscope.cli.escaping import printable
 from chatscope.cli.loki import Loki, quoted, selector
 from chatscope.cli.openai_format import Message
 from chatscope.cli.responses import Response, add_texts, ratings, responses, tokens
 from chatscope.cli.screen import clock, joined, line, money, safe
 from chatscope.cli.tempo import Tempo, as_trace_id
+from chatscope.escaping import escape_controls
 from chatscope.names import (
     ANSWER_COST,
     ERROR_MESSAGE,
@@ -95,4 +95,7 @@ def _show_message(console: Console, message: Message) -> None:
         text += f"[{function.get('name')}: {function.get('arguments')}]"
     label = safe(f"{role}: ", _STYLES.get(role, "dim"))
     # Lines of a text stay as they are.
-    console.print(label + Text(printable(text)), soft_wrap=not console.is_terminal)
+    console.print(
+        label + Text(escape_controls(text.replace("\r\n", "\n"), "\n\t")),
+        soft_wrap=not console.is_terminal,
+    )

@@ -7,8 +7,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +25,8 @@ _ESCAPED = r"\x1b]0;owned\x07\x9b2J\u202etxt"
 
 
 @pytest.fixture(autouse=True)
-def _addresses(loki: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _addresses(loki: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHATSCOPE_LOKI_URL", loki)
-    return
 
 
 def _shown(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -198,7 +195,6 @@ def evil(loki: str) -> str:
         "said": {"role": "assistant", "content": f"[bold]{_EVIL}[/]\nsecond line"},
     }  # fmt: skip
     talk(loki, [hostile, {**hostile, "said": None, "error": _EVIL}])
-    time.sleep(0)
     return "c-evil"
 
 
@@ -243,7 +239,6 @@ def test_terminal_has_colours_unless_no_color_is_set(loki: str) -> None:
 def test_reader_that_ends_early_gets_no_traceback(loki: str) -> None:
     done = subprocess.run(
         f"{sys.executable} -m chatscope logs | head -1",
-        shell=True,
         cwd=ROOT,
         env={**os.environ, "CHATSCOPE_LOKI_URL": loki},
         capture_output=True,
