@@ -12,6 +12,10 @@ from chatscope.cli.errors import CommandError
 # The state of the stack that runs in a checkout, and the facts with which it was started.
 _STATE_DIR: Final = ".chatscope"
 _FACTS: Final = Path("run") / "facts.json"
+# Files of whoever runs the stack, below SECRETS_DIR: the value of the header `authorization` for
+# the backends, and the headers for the Collector.
+_LOGIN: Final = "basic"
+_TELEMETRY: Final = "otlp_headers"
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,28 @@ class Addresses:
                 f"{place.variable} must be a URL such as {place.default} (got {found!r})"
             )
         return found.rstrip("/")
+
+    def headers(self, place: Place, url: str, given: Mapping[str, str]) -> dict[str, str]:
+        """Return the headers for a backend: at the stack that runs here, with its login."""
+        own = self.stack.get(place.fact, "").rstrip("/") == url
+        login = self._secret(_LOGIN) if own else None
+        return {**({"authorization": login} if login else {}), **given}
+
+    def telemetry_headers_file(self) -> Path | None:
+        """Return the file with the headers for the Collector of the stack that runs here."""
+        path = self._secret_path(_TELEMETRY)
+        return path if path and path.is_file() else None
+
+    def _secret(self, name: str) -> str | None:
+        path = self._secret_path(name)
+        try:
+            return path.read_text(encoding="utf-8").strip() if path else None
+        except (OSError, UnicodeDecodeError):
+            return None
+
+    def _secret_path(self, name: str) -> Path | None:
+        directory = self.stack.get("SECRETS_DIR")
+        return Path(directory) / "operator" / name if directory else None
 
     def is_expected(self, place: Place) -> bool:
         """Return whether somebody has named the component: a variable, or a stack that runs it."""

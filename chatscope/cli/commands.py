@@ -11,8 +11,8 @@ import typer
 
 from chatscope import __version__
 from chatscope.cli import export, main
-from chatscope.cli.addresses import GRAFANA, LOKI, PROMETHEUS, SERVICE, TEMPO, Addresses
-from chatscope.cli.backend import Backend
+from chatscope.cli.addresses import GRAFANA, LOKI, PROMETHEUS, SERVICE, TEMPO, Addresses, Place
+from chatscope.cli.backend import Backend, Headers
 from chatscope.cli.errors import CommandError
 from chatscope.cli.loki import Loki, selector
 from chatscope.cli.options import (
@@ -70,12 +70,19 @@ def addresses() -> Addresses:
     return Addresses(os.environ, Path.cwd())
 
 
+def _backend(place: Place, given: str | None, header: list[str] | None) -> tuple[str, Headers]:
+    """Return a backend's URL, and the headers for it."""
+    where = addresses()
+    url = where.url(place, given)
+    return url, where.headers(place, url, headers_of(header))
+
+
 def _loki(url: str | None, header: list[str] | None) -> Loki:
-    return Loki(addresses().url(LOKI, url), headers_of(header))
+    return Loki(*_backend(LOKI, url, header))
 
 
 def _tempo(url: str | None, header: list[str] | None) -> Tempo:
-    return Tempo(addresses().url(TEMPO, url), headers_of(header))
+    return Tempo(*_backend(TEMPO, url, header))
 
 
 def _grafana(url: str | None) -> str | None:
@@ -216,7 +223,7 @@ def top(
     from chatscope.cli import top as models
 
     console = open_console()
-    prometheus = Prometheus(addresses().url(PROMETHEUS, prometheus_url), headers_of(header))
+    prometheus = Prometheus(*_backend(PROMETHEUS, prometheus_url, header))
     models.check_window(window)
     if as_json:
         emit(models.as_object(models.read(prometheus, window), window))
@@ -267,7 +274,7 @@ def conversation(
     from chatscope.cli import talk
 
     start, end = _period(since, until, 7 * DAY)
-    tempo = Tempo(tempo_url, headers_of(header)) if tempo_url else None
+    tempo = _tempo(tempo_url, header) if tempo_url else None
     found = talk.read(_loki(loki_url, header), tempo, identifier, start, end)
     if as_json:
         emit(talk.as_object(found))

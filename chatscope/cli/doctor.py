@@ -94,7 +94,9 @@ class Doctor:
         self._environ = environ
         self._urls = {place: addresses.url(place, given) for place, given in urls.items()}
         self._given = {place for place, given in urls.items() if given}
-        self._headers = headers
+        self._headers = {
+            place: addresses.headers(place, url, headers) for place, url in self._urls.items()
+        }
         self._key = key
         self._patience = patience
         self._probe = Probe()
@@ -150,10 +152,17 @@ class Doctor:
         """Return where each signal goes; nothing while the settings are invalid."""
         protocol = self._environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "").strip()
         fact = "OTLP_HTTP_URL" if protocol == Protocol.HTTP else COLLECTOR.fact
+        stack = self._addresses.stack
+        own = tuple(filter(None, (stack.get("OTLP_URL"), stack.get("OTLP_HTTP_URL"))))
         try:
-            return load_endpoints(self._environ, endpoint=self._addresses.stack.get(fact))
+            found = load_endpoints(self._environ, endpoint=stack.get(fact))
+            if own and all(endpoint.url.startswith(own) for endpoint in found.values()):
+                # Its token is for no other receiver.
+                file = self._addresses.telemetry_headers_file()
+                found = load_endpoints(self._environ, endpoint=stack.get(fact), headers_file=file)
         except OtlpSettingsError:
             return {}
+        return found
 
     def _ports(
         self, endpoints: Mapping[Signal, EndpointSettings]
@@ -213,7 +222,7 @@ class Doctor:
     def _identity(self, target: Target) -> Finding | None:
         """Return why a backend is not the one that its URL is for; None if it is."""
         place, url = target.place, self._urls[target.place]
-        backend = Backend(place.name, url, self._headers)
+        backend = Backend(place.name, url, self._headers[place])
         try:
             response = backend.request("GET", target.identity, timeout=_CONNECT_SECONDS)
         except CommandError as error:
@@ -270,7 +279,7 @@ class Doctor:
         reason = ""
         while (waited := time.monotonic() - started) < self._patience:
             try:
-                if target.look(self._probe, url, self._headers):
+                if target.look(self._probe, url, self._headers[place]):
                     text = f"returned the {target.item} after {time.monotonic() - started:.1f} s"
                     return Finding(place.name, State.OK, text)
                 reason = ""
@@ -293,7 +302,7 @@ class Doctor:
         if GRAFANA not in reachable:
             return
         url = self._urls[GRAFANA]
-        backend = Backend(GRAFANA.name, url, self._headers)
+        backend = Backend(GRAFANA.name, url, self._headers[GRAFANA])
         try:
             health = backend.request("GET", HEALTH, timeout=_CONNECT_SECONDS)
             if not health.ok or not _is_json(health.text) or "database" not in health.text:

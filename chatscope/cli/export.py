@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple, TextIO
 
-from chatscope.cli.addresses import LOKI, Addresses
+from chatscope.cli.addresses import LOKI, TEMPO, Addresses
 from chatscope.cli.backend import header
 from chatscope.cli.conversations import Conversation, as_object, grouped
 from chatscope.cli.errors import CommandError
@@ -85,8 +85,12 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the conversations; report the cursor on standard error. Raise CommandError."""
     cursor = arguments.after or _read_cursor(arguments.cursor_file)
     headers = dict(arguments.header)
-    loki = Loki(Addresses(os.environ, Path.cwd()).url(LOKI, arguments.loki_url), headers)
-    tempo = Tempo(arguments.tempo_url, headers) if arguments.tempo_url else None
+    where = Addresses(os.environ, Path.cwd())
+    url = where.url(LOKI, arguments.loki_url)
+    loki = Loki(url, where.headers(LOKI, url, headers))
+    tempo = None
+    if url := arguments.tempo_url:
+        tempo = Tempo(url, where.headers(TEMPO, url.rstrip("/"), headers))
     streams = selector(arguments.service)
     until = arguments.until or time.time_ns()
     since = arguments.since or (cursor.time if cursor else until) - DAY

@@ -111,7 +111,7 @@ def test_trace_in_json_has_all_of_it(stack: Stack, turn: Turn) -> None:
 def test_trace_is_found_by_the_id_of_its_response(stack: Stack, turn: Turn) -> None:
     spans = stack.backends.tempo_trace(turn.trace_id) or []
     [response_id] = {
-        found for span in spans if (found := span.attributes.get("gen_ai.response.id"))
+        value for span in spans if (value := span.attributes.get("gen_ai.response.id"))
     }
 
     def found() -> str:

@@ -178,3 +178,22 @@ def test_option_counts_more_than_variable_stack_and_default(tmp_path: Path) -> N
     assert Addresses({"STATE_DIR": "elsewhere"}, tmp_path).url(loki) == loki.default
     with pytest.raises(CommandError, match="CHATSCOPE_LOKI_URL must be a URL"):
         Addresses({}, tmp_path).url(loki, "loki:3100")
+
+
+def test_login_of_the_running_stack_is_sent_to_its_own_backends_only(tmp_path: Path) -> None:
+    loki = next(place for place in PLACES if place.name == "Loki")
+    secrets = tmp_path / "run" / "secrets" / "operator"
+    secrets.mkdir(parents=True)
+    (secrets / "basic").write_text("Basic abc\n")
+    (secrets / "otlp_headers").write_text("authorization=Bearer x\n")
+    facts_file = {"LOKI_URL": "http://stack:1", "SECRETS_DIR": str(secrets.parent)}
+    (tmp_path / "run" / "facts.json").write_text(json.dumps(facts_file))
+    where = Addresses({"STATE_DIR": str(tmp_path)}, tmp_path)
+    login = {"authorization": "Basic abc"}
+    assert where.headers(loki, where.url(loki), {"x": "y"}) == {**login, "x": "y"}
+    assert where.headers(loki, "http://other:1", {"x": "y"}) == {"x": "y"}
+    assert where.telemetry_headers_file() == secrets / "otlp_headers"
+    (secrets / "basic").unlink()
+    (secrets / "otlp_headers").unlink()
+    assert where.headers(loki, where.url(loki), {}) == {}
+    assert where.telemetry_headers_file() is None
