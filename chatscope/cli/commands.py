@@ -14,7 +14,7 @@ from chatscope.cli import export, main
 from chatscope.cli.addresses import GRAFANA, LOKI, PROMETHEUS, SERVICE, TEMPO, Addresses, Place
 from chatscope.cli.backend import Backend, Headers
 from chatscope.cli.errors import CommandError
-from chatscope.cli.loki import Loki, selector
+from chatscope.cli.loki import MAX_LINES, Loki, selector
 from chatscope.cli.options import (
     AsJson,
     GrafanaUrl,
@@ -143,11 +143,16 @@ def doctor(
     examination = Doctor(
         addresses(), os.environ, urls=given, headers=headers_of(header), key=key, patience=timeout
     )
-    found = list(examination.examine())
+    console = open_console()
+    found = []
+    for finding in examination.examine():
+        found.append(finding)
+        if not as_json:
+            findings.show(console, finding)
     if as_json:
         emit(findings.as_object(found))
     else:
-        findings.show(open_console(), found)
+        findings.show_sum(console, found)
     raise typer.Exit(int(findings.faults(found) > 0))
 
 
@@ -182,7 +187,9 @@ def logs(
     level: Annotated[Level | None, typer.Option(help="The lowest level that is shown.")] = None,
     search: Annotated[str | None, typer.Option(metavar="TEXT", help="Records with it.")] = None,
     trace: Annotated[str | None, typer.Option(metavar="ID", help="Records of a trace.")] = None,
-    limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="The newest of them.")] = 50,
+    limit: Annotated[
+        int, typer.Option("-n", "--limit", min=1, max=MAX_LINES, help="The newest.")
+    ] = 50,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Print new ones, too.")] = False,
     loki_url: LokiUrl = None,
     header: Header = None,

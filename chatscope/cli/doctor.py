@@ -2,13 +2,13 @@
 
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
+from chatscope.cli import fixes
 from chatscope.cli.addresses import (
     COLLECTOR,
     GRAFANA,
@@ -20,6 +20,7 @@ from chatscope.cli.addresses import (
     Place,
 )
 from chatscope.cli.backend import Backend, Headers
+from chatscope.cli.clocks import Clocks
 from chatscope.cli.errors import CommandError
 from chatscope.cli.findings import Finding, State
 from chatscope.cli.grafana import DATASOURCES, HEALTH
@@ -27,20 +28,15 @@ from chatscope.cli.loki import Loki
 from chatscope.cli.probe import Probe
 from chatscope.cli.prometheus import Prometheus
 from chatscope.cli.tempo import Tempo
-from chatscope.otlp.client import INVALID_RESPONSE, UNREACHABLE, Outcome, Result
+from chatscope.otlp.client import Outcome
 from chatscope.otlp.settings import EndpointSettings, OtlpSettingsError, Signal, load_endpoints
 from chatscope.otlp.variables import Protocol, is_resolved_by_grpc
 from chatscope.settings import SettingsError, load_settings
 
 _CONNECT_SECONDS: Final = 3.0
+_RESPONSE_SECONDS: Final = 10.0
 _POLL_SECONDS: Final = 0.25
-# More than the whole seconds of the header `date`, and the duration of a request.
-_CLOCK_SECONDS: Final = 5.0
 _BUILD: Final = "/api/v1/status/buildinfo"
-_IN_A_CHECKOUT: Final = "start it (in a checkout: make up)"
-_COLLECTOR_LOG: Final = "see the Collector's log (in a checkout: make logs PART=collector)"
-_DENIED: Final = ("UNAUTHENTICATED", "PERMISSION_DENIED", "401", "403")
-_NO_OTLP: Final = ("UNIMPLEMENTED", "404", "405", "415", INVALID_RESPONSE)
 _OFF: Final[Mapping[str, tuple[str, ...]]] = {
     "OTEL_SDK_DISABLED": ("true",),
     "OTEL_TRACES_EXPORTER": ("none",),
@@ -100,7 +96,7 @@ class Doctor:
         self._key = key
         self._patience = patience
         self._probe = Probe()
-        self._dates: dict[str, float] = {}
+        self._clocks = Clocks()
 
     def examine(self) -> Iterator[Finding]:
         """Yield the finding of each check, in the order of the way."""
@@ -111,27 +107,18 @@ class Doctor:
             if finding.state is State.OK:
                 reachable.add(place)
             yield finding
-        yield from self._service(reachable)
-        identified = set()
-        for target in _TARGETS:
-            if target.place in reachable:
-                if fault := self._identity(target):
-                    yield fault
-                else:
-                    identified.add(target.place)
-        yield from self._clock()
-        accepted = set()
-        for signal, endpoint in endpoints.items():
-            if COLLECTOR not in reachable:
-                break
-            finding = self._send(endpoint)
-            if finding.state is State.OK:
-                accepted.add(signal)
-            yield finding
+        if SERVICE in reachable:
+            yield from self._service()
+        identified = yield from self._identify(reachable)
+        yield from self._clocks.findings()
+        accepted: set[Signal] = set()
+        if COLLECTOR in reachable:
+            accepted = yield from self._send_all(endpoints)
         for target in _TARGETS:
             if target.place in identified and target.signal in accepted:
                 yield self._returned(target)
-        yield from self._grafana(reachable)
+        if GRAFANA in reachable:
+            yield from self._grafana()
 
     # -- settings, addresses ------------------------------------------------------------
 
@@ -167,9 +154,11 @@ class Doctor:
     def _ports(
         self, endpoints: Mapping[Signal, EndpointSettings]
     ) -> Iterator[tuple[Place, Finding]]:
-        for endpoint in {each.url: each for each in endpoints.values()}.values():
-            if not is_resolved_by_grpc(endpoint.url):
-                yield COLLECTOR, self._port(COLLECTOR, endpoint.url)
+        for url in dict.fromkeys(_address(endpoint.url) for endpoint in endpoints.values()):
+            if is_resolved_by_grpc(url):
+                yield COLLECTOR, Finding(COLLECTOR.name, State.OK, f"gRPC resolves {url}")
+            else:
+                yield COLLECTOR, self._port(COLLECTOR, url)
         for place, url in self._urls.items():
             finding = self._port(place, url)
             if finding.state is State.FAULT and not self._is_required(place):
@@ -189,25 +178,23 @@ class Doctor:
         except OSError as error:
             reason = error.strerror or str(error)
             text = f"nothing listens at {url} ({reason})"
-            fix = f"{_IN_A_CHECKOUT}, or set {place.variable} to where it is"
-            return Finding(place.name, State.FAULT, text, fix)
+            return Finding(place.name, State.FAULT, text, fixes.of_place(place))
         return Finding(place.name, State.OK, f"listens at {url}")
 
     # -- the service, the backends ------------------------------------------------------------
 
-    def _service(self, reachable: set[Place]) -> Iterator[Finding]:
-        if SERVICE not in reachable:
-            return
+    def _service(self) -> Iterator[Finding]:
         headers = {"authorization": f"Bearer {self._key}"} if self._key else {}
         backend = Backend(SERVICE.name, self._urls[SERVICE], headers)
         name = "service"
+        asked = time.time()
         try:
-            ready = backend.request("GET", "/readyz", timeout=_CONNECT_SECONDS)
-            models = backend.request("GET", "/v1/models", timeout=_CONNECT_SECONDS)
+            ready = backend.request("GET", "/readyz", timeout=_RESPONSE_SECONDS)
+            models = backend.request("GET", "/v1/models", timeout=_RESPONSE_SECONDS)
         except CommandError as error:
-            yield Finding(name, State.FAULT, str(error), _fix_of(SERVICE))
+            yield Finding(name, State.FAULT, str(error), fixes.of_place(SERVICE))
             return
-        self._note_date(name, ready)
+        self._clocks.note(name, asked, models)
         if not ready.ok:
             text = f"/readyz responds with {ready.status_code}"
             fix = "see its log (in a checkout: make logs PART=app)"
@@ -219,14 +206,26 @@ class Doctor:
             fix = "set CHATSCOPE_API_KEY to a key of its KEYS_FILE"
             yield Finding(name, State.FAULT if self._key else State.WARNING, text, fix)
 
+    def _identify(self, reachable: set[Place]) -> Generator[Finding, None, set[Place]]:
+        """Yield what is wrong with backends, and return those that are what they should be."""
+        identified = set()
+        for target in _TARGETS:
+            if target.place in reachable:
+                if fault := self._identity(target):
+                    yield fault
+                else:
+                    identified.add(target.place)
+        return identified
+
     def _identity(self, target: Target) -> Finding | None:
         """Return why a backend is not the one that its URL is for; None if it is."""
         place, url = target.place, self._urls[target.place]
         backend = Backend(place.name, url, self._headers[place])
+        asked = time.time()
         try:
-            response = backend.request("GET", target.identity, timeout=_CONNECT_SECONDS)
+            response = backend.request("GET", target.identity, timeout=_RESPONSE_SECONDS)
         except CommandError as error:
-            return Finding(place.name, State.FAULT, str(error), _fix_of(place))
+            return Finding(place.name, State.FAULT, str(error), fixes.of_place(place))
         if response.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             text = f"{url} requires credentials ({response.status_code})"
             fix = "give them with --header 'Authorization: Bearer TOKEN'"
@@ -235,33 +234,22 @@ class Doctor:
             text = f"another program than {place.name} answers at {url}"
             fix = f"set {place.variable} to where {place.name} is"
             return Finding(place.name, State.FAULT, text, fix)
-        self._note_date(place.name, response)
+        self._clocks.note(place.name, asked, response)
         return None
 
-    def _note_date(self, name: str, response: Any) -> None:
-        """Note by how much a component's clock is ahead of this machine's, in seconds."""
-        try:
-            there = parsedate_to_datetime(response.headers["date"]).timestamp()
-        except (KeyError, ValueError, TypeError):
-            return
-        # The header has whole seconds: on average half a second less.
-        self._dates[name] = there + 0.5 - time.time()
-
-    def _clock(self) -> Iterator[Finding]:
-        wrong = {name: by for name, by in self._dates.items() if abs(by) > _CLOCK_SECONDS}
-        for name, by in wrong.items():
-            text = (
-                f"this machine's is {abs(by):.0f} s {'behind' if by > 0 else 'ahead of'} {name}'s"
-            )
-            fix = (
-                "set both by NTP (timedatectl set-ntp true): Loki refuses records from the future, "
-                "and queries over the last minutes miss others"
-            )
-            yield Finding("clock", State.FAULT, text, fix)
-        if self._dates and not wrong:
-            yield Finding("clock", State.OK, "the same as those of the backends")
-
     # -- the way of one span, one log record, one metric ------------------------------------
+
+    def _send_all(
+        self, endpoints: Mapping[Signal, EndpointSettings]
+    ) -> Generator[Finding, None, set[Signal]]:
+        """Send one item of each signal, and return the signals that were accepted."""
+        accepted = set()
+        for signal, endpoint in endpoints.items():
+            finding = self._send(endpoint)
+            if finding.state is State.OK:
+                accepted.add(signal)
+            yield finding
+        return accepted
 
     def _send(self, endpoint: EndpointSettings) -> Finding:
         result = self._probe.send(endpoint)
@@ -270,7 +258,7 @@ class Doctor:
             return Finding(name, State.OK, f"accepted by the Collector at {endpoint.url}")
         told = ": ".join(filter(None, (result.error_type, result.message)))
         text = f"the Collector at {endpoint.url} does not accept it ({told})"
-        return Finding(name, State.FAULT, text, _fix_of_send(result, endpoint))
+        return Finding(name, State.FAULT, text, fixes.of_send(result, endpoint))
 
     def _returned(self, target: Target) -> Finding:
         """Wait until a backend returns what was sent."""
@@ -290,21 +278,15 @@ class Doctor:
             f"the Collector has accepted the {target.item}, and {place.name} at {url} has not "
             f"returned it after {waited:.0f} s{reason}"
         )
-        fix = (
-            f"check that the Collector exports to this {place.name}; {_COLLECTOR_LOG}: it names an "
-            "exporter that fails. What it could not deliver waits there"
-        )
-        return Finding(place.name, State.FAULT, text, fix)
+        return Finding(place.name, State.FAULT, text, fixes.of_delivery(place))
 
     # -- Grafana ------------------------------------------------------------------------------
 
-    def _grafana(self, reachable: set[Place]) -> Iterator[Finding]:
-        if GRAFANA not in reachable:
-            return
+    def _grafana(self) -> Iterator[Finding]:
         url = self._urls[GRAFANA]
         backend = Backend(GRAFANA.name, url, self._headers[GRAFANA])
         try:
-            health = backend.request("GET", HEALTH, timeout=_CONNECT_SECONDS)
+            health = backend.request("GET", HEALTH, timeout=_RESPONSE_SECONDS)
             if not health.ok or not _is_json(health.text) or "database" not in health.text:
                 text = f"another program than Grafana answers at {url}"
                 fix = f"set {GRAFANA.variable} to where Grafana is"
@@ -313,7 +295,7 @@ class Doctor:
             for uid in DATASOURCES:
                 yield self._datasource(backend, uid)
         except CommandError as error:
-            yield Finding("Grafana", State.FAULT, str(error), _fix_of(GRAFANA))
+            yield Finding("Grafana", State.FAULT, str(error), fixes.of_place(GRAFANA))
 
     def _datasource(self, backend: Backend, uid: str) -> Finding:
         """Return whether links to a datasource work: through Grafana, as a browser asks."""
@@ -342,28 +324,10 @@ class Doctor:
         return Finding(name, State.FAULT, text, fix)
 
 
-def _fix_of(place: Place) -> str:
-    return f"{_IN_A_CHECKOUT}, or set {place.variable} to where it is"
-
-
-def _fix_of_send(result: Result, endpoint: EndpointSettings) -> str:
-    secure = "ssl" in result.message.lower() or "tls" in result.message.lower()
-    if result.error_type in _DENIED:
-        return "set OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20TOKEN to its token"
-    if endpoint.tls and (secure or result.error_type in ("UNAVAILABLE", UNREACHABLE)):
-        return (
-            "use http:// in OTEL_EXPORTER_OTLP_ENDPOINT if the Collector has no TLS; otherwise set "
-            "OTEL_EXPORTER_OTLP_CERTIFICATE to its authority's certificate"
-        )
-    if result.error_type == "RESOURCE_EXHAUSTED" or result.error_type in ("429", "503"):
-        return f"its queue or its memory is full: {_COLLECTOR_LOG}"
-    if result.error_type in _NO_OTLP or not endpoint.tls:
-        return (
-            "it is no OTLP receiver of this protocol: port 4317 is OTEL_EXPORTER_OTLP_PROTOCOL="
-            f"grpc, port 4318 http/protobuf (here: {endpoint.protocol}); or it is not running "
-            f"correctly: {_COLLECTOR_LOG}"
-        )
-    return _COLLECTOR_LOG
+def _address(endpoint: str) -> str:
+    """Return an endpoint without its path."""
+    parts = urlsplit(endpoint)
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else endpoint
 
 
 def _is_json(text: str) -> bool:

@@ -20,6 +20,8 @@ class State(StrEnum):
     FAULT = "fault"
 
 
+_STATE_COLUMNS: Final = 7
+_CHECK_COLUMNS: Final = 15
 _STYLES: Final = {State.OK: "green", State.WARNING: "yellow", State.FAULT: "bold red"}
 
 
@@ -43,18 +45,21 @@ def faults(findings: Sequence[Finding]) -> int:
     return sum(finding.state is State.FAULT for finding in findings)
 
 
-def show(console: Console, findings: Sequence[Finding]) -> None:
-    """Print a line for each check, with the fix below a fault."""
-    rows = Table.grid(padding=(0, 2, 0, 0))
-    for _ in ("state", "check"):
-        rows.add_column(no_wrap=True)
-    rows.add_column(overflow="fold")
-    for finding in findings:
-        style = _STYLES.get(finding.state, "dim")
-        rows.add_row(safe(finding.state, style), safe(finding.check), safe(finding.text))
-        if finding.fix:
-            rows.add_row("", "", safe(f"Fix: {finding.fix}", "bold"))
-    console.print(rows)
+def show(console: Console, finding: Finding) -> None:
+    """Print the line of a check, with the fix below a fault."""
+    row = Table.grid(padding=(0, 2, 0, 0))
+    row.add_column(no_wrap=True, width=_STATE_COLUMNS)
+    row.add_column(no_wrap=True, width=_CHECK_COLUMNS)
+    row.add_column(overflow="fold")
+    style = _STYLES.get(finding.state, "dim")
+    row.add_row(safe(finding.state, style), safe(finding.check), safe(finding.text))
+    if finding.fix:
+        row.add_row("", "", safe(f"Fix: {finding.fix}", "bold"))
+    console.print(row)
+
+
+def show_sum(console: Console, findings: Sequence[Finding]) -> None:
+    """Print how many faults there are."""
     count = faults(findings)
     found = "no faults" if not count else "1 fault" if count == 1 else f"{count} faults"
     console.print(f"\n{len(findings)} checks, {found}.")
