@@ -126,7 +126,8 @@ def show_next(console: Console, links: Links, alerts: list[str] | None) -> None:
 def line(console: Console, text: str, *, cut: bool = False) -> None:
     """Text to be copied: never broken or coloured, however narrow the terminal is, and without
     control characters. `cut`: only as much of it as fits a row."""
-    shown = Text(escape_controls(text, "\n"))
+    shown = Text(escape_controls(text, "\n\t"))
     if cut:
+        shown.expand_tabs()
         shown.truncate(console.width, overflow="ellipsis")
     console.print(shown, soft_wrap=True)

@@ -42,11 +42,15 @@ _MAX_COLUMNS: Final = 120
 
 @dataclass(frozen=True)
 class Trace:
-    """The spans of a trace, the earliest first, and its log records."""
+    """The spans of a trace, the earliest first, and its log records.
+
+    `problem` is why these could not be read; a trace is worth a look without them.
+    """
 
     trace_id: str
     spans: Sequence[Span]
     records: Sequence[Line]
+    problem: str = ""
 
     @property
     def start(self) -> int:
@@ -68,7 +72,7 @@ class Trace:
         return sum(found) if found else None
 
 
-def read(tempo: Tempo, loki: Loki | None, text: str) -> Trace:
+def read(tempo: Tempo, loki: Loki, text: str) -> Trace:
     """Return the trace that the ID of a trace or of a response leads to. Raise CommandError."""
     trace_id = found_trace(tempo, text)
     spans = tempo.trace(trace_id)
@@ -77,11 +81,12 @@ def read(tempo: Tempo, loki: Loki | None, text: str) -> Trace:
             f"Tempo at {tempo.url} has no trace {trace_id}: it arrives some seconds after its "
             "response, and is kept for as long as RETENTION says"
         )
-    lines: list[Line] = []
-    if loki:
-        start, end = spans[0].start - _AROUND, max(span.end for span in spans) + _AROUND
-        lines = loki.newest(f'{selector([])} | trace_id="{trace_id}"', start, end, _MAX_RECORDS)
-    return Trace(trace_id, spans, lines)
+    start, end = spans[0].start - _AROUND, max(span.end for span in spans) + _AROUND
+    try:
+        found = loki.newest(f'{selector([])} | trace_id="{trace_id}"', start, end, _MAX_RECORDS)
+    except CommandError as error:
+        return Trace(trace_id, spans, (), str(error))
+    return Trace(trace_id, spans, found)
 
 
 def as_object(trace: Trace) -> dict[str, Any]:
@@ -90,12 +95,17 @@ def as_object(trace: Trace) -> dict[str, Any]:
         "trace_id": trace.trace_id,
         "start": as_text(trace.start),
         "seconds": trace.seconds,
-        "input_tokens": trace.total(GEN_AI_USAGE_INPUT_TOKENS),
-        "output_tokens": trace.total(GEN_AI_USAGE_OUTPUT_TOKENS),
+        "input_tokens": _whole(trace.total(GEN_AI_USAGE_INPUT_TOKENS)),
+        "output_tokens": _whole(trace.total(GEN_AI_USAGE_OUTPUT_TOKENS)),
         "cost": trace.total(ANSWER_COST),
         "spans": [asdict(span) for span in trace.spans],
         "records": [records.as_object(record) for record in trace.records],
+        "problem": trace.problem or None,
     }
+
+
+def _whole(number: float | None) -> int | None:
+    return None if number is None else round(number)
 
 
 def show(console: Console, trace: Trace, grafana_url: str | None) -> None:
@@ -109,6 +119,9 @@ def show(console: Console, trace: Trace, grafana_url: str | None) -> None:
     if trace.records:
         console.print()
         records.show(console, list(trace.records), with_trace=False)
+    if trace.problem:
+        console.print()
+        console.print(safe(f"No log records: {trace.problem}", "yellow"))
     if sums := joined(_sums(trace)):
         console.print()
         console.print(sums)
