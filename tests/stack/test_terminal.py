@@ -22,6 +22,7 @@ from tests.chaos.service import service
 from tests.clocks import LIBRARY, SteppedClock
 from tests.running import PATIENCE_SECONDS, Stack
 from tests.stack.collectors import collector
+from tests.stack.grafana import grafana_alone
 from tests.stack.turns import MODEL, Turn, sse_turn
 from tests.stores import free_port
 
@@ -354,3 +355,13 @@ def test_another_program_at_the_address_of_grafana_is_a_fault(stack: Stack) -> N
     faults = _faults(_examine(stack, urls={GRAFANA: stack.facts["PROMETHEUS_URL"]}))
     assert set(faults) == {"Grafana"}
     assert "another program than Grafana" in faults["Grafana"].text
+
+
+def test_datasource_that_does_not_answer_is_a_fault(stack: Stack, tmp_path: Path) -> None:
+    addresses = {name: stack.facts[name] for name in ("PROMETHEUS_URL", "TEMPO_URL")}
+    facts = {**addresses, "LOKI_URL": _nothing(), "GRAFANA_PORT": str(free_port())}
+    with grafana_alone(tmp_path, facts, {}) as url:
+        faults = _faults(_examine(stack, urls={GRAFANA: url}))
+    assert set(faults) == {"link to loki"}
+    assert "Grafana cannot read from loki" in faults["link to loki"].text
+    assert "datasource loki" in faults["link to loki"].fix
