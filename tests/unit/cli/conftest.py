@@ -1,4 +1,4 @@
-"""A Loki with recorded conversations, for all tests of this folder that read."""
+"""A Loki with recorded conversations, for the tests of a file that read."""
 
 import time
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tests.stores import running_loki
 from tests.talks import TALKS, talk
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def loki(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with running_loki(tmp_path_factory.mktemp("loki")) as url:
         talk(url, TALKS)

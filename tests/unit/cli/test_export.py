@@ -23,7 +23,7 @@ from tests.running import PATIENCE_SECONDS
 from tests.stores import running_tempo
 from tests.talks import TALKS, talk
 
-# One Loki for all tests of this folder.
+# One Loki for all tests of this file.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("export")]
 _ALL = {"c-1", "c-2", "hi"}
 _PAGE = (ROOT / "docs" / "exporting.md").read_text()
