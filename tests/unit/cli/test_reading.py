@@ -27,6 +27,8 @@ _ESCAPED = r"\x1b]0;owned\x07\x9b2J\u202etxt"
 @pytest.fixture(autouse=True)
 def _addresses(loki: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHATSCOPE_LOKI_URL", loki)
+    # Set for the workers of pytest-xdist: whole lines only come without it.
+    monkeypatch.delenv("COLUMNS", raising=False)
 
 
 def _shown(capsys: pytest.CaptureFixture[str], *words: str) -> str:
