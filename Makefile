@@ -1,6 +1,6 @@
 # Chatscope's commands, the same ones here, in CI and in the README.
 .DEFAULT_GOAL := help
-.PHONY: help build up down status logs chat demo doctor ledger drill dashboards rules prices check test lint mutation bench bench-start bench-soak bench-load clean
+.PHONY: help build up down status logs chat demo doctor ledger drill dashboards rules prices docs check test lint mutation bench bench-start bench-soak bench-load clean
 
 PY := .venv/bin/python
 # The first Python that starts makes the environment; a version manager's shim may not.
@@ -77,7 +77,7 @@ bench-load: build ## 1 minute of full load: is anything refused? RATE=4000
 	@$(PY) -m bench.load $(if $(RATE),--rate $(RATE))
 
 ##@ Develop
-check: lint ## Style, types and the fast tests, in 90 seconds
+check: lint ## Style, types, words and the fast tests, in two minutes
 	@$(PYTEST) -n $(CHECK_WORKERS) -m "not slow" tests/unit tests/config
 
 test: ## All tests, on stacks of their own
@@ -86,14 +86,23 @@ test: ## All tests, on stacks of their own
 	echo "The linters found something (above); the tests run all the same."; }; \
 	$(PYTEST) -n $(TEST_WORKERS) --build $(COVERAGE) || status=1; exit $$status
 
-lint: ## Style and types
+SPELLED = *.md .github alerts docs prometheus/rules/*.rules.yaml website/mkdocs.yml
+lint: ## Style, types, and the words of texts for users
 	$(BOOTSTRAP)
 	@status=0; $(PY) -m ruff check || status=1; $(PY) -m ruff format --check || status=1; \
-	$(PY) -m mypy || status=1; exit $$status
+	$(PY) -m mypy || status=1; $(PY) -m prose || status=1; \
+	$(PY) -m codespell_lib $(SPELLED) || status=1; exit $$status
 
 mutation: ## Change code, and see tests fail; MODULE=app/domain/errors.py
 	$(BOOTSTRAP)
 	@nice -n 15 $(PY) -m tests.mutation $(MODULE) $(if $(SAMPLE),--sample $(SAMPLE))
+
+DOCS = .chatscope/docs-environment
+docs: ## Build the documentation site into .chatscope/website/site
+	$(BOOTSTRAP)
+	@[ -x $(DOCS)/bin/python ] || .venv/bin/uv venv -q --python $(PY) $(DOCS)
+	@.venv/bin/uv pip sync -q --require-hashes --python $(DOCS) requirements-docs.txt
+	@$(PY) -m website
 
 build: ## Build the native components from source
 	$(BOOTSTRAP) parts
@@ -107,6 +116,7 @@ rules: ## Write the alert rules from alerts/
 	$(BOOTSTRAP) parts
 	@$(PY) -m stack build sloth
 	@$(PY) -m alerts
+	@$(PY) -m stack.redacting
 
 prices: ## Update the price table
 	$(BOOTSTRAP)

@@ -90,7 +90,7 @@ class Addresses:
         return Path(directory) / "operator" / name if directory else None
 
     def is_expected(self, place: Place) -> bool:
-        """Return whether somebody has named the component: a variable, or a stack that runs it."""
+        """Return whether a variable names the component, or a stack runs it here."""
         named = bool(self._environ.get(place.variable, "").strip())
         return named or (place is not GRAFANA and bool(self.stack.get(place.fact)))
 

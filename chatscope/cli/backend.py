@@ -26,7 +26,7 @@ def header(text: str) -> tuple[str, str]:
 
 
 class Backend:
-    """A component that answers with JSON, by its URL."""
+    """A component that responds with JSON, by its URL."""
 
     def __init__(self, name: str, url: str, headers: Headers | None = None) -> None:
         self.name = name

@@ -44,7 +44,7 @@ def reachable_url(addresses: Addresses, given: str | None = None) -> str | None:
 
 
 def answers(url: str) -> bool:
-    """Return whether a Grafana answers at a URL."""
+    """Return whether a Grafana responds at a URL."""
     try:
         response = Backend(GRAFANA.name, url).request("GET", HEALTH, timeout=_PATIENCE_SECONDS)
     except CommandError:

@@ -11,10 +11,11 @@ import pytest
 
 import chatscope
 from app.settings import VERSION, Settings
-from chatscope import genai, logs, names, otlp, testing
+from chatscope import genai, logs, names, otlp, redaction, testing
 from chatscope.cli.addresses import PLACES
 from chatscope.names import METRICS, Metric
 from stack import facts, grafana, releases
+from stack.images import IMAGES
 from tests.each import for_each
 
 _ROOT = Path(__file__).parents[2]
@@ -22,8 +23,6 @@ _README = (_ROOT / "README.md").read_text()
 _TELEMETRY = (_ROOT / "docs" / "telemetry.md").read_text()
 _MAKEFILE = (_ROOT / "Makefile").read_text()
 _PAGES = [_ROOT / "README.md", *sorted((_ROOT / "docs").rglob("*.md"))]
-# `make` alone shows them; the README leaves them to the pages that speak of them.
-_UNLISTED = {"bench-start", "build", "dashboards", "mutation", "prices", "rules"}
 _DEVELOPMENT = (_ROOT / "docs" / "development.md").read_text()
 _SETTINGS = (_ROOT / "docs" / "settings.md").read_text()
 
@@ -55,6 +54,7 @@ def test_setting_is_documented_as_it_is(name: str) -> None:
     _, default, meaning, accepted = _row(_SETTINGS, str(field.validation_alias))
     shown = "unset" if field.default in (None, ()) else f"`{field.default!s}`"
     shown = shown.lower() if isinstance(field.default, bool) else shown
+    shown = f"`{','.join(field.default)}`" if field.default and name == "redact" else shown
     assert default == shown
     assert meaning == field.description
     assert isinstance(field.json_schema_extra, dict)
@@ -101,20 +101,26 @@ def test_grafana_of_the_documents_is_the_one_that_is_taken() -> None:
         assert set(re.findall(r"Grafana (\d+\.\d+\.\d+)", page)) == {grafana.VERSION}
 
 
-def test_readme_lists_exactly_the_commands_that_there_are() -> None:
-    documented = re.findall(r"^([a-z-]+):.*?## ", _MAKEFILE, re.MULTILINE)
-    listed = [row[0].strip("`") for row in _rows(_README) if row[0].startswith("`make ")]
-    assert sorted(listed) == sorted(f"make {name}" for name in set(documented) - _UNLISTED)
+def test_readme_and_development_list_exactly_the_commands_that_there_are() -> None:
+    documented = set(re.findall(r"^([a-z-]+):.*?## ", _MAKEFILE, re.MULTILINE)) - {"help"}
+    rows = [*_rows(_README), *_rows(_DEVELOPMENT)]
+    listed = [row[0].strip("`") for row in rows if row[0].startswith("`make ")]
+    assert sorted(listed) == sorted(f"make {name}" for name in documented)
+
+
+def test_five_lines_of_the_readme_are_in_the_application_of_the_quickstart() -> None:
+    block, _ = re.findall(r"^```python\n(.*?)^```", _README, re.MULTILINE | re.DOTALL)
+    page = (_ROOT / "docs" / "quickstart.md").read_text()
+    [application] = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    lines = [line.partition("  #")[0] for line in application.splitlines()]
+    positions = [lines.index(line) for line in block.splitlines() if line]
+    assert len(positions) == 4
+    assert positions == sorted(positions)
 
 
 def test_make_help_is_grouped_and_fits_80_columns() -> None:
-    done = subprocess.run(
-        ["make", "--no-print-directory", "help"],
-        cwd=_ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    command = ["make", "--no-print-directory", "help"]
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert [line for line in lines if not line.startswith("  make ")] == ["Use", "Prove", "Develop"]
     documented = re.findall(r"^([a-z-]+):.*?## ", _MAKEFILE, re.MULTILINE)
@@ -152,6 +158,14 @@ def _anchors(page: Path) -> set[str]:
     """What its headings are called in links, as GitHub spells it."""
     headings = re.findall("^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub("[^a-z0-9 _-]", "", title.lower()).replace(" ", "-") for title in headings}
+
+
+def test_licences_name_the_versions_of_the_stack() -> None:
+    text = (_ROOT / "docs" / "licences.md").read_text()
+    versions = {row[0].split()[-1].lower(): row[1] for row in _rows(text)}
+    listed = {"collector": versions.pop("contrib"), "init": versions.pop("busybox"), **versions}
+    for image in IMAGES:
+        assert listed[image.part] == re.match(r"v?([\d.]+)", image.tag)[1]  # type: ignore[index]
 
 
 def test_links_lead_to_files_and_headings() -> None:
@@ -199,7 +213,7 @@ def test_your_service_lists_exactly_the_public_names() -> None:
     }
     public = {
         f"{module.__name__}.{name}"
-        for module in (chatscope, genai, logs, otlp, testing)
+        for module in (chatscope, genai, logs, otlp, redaction, testing)
         for name in module.__all__
     }
     assert listed == public | {"chatscope.names.ERROR_TYPE"}
