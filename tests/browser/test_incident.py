@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import httpx2
@@ -88,7 +88,11 @@ def _seen(found: Locator) -> None:
 
 @pytest.mark.parametrize("alert", _ALERTS)
 def test_message_leads_to_the_providers_words_in_three_clicks(
-    browser: Browser, url: str, incident: Incident, alert: str
+    browser: Browser,
+    url: str,
+    incident: Incident,
+    alert: str,
+    record_property: Callable[[str, object], None],
 ) -> None:
     labels = {"service_name": incident.service, "gen_ai_request_model": _MODEL}
     link = _link(alert, labels)
@@ -102,8 +106,7 @@ def test_message_leads_to_the_providers_words_in_three_clicks(
         words = time.monotonic() - started
         _follow_trace(page, incident)
         trace = time.monotonic() - started
-        print(f"{alert}: the provider's words after {words:.1f} s, its trace after {trace:.1f} s")
-        assert trace < _PAGE_MS / 1000
+        record_property("seconds until the words and the trace", f"{words:.1f}, {trace:.1f}")
     finally:
         page.close()
 
