@@ -18,6 +18,7 @@ from playwright.sync_api import (
 
 from stack.facts import is_loopback
 from stack.waiting import poll_until
+from tests.elapsed import overload
 from tests.running import Stack
 from tests.stack.boards import Board, Panel, read_boards
 from tests.stack.filling import Window
@@ -146,7 +147,7 @@ def test_first_screen_is_answered_within_two_seconds(
             page.goto("about:blank")
             measured.append(_queries(page, f"{url}/d/{board.uid}?refresh=&{urlencode(between)}"))
             whole, slowest = measured[-1]
-            if whole <= _SCREEN_SECONDS and slowest <= _QUERY_SECONDS:
+            if max(whole / _SCREEN_SECONDS, slowest / _QUERY_SECONDS) <= overload():
                 return
     finally:
         page.close()
