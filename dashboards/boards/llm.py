@@ -87,7 +87,8 @@ _UNITS: Final = {
     "Cost": "currencyUSD",
 }
 _WIDTHS: Final = {
-    "Service": 110,
+    "Service": 130,
+    "Model": 170,
     "Duration": 95,
     "First token": 90,
     "Input": 65,
@@ -189,9 +190,9 @@ def _responses() -> list[table.Panel]:
         _log_of_responses(
             "Failed responses",
             "The newest responses that failed, with the type of the error and the provider's "
-            "status and error code.",
+            "status and message, without keys and prompts.",
             equals(ANSWER_OUTCOME, FAILURE),
-            {**reason, **model, **times, **tokens, **cost},
+            {**reason, **model, ANSWER_SECONDS: "Duration"},
         ),
         _log_of_responses(
             "Slow responses",
