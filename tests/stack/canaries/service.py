@@ -211,8 +211,11 @@ class Client:
                     return
 
     def _refused(self, url: str, **options: Any) -> None:
-        with suppress(InvalidHandshake, WebSocketException, OSError):
-            connect(url, proxy=None, open_timeout=_PATIENCE, **options).close()
+        with (
+            suppress(InvalidHandshake, WebSocketException, OSError),
+            connect(url, proxy=None, open_timeout=_PATIENCE, **options) as chat,
+        ):
+            chat.close()
 
 
 def _message(content: str, role: str = "user") -> dict[str, str]:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +17,7 @@ import pytest
 
 from stack.facts import ROOT
 from stack.waiting import poll_until
+from tests.harness import notes
 from tests.running import PATIENCE_SECONDS, Stack
 from tests.stack.canaries import library
 from tests.stack.canaries.planting import Garden
@@ -243,17 +244,17 @@ def search(stack: Stack, planted: Planted) -> Search:
 
 
 def test_no_canary_is_in_a_backend(
-    planted: Planted, search: Search, capsys: pytest.CaptureFixture[str]
+    planted: Planted, search: Search, record_property: Callable[[str, object], None]
 ) -> None:
     garden = planted.garden
+    places = len(garden.planted)
+    record_property(notes.NOTE, f"canaries were planted in {places} places:\n{garden.report()}")
     found = {each for where, text in search.texts() for each in garden.found_in(where, text)}
-    with capsys.disabled():
-        print(f"\nPlanted in {len(garden.planted)} places:\n{garden.report()}")  # noqa: T201
     assert len(garden.planted) >= _LEAST_PLACES
     # Otherwise nothing was searched.
     assert search.traces > _LEAST_PLACES
     assert search.lines > _LEAST_PLACES
-    assert sorted(found) == []
+    assert not found, "\n".join(map(str, sorted(found)))
 
 
 def test_no_canary_is_on_disk(planted: Planted, search: Search, stack: Stack) -> None:
