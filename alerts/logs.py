@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from alerts import windows
 from alerts.objectives import Wanted
-from alerts.rules import SERVICE_LABEL, Alert, board, group, label, log_lines, number
+from alerts.rules import SERVICE_LABEL, Alert, Severity, board, group, label, log_lines, number
 from chatscope.names import (
     CODE_FUNCTION_NAME,
     CODE_LINE_NUMBER,
@@ -124,7 +124,7 @@ def _alert(
     summary: str,
     query: str,
     hold: str = "",
-    severity: str = "warning",
+    severity: Severity = "warning",
 ) -> Alert:
     return Alert(
         name=name,
