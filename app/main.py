@@ -95,7 +95,12 @@ def create_app(
         "/v1/messages/count_tokens": TokenCount(settings, catalog, admission).count,
         "/v1/embeddings": EmbeddingsEndpoint(*shared),
     }
-    models = Models(catalog, lambda model: _served(model).price(telemetry.recorder.prices))
+
+    def prices(model: CatalogModel) -> tuple[float, float] | None:
+        price = _served(model).price(telemetry.recorder.prices)
+        return (price.prompt, price.completion) if price else None
+
+    models = Models(catalog, prices)
     page = ChatPage(settings)
     app.router.routes.extend(_routes(endpoints, ChatWebSocket(*shared), models, health, page))
     feedback = Feedback(settings, telemetry, admission)

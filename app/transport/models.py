@@ -9,9 +9,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from app.providers.catalog import Catalog, CatalogModel
-from chatscope.genai.pricing import Price
 
 _TOKENS_PER_PRICE: Final = 1_000_000
+
+
+# What a million tokens of the prompt, and of the completion, cost now in US dollars, if known.
+Prices = Callable[[CatalogModel], tuple[float, float] | None]
 
 
 class Models:
@@ -20,8 +23,7 @@ class Models:
     `pricing` is an addition in OpenRouter's form: US dollars for one token, as texts.
     """
 
-    def __init__(self, catalog: Catalog, prices: Callable[[CatalogModel], Price | None]) -> None:
-        """`prices` returns the price of a model that applies now."""
+    def __init__(self, catalog: Catalog, prices: Prices) -> None:
         self._catalog = catalog
         self._prices = prices
         self._created = int(time.time())
@@ -44,8 +46,8 @@ class Models:
             "owned_by": model.provider.name,
         }
         if price := self._prices(model):
-            sides = {"prompt": price.prompt, "completion": price.completion}
-            found["pricing"] = {side: _per_token(usd) for side, usd in sides.items()}
+            prompt, completion = map(_per_token, price)
+            found["pricing"] = {"prompt": prompt, "completion": completion}
         return found
 
 

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
 
 from tests.browser.pictures import take_screenshot
 from tests.browser.provider import MODEL, Chat, chat, paced, refusal, service
@@ -54,12 +54,16 @@ def open_page(browser: Browser, talk: Chat) -> Iterator[Open]:
     contexts: list[BrowserContext] = []
     problems: list[str] = []
 
+    def said(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            problems.append(message.text)
+
     def opened(url: str = talk.url, **options: Any) -> Page:
         context = browser.new_context(permissions=["clipboard-read", "clipboard-write"], **options)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(_PATIENCE_MS)
-        page.on("console", lambda said: problems.append(said.text) if said.type == "error" else 0)
+        page.on("console", said)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.goto(url)
         _ready(page)
@@ -142,9 +146,8 @@ def test_response_has_its_figures(page: Page, talk: Chat) -> None:
         r"\$0\.000225",
     ):
         expect(facts).to_contain_text(re.compile(figure))
-    expect(page.locator("#price")).to_have_text(
-        "by house · $2.50 in, $10.00 out per million tokens"
-    )
+    price = "by house · $2.50 in, $10.00 out per million tokens"
+    expect(page.locator("#price")).to_have_text(price)
 
 
 def test_empty_response_says_so(page: Page, talk: Chat) -> None:
@@ -247,9 +250,8 @@ def test_chat_survives_a_reload_also_for_the_model(page: Page, talk: Chat) -> No
     _ask(page, "second")
     _ended(page, 2)
     assert talk.model.messages == [("user", "first"), ("assistant", "**one**"), ("user", "second")]
-    hrefs = page.get_by_role("link", name="Conversation").evaluate_all(
-        "all => all.map(a => a.href)"
-    )
+    links = page.get_by_role("link", name="Conversation")
+    hrefs = links.evaluate_all("all => all.map(a => a.href)")
     first, second = (parse_qs(urlsplit(href).query)["var-conversation"] for href in hrefs)
     assert first == second
 

