@@ -56,6 +56,7 @@ rules:
 	$(BOOTSTRAP) parts
 	@$(PY) -m stack build sloth
 	@$(PY) -m alerts
+	@$(PY) -m stack.redacting
 
 dashboards:
 	$(BOOTSTRAP)

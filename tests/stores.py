@@ -4,7 +4,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def running_tempo(directory: Path) -> Iterator[tuple[str, str]]:
 @contextmanager
 def _running(name: str, directory: Path, *options: str) -> Iterator[dict[str, str]]:
     wait_for_binaries([name])
-    ports = {port: str(free_port()) for port in facts.ports(facts.load({}))}
+    ports = free_ports()
     found = {**facts.load(ports), "DATA_DIR": str(directory)}
     url = f"http://127.0.0.1:{found[f'{name.upper()}_PORT']}"
     command: list[Any] = [
@@ -63,6 +63,15 @@ def _running(name: str, directory: Path, *options: str) -> Iterator[dict[str, st
             yield found
         finally:
             process.kill()
+
+
+def free_ports() -> dict[str, str]:
+    """Different ports that nobody listens on, by the names of all the stack's ports."""
+    with ExitStack() as held:
+        return {
+            name: str(held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1])
+            for name in facts.ports(facts.load({}))
+        }
 
 
 def free_port() -> int:

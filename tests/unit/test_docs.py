@@ -10,7 +10,7 @@ import pytest
 
 import chatscope
 from app.settings import VERSION, Settings
-from chatscope import genai, logs, names, otlp, testing
+from chatscope import genai, logs, names, otlp, redaction, testing
 from chatscope.names import METRICS, Metric
 from stack import facts, grafana
 from stack.images import IMAGES
@@ -55,6 +55,7 @@ def test_setting_is_documented_as_it_is(name: str) -> None:
     _, default, meaning, accepted = _row(_OF_THE_SERVICE, str(field.validation_alias))
     shown = "unset" if field.default in (None, ()) else f"`{field.default!s}`"
     shown = shown.lower() if isinstance(field.default, bool) else shown
+    shown = f"`{','.join(field.default)}`" if field.default and name == "redact" else shown
     assert default == shown
     assert meaning == field.description
     assert isinstance(field.json_schema_extra, dict)
@@ -173,7 +174,7 @@ def test_your_service_lists_exactly_the_public_names() -> None:
     }
     public = {
         f"{module.__name__}.{name}"
-        for module in (chatscope, genai, logs, otlp, testing)
+        for module in (chatscope, genai, logs, otlp, redaction, testing)
         for name in module.__all__
     }
     assert listed == public | {"chatscope.names.ERROR_TYPE"}
