@@ -392,10 +392,12 @@ def test_grafana_of_the_services_machine_is_reached_by_its_name(
         endpoint(talk.model.respond) as provider,
         service(tmp_path, provider, GRAFANA_PUBLIC_URL="http://127.0.0.1:3001") as url,
     ):
-        link = open_page(url).locator("#grafana a")
+        link = open_page(url).get_by_role("link", name="Dashboards")
         expect(link).to_have_attribute("href", "http://127.0.0.1:3001")
         # Browsers resolve it to this machine; the page does not know that.
-        link = open_page(url.replace("127.0.0.1", "chat.localhost")).locator("#grafana a")
+        link = open_page(url.replace("127.0.0.1", "chat.localhost")).get_by_role(
+            "link", name="Dashboards"
+        )
         expect(link).to_have_attribute("href", "http://chat.localhost:3001")
 
 
@@ -453,7 +455,7 @@ def test_keyboard_reaches_everything_from_the_field(page: Page, talk: Chat) -> N
                 "(document.activeElement)"
             ).strip()
         )
-    expected = ["New chat", "Conversation", "Copy the code", "Code", "Copy the response", "Trace",
+    expected = ["Dashboards", "New chat", "Conversation", "Copy the code", "Code", "Copy the response", "Trace",
         "Logs", "Conversation", "Timeline", "Good response", "Bad response", "Copy the trace ID",
         "Message", "Send", "Model", "Options"]  # fmt: skip
     assert reached[: len(expected)] == expected

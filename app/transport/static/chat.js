@@ -277,8 +277,8 @@ addEventListener("pagehide", () => chats.save());
 
 for (const example of EXAMPLES) $("examples").append(button(example, () => ask(example)));
 if (grafana.home) {
-  $("grafana").hidden = false;
-  $("grafana").querySelector("a").href = grafana.home;
+  $("grafana").hidden = $("dashboards").hidden = false;
+  $("dashboards").href = grafana.home;
 }
 showChat();
 connection.connect();
