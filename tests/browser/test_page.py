@@ -395,9 +395,8 @@ def test_grafana_of_the_services_machine_is_reached_by_its_name(
         link = open_page(url).get_by_role("link", name="Dashboards")
         expect(link).to_have_attribute("href", "http://127.0.0.1:3001")
         # Browsers resolve it to this machine; the page does not know that.
-        link = open_page(url.replace("127.0.0.1", "chat.localhost")).get_by_role(
-            "link", name="Dashboards"
-        )
+        elsewhere = open_page(url.replace("127.0.0.1", "chat.localhost"))
+        link = elsewhere.get_by_role("link", name="Dashboards")
         expect(link).to_have_attribute("href", "http://chat.localhost:3001")
 
 
@@ -455,7 +454,8 @@ def test_keyboard_reaches_everything_from_the_field(page: Page, talk: Chat) -> N
                 "(document.activeElement)"
             ).strip()
         )
-    expected = ["Dashboards", "New chat", "Conversation", "Copy the code", "Code", "Copy the response", "Trace",
-        "Logs", "Conversation", "Timeline", "Good response", "Bad response", "Copy the trace ID",
+    expected = ["Dashboards", "New chat", "Conversation", "Copy the code", "Code",
+        "Copy the response", "Trace", "Logs", "Conversation", "Timeline", "Good response",
+        "Bad response", "Copy the trace ID",
         "Message", "Send", "Model", "Options"]  # fmt: skip
     assert reached[: len(expected)] == expected
