@@ -503,14 +503,14 @@ RATE_LIMIT_REMAINING: Final = Metric(
     "chatscope.provider.rate_limit.remaining",
     Kind.GAUGE,
     "{item}",
-    "Remaining rate limit, as the provider's last response told it.",
+    "Remaining rate limit, as reported by the provider's last response.",
     (GEN_AI_PROVIDER_NAME, GEN_AI_REQUEST_MODEL, RATE_LIMIT_TYPE),
 )
 RATE_LIMIT_LIMIT: Final = Metric(
     "chatscope.provider.rate_limit.limit",
     Kind.GAUGE,
     "{item}",
-    "Rate limit, as the provider's last response told it.",
+    "Rate limit, as reported by the provider's last response.",
     (GEN_AI_PROVIDER_NAME, GEN_AI_REQUEST_MODEL, RATE_LIMIT_TYPE),
 )
 

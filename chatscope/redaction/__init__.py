@@ -40,7 +40,7 @@ def current() -> Redactor:
 
 
 def redact(text: str) -> str:
-    """Return `text` as telemetry would show it: with marks in the place of secrets.
+    """Return `text` as telemetry would show it: with marks instead of secrets.
 
     With the rules of `configure()`; all kinds before it was called.
     """

@@ -83,7 +83,7 @@ class Redactor:
         return bool(self._others) or any(map(data.__contains__, self._known_bytes))
 
     def text(self, found: str) -> str:
-        """Return a text with a mark in the place of each thing that a rule finds."""
+        """Return a text with a mark instead of each match of a rule."""
         try:
             data = found.encode()
         except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""What is a secret or personal data in a text: the shapes of tokens, addresses and numbers.
+"""Secrets and personal data in texts: the shapes of tokens, addresses and numbers.
 
 Patterns are in the common syntax of Python and RE2, because the Collector applies the same ones
 (`stack/redacting.py`). `§` stands for the beginning of a word. A pattern that finds more than
@@ -88,7 +88,7 @@ def invalid_patterns(patterns: object) -> list[str]:
 
 
 def is_masked(text: str) -> bool:
-    """Whether a text is nothing but asterisks, in the place of a secret."""
+    """Whether a text is nothing but asterisks, instead of a secret."""
     return set(text) == {"*"}
 
 

@@ -42,7 +42,7 @@ def _values(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def credentials_in(url: str) -> Iterator[str]:
-    """Yield the password of a URL: as it is, as it stands there, and as HTTP sends it."""
+    """Yield the password of a URL: as it is, as it is written there, and as HTTP sends it."""
     try:
         parts = urlsplit(url.strip())
     except ValueError:

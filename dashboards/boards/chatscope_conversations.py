@@ -42,9 +42,9 @@ def board() -> Dashboard:
         links.CONVERSATIONS,
         "Recent conversations, one of them read from top to bottom, and ratings.",
         [
-            Row("Conversations", [_recent()], height=9),
-            Row("Turns", [_turns()], height=7),
-            Row("Transcript", [_transcript()], height=14),
+            Row("Conversations", [_recent()], height=7),
+            Row("Transcript", [_transcript()], height=12),
+            Row("Turns", [_turns()], height=8),
             Row("Ratings", [_by_model(), _over_time(), _bad()], height=8, widths=(10, 14, 24)),
         ],
         since="now-6h",
@@ -97,7 +97,7 @@ def _turns() -> table.Panel:
 def _transcript() -> logs.Panel:
     return log_lines(
         "Transcript",
-        "What was said, from the first turn to the last, where texts are captured in events "
+        "The texts from the first turn to the last, where they are captured in events "
         "(OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=EVENT_ONLY), with the tool calls, and "
         "below each turn its outcome, model, time, tokens and cost. Open a line to open its trace.",
         responses.transcript(),
