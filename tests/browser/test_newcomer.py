@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, ViewportSize, expect
 from playwright.sync_api import TimeoutError as NotShown
 
 from tests.browser.pictures import take_screenshot
@@ -17,6 +17,8 @@ from tests.running import PATIENCE_SECONDS, Stack
 from tests.stack.grafana import grafana_url
 
 _PATIENCE_MS: Final = 1.5 * PATIENCE_SECONDS * 1000
+# A panel is drawn when it is in sight.
+_WHOLE_DASHBOARD: Final[ViewportSize] = {"width": 1440, "height": 2400}
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +68,7 @@ def test_newcomer_follows_a_response_from_the_page_to_the_dashboards(
     logs = _follow(context, answer.get_by_role("link", name="Logs"))
     _shows(logs, logs.get_by_text("answer completed"), "4-logs")
     talk = _follow(context, answer.get_by_role("link", name="Conversation"))
+    talk.set_viewport_size(_WHOLE_DASHBOARD)
     [conversation] = parse_qs(urlsplit(talk.url).query)["var-conversation"]
     _shows(talk, _panel(talk, "Turns").get_by_text(conversation), "5-conversation")
 
@@ -76,7 +79,7 @@ def test_newcomer_follows_a_response_from_the_page_to_the_dashboards(
     home = _follow(context, page.get_by_role("link", name="Dashboards"))
     _shows(home, home.get_by_role("heading", name="Health"), "7-home")
     board = context.new_page()
-    board.set_viewport_size({"width": 1440, "height": 2200})
+    board.set_viewport_size(_WHOLE_DASHBOARD)
     board.goto(f"{stack.facts['GRAFANA_URL']}/d/chatscope-conversations?from=now-15m&to=now")
     _shows(board, _panel(board, "Bad ratings").get_by_text(conversation), "8-dashboard")
 
