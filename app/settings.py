@@ -159,8 +159,8 @@ class Settings(BaseSettings):
     )  # fmt: skip
     grafana_public_url: str | None = _setting(
         None, "GRAFANA_PUBLIC_URL",
-        "Address at which users reach Grafana, for the links of the [chat page](page.md); unset: no "
-        "links.",
+        "Address at which users reach Grafana, for the links of the [chat page](page.md); unset: "
+        "no links.",
         "an http or https URL",
     )  # fmt: skip
     log_level: LogLevel = _setting(
