@@ -80,7 +80,7 @@ GROUPS: Final = (
         ),
     ),
     # It needs no stack, and keeps a browser busy.
-    Group("page", 16_400, ("browser/test_page.py", "browser/test_page_markdown.py")),
+    Group("page", 9_700, ("browser/test_page.py", "browser/test_page_markdown.py")),
     Group("content", 15_700, ("chaos",)),
     Group("commands", 15_000, ("stack/test_commands.py",)),
 )
