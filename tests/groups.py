@@ -81,7 +81,7 @@ GROUPS: Final = (
     ),
     # It needs no stack, and keeps a browser busy.
     Group("page", 9_700, ("browser/test_page.py", "browser/test_page_markdown.py")),
-    Group("content", 15_700, ("chaos",)),
+    Group("content", 15_700, ("stack/canaries", "chaos")),
     Group("commands", 15_000, ("stack/test_commands.py",)),
 )
 # Of the commands in containers, which run in the group "containers".
