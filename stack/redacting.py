@@ -45,11 +45,13 @@ _BODY: Final = "log.body"  # a text, or a map
 _DIGITS: Final = {"ya00.": "ya29.", "%00": "%40"}
 _PHONE: Final = r"\+[ (]?[1-9]"
 _CARD: Final = r"[0-9]{4}[ -][0-9]{4}[ -][0-9]{4}"
-# As in the package (redactor.py), without what has a value of another type.
+# As in the package (redactor.py), except that the type of a value is unknown here:
+# `time_to_first_token` is a number.
 _HIDDEN: Final = (
     r"(?i)(?:^|[._-])(?:authorization|cookie|passw(?:or)?d|passwd|passphrase|secret"
     r"|api[._-]?key|private[._-]?key|secret[._-]?key|access[._-]?key"
-    r"|(?:access|auth|refresh|id|session|bearer)?[._-]?token)$"
+    r"|(?:access|auth|refresh|id|session|bearer)[._-]?token)$"
+    r"|(?:^|^.{1,4}[._-]|(?:[^t]|[^s]t|[^r]st|[^i]rst|[^f]irst)[._-])token$"
 )
 _HIDDEN_PARTS: Final = ("authorization", "cookie", "passw", "passphrase", "secret", "key", "token")
 

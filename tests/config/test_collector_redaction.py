@@ -12,6 +12,7 @@ import httpx2
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
+from chatscope.names import TIME_TO_FIRST_TOKEN
 from stack import facts as stack_facts
 from stack import redacting
 from stack.waiting import poll_until
@@ -24,7 +25,7 @@ _SK: Final = "sk-" + "canary0123456789abcdef"
 _MARK: Final = "<redacted secret>"
 # What another service sends, and what arrives.
 _TEXTS: Final = {
-    "token": (f"key {_SK}.", f"key {_MARK}."),
+    "openai": (f"key {_SK}.", f"key {_MARK}."),
     "github": ("ghp_" + "a1B2" * 9, _MARK),
     "aws": ("AKIA" + "IOSFODNN7EXAMPLE", _MARK),
     "jwt": ("eyJhbGciOiJIUzI1NiJ9." + "eyJzdWIiOiIxMjM0In0" + ".abcDEF123_-xyz", _MARK),
@@ -40,6 +41,7 @@ _TEXTS: Final = {
     "card": ("4111 1111 1111 1111", "<redacted card number>"),
     "phone": ("+49 170 1234567", "<redacted phone number>"),
 }
+_SECRET_NAMES: Final = ("authorization", "token", "csrf_token", "st_token", "db.password")
 _ORDINARY: Final = {
     "user.id": "jane@example.com",
     "gen_ai.response.id": "chatcmpl-8f2b6cbb9b2d4f0c9a1b5f6f7a8e9d0c",
@@ -125,7 +127,9 @@ def _exposed(url: str) -> str | None:
 def _send_all(facts: Mapping[str, str]) -> bool:
     resource = {"attributes": _attributes({"service.name": "other", "note": _SK})}
     texts = {name: text for name, (text, _) in _TEXTS.items()}
-    attributes = _attributes({**texts, **_ORDINARY, "count": 5, "authorization": "words"})
+    numbers = {"count": 5, TIME_TO_FIRST_TOKEN: 1}
+    secrets = dict.fromkeys(_SECRET_NAMES, "words")
+    attributes = _attributes({**texts, **_ORDINARY, **numbers, **secrets})
     span = {
         "traceId": f"{1:032x}",
         "spanId": f"{1:016x}",
@@ -194,8 +198,9 @@ def test_secrets_in_attributes_are_replaced_and_nothing_else(arrived: Arrived) -
             name: shown for name, (_, shown) in _TEXTS.items()
         }
         assert {name: found[name] for name in _ORDINARY} == _ORDINARY
-        assert "authorization" not in found
+        assert not {*_SECRET_NAMES} & {*found}
     assert span.attributes["count"] == 5
+    assert span.attributes[TIME_TO_FIRST_TOKEN] == 1
     assert span.resource["note"] == _MARK
 
 
