@@ -99,7 +99,13 @@ def _take(page: Page, url: str, path: Path) -> None:
         if sum(waiting) <= 0 and time.monotonic() - last[0] > _QUIET_SECONDS:
             break
     path.parent.mkdir(exist_ok=True)
-    page.screenshot(path=path)
+    trace = page.get_by_test_id("data-testid panel content").filter(has_text="Trace ID")
+    if trace.count():
+        # In Explore, without the query above it.
+        page.set_viewport_size({**_SCREEN, "height": 2 * _SCREEN["height"]})
+        trace.last.screenshot(path=path)
+    else:
+        page.screenshot(path=path)
 
 
 if __name__ == "__main__":
