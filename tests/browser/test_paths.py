@@ -135,7 +135,7 @@ def test_costs_lead_to_the_user_and_the_conversation_behind_them(
         page.goto(f"{url}/d/{links.USERS}?{urlencode(between)}", timeout=_PAGE_MS)
         users = page.get_by_test_id("data-testid Panel header Users")
         spent = users.get_by_role("row").filter(has_text="$")
-        _seen(spent)
+        _seen(spent.get_by_role("gridcell"))
         costs = [
             float(found[1]) for text in spent.all_inner_texts() if (found := _COST.search(text))
         ]
@@ -147,7 +147,7 @@ def test_costs_lead_to_the_user_and_the_conversation_behind_them(
         page.wait_for_url(f"**/d/{links.CONVERSATIONS}**")
         recent = page.get_by_test_id("data-testid Panel header Recent conversations")
         rows = recent.get_by_role("row").filter(has_text="$")
-        _seen(rows)
+        _seen(rows.get_by_role("gridcell"))
         assert all(name in text for text in rows.all_inner_texts())
         conversation = rows.first.get_by_role("link").first
         wanted = conversation.inner_text()
@@ -167,10 +167,10 @@ def test_bad_ratings_name_the_model_and_lead_to_the_conversation(
     try:
         page.goto(f"{url}/d/{links.CONVERSATIONS}?{urlencode(between)}", timeout=_PAGE_MS)
         by_model = page.get_by_test_id("data-testid Panel header Ratings by model")
-        _seen(by_model.get_by_role("row").filter(has_text="%"))
+        _seen(by_model.get_by_role("gridcell").filter(has_text="%"))
         bad = page.get_by_test_id("data-testid Panel header Bad ratings").get_by_role("row")
         rated = bad.filter(has_text="rated-first")
-        _seen(rated)
+        _seen(rated.get_by_role("gridcell"))
         rated.get_by_role("link", name="rated-first").click()
         page.wait_for_url("**var-conversation=rated-first**")
     finally:
