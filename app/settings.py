@@ -157,6 +157,12 @@ class Settings(BaseSettings):
         "a comma list of exact origins, scheme://host[:port] as a browser sends them: http or "
         "https, no path, no default port, no *",
     )  # fmt: skip
+    grafana_public_url: str | None = _setting(
+        None, "GRAFANA_PUBLIC_URL",
+        "Address at which users reach Grafana, for the links of the [chat page](page.md); unset: "
+        "no links.",
+        "an http or https URL",
+    )  # fmt: skip
     log_level: LogLevel = _setting(
         "INFO", "LOG_LEVEL", "Minimum level of logged lines.",
         "TRACE, DEBUG, INFO, SUCCESS, WARNING, ERROR or CRITICAL",
@@ -453,7 +459,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{origin!r} is not an exact origin")
         return tuple(origin.lower() for origin in origins)
 
-    @field_validator("openai_base_url")
+    @field_validator("openai_base_url", "grafana_public_url")
     @classmethod
     def _web_url(cls, url: str | None) -> str | None:
         if url is not None:

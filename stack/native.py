@@ -93,7 +93,20 @@ class NativeStack(Stack):
         }
         switches = {"GRAFANA_OFF": "false" if self.facts["GRAFANA_HOME"] else "true"}
         own = own_environment()
-        return {**own, **self.facts, **programs, **places, **switches, **_direct(self.facts, own)}
+        return {
+            **own,
+            **self.facts,
+            **programs,
+            **places,
+            **switches,
+            "APP_GRAFANA_URL": self._linked_grafana(own),
+            **_direct(self.facts, own),
+        }
+
+    def _linked_grafana(self, own: Mapping[str, str]) -> str:
+        """Where the chat page's links lead: to its own Grafana, or one that the person names."""
+        named = own.get("GRAFANA_PUBLIC_URL") or own.get("GRAFANA_URL")
+        return self.facts["GRAFANA_PUBLIC_URL"] if self.facts["GRAFANA_HOME"] or named else ""
 
     def running(self) -> bool:
         """Whether process-compose of this stack lives; its parts may still be starting."""

@@ -91,11 +91,10 @@ def show_up(
     rows: Iterable[Row],
     missing: Mapping[str, str],
     chat: Chat,
-    seconds: float,
     links: Links,
 ) -> None:
     """The screen at the end of `up`: where everything is, one chat to look at, what comes next."""
-    console.print(f"[bold]Chatscope is up[/], after {seconds:.1f} s\n")
+    console.print()
     show_parts(console, rows, missing)
     console.print("\nOne chat, found in all three stores:", f"[dim]{chat.model}[/]")
     line(console, f"trace id  {chat.trace_id}")
