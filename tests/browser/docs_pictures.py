@@ -1,6 +1,6 @@
-"""Takes the pictures of the documentation, of the running stack: python -m tests.browser.docs_pictures.
+"""Takes the pictures of the documentation: python -m tests.browser.docs_pictures.
 
-The stack runs with Grafana, with OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT set to
+A stack runs with Grafana, with OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT set to
 `span_and_event`, and `make demo` has run for some ten minutes. Each picture is of what a person
 sees first.
 """
