@@ -52,6 +52,8 @@ class Part:
     ready_url: str
     # The fact with the address that it listens on.
     listen: str = "STACK_LISTEN"
+    # Whether it answers only to those who know a password, when asked about its health, too.
+    locked: bool = False
 
     def readiness(self, facts: Mapping[str, str]) -> str:
         """The URL that answers 200 once this part is ready."""
@@ -62,6 +64,7 @@ class Part:
 BINARIES = (
     Binary("process-compose", "process-compose", "github.com/f1bonacc1/process-compose"),
     Binary("alertmanager", "alertmanager", "github.com/prometheus/alertmanager/cmd/alertmanager"),
+    Binary("caddy", "gateway", "github.com/caddyserver/caddy/v2/cmd/caddy"),
     Binary("otelcol", "collector", ".", generated=True),
     Binary(
         "prometheus",
@@ -105,15 +108,24 @@ PARTS = (
         ),
         "{COLLECTOR_HEALTH_URL}",
     ),
-    Part("prometheus", "PROMETHEUS_URL", ("PROMETHEUS_PORT",), "{PROMETHEUS_URL}/-/ready"),
-    Part("loki", "LOKI_URL", ("LOKI_PORT", "LOKI_GRPC_PORT"), "{LOKI_URL}/ready"),
     Part(
-        "tempo",
-        "TEMPO_URL",
-        ("TEMPO_PORT", "TEMPO_OTLP_PORT", "TEMPO_GRPC_PORT"),
-        "{TEMPO_URL}/ready",
+        "prometheus",
+        "PROMETHEUS_URL",
+        ("PROMETHEUS_PORT",),
+        "{PROMETHEUS_URL}/-/ready",
+        locked=True,
     ),
-    Part("alertmanager", "ALERTMANAGER_URL", ("ALERTMANAGER_PORT",), "{ALERTMANAGER_URL}/-/ready"),
+    # It listens for Loki and Tempo.
+    Part("gateway", "LOKI_URL", ("LOKI_PORT", "TEMPO_PORT"), "{LOKI_URL}/gateway"),
+    Part("loki", "LOKI_URL", ("LOKI_GRPC_PORT",), "{LOKI_URL}/ready", listen="STACK_HOST"),
+    Part("tempo", "TEMPO_URL", ("TEMPO_GRPC_PORT",), "{TEMPO_URL}/ready", listen="STACK_HOST"),
+    Part(
+        "alertmanager",
+        "ALERTMANAGER_URL",
+        ("ALERTMANAGER_PORT",),
+        "{ALERTMANAGER_URL}/-/ready",
+        locked=True,
+    ),
     Part(
         "grafana",
         "GRAFANA_URL",

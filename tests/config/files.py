@@ -20,6 +20,7 @@ GRAFANA = ROOT / "grafana-provisioning"
 GRAFANA_INI = GRAFANA / "grafana.ini"
 DATASOURCES = GRAFANA / "datasources" / "datasources.yaml"
 COMPOSE = ROOT / "docker-compose.yml"
+BACKENDS_COMPOSE = ROOT / "deploy" / "backends.compose.yaml"
 DOCKERFILE = ROOT / "Dockerfile"
 PROCESSES = ROOT / "stack" / "process-compose.yaml"
 
@@ -34,7 +35,8 @@ AMPLE = 2
 
 # The one in C takes a tenth of the time.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_VARIABLE = re.compile(r"\$\{(?:env:)?([^}]*)\}")
+# The innermost, where a file is named by one.
+_VARIABLE = re.compile(r"\$\{(?:env:)?([^${}]*)\}")
 _ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+|localhost|::|:\d{2,5}(/|$)")
 
 

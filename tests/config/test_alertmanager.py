@@ -87,7 +87,10 @@ def receivers(directory: Path) -> dict[str, dict[str, Any]]:
 
 def test_it_is_started_on_its_own_volume_and_address_and_looks_for_no_peers() -> None:
     started_with = parsed(PROCESSES)["processes"]["alertmanager"]["entrypoint"]
-    assert started_with[1:3] == ["${REPO_DIR}/alertmanager/start.sh", "${ALERTMANAGER_BIN}"]
+    assert started_with[1:6] == [
+        *("${REPO_DIR}/stack/own.sh", "alertmanager"),
+        *("sh", "${REPO_DIR}/alertmanager/start.sh", "${ALERTMANAGER_BIN}"),
+    ]
     assert set(started_with) >= {
         "--storage.path=${DATA_DIR}/alertmanager",
         "--data.retention=${RETENTION}",

@@ -15,6 +15,7 @@ from chatscope import names
 from chatscope.names import Metric
 from demo import story
 from stack.backends import LogLine, Span
+from stack.secrets import telemetry_variables
 from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS, Stack, settled
 
@@ -82,7 +83,7 @@ def run(stack: Stack) -> Run:
             **os.environ,
             **_BOUNDS,
             "CHATSCOPE_URL": stack.facts["APP_URL"],
-            "OTEL_EXPORTER_OTLP_ENDPOINT": stack.facts["OTLP_HTTP_URL"],
+            **telemetry_variables(stack.facts, "OTLP_HTTP_URL"),
         },
         check=False,
         stdout=subprocess.PIPE,
