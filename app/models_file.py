@@ -97,6 +97,9 @@ class Simulated(Section):
         "and timeout",
     )
     prompt_cache: bool = Field(False, description="true or false")
+    requests_per_minute: int | None = Field(
+        None, ge=1, le=1_000_000, description="a whole number from 1 to 1000000"
+    )
     phase: Phase | None = Field(None, description="a table: every_seconds, for_seconds, …")
 
 

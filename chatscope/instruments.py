@@ -1,5 +1,6 @@
 """Instruments made from the registry of names when they are first used, and methods that record."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol
@@ -8,6 +9,7 @@ from opentelemetry.context import Context
 from opentelemetry.metrics import Counter, Histogram, Meter, Observation, UpDownCounter
 
 from chatscope import names
+from chatscope.genai.rate_limits import RateLimit, rate_limits
 from chatscope.names import Metric
 from chatscope.observing import observe
 
@@ -26,6 +28,8 @@ _INFERENCE_USAGE: Final = (
     names.USAGE_CACHE_WRITE_TOKENS,
     names.USAGE_REASONING_TOKENS,
 )
+# A rate limit that was told so long ago says nothing of the present: most are per minute.
+_RATE_LIMIT_SECONDS: Final = 120.0
 # Values of one metric attribute where no list of known values is given.
 _MAX_VALUES: Final = 100
 
@@ -109,6 +113,38 @@ class _Labels:
             self._known.add(value)
             return value
         return names.OTHER
+
+
+class _RateLimits:
+    """The last known rate limits of each provider and model; forgotten when they are old."""
+
+    def __init__(self, meter: Meter, prefix: str) -> None:
+        self._label = names.prefixed(names.RATE_LIMIT_TYPE, prefix)
+        self._known: dict[tuple[str, str, str], tuple[float, RateLimit]] = {}
+        for metric, read in (
+            (names.RATE_LIMIT_REMAINING, self._remaining),
+            (names.RATE_LIMIT_LIMIT, self._limits),
+        ):
+            observe(meter, metric.with_prefix(prefix), read)
+
+    def add(self, found: Iterable[RateLimit], provider: str, model: str) -> None:
+        now = time.monotonic()
+        for each in found:
+            self._known[provider, model, each.type] = now, each
+
+    def _remaining(self) -> Iterator[Observation]:
+        return self._observed(lambda found: found.remaining)
+
+    def _limits(self) -> Iterator[Observation]:
+        return self._observed(lambda found: found.limit)
+
+    def _observed(self, read: Callable[[RateLimit], int | None]) -> Iterator[Observation]:
+        oldest = time.monotonic() - _RATE_LIMIT_SECONDS
+        for (provider, model, kind), (at, found) in self._known.copy().items():
+            value = read(found)
+            if at >= oldest and value is not None:
+                labels = {names.GEN_AI_PROVIDER_NAME: provider, names.GEN_AI_REQUEST_MODEL: model}
+                yield Observation(value, {**labels, self._label: kind})
 
 
 class Instruments:
@@ -235,6 +271,10 @@ class Instruments:
     def answer_stall(self) -> Histogram:
         """Longest pause of a streamed response."""
         return self._histogram(names.ANSWER_STALL)
+
+    @cached_property
+    def _rate_limits(self) -> "_RateLimits":
+        return _RateLimits(self._meter, self.prefix)
 
     @cached_property
     def _limit_reached(self) -> Counter:
@@ -380,6 +420,12 @@ class Instruments:
 
         observe(self._meter, names.BUDGET_USED.with_prefix(self.prefix), used)
         observe(self._meter, names.BUDGET_LIMIT.with_prefix(self.prefix), limits)
+
+    def record_rate_limits(self, headers: Mapping[str, str], provider: str, model: str) -> None:
+        """Record the rate limits that the headers of a provider's response tell."""
+        found = tuple(rate_limits(headers))
+        if found:
+            self._rate_limits.add(found, provider, self.model_label(model))
 
     def record_limit_reached(self, name: str) -> None:
         """Record that the limit of that name, one of those shown, refused or cut something."""

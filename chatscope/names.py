@@ -145,6 +145,7 @@ KEY_TEAM: Final = "chatscope.key.team"  # of an API key
 KEY_NAME: Final = "chatscope.key.name"  # of an API key, as its file has it
 FEEDBACK_LABEL: Final = "chatscope.feedback.label"  # good, bad, other
 BUDGET_UNIT: Final = "chatscope.budget.unit"  # usd, token
+RATE_LIMIT_TYPE: Final = "chatscope.rate_limit.type"  # requests, tokens, …
 ROLE: Final = "role"  # user, assistant, system, tool
 TOKEN_TYPE: Final = "type"  # prompt, completion  # noqa: S105
 DIRECTION: Final = "network.io.direction"  # receive, transmit
@@ -498,6 +499,21 @@ BUDGET_LIMIT: Final = Metric(
     (KEY_NAME, BUDGET_UNIT),
 )
 
+RATE_LIMIT_REMAINING: Final = Metric(
+    "chatscope.provider.rate_limit.remaining",
+    Kind.GAUGE,
+    "{item}",
+    "Remaining rate limit, as the provider's last response told it.",
+    (GEN_AI_PROVIDER_NAME, GEN_AI_REQUEST_MODEL, RATE_LIMIT_TYPE),
+)
+RATE_LIMIT_LIMIT: Final = Metric(
+    "chatscope.provider.rate_limit.limit",
+    Kind.GAUGE,
+    "{item}",
+    "Rate limit, as the provider's last response told it.",
+    (GEN_AI_PROVIDER_NAME, GEN_AI_REQUEST_MODEL, RATE_LIMIT_TYPE),
+)
+
 FEEDBACK: Final = Metric(
     "chatscope.feedback",
     Kind.COUNTER,
@@ -712,7 +728,8 @@ METRICS: Final[tuple[Metric, ...]] = tuple(
     value for value in list(globals().values()) if isinstance(value, Metric)
 )
 """All metrics of the service, in the order of this file."""
-# Not made by every chat: by embeddings, tools and agents, and where a provider reports such tokens.
+# Not made by every chat: by embeddings, tools and agents, and where a provider reports such tokens
+# or its rate limits.
 OF_RECORDERS: Final = frozenset(
     {
         EXECUTE_TOOL_DURATION,
@@ -722,6 +739,8 @@ OF_RECORDERS: Final = frozenset(
         USAGE_CACHE_READ_TOKENS,
         USAGE_CACHE_WRITE_TOKENS,
         USAGE_REASONING_TOKENS,
+        RATE_LIMIT_REMAINING,
+        RATE_LIMIT_LIMIT,
     }
 )
 # Those that the chat service has only if its clients need keys.

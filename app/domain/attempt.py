@@ -1,7 +1,7 @@
 """Attempts to get one response, each from another model."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ class Attempt:
     error_type: str | None = None
     status: int | None = None  # reported by the provider
     seconds: float  # until the failure or the first event
+    headers: Mapping[str, str] = field(default_factory=dict)  # of a failure: those passed on
 
     @property
     def succeeded(self) -> bool:

@@ -8,7 +8,7 @@ from loguru import logger
 
 from app.domain.embedding import Embedded, EmbeddingRequest
 from app.domain.errors import InternalError, ServiceError
-from app.domain.provider import ProviderInfo
+from app.domain.provider import ProviderError, ProviderInfo
 from app.domain.turn import SHUTDOWN
 from chatscope.genai import Usage
 from chatscope.logs import without_texts
@@ -54,6 +54,7 @@ async def run_embedding(
     try:
         with call.current():
             found = await model.embed(request)
+        call.response_headers(found.headers)
         tokens = found.usage.prompt_tokens if found.usage else None
         call.describe(tokens=tokens, response_model=found.response_model)
         call.succeeded()
@@ -62,6 +63,8 @@ async def run_embedding(
         call.cancelled(*([SHUTDOWN] if SHUTDOWN in cancelled.args else []))
         raise
     except ServiceError as error:
+        if isinstance(error, ProviderError):
+            call.response_headers(error.upstream.headers)
         call.failed(getattr(error, "error_type", error.code), error)
         logger.error("embeddings failed", code=error.code)
         failure = error

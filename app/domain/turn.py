@@ -140,7 +140,12 @@ def _stream(turn: Turn, answer: "Answer") -> ResponseStream:
         number, seconds = attempt.number, attempt.seconds
         if attempt.error_type:
             answer.attempt_failed(
-                request, number, attempt.error_type, seconds=seconds, status=attempt.status
+                request,
+                number,
+                attempt.error_type,
+                seconds=seconds,
+                status=attempt.status,
+                headers=attempt.headers,
             )
         elif number > 1:
             answer.served_by(request, number, seconds=seconds)
@@ -180,6 +185,7 @@ class _End:
 
     async def handle(self, event: Started | Completed) -> None:
         if isinstance(event, Started):
+            self._answer.response_headers(event.headers)
             self._output.started(event.headers)
         else:
             await self._complete(event)
@@ -211,6 +217,7 @@ class _End:
     async def fail(self, cause: Exception) -> None:
         if isinstance(cause, ProviderError):
             error: ServiceError = cause
+            self._answer.response_headers(cause.upstream.headers)
             self._answer.failed(
                 cause.error_type,
                 cause,

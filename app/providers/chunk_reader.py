@@ -1,7 +1,6 @@
 """Chunks of a chat completion as providers send them: read once, normalized where necessary."""
 
 import time
-import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ from app.providers.failures import ended_early, error_in, malformed, parsed
 from app.providers.message_format import measure, normalized
 from app.providers.secrets import Cleaner
 from app.providers.usage_format import is_standard, standard_usage, usage_in
+from app.response_id import new_response_id
 from chatscope.genai import Usage, merge_usage
 
 OBJECT: Final = "chat.completion.chunk"
@@ -138,7 +138,7 @@ class ChunkReader:
             choices = []
         if not isinstance(choices, list):
             raise malformed()
-        self._id = self._id or f"chatcmpl-{uuid.uuid4().hex}"
+        self._id = self._id or new_response_id("chatcmpl-")
         rest = {name: value for name, value in found.items() if name != "choices"}
         fixed: dict[str, Any] = {
             **repaired(rest),

@@ -143,6 +143,7 @@ class FallbackStream:
                 error_type=error.error_type if error else None,
                 status=error.upstream.status if error else None,
                 seconds=time.monotonic() - started,
+                headers=error.upstream.headers if error else {},
             )
         )
 

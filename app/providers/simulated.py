@@ -7,20 +7,20 @@ import asyncio
 import hashlib
 import json
 import time
-import uuid
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
 from app.domain.assembly import Assembly
 from app.domain.embedding import Embedded, EmbeddingRequest
-from app.domain.provider import Chunk, Completed, Event
+from app.domain.provider import Chunk, Completed, Event, Started
 from app.domain.request import ChatRequest, message_text
 from app.providers import simulated_texts
 from app.providers.chunk_reader import ChunkReader
 from app.providers.secrets import Cleaner, Redactor
 from app.providers.simulated_embeddings import embedded
 from app.providers.simulated_failures import BEFORE_RESPONSE, PLAIN, failure
+from app.providers.simulated_limit import Quota
 from app.providers.simulated_output import (
     Output,
     called_tools,
@@ -32,6 +32,7 @@ from app.providers.simulated_output import (
 )
 from app.providers.simulated_texts import tokens_of
 from app.providers.whole_reader import read_whole
+from app.response_id import new_response_id
 from chatscope.genai import Usage
 
 # A prompt is cached in blocks of so many tokens, and only if it has two of them.
@@ -59,7 +60,7 @@ class Behaviour:
     """How the simulated model responds; rates are shares of all responses, from 0 to 1.
 
     `errors` are the kinds of its failures; with `prompt_cache` the usage of a conversation reports
-    the tokens that were sent before.
+    the tokens that were sent before. Each model has `requests_per_minute`; None: no limit.
     """
 
     tokens_per_second: float = 0.0  # 0: no pause
@@ -71,6 +72,7 @@ class Behaviour:
     seed: int = 1
     errors: Sequence[str] = (PLAIN,)
     prompt_cache: bool = False
+    requests_per_minute: int | None = None
     phase: Phase | None = None
 
     def at(self, now: float) -> "Behaviour":
@@ -94,10 +96,12 @@ class SimulatedProvider:
         self._behaviour = behaviour
         # Independent of the messages: a request that failed may succeed when it is repeated.
         self._random = Random(behaviour.seed)  # noqa: S311
+        self._quota = Quota(behaviour.requests_per_minute)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Event]:
         """Yield one token at a time; a stall or an error may come before any of them."""
         check(request)
+        headers = self._quota.take(time.time())
         now = self._behaviour.at(time.time())
         structured = self._structured(request)
         if structured is not None:
@@ -109,7 +113,7 @@ class SimulatedProvider:
             end = Completed(
                 finish_reason=finish_reason,
                 usage=self._usage(request, len(tokens)),
-                response_id=f"sim-{uuid.uuid4().hex}",
+                response_id=new_response_id("sim-"),
                 response_model=request.model,
             )
         error_at = self._position_of(now.error_rate, length)
@@ -127,7 +131,9 @@ class SimulatedProvider:
             # By the clock, so that the time that the reader takes is not added.
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             if position == error_at:
-                raise failure(error)
+                raise failure(error, headers)
+            if headers and position == 0:
+                yield Started(headers=headers)
             if end.body is None:
                 yield chunk
             if chunk.size != 0:
@@ -136,8 +142,9 @@ class SimulatedProvider:
 
     async def embed(self, request: EmbeddingRequest) -> Embedded:
         """Return vectors that depend on the words only, after the delay of a first token."""
+        headers = self._quota.take(time.time())
         await asyncio.sleep(self._behaviour.at(time.time()).first_token_seconds)
-        return embedded(request)
+        return replace(embedded(request), headers=headers)
 
     async def close(self) -> None:
         """Nothing to close."""

@@ -1,5 +1,6 @@
 """Failures of simulated models, as a real endpoint reports them."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from app.domain.provider import ProviderError
@@ -11,7 +12,7 @@ PLAIN: Final = "simulated_error"
 _REPORTS: Final = {
     "rate_limit_exceeded": (
         *(429, "rate_limit_exceeded"),
-        "Rate limit reached: 60 requests per minute. Please try again in 2s.",
+        "Rate limit reached for requests. Please try again in 2s.",
     ),
     "server_error": (500, "internal_error", "The server had an error processing your request."),
     "unavailable": (503, "overloaded", "The model is overloaded. Please try again later."),
@@ -24,10 +25,11 @@ BEFORE_RESPONSE: Final = frozenset({"rate_limit_exceeded", "unavailable", "timeo
 _CLEANER: Final = Cleaner(Redactor([]), {})
 
 
-def failure(kind: str) -> ProviderError:
-    """Return the error of a kind."""
+def failure(kind: str, headers: Mapping[str, str] | None = None) -> ProviderError:
+    """Return the error of a kind, with the headers of its response."""
     if kind == PLAIN:
         return ProviderError(PLAIN, "The simulated model failed, as configured.")
     status, code, text = _REPORTS[kind]
     report = Report(text=text, code=code)
-    return of_status(status, report, _CLEANER, retry_after=_RETRY_AFTER.get(kind))
+    retry_after = _RETRY_AFTER.get(kind)
+    return of_status(status, report, _CLEANER, retry_after=retry_after, headers=headers)

@@ -2,7 +2,6 @@
 
 import json
 import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -11,6 +10,7 @@ from typing import Any, Final
 from app.domain.provider import ProviderError
 from app.domain.request import ChatRequest, message_text
 from app.providers.schema_values import SchemaValues
+from app.response_id import new_response_id
 
 # Characters of a token of JSON.
 _TOKEN: Final = 6
@@ -113,7 +113,7 @@ def limited(output: Output, limit: int | None) -> Output:
 def chunks(model: str, outputs: Sequence[Output], prompt_tokens: int) -> Iterator[dict[str, Any]]:
     """Yield the chunks of a stream, one for each piece, with the usage at the end."""
     shared = {
-        "id": f"sim-{uuid.uuid4().hex}",
+        "id": new_response_id("sim-"),
         "object": "chat.completion.chunk",
         "created": int(time.time()),
         "model": model,

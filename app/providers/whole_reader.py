@@ -1,7 +1,6 @@
 """Chat completions that are sent as a whole, and their conversion from and to chunks."""
 
 import time
-import uuid
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ from app.providers.failures import error_in, malformed, parsed, reported_error
 from app.providers.message_format import measure, normalized
 from app.providers.secrets import Cleaner
 from app.providers.usage_format import has_standard_usage, standard_usage, usage_in
+from app.response_id import new_response_id
 
 OBJECT: Final = "chat.completion"
 
@@ -111,7 +111,7 @@ def _normalized(found: dict[str, Any], shown_model: str | None) -> dict[str, Any
     choices = [choice for choice in found["choices"] if isinstance(choice, dict)]
     fixed: dict[str, Any] = {
         **repaired(rest),
-        "id": found["id"] if isinstance(found.get("id"), str) else f"chatcmpl-{uuid.uuid4().hex}",
+        "id": found["id"] if isinstance(found.get("id"), str) else new_response_id("chatcmpl-"),
         "object": OBJECT,
         "created": found["created"] if type(found.get("created")) is int else int(time.time()),
         "model": shown_model or model,

@@ -1,12 +1,13 @@
 """POST /v1/feedback: a rating of a response."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from app.domain.errors import InvalidRequest, shorten
+from app.response_id import span_of
 from app.settings import Settings
 from app.transport.admission import Admission
 from app.transport.body import read_body
@@ -66,4 +67,12 @@ def _rating(data: Any) -> Rating:
         raise InvalidRequest(
             f"Invalid '{problem.argument}': {problem.text}", param=problem.argument
         )
-    return rating
+    return _with_span(rating)
+
+
+def _with_span(rating: Rating) -> Rating:
+    """Return the rating with the trace that the ID of a response contains."""
+    span = span_of(rating.response_id or "")
+    if span is None or rating.trace_id is not None:
+        return rating
+    return replace(rating, trace_id=span[0], span_id=span[1])

@@ -1,7 +1,6 @@
 """Responses of `POST /v1/chat/completions` in OpenAI's format, as bytes."""
 
 import time
-import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -9,6 +8,7 @@ from app.domain.errors import ServiceError
 from app.domain.provider import Chunk
 from app.domain.turn import Summary
 from app.json_text import render
+from app.response_id import new_response_id
 from app.wire.errors import error_object
 from chatscope.genai import Usage
 
@@ -21,7 +21,7 @@ class Completion:
     def __init__(self, model: str, *, include_usage: bool) -> None:
         """`model`, and an ID and a time, are used for a text only."""
         self._shared = {
-            "id": f"chatcmpl-{uuid.uuid4().hex}",
+            "id": new_response_id("chatcmpl-"),
             "created": int(time.time()),
             "model": model,
         }

@@ -1,13 +1,13 @@
 """Responses in the formats besides chat completions, as bytes."""
 
 import time
-import uuid
 from typing import Any, Final
 
 from app.domain.errors import ServiceError
 from app.domain.provider import Chunk
 from app.domain.turn import Summary
 from app.json_text import joined_surrogates, render
+from app.response_id import new_response_id
 from app.wire.completion import usage_object, whole_object
 from app.wire.formats import Exchange, Format
 
@@ -23,7 +23,7 @@ class Translation:
         self._exchange = exchange
         self._stream = exchange.stream()
         self._shared = {
-            "id": f"chatcmpl-{uuid.uuid4().hex}",
+            "id": new_response_id("chatcmpl-"),
             "created": int(time.time()),
             "model": model,
         }

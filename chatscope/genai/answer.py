@@ -159,12 +159,15 @@ class Answer(Operation):
         *,
         seconds: float,
         status: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         """Record an attempt that failed before its first chunk; another one follows, or none.
 
-        `request` has its provider and model, `attempt` is its number from 1, `status` the
-        provider's. It counts as a call of its own, which took `seconds`.
+        `request` has its provider and model, `attempt` is its number from 1, `status` and
+        `headers` are the provider's. It counts as a call of its own, which took `seconds`.
         """
+        if headers:
+            self._instruments.record_rate_limits(headers, request.provider, request.model)
         attributes = {**self._call_attributes(request), **_server_attributes(request)}
         self._instruments.inference_duration.record(
             seconds, {**attributes, names.ERROR_TYPE: error_type}, self.context
@@ -249,6 +252,11 @@ class Answer(Operation):
         self._usage = merge_usage(self._usage, usage)
         self._response_id = response_id or self._response_id
         self._response_model = response_model or self._response_model
+
+    def response_headers(self, headers: Mapping[str, str]) -> None:
+        """Record the rate limits that the headers of the provider's response tell."""
+        request = self._request
+        self._instruments.record_rate_limits(headers, request.provider, request.model)
 
     def came_out(self, messages: Sequence[Mapping[str, Any]]) -> None:
         """Record the messages of the response, one for each choice, where content is captured.

@@ -1,6 +1,6 @@
 """Handles of operations in progress, for the code that is recorded. None of them ever raises."""
 
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, TypeVar, overload
 
@@ -102,6 +102,15 @@ class _PricedCall(Handle[_Priced]):
         with guarded("reading the cost"):
             return None if self._operation is None else self._operation.cost
         return None
+
+    def response_headers(self, headers: Mapping[str, str]) -> None:
+        """Record the rate limits that the headers of the provider's response tell.
+
+        Those of OpenAI (`x-ratelimit-*`) and of Anthropic (`anthropic-ratelimit-*`) are known.
+        """
+        if self._operation is not None:
+            with guarded("recording rate limits"):
+                self._operation.response_headers(headers)
 
 
 class ModelCall(_PricedCall[Answer]):

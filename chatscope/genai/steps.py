@@ -80,6 +80,11 @@ class Embeddings(Operation):
         self._tokens = self._tokens if tokens is None else tokens
         self._response_model = response_model or self._response_model
 
+    def response_headers(self, headers: Mapping[str, str]) -> None:
+        """Record the rate limits that the headers of the provider's response tell."""
+        request = self._request
+        self.recorder.instruments.record_rate_limits(headers, request.provider, request.model)
+
     def _record(self) -> None:
         with guarded("reading an instrumented client"):
             found = nesting.published(self._client)

@@ -14,13 +14,14 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TextIO
 
 from opentelemetry.metrics import Meter, Observation
 
 from chatscope import names
+from chatscope.escaping import escape_controls
 from chatscope.exception_texts import stack_trace_of
 from chatscope.observing import observe
 from chatscope.otlp.values import describe
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _COLOURS: Final = ((40, "31"), (30, "33"), (25, "32"), (20, "36"))
 _DIM: Final = "2"
 _SHORT_TRACE: Final = 8
+_TAB: Final = "\t"
 # Longer values are shortened here, and complete in the log backend.
 _LONGEST_VALUE: Final = 1_000
 _LONGEST_LINE: Final = 65_536
@@ -208,7 +210,9 @@ def _report(missing: int) -> str:
 def _line(level: str, text: str, name: str) -> str:
     now = time.time()
     clock = time.strftime("%H:%M:%S", time.localtime(now))
-    return f"{clock}.{int(now % 1 * 1000):03} {level:<8} {text} ({name})\n"
+    first, *others = text.splitlines() or [""]
+    first, name = escape_controls(first), escape_controls(name)
+    return f"{clock}.{int(now % 1 * 1000):03} {level:<8} {first} ({name})\n{_indented(others)}"
 
 
 _console: Final = Console(lambda: sys.stderr)
@@ -255,7 +259,7 @@ def render(record: Record, *, colour: bool) -> str:
     parts = [
         _paint(f"{record['time']:%H:%M:%S.%f}"[:-3], _DIM, colour),
         _paint(f"{level.name:<8}", code, colour),
-        record["message"],
+        escape_controls(record["message"]),
         _paint(_details(record), _DIM, colour),
     ]
     line = " ".join(part for part in parts if part)
@@ -264,13 +268,13 @@ def render(record: Record, *, colour: bool) -> str:
 
 def _details(record: Record) -> str:
     pairs = [
-        f"{describe(key)}={_short(value)}"
+        f"{escape_controls(describe(key))}={escape_controls(_short(value))}"
         for key, value in record["extra"].items()
         if value is not None
     ]
     if trace_id := current_trace_id():
         pairs.append(f"trace={trace_id[:_SHORT_TRACE]}")
-    return " ".join([*pairs, f"({record['name']})"])
+    return " ".join([*pairs, f"({escape_controls(record['name'] or '')})"])
 
 
 def _short(value: object) -> str:
@@ -284,7 +288,12 @@ def _traceback(record: Record) -> str:
     exception = record["exception"]
     if exception is None or exception.value is None:
         return ""
-    return stack_trace_of(exception.value)
+    return _indented(stack_trace_of(exception.value).splitlines())
+
+
+def _indented(lines: Iterable[str]) -> str:
+    """Return lines that cannot be taken for records, whatever they contain."""
+    return "".join(f"  {escape_controls(line, _TAB)}\n" for line in lines)
 
 
 def _paint(text: str, code: str, colour: bool) -> str:

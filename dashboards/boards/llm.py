@@ -26,6 +26,9 @@ from chatscope.names import (
     LLM_COST,
     LLM_RESPONSE_TIME,
     MODEL_PRICED,
+    RATE_LIMIT_LIMIT,
+    RATE_LIMIT_REMAINING,
+    RATE_LIMIT_TYPE,
     SERVER_TIME_PER_OUTPUT_TOKEN,
     SERVER_TIME_TO_FIRST_TOKEN,
     TIME_TO_FIRST_TOKEN,
@@ -105,7 +108,7 @@ def board() -> Dashboard:
             Row("Traffic", _traffic(), height=10),
             Row("Latency", _latency(), height=10),
             Row("Tokens and cost", _tokens_and_cost(), height=10, widths=(8,) * 6),
-            Row("Behaviour", _behaviour()),
+            Row("Behaviour", _behaviour(), widths=(6,) * 4),
         ],
     )
 
@@ -411,6 +414,7 @@ def _tokens_and_cost() -> list[Panel]:
 def _behaviour() -> list[Panel]:
     reasons = prometheus_label(GEN_AI_RESPONSE_FINISH_REASONS)
     tools = (GEN_AI_TOOL_NAME,)
+    limits = (GEN_AI_PROVIDER_NAME, GEN_AI_REQUEST_MODEL, RATE_LIMIT_TYPE)
     return [
         lines(
             "Finish reasons",
@@ -450,5 +454,22 @@ def _behaviour() -> list[Panel]:
             "s",
             [prom(quantile(0.95, EXECUTE_TOOL_DURATION, by=tools), label(GEN_AI_TOOL_NAME))],
             exemplars=True,
+        ),
+        lines(
+            "Rate limit left",
+            "Share of a provider's rate limit that is left, as its last response told: the lowest "
+            "of all processes. Empty unless a provider reports its limits.",
+            "percentunit",
+            [
+                prom(
+                    aggregate(
+                        "min",
+                        f"{series(RATE_LIMIT_REMAINING)} / {series(RATE_LIMIT_LIMIT)}",
+                        limits,
+                    ),
+                    " ".join(map(label, limits)),
+                )
+            ],
+            numbers=True,
         ),
     ]

@@ -44,7 +44,7 @@ def test_defaults_are_those_of_the_settings(tmp_path: Path) -> None:
     )
     behaviour = simulated.providers[0].simulated
     assert behaviour is not None
-    only_here = {"errors", "prompt_cache", "phase"}
+    only_here = {"errors", "prompt_cache", "requests_per_minute", "phase"}
     for name, value in behaviour.model_dump(exclude=only_here).items():
         assert value == getattr(settings, f"simulated_{name}"), name
 

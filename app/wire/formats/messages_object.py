@@ -2,10 +2,10 @@
 
 from collections.abc import Collection, Mapping
 from typing import Any, Final
-from uuid import uuid4
 
 from app.domain.errors import ServiceError
 from app.json_text import partial_object
+from app.response_id import new_response_id
 from app.wire.errors import http_status
 from app.wire.formats.base import Json
 from app.wire.formats.blocks import Block, BlockReader, Kind
@@ -38,7 +38,7 @@ class MessageObject:
         self.reader = BlockReader(reasoning=thinking)
         self._stop_sequences = stop_sequences
         self._shared: Json = {
-            "id": f"msg_{uuid4().hex}",
+            "id": new_response_id("msg_"),
             "type": "message",
             "role": "assistant",
             "model": model,

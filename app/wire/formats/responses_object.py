@@ -4,8 +4,8 @@ import sys
 import time
 from collections.abc import Mapping
 from typing import Any, Final
-from uuid import uuid4
 
+from app.response_id import new_response_id
 from app.wire.formats.base import Json
 from app.wire.formats.blocks import Block, BlockReader, Kind, objects
 from chatscope.genai import Usage
@@ -30,9 +30,10 @@ class ResponseObject:
         self.reader = BlockReader()
         self.summary = summary
         self._is_failed = False
-        self._suffix = uuid4().hex
+        response_id = new_response_id("resp_")
+        self._suffix = response_id.removeprefix("resp_")
         self._shared: Json = {
-            "id": f"resp_{self._suffix}",
+            "id": response_id,
             "object": "response",
             "created_at": int(time.time()),
             "model": model,

@@ -3,9 +3,9 @@
 import time
 from collections.abc import Mapping
 from typing import Any, Final
-from uuid import uuid4
 
 from app.domain.errors import ServiceError
+from app.response_id import new_response_id
 from app.wire.errors import error_object
 from app.wire.formats.base import (
     Json,
@@ -180,7 +180,7 @@ class _Shared:
     def __init__(self, model: str, completion: Mapping[str, Any]) -> None:
         created, reported = completion.get("created"), completion.get("model")
         self._fields = {
-            "id": f"cmpl-{uuid4().hex}",
+            "id": new_response_id("cmpl-"),
             "object": "text_completion",
             "created": created if isinstance(created, int) else int(time.time()),
             "model": reported if isinstance(reported, str) and reported else model,

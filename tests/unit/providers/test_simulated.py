@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.domain.provider import Chunk, Completed, ProviderError
+from app.domain.provider import Chunk, Completed, ProviderError, Started
 from app.domain.request import ChatRequest
 from app.providers.simulated import Behaviour, Phase, SimulatedProvider
 from app.providers.simulated_failures import BEFORE_RESPONSE, KINDS
@@ -201,3 +201,23 @@ async def test_conversation_reports_the_tokens_that_were_sent_before() -> None:
         _, end = await _ask(_request(messages=messages))
         assert end.usage is not None
         assert end.usage.cache_read_tokens is None
+
+
+async def test_rate_limit_is_told_and_exceeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 600.0
+    monkeypatch.setattr("app.providers.simulated.time.time", lambda: now)
+    provider = SimulatedProvider(replace(_PLAIN, requests_per_minute=2), model=MODEL)
+    for remaining in ("1", "0"):
+        first = await anext(provider.stream(_request()))
+        assert isinstance(first, Started)
+        assert first.headers == {
+            "x-ratelimit-limit-requests": "2",
+            "x-ratelimit-remaining-requests": remaining,
+            "x-ratelimit-reset-requests": "60s",
+        }
+    with pytest.raises(ProviderError) as refused:
+        await anext(provider.stream(_request()))
+    assert refused.value.error_type == "rate_limit_exceeded"
+    assert refused.value.upstream.headers["x-ratelimit-remaining-requests"] == "0"
+    now += 60
+    assert isinstance(await anext(provider.stream(_request())), Started)

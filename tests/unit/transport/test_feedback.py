@@ -53,6 +53,33 @@ async def test_response_is_found_by_the_id_in_its_body(memory: Memory) -> None:
     assert rated.json()["label"] == "good"
 
 
+_TEXT_BODIES: dict[str, dict[str, Any]] = {
+    "/v1/completions": {"prompt": "hello"},
+    "/v1/responses": {"input": "hello"},
+    "/v1/messages": {**_QUESTION, "max_tokens": 9},
+}
+
+
+@pytest.mark.parametrize("path", _TEXT_BODIES)
+async def test_response_of_every_format_is_found_by_its_id_in_any_process(
+    memory: Memory, path: str
+) -> None:
+    body = {"model": MODEL, **_TEXT_BODIES[path]}
+    async with live(memory, Scripted("hello", END)) as service, _client(service) as client:
+        asked = [await client.post(path, json=body) for _ in range(2)]
+        ids = [each.json()["id"] for each in asked]
+        assert len(set(ids)) == 2
+        rated = await client.post(_FEEDBACK, json={"response_id": ids[0], "label": "bad"})
+    assert rated.json()["known"]
+    other = Memory()
+    async with live(other, Scripted(END)) as service, _client(service) as client:
+        again = await client.post(_FEEDBACK, json={"response_id": ids[0], "label": "bad"})
+    assert not again.json()["known"]
+    for each in (memory, other):
+        record = each.log(names.EVENT_EVALUATION).log_record
+        assert f"{record.trace_id:032x}" == asked[0].headers["x-trace-id"]
+
+
 async def test_ratings_of_each_model_begin_at_zero(memory: Memory) -> None:
     async with live(memory):
         points = memory.points(names.FEEDBACK.name)

@@ -14,6 +14,7 @@ import pytest
 from app.domain.provider import Completed, ProviderError, Started, Upstream
 from app.keys.file import Key, KeysFile, Limits
 from app.keys.keyring import digest_of
+from chatscope import names
 from tests.memory import Memory
 from tests.unit.endpoint import endpoint
 from tests.unit.scripted import END, MODEL, Scripted
@@ -271,7 +272,8 @@ async def test_tool_of_messages_is_called_and_its_result_answered(
 async def test_provider_that_fails_before_its_first_chunk_has_a_status_of_its_own(
     memory: Memory, path: str, stream: bool
 ) -> None:
-    upstream = Upstream(status=429, headers={"x-ratelimit-limit-requests": "7"})
+    headers = {"x-ratelimit-limit-requests": "7", "x-ratelimit-remaining-requests": "0"}
+    upstream = Upstream(status=429, headers=headers)
     error = ProviderError("rate_limit_exceeded", "busy", retry_after="3", upstream=upstream)
     library: Any = anthropic if path == "/v1/messages" else openai
     async with live(memory, Scripted(error)) as service:
@@ -280,6 +282,7 @@ async def test_provider_that_fails_before_its_first_chunk_has_a_status_of_its_ow
     _assert_error(caught.value.response, path, 429, "rate_limit_exceeded")
     assert caught.value.response.headers["retry-after"] == "3"
     assert caught.value.response.headers["x-ratelimit-limit-requests"] == "7"
+    assert [point.value for point in memory.points(names.RATE_LIMIT_REMAINING.name)] == [0]
 
 
 @each_path
@@ -305,6 +308,7 @@ async def test_headers_of_the_provider_and_the_trace_id_are_sent(memory: Memory,
         trace_id = response.headers["x-trace-id"]
         expected = trace_id if path == "/v1/messages" else None
         assert response.headers.get("request-id") == expected
+        assert [point.value for point in memory.points(names.RATE_LIMIT_REMAINING.name)] == [9]
 
 
 @each_path
