@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
+from socket import gethostname
 from tempfile import TemporaryFile
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
+from limits import parse_many
 from pydantic import (
     BeforeValidator,
     Field,
@@ -112,6 +114,7 @@ _ABOVE_ZERO = f"a number of seconds above 0, up to {_WEEK}"
 _ONE_OR_MORE = "a whole number, 1 or more"
 _HOUR_MS = 3_600_000
 _MILLISECONDS = f"a whole number of milliseconds from 1 to {_HOUR_MS}"
+_RATES = "a number and a time, such as 60/minute; or several: 60/minute; 1000/day"
 _LONGEST_QUEUE = 10_000_000
 _QUEUE = f"a whole number from 1 to {_LONGEST_QUEUE}"
 _LARGEST_SPOOL = 2**50
@@ -146,6 +149,13 @@ class Settings(BaseSettings):
         "Other web origins that may use the service from a browser, with credentials.",
         "a comma list of exact origins, scheme://host[:port] as a browser sends them: http or "
         "https, no path, no default port, no *",
+    )  # fmt: skip
+    allowed_hosts: CommaList = _setting(
+        (), "ALLOWED_HOSTS",
+        "Further names that are allowed in the Host header of requests. IP addresses, "
+        "localhost, this machine's name, and the names in HOST and FRONTEND_URL always are.",
+        "a comma list of host names without scheme and port; *.example.com: all names below it; "
+        "*: any name",
     )  # fmt: skip
     log_level: LogLevel = _setting(
         "INFO", "LOG_LEVEL", "Minimum level of logged lines.",
@@ -277,6 +287,27 @@ class Settings(BaseSettings):
         None, "KEYS_FILE",
         "API keys of clients, with their budgets (docs/gateway.md); unset: no key is needed.",
         "a TOML file with [[keys]]; with limits and several workers, together with BUDGETS_FILE",
+    )  # fmt: skip
+    rate_limit_per_key: str | None = _setting(
+        None, "RATE_LIMIT_PER_KEY",
+        "Most requests and WebSocket messages with one API key, in each worker; unset: any number.",
+        _RATES,
+    )  # fmt: skip
+    rate_limit_per_address: str | None = _setting(
+        None, "RATE_LIMIT_PER_ADDRESS",
+        "The same from one client address, with or without a key.",
+        _RATES,
+    )  # fmt: skip
+    published_host: str | None = _setting(
+        None, "PUBLISHED_HOST",
+        "Address at which the service is published, where that is not HOST, as in a container.",
+        "an address or host name",
+    )  # fmt: skip
+    allow_no_keys: StrictBoolean = _setting(
+        False, "ALLOW_NO_KEYS",
+        "Whether everybody may use models that may cost money when the service is published beyond "
+        "this machine: for a proxy in front of it that authenticates.",
+        "true or false",
     )  # fmt: skip
     demo_providers: StrictBoolean = _setting(
         False, "DEMO_PROVIDERS",
@@ -432,6 +463,15 @@ class Settings(BaseSettings):
                 raise ValueError(f"{origin!r} is not an exact origin")
         return tuple(origin.lower() for origin in origins)
 
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _host_names(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            name = host.removeprefix("*.") if host != "*" else "any"
+            if not name or not set(name) <= _HOST_CHARACTERS:
+                raise ValueError(f"{host!r} is not a host name")
+        return tuple(host.lower().rstrip(".") for host in hosts)
+
     @field_validator("openai_base_url")
     @classmethod
     def _web_url(cls, url: str | None) -> str | None:
@@ -489,6 +529,14 @@ class Settings(BaseSettings):
             raise ValueError("it has limits, and several workers share them in BUDGETS_FILE only")
         return keys
 
+    @field_validator("rate_limit_per_key", "rate_limit_per_address")
+    @classmethod
+    def _is_rate(cls, rates: str | None) -> str | None:
+        try:
+            return rates if parse_many(rates or "1/second") else None
+        except ValueError:
+            raise ValueError("not a rate") from None
+
     @field_validator("prices_file")
     @classmethod
     def _readable(cls, path: Path | None) -> Path | None:
@@ -504,6 +552,13 @@ class Settings(BaseSettings):
         if path is not None:
             _check_writable(path)
         return path
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        """The names under which clients reach the service; IP addresses are not listed."""
+        frontends = (urlsplit(origin).hostname or "" for origin in self.frontend_url)
+        own = (self.host.lower(), gethostname().lower(), "localhost")
+        return frozenset([*own, *frontends, *self.allowed_hosts])
 
     @property
     def model(self) -> str:
@@ -555,6 +610,8 @@ class Settings(BaseSettings):
             "receive_seconds": self.receive_timeout_seconds,
             "send_seconds": self.send_timeout_seconds,
             "idle_seconds": self.socket_idle_seconds,
+            **_rates("key_requests", self.rate_limit_per_key),
+            **_rates("address_requests", self.rate_limit_per_address),
         }
 
     def telemetry(self) -> TelemetrySettings:
@@ -582,6 +639,18 @@ class Settings(BaseSettings):
             known_models=frozenset(self.model_names),
             prices=self._prices(),
         )
+
+    def _open_problems(self) -> Iterator[str]:
+        """Yield why everybody on the network could spend the operator's money."""
+        published = self.published_host or self.host
+        paid = [url for url in self.endpoints if not is_loopback(urlsplit(url).hostname or "")]
+        if paid and not (_is_only_here(published) or self.keys_file or self.allow_no_keys):
+            yield (
+                f"KEYS_FILE is required: the service is published at {published}, where everybody "
+                f"could use models of {urlsplit(paid[0]).hostname} at your expense. Create keys "
+                "(docs/gateway.md), or set ALLOW_NO_KEYS=true if a proxy in front of it "
+                "authenticates"
+            )
 
     def _prices(self) -> PriceTable:
         """Return the prices; beside real models the simulated one has none, so adds no cost."""
@@ -616,6 +685,7 @@ class Settings(BaseSettings):
         problems += otel_environment.problems(others)
         if found:
             problems += _proxy_problems(environ, found.endpoints)
+            problems += found._open_problems()
         if problems or found is None:
             raise SettingsError(problems)
         return found
@@ -661,6 +731,20 @@ def _read_files(
                 problems += [f"{name}={shown(given[name])}: {each}" for each in error.problems]
                 files |= {name: None, "DEFAULT_MODEL": None}
     return files, problems
+
+
+def _is_only_here(host: str) -> bool:
+    """Return whether only this machine reaches what listens there; `0.0.0.0` is everywhere."""
+    try:
+        return ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _rates(name: str, rates: str | None) -> dict[str, float]:
+    """Return the tightest of these rates, in requests a second, by the name of the limit."""
+    found = [rate.amount / rate.get_expiry() for rate in parse_many(rates)] if rates else []
+    return {name: min(found)} if found else {}
 
 
 @cache

@@ -29,6 +29,4 @@ _HEADERS = {
         "frame-ancestors 'none'"
     ),
     "cache-control": "no-cache",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
 }

@@ -19,6 +19,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from app.settings import Settings
 from app.transport.parser import RequestParser
+from app.transport.response import SECURITY_HEADERS
 from app.wire.errors import HttpError, error_object
 
 _ABNORMAL: Final = 1006
@@ -260,12 +261,15 @@ def _abort(transport: asyncio.Transport) -> None:
 
 def _response(error: HttpError) -> bytes:
     body = json.dumps(error_object(error, "")).encode()
-    head = (
-        f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n"
-        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
-        "connection: close\r\n\r\n"
-    )
-    return head.encode() + body
+    headers = {
+        **SECURITY_HEADERS,
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        "connection": "close",
+    }
+    lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def _is_text(data: bytes) -> bool:
