@@ -27,6 +27,7 @@ from rich.table import Table
 
 from bench import first_trace
 from stack import facts as stack_facts
+from stack import secrets
 from stack.native import NativeStack
 from stack.parts import PARTS, Part
 from stack.terminal import Terminal
@@ -68,7 +69,9 @@ _OWN_DEFAULTS = {
         usage_report: {reporting_enabled: false}
         server: {http_listen_port: ${TEMPO_PORT}, grpc_listen_port: ${TEMPO_GRPC_PORT}}
         distributor:
-          receivers: {otlp: {protocols: {grpc: {endpoint: "${STACK_LISTEN}:${TEMPO_OTLP_PORT}"}}}}
+          receivers:
+            otlp:
+              protocols: {grpc: {transport: unix, endpoint: "${SOCKETS_DIR}/tempo-otlp.sock"}}
         storage:
           trace:
             backend: local
@@ -77,6 +80,8 @@ _OWN_DEFAULTS = {
     """,
 }
 _MEASURED = [part for part in PARTS if part.name in _OWN_DEFAULTS]
+# Ours asks Loki and Tempo through it.
+[_GATEWAY] = [part for part in PARTS if part.name == "gateway"]
 
 
 class NotReadyError(RuntimeError):
@@ -113,8 +118,11 @@ def _round(make: Callable[[NativeStack], Way]) -> dict[str, float]:
         environ = {**os.environ, **stack_facts.shifted(_OFFSET), "STATE_DIR": directory}
         stack = NativeStack(stack_facts.load(environ))
         stack.prepare()
+        secrets.make(stack.facts)
         way = make(stack)
         with ThreadPoolExecutor(len(_MEASURED)) as pool, ExitStack() as running:
+            if _GATEWAY.name in way.commands:
+                running.enter_context(_started(_GATEWAY, way, stack.log_dir))
             seconds = {}
             for part in _MEASURED:
                 started = time.perf_counter()
@@ -140,7 +148,7 @@ def _our_configuration(stack: NativeStack) -> Way:
         part.name: [
             Template(word).substitute(environment) for word in processes[part.name]["entrypoint"]
         ]
-        for part in _MEASURED
+        for part in (*_MEASURED, _GATEWAY)
     }
     return Way(commands, environment)
 
@@ -169,7 +177,11 @@ def _own_defaults(stack: NativeStack) -> Way:
 def _started(part: Part, way: Way, log_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
     with (log_dir / f"{part.name}.log").open("a") as log:
         process = subprocess.Popen(
-            way.commands[part.name], env=way.environment, stdout=log, stderr=subprocess.STDOUT
+            way.commands[part.name],
+            cwd=way.environment["SOCKETS_DIR"],
+            env=way.environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
         )
     try:
         yield process
@@ -196,7 +208,8 @@ def _answers(url: str) -> bool:
     connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=2.0)
     try:
         connection.request("GET", address.path)
-        return connection.getresponse().status == http.client.OK
+        # Who asks for a password is ready.
+        return connection.getresponse().status in (http.client.OK, http.client.UNAUTHORIZED)
     except (OSError, http.client.HTTPException):
         return False
     finally:

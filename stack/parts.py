@@ -115,8 +115,10 @@ PARTS = (
         "{PROMETHEUS_URL}/-/ready",
         locked=True,
     ),
-    # It listens for Loki and Tempo.
-    Part("gateway", "LOKI_URL", ("LOKI_PORT", "TEMPO_PORT"), "{LOKI_URL}/gateway"),
+    # It listens for Loki and Tempo, too.
+    Part(
+        "gateway", "GATEWAY_URL", ("GATEWAY_PORT", "LOKI_PORT", "TEMPO_PORT"), "{GATEWAY_URL}/ready"
+    ),
     Part("loki", "LOKI_URL", ("LOKI_GRPC_PORT",), "{LOKI_URL}/ready", listen="STACK_HOST"),
     Part("tempo", "TEMPO_URL", ("TEMPO_GRPC_PORT",), "{TEMPO_URL}/ready", listen="STACK_HOST"),
     Part(

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import httpx2
 
-from chatscope.otlp import HEADERS_FILE
 from stack.facts import ROOT
 from stack.local_http import local_client
 from stack.parts import binary_path
 
 _SCRIPT = ROOT / "stack" / "secrets.sh"
+# Of the package: headers that it sends with all telemetry (docs/otlp.md).
+HEADERS_FILE = "CHATSCOPE_OTLP_HEADERS_FILE"
 
 
 class SecretsError(RuntimeError):

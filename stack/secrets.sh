@@ -31,7 +31,7 @@ value_in() { # FILE
 }
 
 # Each client of a backend has a password of its own; `operator` is whoever runs the stack.
-for user in alertmanager collector grafana loki operator prometheus; do
+for user in alertmanager collector gateway grafana loki operator prometheus; do
   value_in "$user/password"
   # The passwords are random: a higher cost would only delay each first request.
   [ -s "$user/hash" ] ||
@@ -56,8 +56,8 @@ web() { # SERVER, its USERS…
   write "$server/web.yml" "$users"
 }
 
-web prometheus collector grafana loki operator prometheus
-web alertmanager alertmanager grafana loki operator prometheus
+web prometheus collector gateway loki operator prometheus
+web alertmanager alertmanager gateway loki operator prometheus
 
 users=
 for user in collector grafana operator prometheus; do
@@ -65,7 +65,6 @@ for user in collector grafana operator prometheus; do
   users="$users$user $value
 "
 done
-run mkdir -p gateway
 write gateway/users "$users"
 
 # The token with which services send telemetry: the Collector checks it, the others send it.

@@ -18,19 +18,12 @@ if TYPE_CHECKING:
     from .processors import OtlpLogRecordProcessor, OtlpSpanProcessor
     from .proxy import is_loopback
     from .self_metrics import observe
-    from .settings import (
-        HEADERS_FILE,
-        EndpointSettings,
-        OtlpSettingsError,
-        Signal,
-        load_endpoints,
-    )
+    from .settings import EndpointSettings, OtlpSettingsError, Signal, load_endpoints
     from .spool import Backlog, SpoolUnusableError
     from .statistics import Warnings
     from .variables import InvalidVariable, Protocol
 
 __all__ = [
-    "HEADERS_FILE",
     "Backlog",
     "Delivery",
     "DeliverySettings",
@@ -57,7 +50,6 @@ _MODULES: Final = {
     "Delivery": "delivery",
     "DeliverySettings": "delivery",
     "EndpointSettings": "settings",
-    "HEADERS_FILE": "settings",
     "InvalidVariable": "variables",
     "OtlpLogRecordProcessor": "processors",
     "OtlpMetricExporter": "exporter",

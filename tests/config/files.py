@@ -25,7 +25,7 @@ DOCKERFILE = ROOT / "Dockerfile"
 PROCESSES = ROOT / "stack" / "process-compose.yaml"
 
 # Only the parts themselves use these: no container publishes them.
-INSIDE_PORTS = {"COLLECTOR_HOP_PORT", "LOKI_GRPC_PORT", "TEMPO_GRPC_PORT"}
+INSIDE_PORTS = {"COLLECTOR_HOP_PORT", "GATEWAY_PORT", "LOKI_GRPC_PORT", "TEMPO_GRPC_PORT"}
 
 # What is never rejected: so many spans a second, and as many log lines, each of so many bytes with
 # its resource and metadata; a limit stands twice as high at least.

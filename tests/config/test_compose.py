@@ -12,10 +12,10 @@ import pytest
 
 from app.settings import Settings
 from app.transport.deadline import AFTER_GRACE_SECONDS
-from chatscope.otlp import HEADERS_FILE
 from stack import facts as stack_facts
 from stack.facts import ROOT
 from stack.parts import PARTS
+from stack.secrets import HEADERS_FILE
 from tests.config.files import BACKENDS_COMPOSE, COMPOSE, INSIDE_PORTS, PROCESSES, parsed, seconds
 from tests.each import for_each
 

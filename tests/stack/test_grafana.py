@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from stack import facts as stack_facts
-from stack import grafana
+from stack import grafana, secrets
 from stack.local_http import local_client
 from stack.native import NativeStack
 from stack.waiting import poll_until
@@ -56,6 +56,8 @@ def with_password(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.C
     stack = NativeStack(facts)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRAFANA_ADMIN_PASSWORD", _PASSWORD)
+        stack.prepare()
+        secrets.make(facts)
         environment = stack.environment()
     # It listens on loopback all the same.
     environment.update({"PUBLISH_HOST": "0.0.0.0", "GF_SERVER_HTTP_ADDR": "127.0.0.1"})  # noqa: S104
