@@ -76,5 +76,10 @@ def headers_file(facts: Mapping[str, str]) -> str:
     return str(Path(facts["SECRETS_DIR"]) / "operator" / "otlp_headers")
 
 
+def grafana(facts: Mapping[str, str]) -> str:
+    """Return the header Authorization with which a native Grafana asks the gateway."""
+    return (Path(facts["SECRETS_DIR"]) / "grafana" / "basic").read_text()
+
+
 def _secret(facts: Mapping[str, str], name: str) -> str:
     return (Path(facts["SECRETS_DIR"]) / "operator" / name).read_text().strip()
