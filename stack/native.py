@@ -145,7 +145,9 @@ class NativeStack(Stack):
         # The logs of earlier runs stay, and must not be mistaken for this one's.
         now = datetime.now().astimezone().isoformat(timespec="seconds")
         for part in self.parts:
-            with (self.log_dir / f"{part.name}.log").open("a") as log:
+            path = self.log_dir / f"{part.name}.log"
+            path.touch(mode=0o600)
+            with path.open("a") as log:
                 log.write(f"{_START_LINE}{now}\n")
 
     def _render_prometheus(self) -> None:

@@ -11,7 +11,8 @@ from stack.secrets import grafana
 _FORM = "application/x-www-form-urlencoded"
 _JSON = "application/json"
 _NOTHING: Mapping[str, str] = {}
-REFUSED = "refused"
+# 500 is the Collector's word for who has neither a token nor a content type that it knows.
+_REFUSALS = {"401", "403", "404", "405", "415", "421", "500"}
 NO_CONNECTION = "no connection"
 
 
@@ -193,9 +194,7 @@ ATTACKERS = {"stranger": stranger, "page": page, "rebound name": rebound, "viewe
 
 def is_refusal(result: str) -> bool:
     """Whether nobody got anything: each answer is one of those that say no."""
-    return result in ("none", NO_CONNECTION) or all(
-        code in {"401", "403", "404", "405", "415", "421"} for code in result.split(" or ")
-    )
+    return result in ("none", NO_CONNECTION) or set(result.split(" or ")) <= _REFUSALS
 
 
 def _ask(

@@ -28,7 +28,7 @@ from tests.stack.doors import ATTACKERS, DOORS, Door, is_refusal, table
 _PAGE = ROOT / "docs" / "access.md"
 _FOUND = ROOT / ".chatscope" / "access.md"
 # Where a neighbour is, and what it sees of this machine.
-_HERE, _THERE = "192.0.2.1", "192.0.2.2"
+_HERE, _THERE = "198.51.100.1", "198.51.100.2"
 
 Results = Mapping[Door, Mapping[str, str]]
 
@@ -106,7 +106,8 @@ def test_sockets_and_secrets_are_for_their_user_alone(stack: Stack) -> None:
 def test_files_of_the_stack_are_for_its_user_alone(stack: Stack) -> None:
     if not Path(stack.facts["DATA_DIR"]).exists():
         pytest.skip("in containers they are in volumes")
-    written = [path for path in Path(stack.facts["STATE_DIR"]).rglob("*") if path.is_file()]
+    places = [Path(stack.facts["DATA_DIR"]), Path(stack.facts["STATE_DIR"]) / "logs"]
+    written = [path for place in places for path in place.rglob("*") if path.is_file()]
     assert [path for path in written if path.stat().st_mode & 0o077] == []
 
 
@@ -162,7 +163,7 @@ print(json.dumps(found))
 
 
 def test_neighbour_on_the_network_reaches_no_component(stack: Stack, neighbour: list[str]) -> None:
-    ports = {name: int(stack.facts[name]) for name in stack_facts.ports(stack.facts)}
+    ports = [int(stack.facts[name]) for name in stack_facts.ports(stack.facts)]
     # On every address: otherwise nobody is reached there, whoever listens.
     with socket.create_server(("", 0)) as everywhere:
         control = everywhere.getsockname()[1]
@@ -173,7 +174,7 @@ def test_neighbour_on_the_network_reaches_no_component(stack: Stack, neighbour: 
                 "-c",
                 _CONNECT,
                 _HERE,
-                *map(str, [*ports.values(), control]),
+                *map(str, [*ports, control]),
             ],
             capture_output=True,
             text=True,
