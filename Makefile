@@ -1,6 +1,6 @@
 # Chatscope's commands, the same ones here, in CI and in the README.
 .DEFAULT_GOAL := help
-.PHONY: help build up down status logs chat demo ledger drill dashboards rules prices check test lint mutation bench bench-start bench-soak bench-load clean
+.PHONY: help build up down status logs chat demo ledger drill dashboards rules prices docs check test lint mutation bench bench-start bench-soak bench-load clean
 
 PY := .venv/bin/python
 # The first Python that starts makes the environment; a version manager's shim may not.
@@ -64,6 +64,13 @@ dashboards:
 prices:
 	$(BOOTSTRAP)
 	@$(PY) -m chatscope.genai.prices_update
+
+DOCS = .chatscope/docs-environment
+docs: ## Build the documentation site into .chatscope/website/site
+	$(BOOTSTRAP)
+	@[ -x $(DOCS)/bin/python ] || .venv/bin/uv venv -q --python $(PY) $(DOCS)
+	@.venv/bin/uv pip sync -q --require-hashes --python $(DOCS) requirements-docs.txt
+	@$(PY) -m website
 
 build:
 	$(BOOTSTRAP) parts

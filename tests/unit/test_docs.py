@@ -13,6 +13,7 @@ from app.settings import VERSION, Settings
 from chatscope import genai, logs, names, otlp, testing
 from chatscope.names import METRICS, Metric
 from stack import facts, grafana
+from stack.images import IMAGES
 from tests.each import for_each
 
 _ROOT = Path(__file__).parents[2]
@@ -116,6 +117,14 @@ def _anchors(page: Path) -> set[str]:
     """What its headings are called in links, as GitHub spells it."""
     headings = re.findall("^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub("[^a-z0-9 _-]", "", title.lower()).replace(" ", "-") for title in headings}
+
+
+def test_licences_name_the_versions_of_the_stack() -> None:
+    text = (_ROOT / "docs" / "licences.md").read_text()
+    versions = {row[0].split()[-1].lower(): row[1] for row in _rows(text)}
+    listed = {"collector": versions.pop("contrib"), "init": versions.pop("busybox"), **versions}
+    for image in IMAGES:
+        assert listed[image.part] == re.match(r"v?([\d.]+)", image.tag)[1]  # type: ignore[index]
 
 
 def test_links_lead_to_files_and_headings() -> None:

@@ -20,7 +20,7 @@ from tests.unit.wire.formats.completions import CASES, chunks, completion
 
 Json = dict[str, Any]
 _TIMES = ("created_at", "completed_at", "created")
-_IDS = re.compile(r"(resp|msg|rs|fc|cmpl)_?-?[0-9a-f]{32}")
+_IDS = re.compile(r"(resp|msg|rs|fc|cmpl)_?-?[0-9a-f]{32}([0-9a-f]{16})?")
 _RESPONSE_EVENT: TypeAdapter[Any] = TypeAdapter(responses_types.ResponseStreamEvent)
 _MESSAGE_EVENT: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
 _CUTS = st.lists(st.integers(1, 7), max_size=30)
