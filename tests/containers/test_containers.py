@@ -11,7 +11,7 @@ _KERNELS_OWN = ("/dev", "/proc", "/sys")
 # Alertmanager's made configuration, with its secrets.
 _IN_MEMORY = {"grafana": {"/tmp"}, "alertmanager": {"/run"}, "gateway": {"/tmp"}}  # noqa: S108
 # Where Loki and Tempo listen, and who asks them.
-_SOCKETS = dict.fromkeys(("collector", "gateway", "loki", "tempo"), {"/sockets"})
+_SOCKETS = dict.fromkeys(("collector", "gateway", "loki", "tempo"), ("/sockets",))
 # Of the file that is started; no process has it (CapEff).
 _MAY_BIND = {("gateway", "CapBnd"): 1 << 10}
 
