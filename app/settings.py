@@ -666,10 +666,11 @@ class Settings(BaseSettings):
 
         The variables that the OpenTelemetry SDK reads itself are validated too.
         """
+        environ, problems = _with_secret_files(environ)
         variables = [str(field.validation_alias) for field in cls.model_fields.values()]
         given = {name: value for name in variables if (value := environ.get(name, "").strip())}
         readable = {name: value for name, value in given.items() if is_utf8(value)}
-        problems = [
+        problems += [
             explain(name, value, "text in UTF-8", secret=_is_secret(_field(cls, name)))
             for name, value in given.items()
             if name not in readable
@@ -706,6 +707,26 @@ def normalize_environment() -> None:
     does. Must be called before the SDK is imported.
     """
     otel_environment.normalize(os.environ)
+
+
+def _with_secret_files(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Return the variables with `…_API_KEY` read from the files that `…_API_KEY_FILE` name, and all
+    problems. A secret in a file reaches no child process, and `docker inspect` does not show it.
+    """
+    found, problems = dict(environ), []
+    for name, value in environ.items():
+        variable = name.removesuffix("_FILE")
+        if not (name.endswith("_API_KEY_FILE") and value.strip()):
+            continue
+        if environ.get(variable, "").strip():
+            problems.append(explain(name, value, f"no value, because {variable} is set"))
+            continue
+        try:
+            found[variable] = Path(value.strip()).expanduser().read_text().strip()
+        except (OSError, UnicodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            problems.append(explain(name, value, "a readable file", reason=reason or ""))
+    return found, problems
 
 
 def _read_files(

@@ -1,8 +1,14 @@
 #!/bin/sh
 # What: starts Grafana; who may look at it follows from PUBLISH_HOST and GRAFANA_ADMIN_PASSWORD.
+# GRAFANA_ADMIN_PASSWORD_FILE may name a file with the latter.
 # Run by: stack/process-compose.yaml and docker-compose.yml, as `sh start.sh PROGRAM FLAGS...`.
 # Trap: Grafana takes an empty GF_ variable for an unset one.
 set -eu
+
+if [ -n "${GRAFANA_ADMIN_PASSWORD_FILE:-}" ]; then
+  read -r GRAFANA_ADMIN_PASSWORD <"$GRAFANA_ADMIN_PASSWORD_FILE" || :
+  export GRAFANA_ADMIN_PASSWORD
+fi
 
 if [ -n "${GRAFANA_ADMIN_PASSWORD:-}" ]; then
   # The first start with a password makes the user `admin`; without one there is no user at all.

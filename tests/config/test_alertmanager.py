@@ -301,6 +301,16 @@ def test_an_alert_goes_to(
     assert judged.stdout.strip() == receiver, judged.stderr
 
 
+def test_a_secret_may_be_in_a_file(binary: Callable[[str], Path], tmp_path: Path) -> None:
+    binary("alertmanager")
+    secret = tmp_path / "hook"
+    secret.write_text("https://example.com/secret-hook\n")
+    with started(tmp_path, str, ALERT_WEBHOOK_URL_FILE=str(secret)) as process:
+        listening(process)
+        kept = (tmp_path / "run" / "ALERT_WEBHOOK_URL").read_text()
+    assert kept == "https://example.com/secret-hook"
+
+
 def test_an_inhibition_names_only_alerts_that_there_are() -> None:
     named = {
         alert

@@ -179,7 +179,7 @@ def test_every_setting_of_the_service_is_handed_to_it() -> None:
     assert settings - handed == {"HOST", "PORT"}
     # What else is handed to it, the SDK and the clients of HTTP and gRPC read by themselves.
     read_elsewhere = {name for name in handed if name.startswith("OTEL_")} | set(_NO_PROXY)
-    read_elsewhere |= {HEADERS_FILE}
+    read_elsewhere |= {HEADERS_FILE, "OPENAI_API_KEY_FILE"}
     assert handed - settings <= read_elsewhere | _KEYS_OF_PROVIDERS
 
 
