@@ -8,7 +8,7 @@ import os
 import string
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from socket import gethostname
 from tempfile import TemporaryFile
@@ -156,6 +156,12 @@ class Settings(BaseSettings):
         "localhost, this machine's name, and the names in HOST and FRONTEND_URL always are.",
         "a comma list of host names without scheme and port; *.example.com: all names below it; "
         "*: any name",
+    )  # fmt: skip
+    trusted_peers: CommaList = _setting(
+        ("127.0.0.0/8", "::1"), "TRUSTED_PEERS",
+        "Clients and proxies whose trace context and X-Forwarded-* headers are accepted; those of "
+        "others are ignored, and their requests begin a trace.",
+        "a comma list of IP addresses and networks, such as 10.0.0.0/8",
     )  # fmt: skip
     log_level: LogLevel = _setting(
         "INFO", "LOG_LEVEL", "Minimum level of logged lines.",
@@ -471,6 +477,16 @@ class Settings(BaseSettings):
             if not name or not set(name) <= _HOST_CHARACTERS:
                 raise ValueError(f"{host!r} is not a host name")
         return tuple(host.lower().rstrip(".") for host in hosts)
+
+    @field_validator("trusted_peers")
+    @classmethod
+    def _networks(cls, peers: tuple[str, ...]) -> tuple[str, ...]:
+        for peer in peers:
+            try:
+                ip_network(peer)
+            except ValueError:
+                raise ValueError(f"{peer!r} is neither an address nor a network") from None
+        return peers
 
     @field_validator("openai_base_url")
     @classmethod

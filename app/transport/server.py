@@ -106,6 +106,7 @@ def _config(app: Starlette, settings: Settings) -> uvicorn.Config:
         ws=partial(LimitedWebSocketProtocol, limits=limits),  # type: ignore[arg-type]
         log_config=None,
         server_header=False,
+        forwarded_allow_ips=list(settings.trusted_peers),
         headers=list(SECURITY_HEADERS.items()),
         lifespan="on",
         ws_max_size=settings.max_body_bytes,

@@ -93,3 +93,29 @@ def test_published_service_with_a_providers_models_needs_keys(environ: dict[str,
 )
 def test_service_that_costs_others_nothing_starts_without_keys(environ: dict[str, str]) -> None:
     assert Settings.read(environ).keys_file is None
+
+
+_TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+@pytest.mark.slow
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("peers", "continued"), [(("127.0.0.0/8",), True), (("192.0.2.7",), False)]
+)
+async def test_trace_is_continued_for_trusted_peers_only(
+    memory: Memory, peers: tuple[str, ...], continued: bool
+) -> None:
+    request = (
+        "GET /v1/models HTTP/1.1\r\nhost: localhost\r\ntracestate: a=b\r\n"
+        f"traceparent: 00-{_TRACE}-b7ad6b7169203331-01\r\n\r\n"
+    )
+    async with live(memory, trusted_peers=peers) as service:
+        _, headers = await _ask(service.port, request.encode())
+    assert (headers["x-trace-id"] == _TRACE) is continued
+
+
+@pytest.mark.parametrize("peers", ["here", "10.0.0.0/33", "10.0.0.1/8"])
+def test_what_is_no_network_is_refused(peers: str) -> None:
+    with pytest.raises(SettingsError, match="neither an address nor a network"):
+        Settings.read({"TRUSTED_PEERS": peers})
