@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
 from statistics import median
@@ -94,6 +94,8 @@ class Way:
 
     commands: Mapping[str, Sequence[str]]
     environment: Mapping[str, str]
+    # Where a part says that it is ready, if not where ours does.
+    ready: Mapping[str, str] = field(default_factory=dict)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -127,7 +129,7 @@ def _round(make: Callable[[NativeStack], Way]) -> dict[str, float]:
             for part in _MEASURED:
                 started = time.perf_counter()
                 process = running.enter_context(_started(part, way, stack.log_dir))
-                url = part.readiness(stack.facts)
+                url = way.ready.get(part.name, part.ready_url).format_map(stack.facts)
                 seconds[part] = pool.submit(_seconds_until_ready, url, started, process)
             return {part.name: _result(part, wait, stack) for part, wait in seconds.items()}
 
@@ -170,7 +172,7 @@ def _own_defaults(stack: NativeStack) -> Way:
         "loki": [environment["LOKI_BIN"], f"-config.file={files['loki']}"],
         "tempo": [environment["TEMPO_BIN"], f"-config.file={files['tempo']}"],
     }
-    return Way(commands, environment)
+    return Way(commands, environment, {"prometheus": "{PROMETHEUS_URL}/-/ready"})
 
 
 @contextmanager
@@ -208,8 +210,7 @@ def _answers(url: str) -> bool:
     connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=2.0)
     try:
         connection.request("GET", address.path)
-        # Who asks for a password is ready.
-        return connection.getresponse().status in (http.client.OK, http.client.UNAUTHORIZED)
+        return connection.getresponse().status == http.client.OK
     except (OSError, http.client.HTTPException):
         return False
     finally:

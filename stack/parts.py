@@ -52,8 +52,6 @@ class Part:
     ready_url: str
     # The fact with the address that it listens on.
     listen: str = "STACK_LISTEN"
-    # Whether it answers only to those who know a password, when asked about its health, too.
-    locked: bool = False
 
     def readiness(self, facts: Mapping[str, str]) -> str:
         """The URL that answers 200 once this part is ready."""
@@ -108,12 +106,12 @@ PARTS = (
         ),
         "{COLLECTOR_HEALTH_URL}",
     ),
+    # The backends ask for a password; the gateway tells without one whether they are ready.
     Part(
         "prometheus",
         "PROMETHEUS_URL",
         ("PROMETHEUS_PORT",),
-        "{PROMETHEUS_URL}/-/ready",
-        locked=True,
+        "{GATEWAY_URL}/prometheus/-/ready",
     ),
     # It listens for Loki and Tempo, too.
     Part(
@@ -125,8 +123,7 @@ PARTS = (
         "alertmanager",
         "ALERTMANAGER_URL",
         ("ALERTMANAGER_PORT",),
-        "{ALERTMANAGER_URL}/-/ready",
-        locked=True,
+        "{GATEWAY_URL}/alertmanager/-/ready",
     ),
     Part(
         "grafana",

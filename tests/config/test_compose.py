@@ -98,10 +98,11 @@ def test_part_is_started_again_and_asked_where_it_says_it_is_ready(part: Any) ->
     # Inside of its container, where Grafana is at the port of its image, and others are asked
     # through the gateway.
     through = {
-        f"{name}_URL": f"http://gateway:{_FACTS[f'{name}_PORT']}" for name in ("LOKI", "TEMPO")
+        f"{name}_URL": f"http://gateway:{_FACTS[f'{name}_PORT']}"
+        for name in ("GATEWAY", "LOKI", "TEMPO")
     }
     own = {"GRAFANA_URL": "http://127.0.0.1:3000"}
-    inside = {**_FACTS, **own, **(through if part.name in ("loki", "tempo") else {})}
+    inside = {**_FACTS, **own, **({} if part.name == "gateway" else through)}
     assert service["healthcheck"]["test"][-1] == part.readiness(inside)
     assert service["healthcheck"]["retries"] > 1
 
