@@ -56,6 +56,7 @@ rules:
 	$(BOOTSTRAP) parts
 	@$(PY) -m stack build sloth
 	@$(PY) -m alerts
+	@$(PY) -m stack.redacting
 
 dashboards:
 	$(BOOTSTRAP)
@@ -76,7 +77,7 @@ build:
 	$(BOOTSTRAP) parts
 	@$(PY) -m stack build
 
-check: lint ## Style, types and the fast tests, in a minute and a half
+check: lint ## Style, types, words and the fast tests, in about two minutes
 	@$(PYTEST) -n $(CHECK_WORKERS) -m "not slow" tests/unit tests/config
 
 test: ## Set up what is missing and run every layer of tests
@@ -85,10 +86,12 @@ test: ## Set up what is missing and run every layer of tests
 	echo "The linters found something (above); the tests run all the same."; }; \
 	$(PYTEST) -n $(TEST_WORKERS) --build $(COVERAGE) || status=1; exit $$status
 
-lint: ## Style and types
+SPELLED = *.md .github alerts docs prometheus/rules/*.rules.yaml website/mkdocs.yml
+lint: ## Style, types, and the words of documentation, alerts and dashboards
 	$(BOOTSTRAP)
 	@status=0; $(PY) -m ruff check || status=1; $(PY) -m ruff format --check || status=1; \
-	$(PY) -m mypy || status=1; exit $$status
+	$(PY) -m mypy || status=1; $(PY) -m prose || status=1; \
+	$(PY) -m codespell_lib $(SPELLED) || status=1; exit $$status
 
 mutation: ## See tests fail for changed code; MODULE=app/domain/errors.py for one
 	$(BOOTSTRAP)

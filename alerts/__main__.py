@@ -20,18 +20,18 @@ _LOKI: Final = "loki's ruler, as rules of the tenant `fake`, which is all there 
 def files(wanted: Wanted, windows: Windows = NORMAL) -> dict[str, str]:
     """The text of each file by its path in the checkout. Raises SlothError."""
     made = {
-        "service": ("is the service there, do answers succeed, has it room", service.groups),
-        "llm": ("do the models answer, are they quick, and what do they cost", llm.groups),
-        "keys": ("is the budget of an API key used up", keys.groups),
-        "pipeline": ("does all that is told arrive", pipeline.groups),
-        "objectives": ("what was promised, and the budget for breaking it", budgets.groups),
+        "service": ("availability, errors, latency and saturation of services", service.groups),
+        "llm": ("errors, latency and cost of models", llm.groups),
+        "keys": ("budgets of API keys", keys.groups),
+        "pipeline": ("delivery of telemetry", pipeline.groups),
+        "objectives": ("objectives and their error budgets", budgets.groups),
     }
     texts = {
-        FOLDER / f"{name}.rules.yaml": encode(groups(wanted, windows), f"{what}?", _PROMETHEUS)
+        FOLDER / f"{name}.rules.yaml": encode(groups(wanted, windows), what, _PROMETHEUS)
         for name, (what, groups) in made.items()
     }
     texts[LOKI_FILE] = encode(
-        logs.groups(wanted, windows), "do errors come in a burst, or as never before?", _LOKI
+        logs.groups(wanted, windows), "bursts of errors, and errors of a new kind", _LOKI
     )
     return {path.relative_to(ROOT).as_posix(): text for path, text in texts.items()}
 

@@ -83,7 +83,7 @@ def _objectives(wanted: Wanted, windows: Windows) -> list[_Objective]:
     )
     failed = rise(LLM_RESPONSE_TIME, *FAILED, over=over, part="count")
     service = wanted.service
-    lasts = f"at this rate the budget of {all_of.period} does not last."
+    lasts = f"at this rate the budget of {all_of.period} is used up early."
     return [
         _Objective(
             "availability",
@@ -91,7 +91,7 @@ def _objectives(wanted: Wanted, windows: Windows) -> list[_Objective]:
             all_of.availability.target,
             answers,
             f"{failed}\nor 0 * {answers}",
-            f"{value('humanizePercentage')} of the answers of {service} fail: {lasts}",
+            f"{value('humanizePercentage')} of the responses of {service} fail: {lasts}",
             _lines(service, ERRORS),
         ),
         _Objective(
@@ -100,7 +100,7 @@ def _objectives(wanted: Wanted, windows: Windows) -> list[_Objective]:
             all_of.latency.target,
             completed,
             f"clamp_min({completed} - {in_time}, 0)",
-            f"{value('humanizePercentage')} of the answers of {service} take longer than "
+            f"{value('humanizePercentage')} of the responses of {service} take longer than "
             f"{all_of.latency.seconds:g} s: {lasts}",
             _lines(
                 service, keep(f"{prometheus_label(ANSWER_SECONDS)} > {all_of.latency.seconds:g}")
@@ -112,7 +112,7 @@ def _objectives(wanted: Wanted, windows: Windows) -> list[_Objective]:
             all_of.first_token.target,
             begun,
             f"clamp_min({begun} - {soon}, 0)",
-            f"{value('humanizePercentage')} of the answers of {service} begin after "
+            f"{value('humanizePercentage')} of the responses of {service} begin after "
             f"{all_of.first_token.seconds:g} s or later: {lasts}",
             _spans(service, f"span.{TIME_TO_FIRST_TOKEN} > {all_of.first_token.seconds:g}"),
         ),

@@ -68,9 +68,9 @@ TIMEOUTS: Final = ("timeout", "stalled")
 
 def groups(wanted: Wanted, windows: Windows) -> list[dict[str, Any]]:
     alerts = [
-        _failing("ModelRateLimited", RATE_LIMITED, "are refused for now (429)", wanted, windows),
+        _failing("ModelRateLimited", RATE_LIMITED, "are rejected with status 429", wanted, windows),
         _failing("ModelServerErrors", SERVER_ERRORS, "fail at the provider", wanted, windows),
-        _failing("ModelTimeouts", TIMEOUTS, "end in silence: a time-out", wanted, windows),
+        _failing("ModelTimeouts", TIMEOUTS, "time out", wanted, windows),
         _first_token(wanted, windows),
         _stalling(wanted, windows),
         _empty(wanted, windows),
@@ -135,7 +135,7 @@ def _first_token(wanted: Wanted, windows: Windows) -> Alert:
         area=_AREA,
         severity="warning",
         hold=windows.hold,
-        summary=f"The first words of 5 of 100 answers of {_MODEL} by {SERVICE_LABEL} come after "
+        summary=f"5% of the responses of {_MODEL} by {SERVICE_LABEL} begin after "
         f"{value('humanizeDuration')} or later.",
         value=value("humanizeDuration"),
         dashboard=_on_board(),
@@ -158,8 +158,8 @@ def _stalling(wanted: Wanted, windows: Windows) -> Alert:
         area=_AREA,
         severity="warning",
         hold=windows.soon,
-        summary=f"{value('humanizePercentage')} of the answers of {_MODEL} by {SERVICE_LABEL} "
-        f"pause for more than {most.stall_seconds:g} s on their way.",
+        summary=f"{value('humanizePercentage')} of the responses of {_MODEL} by {SERVICE_LABEL} "
+        f"pause for more than {most.stall_seconds:g} s.",
         value=value("humanizePercentage"),
         dashboard=_on_board(),
         query=spans(
@@ -181,7 +181,7 @@ def _empty(wanted: Wanted, windows: Windows) -> Alert:
         area=_AREA,
         severity="warning",
         hold=windows.soon,
-        summary=f"{value('humanizePercentage')} of the answers of {_MODEL} by {SERVICE_LABEL} "
+        summary=f"{value('humanizePercentage')} of the responses of {_MODEL} by {SERVICE_LABEL} "
         "have no text.",
         value=value("humanizePercentage"),
         dashboard=_on_board(),
@@ -208,8 +208,8 @@ def _spike(wanted: Wanted, windows: Windows) -> Alert:
         area=_AREA,
         severity="warning",
         hold=windows.soon,
-        summary=f"{SERVICE_LABEL} uses {value('humanize')} tokens a minute, more than "
-        f"{most.token_factor:g} times its usual.",
+        summary=f"{SERVICE_LABEL} uses {value('humanize')} tokens per minute, more than "
+        f"{most.token_factor:g} times as many as usual.",
         value=f"{value('humanize')} tokens/min",
         dashboard=board(links.LLM, **{SERVICE.name: SERVICE_LABEL}),
         query=log_lines(),
@@ -224,8 +224,8 @@ def _hourly(wanted: Wanted, windows: Windows) -> Alert:
         area=_AREA,
         severity="warning",
         hold=windows.soon,
-        summary=f"{SERVICE_LABEL} spends {number(2)} USD an hour; {wanted.cost.hourly_usd:g} are "
-        "the most that was meant.",
+        summary=f"{SERVICE_LABEL} spends {number(2)} USD per hour; the limit is "
+        f"{wanted.cost.hourly_usd:g}.",
         value=f"{number(2)} USD/h",
         dashboard=board(links.LLM, **{SERVICE.name: SERVICE_LABEL}),
         query=log_lines(_PAID),
@@ -239,8 +239,8 @@ def _daily(name: str, part: float, severity: Severity, wanted: Wanted) -> Alert:
         expr=f"{select(others.DAY_COST)} > {part * budget:g}",
         area=_AREA,
         severity=severity,
-        summary=f"{SERVICE_LABEL} spent {number(2)} USD in 24 hours, of {budget:g} that a day may "
-        "cost.",
+        summary=f"{SERVICE_LABEL} spent {number(2)} USD in 24 hours; the budget of a day is "
+        f"{budget:g}.",
         value=f"{number(2)} USD",
         dashboard=board(links.LLM, **{SERVICE.name: SERVICE_LABEL}),
         query=log_lines(_PAID),

@@ -81,7 +81,7 @@ def _new_pattern(times: Times) -> Alert:
     return _alert(
         "NewErrorPattern",
         f"{_errors(times.new, by)}\nunless\n{known}",
-        f"{SERVICE_LABEL} logs an error that was not there in the {times.known} before, "
+        f"{SERVICE_LABEL} logs an error that did not occur in the {times.known} before, "
         f"{number()} times: {label(MODULE)}, line {label(CODE_LINE_NUMBER)} of "
         f"{label(CODE_FUNCTION_NAME)}{types}.",
         log_lines(_ARE_ERRORS, *(keep(f"{prometheus_label(n)}={_quoted(n)}") for n in PATTERN)),

@@ -55,8 +55,8 @@ def _collector(windows: Windows) -> Alert:
         area="pipeline",
         severity="critical",
         hold=windows.soon,
-        summary="The Collector does not answer: services keep what they have to tell on "
-        "disk, as long as there is room.",
+        summary="The Collector is down: services keep their telemetry on disk, up to the "
+        "limit of their spool.",
         value="0 answers",
         dashboard=board(links.PIPELINE),
         query=_ERROR_LINES,
@@ -70,7 +70,7 @@ def _store(windows: Windows) -> Alert:
         area="pipeline",
         severity="critical",
         hold=windows.soon,
-        summary=f"{label(JOB)} does not answer.",
+        summary=f"{label(JOB)} is down.",
         value="0 answers",
         dashboard=board(links.PIPELINE),
         query=_ERROR_LINES,
@@ -91,10 +91,10 @@ def _filling(wanted: Wanted, windows: Windows) -> Alert:
         severity="warning",
         hold=windows.soon,
         summary="{{ if $labels.exporter }}The Collector's queue for {{ $labels.exporter }}"
-        "{{ else }}What {{ $labels.service_name }} may keep on disk{{ end }} is filled to "
+        "{{ else }}The spool of {{ $labels.service_name }}{{ end }} is filled to "
         f"{value('humanizePercentage')}; "
-        "{{ if $labels.exporter }}a full one refuses what comes"
-        "{{ else }}then the oldest goes{{ end }}.",
+        "{{ if $labels.exporter }}when it is full, it rejects telemetry"
+        "{{ else }}when it is full, the oldest items are dropped{{ end }}.",
         value=value("humanizePercentage"),
         dashboard=board(links.PIPELINE),
         query=_ERROR_LINES,
@@ -113,8 +113,8 @@ def _refused(windows: Windows) -> Alert:
         area="pipeline",
         severity="warning",
         hold=windows.soon,
-        summary=f"The Collector refused {number()} items that came by {label(RECEIVER)}; who "
-        "sent them keeps them, or tries again for a while.",
+        summary=f"The Collector rejected {number()} items from {label(RECEIVER)}; their senders "
+        "keep them, or retry for a while.",
         value=f"{number()} items",
         dashboard=board(links.PIPELINE),
         query=_ERROR_LINES,
@@ -135,7 +135,7 @@ def _dropped(windows: Windows) -> Alert:
         expr=f"{together(given_up, (EXPORTER,))} > 0\nor {together(own, BY_SERVICE)} > 0",
         area="pipeline",
         severity="critical",
-        summary=f"{number()} items of telemetry are lost, given up by "
+        summary=f"{number()} items of telemetry were dropped by "
         "{{ if $labels.exporter }}the Collector's {{ $labels.exporter }}"
         "{{ else }}{{ $labels.service_name }}{{ end }}.",
         value=f"{number()} items",
@@ -155,7 +155,7 @@ def _rejecting(windows: Windows) -> Alert:
         expr=f"{together(risen, by)} > 0",
         area="pipeline",
         severity="warning",
-        summary=f"{label(JOB)} threw away {number()} items that it was sent"
+        summary=f"{label(JOB)} discarded {number()} items"
         "{{ with $labels.reason }} ({{ . }}){{ end }}.",
         value=f"{number()} items",
         dashboard=board(links.PIPELINE),
@@ -171,8 +171,8 @@ def _lost(windows: Windows) -> Alert:
         area="pipeline",
         severity="critical",
         hold=windows.settled,
-        summary=f"{number()} {label(others.TOLD_OF)} came to the hop {label(others.HOP)} within "
-        "half an hour, and neither left it nor were told to be lost.",
+        summary=f"{number()} {label(others.TOLD_OF)} came into the hop {label(others.HOP)} within "
+        "half an hour, and neither left it nor were counted as dropped.",
         value=f"{number()} items",
         dashboard=board(links.PIPELINE),
         query=_ERROR_LINES,
@@ -185,7 +185,7 @@ def _watchdog() -> Alert:
         expr="vector(1)",
         area="pipeline",
         severity="none",
-        summary="Always there: when it is not, alerts do not come through.",
+        summary="Fires always: its absence means that alerts are not delivered.",
         value=value(),
         dashboard=board(links.PIPELINE),
         query=_ERROR_LINES,

@@ -80,7 +80,7 @@ def _down() -> Alert:
         area="service",
         severity="critical",
         hold=DOWN_FOR,
-        summary=f"{SERVICE_LABEL} takes no requests: no instance says on /readyz that it is ready.",
+        summary=f"{SERVICE_LABEL} accepts no requests: no instance is ready (/readyz).",
         value="0 instances ready",
         dashboard=on_board(links.SERVICE),
         query=log_lines(),
@@ -98,8 +98,8 @@ def _silent(windows: Windows) -> Alert:
         area="service",
         severity="critical",
         hold=SILENT_FOR,
-        summary=f"{SERVICE_LABEL} has told nothing of itself for {windows.silent}: it, or the way "
-        "of its telemetry, is dead.",
+        summary=f"{SERVICE_LABEL} has sent no metrics for {windows.silent}: it is down, or its "
+        "telemetry is not delivered.",
         value=f"no sample in {windows.silent}",
         dashboard=on_board(links.SERVICE),
         query=log_lines(),
@@ -118,7 +118,7 @@ def _failing(wanted: Wanted, windows: Windows) -> Alert:
         area="service",
         severity="warning",
         hold=windows.soon,
-        summary=f"{value('humanizePercentage')} of the answers of {SERVICE_LABEL} fail.",
+        summary=f"{value('humanizePercentage')} of the responses of {SERVICE_LABEL} fail.",
         value=value("humanizePercentage"),
         dashboard=on_board(links.SERVICE),
         query=log_lines(ERRORS),
@@ -136,7 +136,7 @@ def _slow(wanted: Wanted, windows: Windows) -> Alert:
         area="service",
         severity="warning",
         hold=windows.hold,
-        summary=f"5 of 100 answers of {SERVICE_LABEL} take longer than "
+        summary=f"5% of the responses of {SERVICE_LABEL} take longer than "
         f"{value('humanizeDuration')}.",
         value=value("humanizeDuration"),
         dashboard=on_board(links.SERVICE),
@@ -154,8 +154,8 @@ def _lagging(wanted: Wanted, windows: Windows) -> Alert:
         area="service",
         severity="warning",
         hold=windows.hold,
-        summary=f"The event loop of {SERVICE_LABEL} wakes {value('humanizeDuration')} late: "
-        "everything waits for something that blocks it.",
+        summary=f"The event loop of {SERVICE_LABEL} lags by {value('humanizeDuration')}: something "
+        "blocks it, and all responses wait.",
         value=value("humanizeDuration"),
         dashboard=on_board(links.RUNTIME),
         query=log_lines(),
@@ -170,7 +170,7 @@ def _memory(wanted: Wanted, windows: Windows) -> Alert:
         area="service",
         severity="warning",
         hold=windows.hold,
-        summary=f"A process of {SERVICE_LABEL} holds {number()} MiB of memory.",
+        summary=f"A process of {SERVICE_LABEL} uses {number()} MiB of memory.",
         value=f"{number()} MiB",
         dashboard=on_board(links.RUNTIME),
         query=log_lines(),
@@ -186,8 +186,8 @@ def _sockets(wanted: Wanted, windows: Windows) -> Alert:
         area="service",
         severity="warning",
         hold=windows.soon,
-        summary=f"{value('humanizePercentage')} of the sockets that a process of {SERVICE_LABEL} "
-        "takes are open: at all of them, people are refused.",
+        summary=f"{value('humanizePercentage')} of the WebSocket connections that a process of "
+        f"{SERVICE_LABEL} accepts are open; at 100% new ones are rejected.",
         value=value("humanizePercentage"),
         dashboard=on_board(links.SERVICE),
         query=log_lines(),

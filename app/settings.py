@@ -37,6 +37,7 @@ from app.problems import explain, is_utf8, shown
 from chatscope import TelemetrySettings, __version__
 from chatscope.genai import PriceTable
 from chatscope.otlp import is_loopback
+from chatscope.redaction import KINDS, credentials_in, secret_values
 
 VERSION = __version__
 SIMULATED_MODEL = "simulated-1"
@@ -95,8 +96,16 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def _kinds(value: object) -> object:
+    words = _split(value.lower()) if isinstance(value, str) else value
+    return () if words == ("none",) else words
+
+
 StrictBoolean = Annotated[bool, BeforeValidator(_true_or_false), Strict()]
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Redacted = Annotated[
+    tuple[Literal["secrets", "emails", "cards", "phones"], ...], BeforeValidator(_kinds)
+]
 LogLevel = Annotated[
     Literal["TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL"],
     BeforeValidator(_upper),
@@ -118,6 +127,7 @@ _RATES = "a number and a time, such as 60/minute; or several: 60/minute; 1000/da
 _LONGEST_QUEUE = 10_000_000
 _QUEUE = f"a whole number from 1 to {_LONGEST_QUEUE}"
 _LARGEST_SPOOL = 2**50
+_SHORTEST_KEY = 16
 _HOST_CHARACTERS = frozenset(string.ascii_letters + string.digits + "-._")
 
 
@@ -436,6 +446,17 @@ class Settings(BaseSettings):
         "log records (EVENT_ONLY), or both (SPAN_AND_EVENT).",
         "NO_CONTENT, SPAN_ONLY, EVENT_ONLY, SPAN_AND_EVENT, true or false",
     )  # fmt: skip
+    redact: Redacted = _setting(
+        KINDS, "CHATSCOPE_REDACT",
+        "Kinds of secrets and personal data that are replaced in all telemetry "
+        "(docs/privacy.md).",
+        f"a comma list of {', '.join(KINDS)}, or none",
+    )  # fmt: skip
+    user_id_key: SecretStr | None = _setting(
+        None, "CHATSCOPE_USER_ID_KEY",
+        "With it, a pseudonym takes the place of each `user.id` (docs/privacy.md).",
+        "a secret text of at least 16 characters",
+    )  # fmt: skip
 
     @classmethod
     def settings_customise_sources(
@@ -503,6 +524,13 @@ class Settings(BaseSettings):
         text = key.get_secret_value() if key else "-"
         if not (text.isascii() and text.isprintable()) or " " in text:
             raise ValueError("it is not valid in a header")
+        return key
+
+    @field_validator("user_id_key")
+    @classmethod
+    def _long_enough(cls, key: SecretStr | None) -> SecretStr | None:
+        if key and len(key.get_secret_value()) < _SHORTEST_KEY:
+            raise ValueError("it is too short")
         return key
 
     @field_validator("openai_models")
@@ -652,6 +680,9 @@ class Settings(BaseSettings):
             capture_content=self.content_capture in ("SPAN_ONLY", "SPAN_AND_EVENT", "TRUE"),
             capture_events=self.content_capture in ("EVENT_ONLY", "SPAN_AND_EVENT"),
             log_level=self.log_level,
+            redact=frozenset(self.redact),
+            redact_values=self._secrets() | secret_values(os.environ),
+            user_id_key=self.user_id_key.get_secret_value() if self.user_id_key else None,
             known_models=frozenset(self.model_names),
             prices=self._prices(),
         )
@@ -667,6 +698,17 @@ class Settings(BaseSettings):
                 "(docs/gateway.md), or set ALLOW_NO_KEYS=true if a proxy in front of it "
                 "authenticates"
             )
+
+    def _secrets(self) -> frozenset[str]:
+        """Return the keys of all providers, in each form in which they are sent."""
+        providers = self.models_file.providers if self.models_file else []
+        keys = [self.openai_api_key, *(each.api_key for each in providers)]
+        for each in providers:
+            keys += [*each.headers.values(), *each.query.values()]
+        found = {key.get_secret_value() for key in keys if key}
+        for url in self.endpoints:
+            found |= set(credentials_in(url))
+        return frozenset(found)
 
     def _prices(self) -> PriceTable:
         """Return the prices; beside real models the simulated one has none, so adds no cost."""

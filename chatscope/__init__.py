@@ -6,7 +6,8 @@
     app = chatscope.instrument(app)              # an ASGI application
 
 A worker or a script needs only `configure()`. See docs/your-service.md. Public are the names in
-`__all__` of this module and of `chatscope.genai`, `.logs`, `.names`, `.otlp` and `.testing`.
+`__all__` of this module and of `chatscope.genai`, `.logs`, `.names`, `.otlp`, `.redaction` and
+`.testing`.
 """
 
 from importlib import import_module
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         uninstrument_clients,
     )
     from chatscope.providers import Providers, ProvidersExistError
+    from chatscope.redaction import redact
     from chatscope.sdk_variables import invalid_variables
     from chatscope.settings import SettingsError, TelemetrySettings
     from chatscope.telemetry import Telemetry
@@ -65,6 +67,7 @@ __all__ = [
     "record_message",
     "record_socket_connection",
     "record_token_usage",
+    "redact",
     "shutdown",
     "socket_connection",
     "span",
@@ -98,6 +101,7 @@ _MODULES: Final = {
     "record_message": "genai",
     "record_socket_connection": "genai",
     "record_token_usage": "genai",
+    "redact": "redaction",
     "shutdown": "configuration",
     "socket_connection": "websocket",
     "span": "tracing",

@@ -1,5 +1,8 @@
 """Describe exceptions: their type, message and stack trace, as the OpenTelemetry SDK does.
 
+Of the exceptions that caused one, only the types are named: they are often those of libraries,
+whose texts repeat what they were given, such as a prompt, a key or the parameters of a query.
+
 The text of an exception is the result of its `__str__`, which may be application code and may
 block. In that case, and if arguments are objects that must be converted to text, the text is
 computed in a separate thread with a timeout. After the timeout, the type and the arguments are
@@ -18,7 +21,7 @@ from opentelemetry.trace import Span
 
 from chatscope import names
 from chatscope.otlp.values import describe, file_names, static_attribute, text
-from chatscope.redaction import is_withheld, without_texts
+from chatscope.withholding import is_withheld, without_texts
 
 # Innermost frames: formatting the thousand frames of an endless recursion takes longer than a
 # request.
@@ -63,7 +66,7 @@ def message_of(error: BaseException) -> str:
 
 
 def stack_trace_of(error: BaseException) -> str:
-    """Return the traceback as Python prints it, with the innermost frames only."""
+    """Return the traceback as Python prints it, with the innermost frames, and types of causes."""
     return _made(error, _stack_trace) or text(_frames(error) + f"{describe(error)}\n")
 
 
@@ -76,10 +79,24 @@ def _message(error: BaseException) -> str:
 
 def _stack_trace(error: BaseException) -> str:
     try:
-        return text("".join(traceback.format_exception(error, limit=-_MAX_FRAMES)))
+        lines = traceback.format_exception(error, limit=-_MAX_FRAMES, chain=False)
+        lines += [f"Caused by: {type_name(cause)}\n" for cause in _causes(error)]
+        return text("".join(lines))
     except Exception as problem:
         # CPython 3.11 may fail to parse the source of a deep recursion.
         return f"<no stack trace: {type(problem).__name__}>"
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return what Python would print before the exception, the direct cause first."""
+    causes: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and len(causes) < _MAX_CHAIN:
+        shown = None if link.__suppress_context__ else link.__context__
+        link = link.__cause__ or shown
+        if link is not None:
+            causes.append(link)
+    return causes
 
 
 def _frames(error: BaseException) -> str:

@@ -422,7 +422,7 @@ class Instruments:
         observe(self._meter, names.BUDGET_LIMIT.with_prefix(self.prefix), limits)
 
     def record_rate_limits(self, headers: Mapping[str, str], provider: str, model: str) -> None:
-        """Record the rate limits that the headers of a provider's response tell."""
+        """Record the rate limits of the headers of a provider's response."""
         found = tuple(rate_limits(headers))
         if found:
             self._rate_limits.add(found, provider, self.model_label(model))

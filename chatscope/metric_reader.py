@@ -56,7 +56,7 @@ class PeriodicReader(MetricReader):
         return self._stopped.is_set()
 
     def hold(self, seconds: float) -> bool:
-        """Let no collection begin; False if one is under way for longer than `seconds`."""
+        """Let no collection begin; False if one is in progress for longer than `seconds`."""
         return self._collecting.acquire(timeout=seconds)
 
     def release(self) -> None:

@@ -25,6 +25,7 @@ from chatscope.otlp.self_metrics import (
     POINTS,
     SPANS,
 )
+from chatscope.redaction.rules import USER_ID as USER_ID  # noqa: PLC0414
 
 _Value = TypeVar("_Value")
 
@@ -122,7 +123,6 @@ GEN_AI_EVALUATION_SCORE_LABEL: Final = "gen_ai.evaluation.score.label"
 GEN_AI_EVALUATION_EXPLANATION: Final = "gen_ai.evaluation.explanation"
 
 # Spans and logs only, never metrics: a series for each person would have no bound.
-USER_ID: Final = "user.id"
 SESSION_ID: Final = "session.id"
 
 # Ours: spans and logs only, never metrics.
@@ -503,14 +503,14 @@ RATE_LIMIT_REMAINING: Final = Metric(
     "chatscope.provider.rate_limit.remaining",
     Kind.GAUGE,
     "{item}",
-    "Remaining rate limit, as the provider's last response told it.",
+    "Remaining rate limit, as reported by the provider's last response.",
     (GEN_AI_PROVIDER_NAME, GEN_AI_REQUEST_MODEL, RATE_LIMIT_TYPE),
 )
 RATE_LIMIT_LIMIT: Final = Metric(
     "chatscope.provider.rate_limit.limit",
     Kind.GAUGE,
     "{item}",
-    "Rate limit, as the provider's last response told it.",
+    "Rate limit, as reported by the provider's last response.",
     (GEN_AI_PROVIDER_NAME, GEN_AI_REQUEST_MODEL, RATE_LIMIT_TYPE),
 )
 

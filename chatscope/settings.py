@@ -12,6 +12,8 @@ from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from chatscope.redaction.rules import KINDS, invalid_patterns
+from chatscope.redaction.values import secret_values
 from chatscope.sdk_variables import invalid_variables
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ _VARIABLE: Final = "variable"
 _HOUR_MS: Final = 3_600_000
 _LONGEST_QUEUE: Final = 10_000_000
 _LARGEST_SPOOL: Final = 2**50
+_SHORTEST_KEY: Final = 16
 # loguru's, which has those of the standard library.
 LEVELS: Final = {
     "TRACE": 5,
@@ -96,6 +99,21 @@ def _read_paths(value: str) -> frozenset[str]:
     return frozenset(part.strip() for part in value.split(",") if part.strip())
 
 
+def _read_kinds(value: str) -> frozenset[str]:
+    words = _read_paths(value.lower())
+    return frozenset() if words == {"none"} else words
+
+
+_REDACTED: Final = _Kind(
+    f"{', '.join(KINDS)} separated by commas, or none",
+    _read_kinds,
+    lambda value: not isinstance(value, str) and set(KINDS).issuperset(value),
+)
+_KEY: Final = _Kind(
+    "a secret text of at least 16 characters",
+    str,
+    lambda value: isinstance(value, str) and len(value) >= _SHORTEST_KEY,
+)
 _TEXT: Final = _Kind("text", str, lambda value: isinstance(value, str) and bool(value))
 _PREFIXES: Final = _Kind(
     "words of letters, digits and _, separated by dots",
@@ -130,7 +148,8 @@ _QUEUE: Final = _number("", 1, _LONGEST_QUEUE)
 
 
 def _setting(default: Any, variable: str, kind: _Kind, meaning: str) -> Any:
-    return field(default=default, metadata={_VARIABLE: variable, "kind": kind, "meaning": meaning})
+    about = {_VARIABLE: variable, "kind": kind, "meaning": meaning}
+    return field(default=default, metadata=about, repr=not variable.endswith("_KEY"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,6 +234,17 @@ class TelemetrySettings:
         False, "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", _CAPTURE_EVENTS,
         "Record them as log records `gen_ai.client.inference.operation.details`.",
     )  # fmt: skip
+    redact: frozenset[str] = _setting(
+        frozenset(KINDS), "CHATSCOPE_REDACT", _REDACTED,
+        "Kinds of secrets and personal data that are replaced in all telemetry.",
+    )  # fmt: skip
+    # Texts that are secrets, beside those in the environment; regular expressions by name.
+    redact_values: frozenset[str] = field(default=frozenset(), repr=False)
+    redact_patterns: Mapping[str, str] = field(default_factory=dict)
+    user_id_key: str | None = _setting(
+        None, "CHATSCOPE_USER_ID_KEY", _KEY,
+        "With it, a pseudonym takes the place of each `user.id`.",
+    )  # fmt: skip
     # Take over loguru and the standard library's logging, and print their records; by default the
     # application's handlers are left alone.
     console: bool = False
@@ -235,6 +265,7 @@ class TelemetrySettings:
             for name in ("service_version", "environment", "endpoint")
             if (value := getattr(self, name)) is not None and not isinstance(value, str)
         ]
+        problems += invalid_patterns(self.redact_patterns)
         if problems:
             raise SettingsError(problems)
 
@@ -258,7 +289,8 @@ def load_settings(environ: Mapping[str, str], **options: Any) -> TelemetrySettin
     problems += [str(problem) for problem in invalid]
     if problems:
         raise SettingsError(problems)
-    return TelemetrySettings(**values)
+    found = frozenset(values.get("redact_values", ())) | secret_values(environ)
+    return TelemetrySettings(**{**values, "redact_values": found})
 
 
 def variables() -> Iterator[tuple[str, str, str, object]]:
@@ -309,4 +341,5 @@ def _is_valid(kind: _Kind, value: object) -> bool:
 
 
 def _problem(name: str, value: object, accepts: str) -> str:
-    return f"{name} must be {accepts} (got {value!r})"
+    shown = "***" if name.lower().endswith("_key") else repr(value)
+    return f"{name} must be {accepts} (got {shown})"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from opentelemetry.metrics import Meter
 from opentelemetry.trace import Tracer
 
+from chatscope import redaction
 from chatscope.genai.deferred import WORKER
 from chatscope.guard import guarded
 from chatscope.http_metrics import HttpMetrics
@@ -73,6 +74,12 @@ class Telemetry:
         if self._stop_logging is not None:
             return
         settings = self.settings
+        redaction.install(
+            settings.redact,
+            values=settings.redact_values,
+            patterns=settings.redact_patterns,
+            user_id_key=settings.user_id_key,
+        )
         if self._given is not None:
             self.providers = self._given
         elif use_existing_providers:

@@ -43,7 +43,7 @@ _HEADINGS: Final = {
     _MODEL: "Model",
     others.JOB: "Component",
     others.EXPORTER: "Exporter",
-    ALERT_AREA: "Board",
+    ALERT_AREA: "Dashboard",
     _RUNBOOK: "Runbook",
 }
 _WIDTHS: Final = {
@@ -53,7 +53,7 @@ _WIDTHS: Final = {
     "Model": 130,
     "Component": 100,
     "Exporter": 130,
-    "Board": 90,
+    "Dashboard": 100,
     "Value": 90,
     "Runbook": 90,
     "Since": 130,
@@ -171,8 +171,8 @@ def firing_alerts() -> table.Panel:
     panel = measured(
         "Firing alerts",
         "Alerts of the chosen services, and those that belong to no service. An alert's name opens "
-        "its board with the same service and model. Silences of Alertmanager are not considered. "
-        "Normally empty.",
+        "its dashboard with the same service and model. Silences of Alertmanager are not "
+        "considered. Normally empty.",
         _HEADINGS,
         {"Since": (_rows(), "dateTimeFromNow")},
     )
@@ -185,7 +185,7 @@ def firing_alerts() -> table.Panel:
         for name, heading in (("service", "Service"), ("model", "Model"))
     )
     to_board = {
-        "title": "Open the board",
+        "title": "Open the dashboard",
         "url": f"{links.path('${__data.fields.Board}')}?{chosen}&${{__url_time_range}}",
     }
     sentences = {name: {"text": text} for name, text in summaries().items()}
@@ -212,7 +212,7 @@ def firing_alerts() -> table.Panel:
         "Runbook",
         [DynamicConfigValue("mappings", [opens]), DynamicConfigValue("links", [to_runbook])],
     )
-    for heading in ("Alert", "Board"):
+    for heading in ("Alert", "Dashboard"):
         panel = panel.override_by_name(heading, [DynamicConfigValue("links", [to_board])])
     for heading, width in _WIDTHS.items():
         panel = panel.override_by_name(heading, [DynamicConfigValue("custom.width", width)])

@@ -92,7 +92,7 @@ def to_board(uid: str, title: str = "") -> dashboard.DashboardLink:
 def neighbours(uid: str) -> list[dashboard.DashboardLink]:
     """From a board to the most used ones, and to all others in a menu."""
     every = (
-        _Link("All boards")
+        _Link("All dashboards")
         .type(models.DashboardLinkType.DASHBOARDS)
         .tags([TAG])
         .as_dropdown(True)

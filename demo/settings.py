@@ -24,24 +24,24 @@ def _web_address(url: str) -> str:
 
 
 class DemoSettings(LoadSettings):
-    """Whom the people ask, how many they are, and when it ends."""
+    """The service under load, the number of users, and the end of the load."""
 
     url: Annotated[str, AfterValidator(_web_address)] = setting(
-        "http://127.0.0.1:3000", "CHATSCOPE_URL", "The service that is asked.",
+        "http://127.0.0.1:3000", "CHATSCOPE_URL", "Service that gets the load.",
         "http or https, a host and a port, such as http://127.0.0.1:3000",
     )  # fmt: skip
     # One of each kind of people (demo/people.py).
     users: int = setting(
         11, "DEMO_USERS",
-        "People who chat at the same time; with fewer than 11 some kinds are missing.",
+        "Number of concurrent users; with fewer than 11 some kinds are missing.",
         "a whole number from 1 to 100", ge=1, le=100,
     )  # fmt: skip
     spawn_rate: float = setting(
-        1.0, "DEMO_SPAWN_RATE", "How many of them come in a second, until all are there.",
+        1.0, "DEMO_SPAWN_RATE", "Users that start per second, until all are running.",
         "a number above 0, up to 100", gt=0, le=100,
     )  # fmt: skip
     pace: float = setting(
-        1.0, "DEMO_PACE", "How many times shorter their pauses are than those of people.",
+        1.0, "DEMO_PACE", "Factor by which their pauses are shorter than those of real users.",
         "a number above 0, up to 100", gt=0, le=100,
     )  # fmt: skip
     seconds: float = setting(
@@ -53,6 +53,6 @@ class DemoSettings(LoadSettings):
         "a whole number from 1 to 1000000", ge=1, le=1_000_000,
     )  # fmt: skip
     models: Annotated[tuple[str, ...], BeforeValidator(_split)] = setting(
-        (), "DEMO_MODELS", "Models that are asked; unset: the simulated ones, which cost nothing.",
+        (), "DEMO_MODELS", "Requested models; unset: the simulated ones, which cost nothing.",
         "a comma list of names from /v1/models",
     )  # fmt: skip

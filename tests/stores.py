@@ -4,7 +4,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def running_tempo(directory: Path) -> Iterator[tuple[str, str]]:
 @contextmanager
 def _running(name: str, directory: Path, *options: str) -> Iterator[dict[str, str]]:
     wait_for_binaries([name])
-    ports = {port: str(free_port()) for port in facts.ports(facts.load({}))}
+    ports = free_ports()
     found = {**facts.load(ports), "DATA_DIR": str(directory)}
     url = f"http://127.0.0.1:{found[f'{name.upper()}_PORT']}"
     command: list[Any] = [
@@ -72,6 +72,15 @@ def prepare(environ: Mapping[str, str]) -> None:
     wait_for_binaries(["caddy"])
     supervisor.make_private(Path(environ["SOCKETS_DIR"]))
     secrets.make(environ)
+
+
+def free_ports() -> dict[str, str]:
+    """Different ports that nobody listens on, by the names of all the stack's ports."""
+    with ExitStack() as held:
+        return {
+            name: str(held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1])
+            for name in facts.ports(facts.load({}))
+        }
 
 
 def free_port() -> int:

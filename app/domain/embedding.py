@@ -22,7 +22,7 @@ class EmbeddingRequest:
 
     @property
     def user(self) -> str | None:
-        """The user for whom the client asks."""
+        """The user that the client names."""
         found = self.body.get("user")
         return found if isinstance(found, str) else None
 

@@ -29,7 +29,7 @@ class Chunk:
 
     A provider of plain text gives only `text`. Any other gives the chunk of OpenAI's format as
     `data`, also the first with the role, the last with the finish reason and that of the usage,
-    and, if it need not be rendered anew, its JSON on one line as `raw`. Then `text` is the text of
+    and, if it need not be rendered again, its JSON on one line as `raw`. Then `text` is the text of
     the first choice, and `size` the number of characters of all output: text, reasoning, refusal
     and tool calls.
     """
@@ -47,7 +47,7 @@ class Completed:
     """The last event of a complete stream; `usage` is None if the provider reported none.
 
     A response that was requested as a whole may come with it as a whole: `body` in OpenAI's
-    format, and its JSON as `raw` if it need not be rendered anew. `text` and `size` are those of
+    format, and its JSON as `raw` if it need not be rendered again. `text` and `size` are those of
     the body, as in a chunk.
     """
 

@@ -59,7 +59,7 @@ class Turn:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What is known of a response when it has ended."""
+    """The facts of a response that has ended."""
 
     model: str
     finish_reason: str

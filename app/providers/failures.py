@@ -32,7 +32,7 @@ _FAILED: Final = ("server_error", "failed")
 
 @dataclass(frozen=True)
 class Report:
-    """What the body of an error reports."""
+    """The facts in the body of an error."""
 
     text: str | None = None
     code: str | None = None

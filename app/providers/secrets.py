@@ -1,10 +1,10 @@
 """Masking of credentials and prompts in the texts that a provider returns."""
 
 import re
-from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+
+from chatscope.redaction import credentials_in, redact
 
 _MASK: Final = "***"
 # Shorter texts are not secrets, and masking them would garble other words.
@@ -42,7 +42,7 @@ class Cleaner:
 
     def sent(self, text: str) -> str:
         """Return the text without secrets, shortened."""
-        return self._redact(text)[:_MAX_DETAIL_LENGTH]
+        return redact(self._redact(text))[:_MAX_DETAIL_LENGTH]
 
     def recorded(self, text: str) -> str:
         """Return the text without secrets and without words of the request, shortened."""
@@ -51,11 +51,7 @@ class Cleaner:
 
 def redactor(api_key: str | None, base_url: str) -> Redactor:
     """Return a Redactor for the key and for the URL's credentials in each form they are sent in."""
-    parts = urlsplit(base_url)
-    password = parts.password and unquote(parts.password)
-    basic = f"{unquote(parts.username or '')}:{password or ''}".encode()
-    encoded = b64encode(basic).decode() if parts.username or password else None
-    return Redactor([api_key, password, parts.password, encoded])
+    return Redactor([api_key, *credentials_in(base_url)])
 
 
 def without_words_of(body: Mapping[str, Any], text: str) -> str:

@@ -22,7 +22,7 @@ _MAX_PARALLEL: Final = 2
 
 @dataclass(frozen=True)
 class Output:
-    """The pieces of one choice, as deltas, and the reason of its end."""
+    """The chunks of one choice, as deltas, and the reason of its end."""
 
     deltas: Sequence[dict[str, Any]]
     finish_reason: str
@@ -95,7 +95,7 @@ def tool_calls(tools: Sequence[Mapping[str, Any]], random: Random) -> Output:
 
 
 def json_output(request: ChatRequest, text: str, random: Random) -> Output:
-    """Return JSON in the requested format; `text` is the answer of an object without a schema."""
+    """Return JSON in the requested format; `text` is the content of an object without a schema."""
     value: Any = {"answer": text}
     if request.response_format == "json_schema":
         schema = request.body["response_format"]["json_schema"]["schema"]
@@ -104,14 +104,14 @@ def json_output(request: ChatRequest, text: str, random: Random) -> Output:
 
 
 def limited(output: Output, limit: int | None) -> Output:
-    """Return at most `limit` pieces."""
+    """Return at most `limit` chunks."""
     if limit is None or len(output.deltas) <= limit:
         return output
     return Output(output.deltas[:limit], "length")
 
 
 def chunks(model: str, outputs: Sequence[Output], prompt_tokens: int) -> Iterator[dict[str, Any]]:
-    """Yield the chunks of a stream, one for each piece, with the usage at the end."""
+    """Yield the chunks of a stream, one for each delta, with the usage at the end."""
     shared = {
         "id": new_response_id("sim-"),
         "object": "chat.completion.chunk",

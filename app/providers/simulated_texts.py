@@ -27,7 +27,7 @@ _SLOT: Final = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True)
 class Subject:
-    """What a request may be about: words that tell it, an opening, sentences, a block."""
+    """A subject of requests: words that indicate it, an opening, sentences, a block."""
 
     words: frozenset[str]
     openings: Sequence[str]

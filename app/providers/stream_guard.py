@@ -1,6 +1,6 @@
 """A guard around a provider's stream: bounded silence, bounded read-ahead, bounded time to close.
 
-The stream runs in a task of its own, so that a provider that blocks on its way out, or ignores a
+The stream runs in a task of its own, so that a provider that blocks while it ends, or ignores a
 cancellation, cannot delay its response.
 """
 

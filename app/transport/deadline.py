@@ -1,4 +1,4 @@
-"""The deadline of a shutdown, shared by all parts that must end before it.
+"""The deadline of a shutdown, shared by everything that must end before it.
 
     signal | SHUTDOWN_GRACE_SECONDS | CLOSING_SECONDS  |                   |             | limit
            | responses may finish   | cut and close    | send telemetry    | end         |

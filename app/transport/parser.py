@@ -41,7 +41,7 @@ class ParserEvents(Protocol):
 
     @property
     def may_switch(self) -> bool:
-        """Whether no earlier request of the connection is still being answered."""
+        """Whether no earlier request of the connection is still in progress."""
 
 
 class RequestParser:

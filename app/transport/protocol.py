@@ -94,7 +94,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     @property
     def may_switch(self) -> bool:
-        """Whether no earlier request of the connection is still being answered."""
+        """Whether no earlier request of the connection is still in progress."""
         return self.cycle is None or self.cycle.response_complete
 
     def data_received(self, data: bytes) -> None:

@@ -2,4 +2,4 @@
 
 
 class CommandError(Exception):
-    """The command cannot go on; the message names the reason."""
+    """The command cannot continue; the message names the reason."""

@@ -254,7 +254,7 @@ class Answer(Operation):
         self._response_model = response_model or self._response_model
 
     def response_headers(self, headers: Mapping[str, str]) -> None:
-        """Record the rate limits that the headers of the provider's response tell."""
+        """Record the rate limits of the headers of the provider's response."""
         request = self._request
         self._instruments.record_rate_limits(headers, request.provider, request.model)
 
@@ -268,7 +268,7 @@ class Answer(Operation):
             self._output = messages
 
     def retried(self, attributes: Mapping[str, AttributeValue]) -> None:
-        """Record that the provider's client tries again; `attributes` tell why."""
+        """Record that the provider's client retries; `attributes` have the reason."""
         request = self._request
         about = {
             names.GEN_AI_REQUEST_MODEL: request.model,
@@ -286,7 +286,7 @@ class Answer(Operation):
         self._finish_reason = self._finish_reason or published.finish_reason
 
     def provider_ended(self, at: float) -> None:
-        """Record when the provider ended, as a perf_counter; by default when the answer did."""
+        """Record when the provider ended, as a perf_counter; by default when the response did."""
         self._provider_ended = at
 
     def came_whole(self, text: str, size: int | None = None) -> None:

@@ -104,7 +104,7 @@ class _PricedCall(Handle[_Priced]):
         return None
 
     def response_headers(self, headers: Mapping[str, str]) -> None:
-        """Record the rate limits that the headers of the provider's response tell.
+        """Record the rate limits of the headers of the provider's response.
 
         Those of OpenAI (`x-ratelimit-*`) and of Anthropic (`anthropic-ratelimit-*`) are known.
         """

@@ -17,8 +17,8 @@ from opentelemetry.util.types import AttributeValue
 from chatscope import exception_texts, names
 from chatscope.genai.deferred import WORKER
 from chatscope.guard import guarded
-from chatscope.redaction import withhold, without_texts
 from chatscope.tracing import trace_id_of
+from chatscope.withholding import withhold, without_texts
 
 if TYPE_CHECKING:
     from chatscope.genai.recorder import Recorder

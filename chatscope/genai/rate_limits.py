@@ -1,4 +1,4 @@
-"""What a provider's response headers tell of its rate limits.
+"""Rate limits of a provider, from the headers of its responses.
 
 The headers are those of OpenAI (`x-ratelimit-remaining-requests`), which Azure, Groq and others
 send too, and of Anthropic (`anthropic-ratelimit-requests-remaining`).
@@ -18,7 +18,7 @@ _MAX_DIGITS: Final = 15
 
 @dataclass(frozen=True)
 class RateLimit:
-    """One limit of a provider; each number is None where the headers do not tell it."""
+    """One limit of a provider; each number is None if the headers do not have it."""
 
     type: str  # one of TYPES
     remaining: int | None = None
@@ -26,7 +26,7 @@ class RateLimit:
 
 
 def rate_limits(headers: Mapping[str, str]) -> Iterator[RateLimit]:
-    """Yield the limits that response headers tell; names are compared in lower case."""
+    """Yield the limits of response headers; names are compared in lower case."""
     found: dict[str, dict[str, int]] = {}
     for header, value in headers.items():
         name = header.lower()

@@ -287,7 +287,7 @@ def invoke_agent(name: Any = None, **options: Unpack[AgentOptions]) -> Any:
 
 
 def record_retry(attributes: Mapping[str, AttributeValue] | None = None) -> None:
-    """Record that the current model call is tried again; `attributes` tell why the last try failed.
+    """Record that the current model call is retried; `attributes` have the last failure.
 
     All tries are one call: its duration and its tokens are counted once.
     """

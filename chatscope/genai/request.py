@@ -1,4 +1,4 @@
-"""What is recorded of a request to a model, and of the tokens that it used."""
+"""Recorded facts of a request to a model, and of the tokens that it used."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,7 @@ if TYPE_CHECKING:  # prices are validated with the settings, before OpenTelemetr
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRequest:
-    """What is recorded of a request to a model.
+    """Recorded facts of a request to a model.
 
     `messages` are those of the OpenAI format. Their texts are recorded only where content capture
     is on; otherwise only their length is used, to estimate the tokens of a response that was cut

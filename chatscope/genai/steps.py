@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingsRequest:
-    """What is recorded of a request for embeddings."""
+    """Recorded facts of a request for embeddings."""
 
     model: str
     provider: str
@@ -81,7 +81,7 @@ class Embeddings(Operation):
         self._response_model = response_model or self._response_model
 
     def response_headers(self, headers: Mapping[str, str]) -> None:
-        """Record the rate limits that the headers of the provider's response tell."""
+        """Record the rate limits of the headers of the provider's response."""
         request = self._request
         self.recorder.instruments.record_rate_limits(headers, request.provider, request.model)
 
@@ -125,7 +125,7 @@ class Embeddings(Operation):
 
 @dataclass(frozen=True, kw_only=True)
 class ToolRequest:
-    """What is recorded of a request to execute a tool."""
+    """Recorded facts of a request to execute a tool."""
 
     name: str
     call_id: str | None = None
@@ -177,7 +177,7 @@ class ToolExecution(Operation):
 
 @dataclass(frozen=True, kw_only=True)
 class AgentRequest:
-    """What is recorded of the invocation of an agent."""
+    """Recorded facts of the invocation of an agent."""
 
     name: str
     id: str | None = None

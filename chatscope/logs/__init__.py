@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from chatscope.logs.loguru_handler import buffer_logs, print_buffered_logs
-    from chatscope.redaction import without_texts
+    from chatscope.withholding import without_texts
 
 __all__ = ["buffer_logs", "print_buffered_logs", "without_texts"]
 
@@ -17,7 +17,7 @@ __all__ = ["buffer_logs", "print_buffered_logs", "without_texts"]
 _MODULES: Final = {
     "buffer_logs": "logs.loguru_handler",
     "print_buffered_logs": "logs.loguru_handler",
-    "without_texts": "redaction",
+    "without_texts": "withholding",
 }
 
 

@@ -25,6 +25,7 @@ from chatscope.escaping import escape_controls
 from chatscope.exception_texts import stack_trace_of
 from chatscope.observing import observe
 from chatscope.otlp.values import describe
+from chatscope.redaction import current, redact
 from chatscope.tracing import current_trace_id
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ def _report(missing: int) -> str:
 def _line(level: str, text: str, name: str) -> str:
     now = time.time()
     clock = time.strftime("%H:%M:%S", time.localtime(now))
-    first, *others = text.splitlines() or [""]
+    first, *others = redact(text).splitlines() or [""]
     first, name = escape_controls(first), escape_controls(name)
     return f"{clock}.{int(now % 1 * 1000):03} {level:<8} {first} ({name})\n{_indented(others)}"
 
@@ -259,7 +260,7 @@ def render(record: Record, *, colour: bool) -> str:
     parts = [
         _paint(f"{record['time']:%H:%M:%S.%f}"[:-3], _DIM, colour),
         _paint(f"{level.name:<8}", code, colour),
-        escape_controls(record["message"]),
+        escape_controls(redact(record["message"])),
         _paint(_details(record), _DIM, colour),
     ]
     line = " ".join(part for part in parts if part)
@@ -267,20 +268,24 @@ def render(record: Record, *, colour: bool) -> str:
 
 
 def _details(record: Record) -> str:
-    pairs = [
-        f"{escape_controls(describe(key))}={escape_controls(_short(value))}"
-        for key, value in record["extra"].items()
-        if value is not None
-    ]
+    pairs = [_pair(key, value) for key, value in record["extra"].items() if value is not None]
     if trace_id := current_trace_id():
         pairs.append(f"trace={trace_id[:_SHORT_TRACE]}")
     return " ".join([*pairs, f"({escape_controls(record['name'] or '')})"])
 
 
-def _short(value: object) -> str:
+def _pair(key: object, value: object) -> str:
+    name = describe(key)
+    shown, is_final = current().attribute(name, value)
+    text = _short(shown, redacted=is_final)
+    return f"{escape_controls(redact(name))}={escape_controls(text)}"
+
+
+def _short(value: object, *, redacted: bool) -> str:
     if type(value) is float:
         return f"{value:.4g}"
     text = describe(value)
+    text = text if redacted else redact(text)
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
 
 
@@ -288,7 +293,7 @@ def _traceback(record: Record) -> str:
     exception = record["exception"]
     if exception is None or exception.value is None:
         return ""
-    return _indented(stack_trace_of(exception.value).splitlines())
+    return _indented(redact(stack_trace_of(exception.value)).splitlines())
 
 
 def _indented(lines: Iterable[str]) -> str:

@@ -2,8 +2,8 @@
 
 A handler is added beside those of the application, wherever it has some, and a sink to loguru where
 it is installed. No level, handler or sink of the application is changed: a logger without handlers
-gets none, so that `basicConfig` and the handler of last resort work as before. What the application
-removes, as `logger.remove()` and `dictConfig` do, is added again.
+gets none, so that `basicConfig` and the handler of last resort work as before. An export that the
+application removes, as `logger.remove()` and `dictConfig` do, is added again.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .pipeline import PipelineLimits
     from .processors import OtlpLogRecordProcessor, OtlpSpanProcessor
     from .proxy import is_loopback
+    from .redacting import Redaction, redact_with
     from .self_metrics import observe
     from .settings import EndpointSettings, OtlpSettingsError, Signal, load_endpoints
     from .spool import Backlog, SpoolUnusableError
@@ -35,12 +36,14 @@ __all__ = [
     "OtlpSpanProcessor",
     "PipelineLimits",
     "Protocol",
+    "Redaction",
     "Signal",
     "SpoolUnusableError",
     "Warnings",
     "is_loopback",
     "load_endpoints",
     "observe",
+    "redact_with",
 ]
 
 # Imported when they are first used: the SDK raises for some invalid variables while it is
@@ -57,12 +60,14 @@ _MODULES: Final = {
     "OtlpSpanProcessor": "processors",
     "PipelineLimits": "pipeline",
     "Protocol": "variables",
+    "Redaction": "redacting",
     "Signal": "settings",
     "SpoolUnusableError": "spool",
     "Warnings": "statistics",
     "is_loopback": "proxy",
     "load_endpoints": "settings",
     "observe": "self_metrics",
+    "redact_with": "redacting",
 }
 
 

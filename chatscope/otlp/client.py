@@ -51,7 +51,7 @@ class Client(Protocol):
         """Start a call. The future never raises, and is done soon after `timeout` or `close`."""
 
     def close(self) -> None:
-        """Cut calls under way; later ones are UNAVAILABLE."""
+        """Cancel calls in progress; later ones are UNAVAILABLE."""
 
 
 _ACCEPTED: Final = Result(Outcome.ACCEPTED)

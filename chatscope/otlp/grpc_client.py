@@ -59,7 +59,7 @@ class GrpcClient:
         return future
 
     def close(self) -> None:
-        """Cut calls under way."""
+        """Cancel calls in progress."""
         with self.lock:
             self._closed = True
             if self._channel is not None:

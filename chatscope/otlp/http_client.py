@@ -70,7 +70,7 @@ class HttpClient:
         return future
 
     def close(self) -> None:
-        """End all calls; one under way goes on, and its result comes too late."""
+        """End all calls; one in progress continues, and its result is ignored."""
         with self.lock:
             self._closed = True
             self._tasks.put(None)

@@ -10,6 +10,7 @@ from opentelemetry._logs import SeverityNumber
 from opentelemetry.trace import SpanContext
 
 from .anyvalue import any_value, attributes, utf8
+from .redacting import forget_with
 from .steps import Steps
 from .values import PlainAttributes, copied
 from .wire import I32, I64, LEN, VARINT, fixed32, fixed64, sized, tag, varint
@@ -28,6 +29,7 @@ _SEVERITY_NUMBERS: Final = [tag(2, VARINT) + varint(number) for number in range(
 # Texts of severities whose encoding is kept.
 _MOST_SEVERITIES: Final = 64
 _severities: dict[str | None, tuple[SeverityNumber | None, bytes]] = {}
+forget_with(_severities.clear)
 _FLAGS: Final = [tag(8, I32) + fixed32(flags) for flags in range(256)]
 
 

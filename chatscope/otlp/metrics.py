@@ -18,6 +18,7 @@ from opentelemetry.sdk.metrics.export import (
 )
 
 from .anyvalue import attributes, utf8
+from .redacting import forget_with
 from .steps import Steps
 from .values import MAX_INT, MIN_INT
 from .wire import I64, LEN, VARINT, double, fixed64, sfixed64, sint32, sized, tag, varint
@@ -76,6 +77,9 @@ def metric_head(metric: Metric) -> bytes:
 def _head(name: str, description: str, unit: str) -> bytes:
     fields = ((1, name), (2, description), (3, unit))
     return b"".join(tag(number, LEN) + sized(utf8(text)) for number, text in fields if text)
+
+
+forget_with(_head.cache_clear)
 
 
 def metric_data(metric: Metric, points: Iterable[bytes]) -> bytes:

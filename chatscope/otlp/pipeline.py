@@ -125,7 +125,7 @@ class Pipeline:
         self._client.lock.acquire(timeout=_FORK_WAIT)
 
     def after_fork_in_parent(self) -> None:
-        """Let the threads go on."""
+        """Let the threads continue."""
         for lock in (self._client.lock, self.spool.lock):
             # Not acquired in time: the fork happened all the same.
             with suppress(RuntimeError):

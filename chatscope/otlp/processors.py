@@ -13,8 +13,10 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from .anyvalue import utf8
 from .delivery import Delivery
 from .log_records import encode_log_record
+from .redacting import redact_message
 from .sdk import LogRecordProcessor, ReadWriteLogRecord
 from .settings import Signal
 from .spans import encode_span
@@ -118,7 +120,7 @@ def _official_span(span: ReadableSpan) -> bytes:
     )
 
     request = encode_spans([span])
-    return bytes(request.resource_spans[0].scope_spans[0].spans[0].SerializeToString())
+    return _redacted(request.resource_spans[0].scope_spans[0].spans[0])
 
 
 def _official_log(record: Any) -> bytes:
@@ -127,4 +129,10 @@ def _official_log(record: Any) -> bytes:
     )
 
     request = encode_logs([record])
-    return bytes(request.resource_logs[0].scope_logs[0].log_records[0].SerializeToString())
+    return _redacted(request.resource_logs[0].scope_logs[0].log_records[0])
+
+
+def _redacted(message: Any) -> bytes:
+    """Serialize a message of the official encoder."""
+    redact_message(message, utf8)
+    return bytes(message.SerializeToString())

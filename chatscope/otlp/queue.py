@@ -33,7 +33,7 @@ class Wakeup:
         return not self._not_set.locked()
 
     def set(self) -> None:
-        """Let the waiting thread, or the next that waits, go on."""
+        """Let the waiting thread, or the next that waits, continue."""
         with suppress(RuntimeError):  # it is set already
             self._not_set.release()
 

@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceState
 
 from .anyvalue import attributes, utf8
+from .redacting import forget_with
 from .steps import Steps
 from .values import PlainAttributes
 from .wire import I32, I64, LEN, VARINT, fixed32, fixed64, sized, tag, varint
@@ -143,6 +144,9 @@ def _begin(
 @lru_cache(maxsize=1024)
 def _short_name(name: str) -> bytes:
     return _NAME + sized(utf8(name))
+
+
+forget_with(_short_name.cache_clear)
 
 
 def _encode_event(event: Event, steps: Steps) -> bytes:

@@ -217,7 +217,7 @@ class Spool:
         return self._write(write)
 
     def replace(self, number: int, body: bytes, items: int) -> bool | None:
-        """Keep `body` in the place of a batch; False when that is gone, None where it fails."""
+        """Keep `body` instead of a batch; False when that is gone, None where it fails."""
         packed = zlib.compress(body, _COMPRESSION)
         size = (len(packed) // _PAGE + 1) * _PAGE
 

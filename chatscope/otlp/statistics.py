@@ -80,7 +80,7 @@ class Warnings:
         self.reset()
 
     def reset(self) -> None:
-        """Start anew, in a forked process: a thread of the parent may hold the lock."""
+        """Reset the counts in a forked process: a thread of the parent may hold the lock."""
         self._next: dict[str, float] = {}
         self._held: Counter[str] = Counter()
         self._lock = threading.RLock()

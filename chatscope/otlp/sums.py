@@ -35,7 +35,7 @@ class SumsPipeline(Pipeline):
             return not self._ending and self._export(requests, interval)
 
     def shutdown(self, seconds: float) -> int:
-        """Let an export under way end, and stop; the number of points lost by it.
+        """Let an export in progress end, and stop; the number of points lost by it.
 
         No newer sums follow: those that were kept may be sent now.
         """

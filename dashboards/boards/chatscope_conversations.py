@@ -97,7 +97,7 @@ def _turns() -> table.Panel:
 def _transcript() -> logs.Panel:
     return log_lines(
         "Transcript",
-        "What was said, from the first turn to the last, where texts are captured in events "
+        "The texts from the first turn to the last, where they are captured in events "
         "(OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=EVENT_ONLY), with the tool calls, and "
         "below each turn its outcome, model, time, tokens and cost. Open a line to open its trace.",
         responses.transcript(),

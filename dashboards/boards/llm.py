@@ -457,8 +457,8 @@ def _behaviour() -> list[Panel]:
         ),
         lines(
             "Rate limit left",
-            "Share of a provider's rate limit that is left, as its last response told: the lowest "
-            "of all processes. Empty unless a provider reports its limits.",
+            "Share of a provider's rate limit that is left, as its last response reported: the "
+            "lowest of all processes. Empty unless a provider reports its limits.",
             "percentunit",
             [
                 prom(

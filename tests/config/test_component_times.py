@@ -188,7 +188,7 @@ def test_hang_shows_as_documented_in_both_ways() -> None:
         ),
         (
             "docs/reliability.md",
-            r"waits ([\d.]+) s for an answer",
+            r"waits ([\d.]+) s for a response",
             1,
             lambda: parsed(COLLECTOR)["exporters"]["otlp_grpc/tempo"]["timeout"],
         ),

@@ -16,7 +16,7 @@ from stack.waiting import poll_until
 from tests.config.conftest import Run
 from tests.config.files import COLLECTOR, LOKI, parsed
 from tests.running import PATIENCE_SECONDS
-from tests.stores import free_port, prepare, running_loki
+from tests.stores import free_ports, prepare, running_loki
 
 
 def test_texts_have_a_retention_of_their_own() -> None:
@@ -67,8 +67,7 @@ def test_records_with_texts_are_another_stream(
         ]
     }
     with running_loki(tmp_path) as loki:
-        ports = {name: str(free_port()) for name in stack_facts.ports(stack_facts.load({}))}
-        facts = stack_facts.load({**ports, "STATE_DIR": str(tmp_path)}) | {"LOKI_URL": loki}
+        facts = stack_facts.load({**free_ports(), "STATE_DIR": str(tmp_path)}) | {"LOKI_URL": loki}
         prepare(facts)
         command: list[Any] = [binary("otelcol"), f"--config={COLLECTOR}"]
         with subprocess.Popen(command, env=facts, stderr=subprocess.DEVNULL) as process:

@@ -15,6 +15,7 @@ from stack.facts import ROOT
 from tests.stack.shell import NARROW, Shell
 
 _README = (ROOT / "README.md").read_text()
+_RUNNING = (ROOT / "docs" / "running.md").read_text()
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,20 @@ def up(shell: Shell) -> str:
     return done.stdout
 
 
-def _readme_commands() -> list[str]:
-    blocks = re.findall(r"```sh\n(.*?)```", _README, re.DOTALL)
+def _commands(page: str) -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
     return [line for block in blocks for line in block.splitlines() if line]
+
+
+def _is_docker(command: str) -> bool:
+    return command.startswith("docker compose ")
+
+
+def test_docker_commands_of_the_readme_are_those_that_are_run_in_containers() -> None:
+    """tests/containers/test_running_page.py runs each command of docs/running.md."""
+    used = set(filter(_is_docker, _commands(_README)))
+    assert used
+    assert used <= set(_commands(_RUNNING))
 
 
 def test_up_tells_what_runs_where_and_how_to_find_the_chat(shell: Shell, up: str) -> None:
@@ -60,7 +72,7 @@ def test_up_again_says_that_it_is_up(shell: Shell, up: str) -> None:
     assert "up already" in done.stdout
 
 
-@pytest.mark.parametrize("command", _readme_commands())
+@pytest.mark.parametrize("command", [each for each in _commands(_README) if not _is_docker(each)])
 def test_command_of_the_readme_works(shell: Shell, up: str, command: str) -> None:
     done = shell.run(command)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -76,7 +88,8 @@ def test_chat_shows_answer_tokens_cost_and_trace(shell: Shell, up: str) -> None:
 
 
 def test_python_of_the_readme_works(shell: Shell, up: str) -> None:
-    [block] = re.findall(r"^```python\n(.*?)^```", _README, re.DOTALL | re.MULTILINE)
+    # The first block is part of the application of docs/quickstart.md.
+    _, block = re.findall(r"^```python\n(.*?)^```", _README, re.DOTALL | re.MULTILINE)
     done = shell.run(f".venv/bin/python - <<'END'\n{block}\nEND")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()

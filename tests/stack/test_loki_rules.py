@@ -268,7 +268,7 @@ def test_a_new_error_is_told_and_when_it_is_new_no_more(pushed: Ruler) -> None:
         "exception_type": 'Odd"Error',
     }
     assert alert["annotations"]["summary"] == (
-        "changed logs an error that was not there in the 5m before, 1 times: app.domain.turn, "
+        "changed logs an error that did not occur in the 5m before, 1 times: app.domain.turn, "
         'line 7 of <lambda>, timeout, Odd"Error.'
     )
     over = pushed.told("NewErrorPattern", "changed", "resolved")

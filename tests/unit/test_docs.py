@@ -10,7 +10,7 @@ import pytest
 
 import chatscope
 from app.settings import VERSION, Settings
-from chatscope import genai, logs, names, otlp, testing
+from chatscope import genai, logs, names, otlp, redaction, testing
 from chatscope.names import METRICS, Metric
 from stack import facts, grafana
 from stack.images import IMAGES
@@ -21,8 +21,6 @@ _README = (_ROOT / "README.md").read_text()
 _TELEMETRY = (_ROOT / "docs" / "telemetry.md").read_text()
 _MAKEFILE = (_ROOT / "Makefile").read_text()
 _PAGES = [_ROOT / "README.md", *sorted((_ROOT / "docs").rglob("*.md"))]
-# `make` alone shows them; the README leaves them to the pages that speak of them.
-_UNLISTED = {"help", "bench-start", "mutation"}
 _DEVELOPMENT = (_ROOT / "docs" / "development.md").read_text()
 _SETTINGS = (_ROOT / "docs" / "settings.md").read_text()
 
@@ -83,10 +81,21 @@ def test_grafana_of_the_documents_is_the_one_that_is_taken() -> None:
         assert set(re.findall(r"Grafana (\d+\.\d+\.\d+)", page)) == {grafana.VERSION}
 
 
-def test_readme_lists_exactly_the_commands_that_there_are() -> None:
-    documented = re.findall(r"^([a-z-]+):.*?## ", _MAKEFILE, re.MULTILINE)
-    listed = [row[0].strip("`") for row in _rows(_README) if row[0].startswith("`make ")]
-    assert sorted(listed) == sorted(f"make {name}" for name in set(documented) - _UNLISTED)
+def test_readme_and_development_list_exactly_the_commands_that_there_are() -> None:
+    documented = set(re.findall(r"^([a-z-]+):.*?## ", _MAKEFILE, re.MULTILINE)) - {"help"}
+    rows = [*_rows(_README), *_rows(_DEVELOPMENT)]
+    listed = [row[0].strip("`") for row in rows if row[0].startswith("`make ")]
+    assert sorted(listed) == sorted(f"make {name}" for name in documented)
+
+
+def test_five_lines_of_the_readme_are_in_the_application_of_the_quickstart() -> None:
+    block, _ = re.findall(r"^```python\n(.*?)^```", _README, re.MULTILINE | re.DOTALL)
+    page = (_ROOT / "docs" / "quickstart.md").read_text()
+    [application] = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    lines = [line.partition("  #")[0] for line in application.splitlines()]
+    positions = [lines.index(line) for line in block.splitlines() if line]
+    assert len(positions) == 4
+    assert positions == sorted(positions)
 
 
 @for_each({str(page.relative_to(_ROOT)): page for page in _PAGES})
@@ -175,7 +184,7 @@ def test_your_service_lists_exactly_the_public_names() -> None:
     }
     public = {
         f"{module.__name__}.{name}"
-        for module in (chatscope, genai, logs, otlp, testing)
+        for module in (chatscope, genai, logs, otlp, redaction, testing)
         for name in module.__all__
     }
     assert listed == public | {"chatscope.names.ERROR_TYPE"}

@@ -20,7 +20,7 @@ _PACKAGE = ROOT / "chatscope"
 _OTLP = ROOT / "chatscope" / "otlp"
 _PUBLIC_MODULES = {
     "chatscope",
-    *(f"chatscope.{name}" for name in ("genai", "logs", "names", "otlp", "testing")),
+    *(f"chatscope.{name}" for name in ("genai", "logs", "names", "otlp", "redaction", "testing")),
 }
 # Modules that put the parts together.
 _COMPOSITION = ("app.main", "app.serving", "app.worker", "app.workers", "app.__main__")

@@ -17,7 +17,7 @@ from app.domain.provider import Chunk, Event
 from app.domain.request import ChatRequest
 from app.main import create_app
 from app.providers.blocking import ThreadedProvider, non_blocking
-from chatscope.redaction import WITHHELD
+from chatscope.withholding import WITHHELD
 from tests.memory import Memory
 from tests.unit.scripted import END, MODEL, Scripted, catalog_of, chat_request
 from tests.unit.serving import quick, serving

@@ -23,7 +23,7 @@ from app.wire.errors import http_status
 from chatscope import Telemetry, names
 from chatscope.genai.request import ModelRequest, Usage
 from chatscope.providers import TelemetrySettings
-from chatscope.redaction import WITHHELD
+from chatscope.withholding import WITHHELD
 from tests.memory import Memory
 from tests.unit.scripted import chat_request
 from tests.unit.serving import quick, serving

@@ -232,3 +232,36 @@ def test_exception_that_blocks_is_exported_by_each_route(release: threading.Even
         assert "_BlockedError" in record.attributes["exception.message"]
     [event] = receiver.spans[0].span.events
     assert event.name == "exception"
+
+
+def _query(parameters: str) -> None:
+    raise KeyError(parameters)
+
+
+def _fail(*, hidden: bool = False) -> None:
+    try:
+        _query("what somebody asked")
+    except KeyError as error:
+        raise _OwnError("the query failed") from (None if hidden else error)
+
+
+def test_causes_are_named_without_their_texts() -> None:
+    with pytest.raises(_OwnError) as raised:
+        _fail()
+    found = attributes_of(raised.value)["exception.stacktrace"]
+    assert "own text the query failed" in found
+    assert found.endswith("\nCaused by: KeyError\n")
+    assert "somebody asked" not in found
+
+
+def test_suppressed_context_is_not_named() -> None:
+    with pytest.raises(_OwnError) as raised:
+        _fail(hidden=True)
+    assert "Caused by" not in attributes_of(raised.value)["exception.stacktrace"]
+
+
+def test_chain_without_an_end_is_cut() -> None:
+    first, second = ValueError("a"), KeyError("b")
+    first.__cause__, second.__cause__ = second, first
+    found = attributes_of(first)["exception.stacktrace"]
+    assert found.count("Caused by") == exception_texts._MAX_CHAIN

@@ -12,8 +12,8 @@ from chatscope.genai.answer import Answer
 from chatscope.genai.pricing import PriceTable
 from chatscope.genai.request import ModelRequest, Usage
 from chatscope.providers import TelemetrySettings
-from chatscope.redaction import WITHHELD
 from chatscope.tracing import current_trace_id
+from chatscope.withholding import WITHHELD
 from tests.memory import Memory
 
 MODEL = "simulated-1"
