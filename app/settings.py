@@ -321,7 +321,7 @@ class Settings(BaseSettings):
     )  # fmt: skip
     allow_no_keys: StrictBoolean = _setting(
         False, "ALLOW_NO_KEYS",
-        "Whether everybody may use models that may cost money when the service is published beyond "
+        "Whether clients without a key may use paid models when the service is published beyond "
         "this machine: for a proxy in front of it that authenticates.",
         "true or false",
     )  # fmt: skip
@@ -688,12 +688,12 @@ class Settings(BaseSettings):
         )
 
     def _open_problems(self) -> Iterator[str]:
-        """Yield why everybody on the network could spend the operator's money."""
+        """Yield why any client on the network could spend the operator's money."""
         published = self.published_host or self.host
         paid = [url for url in self.endpoints if not is_loopback(urlsplit(url).hostname or "")]
         if paid and not (_is_only_here(published) or self.keys_file or self.allow_no_keys):
             yield (
-                f"KEYS_FILE is required: the service is published at {published}, where everybody "
+                f"KEYS_FILE is required: the service is published at {published}; any client "
                 f"could use models of {urlsplit(paid[0]).hostname} at your expense. Create keys "
                 "(docs/gateway.md), or set ALLOW_NO_KEYS=true if a proxy in front of it "
                 "authenticates"
