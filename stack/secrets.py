@@ -11,7 +11,7 @@ from stack.facts import ROOT
 from stack.local_http import local_client
 from stack.parts import binary_path
 
-_SCRIPT = ROOT / "stack" / "secrets.sh"
+_SCRIPT = ROOT / "gateway" / "secrets.sh"
 # Of the package: headers that it sends with all telemetry (docs/otlp.md).
 HEADERS_FILE = "CHATSCOPE_OTLP_HEADERS_FILE"
 

@@ -28,7 +28,6 @@ _COPIED = (
         "grafana-provisioning",
         "gateway",
         "stack/stack.env",
-        "stack/secrets.sh",
         "app",
         "chatscope",
         "demo",
