@@ -1,6 +1,6 @@
 # Chatscope's commands, the same ones here, in CI and in the README.
 .DEFAULT_GOAL := help
-.PHONY: help build up down status logs chat demo ledger drill dashboards rules prices docs check test lint mutation bench bench-start bench-soak bench-load clean
+.PHONY: help build up down status logs chat demo doctor ledger drill dashboards rules prices docs check test lint mutation bench bench-start bench-soak bench-load clean
 
 PY := .venv/bin/python
 # The first Python that starts makes the environment; a version manager's shim may not.
@@ -18,22 +18,23 @@ TEST_WORKERS ?= 4
 PYTEST = env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest --dist loadgroup --max-worker-restart 100
 COVERAGE = --cov --cov-report=
 
-help: ## This list
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+help:
+	@sed -n -e 's/^##@ //p' -e 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
-up: ## Set up what is missing, start everything, show one chat in three stores
+##@ Use
+up: ## Start everything, setting up what is missing; show one chat
 	$(BOOTSTRAP) parts
 	@$(PY) -m stack up
 
-down: ## Stop what `make up` started
+down: ## Stop everything; stored data stays
 	$(BOOTSTRAP)
 	@$(PY) -m stack down
 
-status: ## State, address, memory and uptime of each part
+status: ## State, address, memory and uptime of each part, and alerts
 	$(BOOTSTRAP)
 	@$(PY) -m stack status
 
-logs: ## The ends of the parts' logs; PART=app for one, FOLLOW=1 to go on
+logs: ## Newest log lines; PART=app for one part, FOLLOW=1 to go on
 	$(BOOTSTRAP)
 	@$(PY) -m stack logs $(PART) $(if $(FOLLOW),--follow)
 
@@ -41,30 +42,60 @@ chat: ## Chat in the terminal; TEXT="…" asks once
 	$(BOOTSTRAP)
 	@$(PY) -m stack chat $(if $(TEXT),-- "$$TEXT")
 
-demo: ## People who chat with the running service for a quarter of an hour; see docs/demo.md
+demo: ## 15 minutes of simulated users, to fill the dashboards
 	$(BOOTSTRAP)
 	@$(PY) -m stack demo
 
-ledger: ## Send numbered items through the running stack, find each one; see docs/ledger.md
+clean: ## Stop; remove stored data, logs and the Python environment
+	@[ ! -x $(PY) ] || $(PY) -m stack down
+	rm -rf .chatscope .venv .mypy_cache .pytest_cache .ruff_cache
+
+##@ Prove
+doctor: ## Check the whole way of telemetry; name faults and fixes
+	$(BOOTSTRAP)
+	@$(PY) -m chatscope doctor
+
+ledger: ## Send numbered items, and find each of them
 	$(BOOTSTRAP)
 	@$(PY) -m ledger
 
-drill: build ## Break a stack of its own, see who is told; CASE=loki for one; see docs/alerts.md
+drill: build ## Break a stack of its own; check its alerts; CASE=loki
 	@$(PY) -m drill $(CASE)
 
-rules:
+bench: bench-start up ## Measure how soon it is ready, and telemetry can be found
+	@$(PY) -m bench.overhead
+	@$(PY) -m bench.queues
+	@$(PY) -m bench.latency
+
+bench-start: build ## Measure how soon each part is ready
+	@$(PY) -m bench.start
+
+bench-soak: build ## 10 minutes of load: does anything grow? MINUTES=60
+	@$(PY) -m bench.soak $(if $(MINUTES),--minutes $(MINUTES))
+
+bench-load: build ## 1 minute of full load: is anything refused? RATE=4000
+	@$(PY) -m bench.load $(if $(RATE),--rate $(RATE))
+
+##@ Develop
+check: lint ## Style, types, words and the fast tests, in two minutes
+	@$(PYTEST) -n $(CHECK_WORKERS) -m "not slow" tests/unit tests/config
+
+test: ## All tests, on stacks of their own
 	$(BOOTSTRAP) parts
-	@$(PY) -m stack build sloth
-	@$(PY) -m alerts
-	@$(PY) -m stack.redacting
+	@status=0; $(MAKE) --no-print-directory lint || { status=1; \
+	echo "The linters found something (above); the tests run all the same."; }; \
+	$(PYTEST) -n $(TEST_WORKERS) --build $(COVERAGE) || status=1; exit $$status
 
-dashboards:
+SPELLED = *.md .github alerts docs prometheus/rules/*.rules.yaml website/mkdocs.yml
+lint: ## Style, types, and the words of texts for users
 	$(BOOTSTRAP)
-	@$(PY) -m dashboards
+	@status=0; $(PY) -m ruff check || status=1; $(PY) -m ruff format --check || status=1; \
+	$(PY) -m mypy || status=1; $(PY) -m prose || status=1; \
+	$(PY) -m codespell_lib $(SPELLED) || status=1; exit $$status
 
-prices:
+mutation: ## Change code, and see tests fail; MODULE=app/domain/errors.py
 	$(BOOTSTRAP)
-	@$(PY) -m chatscope.genai.prices_update
+	@nice -n 15 $(PY) -m tests.mutation $(MODULE) $(if $(SAMPLE),--sample $(SAMPLE))
 
 DOCS = .chatscope/docs-environment
 docs: ## Build the documentation site into .chatscope/website/site
@@ -73,44 +104,20 @@ docs: ## Build the documentation site into .chatscope/website/site
 	@.venv/bin/uv pip sync -q --require-hashes --python $(DOCS) requirements-docs.txt
 	@$(PY) -m website
 
-build:
+build: ## Build the native components from source
 	$(BOOTSTRAP) parts
 	@$(PY) -m stack build
 
-check: lint ## Style, types, words and the fast tests, in about two minutes
-	@$(PYTEST) -n $(CHECK_WORKERS) -m "not slow" tests/unit tests/config
+dashboards: ## Write the dashboards from dashboards/
+	$(BOOTSTRAP)
+	@$(PY) -m dashboards
 
-test: ## Set up what is missing and run every layer of tests
+rules: ## Write the alert rules from alerts/
 	$(BOOTSTRAP) parts
-	@status=0; $(MAKE) --no-print-directory lint || { status=1; \
-	echo "The linters found something (above); the tests run all the same."; }; \
-	$(PYTEST) -n $(TEST_WORKERS) --build $(COVERAGE) || status=1; exit $$status
+	@$(PY) -m stack build sloth
+	@$(PY) -m alerts
+	@$(PY) -m stack.redacting
 
-SPELLED = *.md .github alerts docs prometheus/rules/*.rules.yaml website/mkdocs.yml
-lint: ## Style, types, and the words of documentation, alerts and dashboards
+prices: ## Update the price table
 	$(BOOTSTRAP)
-	@status=0; $(PY) -m ruff check || status=1; $(PY) -m ruff format --check || status=1; \
-	$(PY) -m mypy || status=1; $(PY) -m prose || status=1; \
-	$(PY) -m codespell_lib $(SPELLED) || status=1; exit $$status
-
-mutation: ## See tests fail for changed code; MODULE=app/domain/errors.py for one
-	$(BOOTSTRAP)
-	@nice -n 15 $(PY) -m tests.mutation $(MODULE) $(if $(SAMPLE),--sample $(SAMPLE))
-
-bench: bench-start up ## Measure ready-times, then on the running stack the way of each signal
-	@$(PY) -m bench.overhead
-	@$(PY) -m bench.queues
-	@$(PY) -m bench.latency
-
-bench-start: build ## Measure the parts' ready-time, with their own defaults and with ours
-	@$(PY) -m bench.start
-
-bench-soak: build ## Ten minutes of load on a stack of its own: what grows? MINUTES=60 for longer
-	@$(PY) -m bench.soak $(if $(MINUTES),--minutes $(MINUTES))
-
-bench-load: build ## A minute of full load: is anything refused? RATE=4000 for more
-	@$(PY) -m bench.load $(if $(RATE),--rate $(RATE))
-
-clean: ## Stop; remove what the stack stored, the logs and the Python environment
-	@[ ! -x $(PY) ] || $(PY) -m stack down
-	rm -rf .chatscope .venv .mypy_cache .pytest_cache .ruff_cache
+	@$(PY) -m chatscope.genai.prices_update

@@ -120,7 +120,8 @@ def _failing(wanted: Wanted, windows: Windows) -> Alert:
         hold=windows.soon,
         summary=f"{value('humanizePercentage')} of the responses of {SERVICE_LABEL} fail.",
         value=value("humanizePercentage"),
-        dashboard=on_board(links.SERVICE),
+        # Its first screen has the failed responses, with their reasons.
+        dashboard=on_board(links.LLM),
         query=log_lines(ERRORS),
     )
 

@@ -111,10 +111,16 @@ def fullest() -> stat.Panel:
     ).decimals(1)
 
 
-def with_reason() -> str:
-    """The stage that adds why a response failed, in the words that are kept of it."""
+def with_reason(otherwise: str = "") -> str:
+    """The stage that adds why a response failed, in the words that are kept of it.
+
+    Another record has `otherwise`, a part of a template.
+    """
     names = (ERROR_TYPE, HTTP_RESPONSE_STATUS_CODE, ERROR_MESSAGE)
     fields = " ".join(f"{{{{.{prometheus_label(name)}}}}}" for name in names)
+    if otherwise:
+        message = prometheus_label(ERROR_MESSAGE)
+        fields = f"{{{{if .{message}}}}}{fields}{{{{else}}}}{otherwise}{{{{end}}}}"
     return f"| label_format reason=`{fields}`"
 
 
@@ -122,15 +128,15 @@ def failures(limit: int) -> table.Panel:
     return log_table(
         "Recent failures",
         "The newest log records of level ERROR, with their reason: the type of the error, the "
-        "provider's status and its message without keys and prompts. Open the trace for more.",
-        queries.lines(ERRORS, with_reason()),
+        "provider's status and its message without keys and prompts; of other records their text. "
+        "Open the trace for more.",
+        queries.lines(ERRORS, with_reason("{{__line__}}")),
         {
-            "reason": "Reason",
             SERVICE_NAME: "Service",
             GEN_AI_REQUEST_MODEL: "Model",
+            "reason": "Reason",
         },
-        message="Message",
-        widths={"Reason": 320, "Service": 120, "Model": 160},
+        widths={"Service": 130, "Model": 170},
         limit=limit,
     )
 

@@ -78,6 +78,8 @@ BLUE: Final = "blue"
 
 # In an empty panel, instead of "No data", which reads as a failure.
 NONE: Final = "None in the time shown"
+# The time of a row of a table, as a unit.
+ROW_TIME: Final = "time:MM-DD HH:mm:ss"
 # In an empty cell of a table.
 EMPTY: Final = "-"
 # Least upper end of an axis: Grafana scales an axis of zeros up to 100, and of shares to 10000 %.
@@ -315,7 +317,7 @@ def measured(
     for n, (heading, (_, unit)) in enumerate(numbers.items()):
         # A single query's numbers have no letter.
         names[f"Value #{chr(ord('A') + n)}" if len(numbers) > 1 else "Value"] = heading
-        looks = [DynamicConfigValue("unit", unit), DynamicConfigValue("custom.width", 125)]
+        looks = [DynamicConfigValue("unit", unit), DynamicConfigValue("custom.width", 115)]
         panel = panel.override_by_name(heading, looks)
     options = {
         "excludeByName": dict.fromkeys(["Time", *hidden], True),
@@ -345,14 +347,12 @@ def log_table(  # noqa: PLR0913
     *,
     numbers: Mapping[str, str] | None = None,
     widths: Mapping[str, int] | None = None,
-    message: str = "",
     sort_by: str = "Time",
     limit: int = 100,
 ) -> table.Panel:
     """Log records as rows, each with a link to its trace; Loki returns the newest `limit`.
 
-    `columns` maps attributes to headings; `numbers` the headings that are numbers to their units;
-    `message` is the heading of the record's text, which is left out otherwise.
+    `columns` maps attributes to headings; `numbers` the headings that are numbers to their units.
     """
     panel = _framed(table.Panel(), title, description, LOKI).with_target(
         loki.Dataquery()
@@ -366,8 +366,8 @@ def log_table(  # noqa: PLR0913
         {"path": prometheus_label(attribute), "alias": heading}
         for attribute, heading in columns.items()
     ]
-    hidden = ["labels", "tsNs", "labelTypes", "id", "Conversation", *([] if message else ["Line"])]
-    order = ["Time", "Trace", *columns.values(), "Line"]
+    hidden = ["labels", "tsNs", "labelTypes", "id", "Conversation", "Line"]
+    order = ["Time", "Trace", *columns.values()]
     numbers = numbers or {}
     panel = (
         without_nulls(panel)
@@ -393,21 +393,24 @@ def log_table(  # noqa: PLR0913
                 {
                     "excludeByName": dict.fromkeys(hidden, True),
                     "indexByName": {name: n for n, name in enumerate(order)},
-                    "renameByName": {"Line": message} if message else {},
+                    "renameByName": {},
                 },
             )
         )
         .sort_by([common.TableSortByFieldState().display_name(sort_by).desc(True)])
     )
     missing = {"type": "value", "options": {"Not Found": {"text": EMPTY}}}
+    # An attribute with one value in a list is shown without the brackets.
+    single = {"type": "regex", "options": {"pattern": r'\["([^"]*)"\]', "result": {"text": "$1"}}}
     for heading in columns.values():
-        looks = [DynamicConfigValue("mappings", [missing])]
+        looks = [DynamicConfigValue("mappings", [missing, single])]
         if heading in numbers:
             looks = [DynamicConfigValue("unit", numbers[heading])]
         panel = panel.override_by_name(heading, looks)
     opens = {"type": "regex", "options": {"pattern": ".+", "result": {"text": "Open"}}}
     panel = panel.override_by_name("Trace", [DynamicConfigValue("mappings", [opens])])
-    for heading, width in {"Time": 165, "Trace": 70, **(widths or {})}.items():
+    panel = panel.override_by_name("Time", [DynamicConfigValue("unit", ROW_TIME)])
+    for heading, width in {"Time": 125, "Trace": 65, **(widths or {})}.items():
         panel = panel.override_by_name(heading, [DynamicConfigValue("custom.width", width)])
     return panel
 

@@ -72,8 +72,9 @@ def facts() -> str:
         GEN_AI_REQUEST_MODEL: "{{ . }}",
         ANSWER_SECONDS: '{{ printf "%.2f" (float64 .) }} s',
         ANSWER_COST: '${{ printf "%.6f" (float64 .) }}',
-        ERROR_TYPE: "{{ . }}",
-        HTTP_RESPONSE_STATUS_CODE: "{{ . }}",
+        # The status of an access record is in its text.
+        ERROR_TYPE: f"{{{{ . }}}}{{{{ with ${_value(HTTP_RESPONSE_STATUS_CODE)} }}}} {{{{ . }}}}"
+        "{{ end }}",
         ERROR_MESSAGE: "{{ . }}",
         GEN_AI_EVALUATION_SCORE_LABEL: "{{ . }}",
         GEN_AI_EVALUATION_EXPLANATION: "{{ . }}",

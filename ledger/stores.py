@@ -9,6 +9,7 @@ from typing import Final
 
 import httpx2
 
+from chatscope.cli.spans import Span
 from chatscope.names import prometheus_label
 from dashboards.others import SERVICE_NAME
 from ledger import item
@@ -22,7 +23,7 @@ from ledger.account import (
     settle_items,
     settle_sums,
 )
-from stack.backends import Backends, LogLine, Span
+from stack.backends import Backends, LogLine
 
 _NS: Final = 1_000_000_000
 # Questions to Tempo at the same time.

@@ -1,16 +1,15 @@
 """Questions to Prometheus, Loki and Tempo, with answers as plain typed values."""
 
-import base64
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from chatscope.cli.spans import Span, spans
 from stack.local_http import local_client
 from stack.secrets import operator
 
-Attribute = str | int | float | bool | list["Attribute"] | dict[str, "Attribute"] | None
 _NS = 1_000_000_000
 
 
@@ -41,47 +40,6 @@ class LogLine:
     line: str
     stream: dict[str, str]
     metadata: dict[str, str]
-
-
-@dataclass(frozen=True)
-class SpanEvent:
-    """Something that happened inside a span; the time in nanoseconds."""
-
-    name: str
-    timestamp: int
-    attributes: dict[str, Attribute]
-
-
-@dataclass(frozen=True)
-class SpanLink:
-    """A span elsewhere that this one refers to; ids in hex."""
-
-    trace_id: str
-    span_id: str
-    attributes: dict[str, Attribute]
-
-
-@dataclass(frozen=True)
-class Span:
-    """One span of a trace: ids in hex (`parent` empty for a root), times in nanoseconds.
-
-    `kind` is SERVER, CLIENT, INTERNAL …; `status` is UNSET, OK or ERROR.
-    """
-
-    trace_id: str
-    span_id: str
-    parent: str
-    name: str
-    kind: str
-    start: int
-    end: int
-    scope: str
-    status: str
-    status_message: str
-    attributes: dict[str, Attribute]
-    resource: dict[str, Attribute]
-    events: list[SpanEvent] = field(default_factory=list)
-    links: list[SpanLink] = field(default_factory=list)
 
 
 class Backends:
@@ -196,67 +154,3 @@ def log_lines(answer: Any) -> list[LogLine]:
 def _metadata(value: list[Any]) -> dict[str, str]:
     categorized = value[2] if len(value) > 2 else {}
     return dict(categorized.get("structuredMetadata") or {})
-
-
-def spans(answer: Any) -> list[Span]:
-    """The spans in Tempo's answer, earliest first."""
-    found = [
-        _span(span, scope.get("scope", {}).get("name", ""), attributes(batch.get("resource", {})))
-        for batch in answer.get("batches", [])
-        for scope in batch.get("scopeSpans", [])
-        for span in scope.get("spans", [])
-    ]
-    return sorted(found, key=lambda span: span.start)
-
-
-def _span(raw: Any, scope: str, resource: dict[str, Attribute]) -> Span:
-    status = raw.get("status", {})
-    return Span(
-        trace_id=_hex(raw["traceId"]),
-        span_id=_hex(raw["spanId"]),
-        parent=_hex(raw.get("parentSpanId", "")),
-        name=raw["name"],
-        kind=raw.get("kind", "").removeprefix("SPAN_KIND_"),
-        start=int(raw["startTimeUnixNano"]),
-        end=int(raw["endTimeUnixNano"]),
-        scope=scope,
-        status=status.get("code", "UNSET").removeprefix("STATUS_CODE_"),
-        status_message=status.get("message", ""),
-        attributes=attributes(raw),
-        resource=resource,
-        events=[
-            SpanEvent(event["name"], int(event["timeUnixNano"]), attributes(event))
-            for event in raw.get("events", [])
-        ],
-        links=[
-            SpanLink(_hex(link["traceId"]), _hex(link["spanId"]), attributes(link))
-            for link in raw.get("links", [])
-        ],
-    )
-
-
-def attributes(raw: Any) -> dict[str, Attribute]:
-    """The attributes of an OTLP JSON object as plain Python values."""
-    return {pair["key"]: _value(pair.get("value", {})) for pair in raw.get("attributes", [])}
-
-
-def _value(raw: Any) -> Attribute:
-    if "intValue" in raw:
-        return int(raw["intValue"])
-    if "arrayValue" in raw:
-        return [_value(item) for item in raw["arrayValue"].get("values", [])]
-    if "kvlistValue" in raw:
-        pairs = raw["kvlistValue"].get("values", [])
-        return {pair["key"]: _value(pair.get("value", {})) for pair in pairs}
-    for kind in ("stringValue", "boolValue", "doubleValue", "bytesValue"):
-        if kind in raw:
-            value: Attribute = raw[kind]
-            return value
-    return None
-
-
-def _hex(identifier: str) -> str:
-    # Tempo writes ids as base64, as JSON of protobuf does; OTLP's own JSON has hex.
-    if len(identifier) in {0, 16, 32}:
-        return identifier
-    return base64.b64decode(identifier).hex()

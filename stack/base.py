@@ -1,7 +1,7 @@
 """What the two ways of running have in common: readiness, and an end for each start."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -62,8 +62,11 @@ class Stack(ABC):
         """The last lines that a part wrote since the stack was started, oldest first."""
 
     @abstractmethod
-    def show_logs(self, names: Iterable[str], lines: int, *, follow: bool) -> None:
-        """Prints the last lines of each part; goes on until interrupted when told to."""
+    def show_logs(self, names: Sequence[str], lines: int, *, follow: bool) -> bool:
+        """Prints the last lines of each part; goes on until interrupted when told to.
+
+        False when there are no logs.
+        """
 
     def dispose(self) -> None:
         """Leaves nothing that must not stay: for whoever used the stack as a context manager."""

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 
-from stack import machine, stdio
+from stack import machine, releases, stdio
 
 ROOT = os.path.dirname(machine.STACK_DIR)
 VENV = os.path.join(ROOT, ".venv")
@@ -55,7 +55,7 @@ def _problems(with_parts: bool) -> tuple[list[str], str]:
     except machine.MachineError as error:
         problems.append(str(error))
     space = {ROOT: machine.VENV_GIB}
-    if with_parts and not _with_docker():
+    if with_parts and not _with_docker() and _to_build():
         problems += machine.go_problems()
         space.update(machine.build_space())
     problems += machine.disk_problems(space)
@@ -65,6 +65,12 @@ def _problems(with_parts: bool) -> tuple[list[str], str]:
 def _with_docker() -> bool:
     run = os.environ.get("RUN")
     return run == "docker" or (run != "native" and machine.docker_answers())
+
+
+def _to_build() -> bool:
+    """Whether a part has no official release here."""
+    found = releases.find(releases.directory(os.environ), os.environ.get("PATH", ""))
+    return len(found.used) < len(releases.PROJECTS)
 
 
 def _install(python: str, wanted: str) -> int:

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,31 +21,40 @@ class BuildError(RuntimeError):
     """A part could not be built; the text has the end of what Go said, and where the rest is."""
 
 
-def problems() -> list[str]:
+def problems(*, with_tests: bool = True, without: Collection[str] = ()) -> list[str]:
     """What keeps the missing parts from being built, each line with its mend."""
+    if not with_tests and {each.name for each in BINARIES if not each.for_tests} <= set(without):
+        return []
     wrong = go_problems()
     if wrong:
         return wrong
-    share = len(missing_binaries()) / len(BINARIES)
+    share = len(missing_binaries(with_tests=with_tests, without=without)) / len(BINARIES)
     if not share:
         return []
     return disk_problems({path: gib * share for path, gib in build_space().items()})
 
 
-def build_missing(progress: Progress, *, with_tests: bool = True, only: str = "") -> None:
+def build_missing(
+    progress: Progress,
+    *,
+    with_tests: bool = True,
+    only: str = "",
+    without: Collection[str] = (),
+) -> None:
     """Builds what the cache lacks; other versions there stay as they are. Raises BuildError.
 
-    `with_tests` also builds what only the tests want; `only` names the one program to build.
+    `with_tests` also builds what only the tests want; `only` names the one program to build,
+    `without` those that are not needed.
 
     One after another: `go build` already keeps every core busy, and two linkers at once would
     double the memory for nothing.
     """
-    if not missing_binaries(with_tests=with_tests, only=only):
+    if not missing_binaries(with_tests=with_tests, only=only, without=without):
         return
     cache_dir().mkdir(parents=True, exist_ok=True)
     with _alone(progress):
         _remove_unfinished()
-        missing = missing_binaries(with_tests=with_tests, only=only)
+        missing = missing_binaries(with_tests=with_tests, only=only, without=without)
         for number, binary in enumerate(missing, start=1):
             with progress.activity(f"Building {binary.name}, {number} of {len(missing)}"):
                 _build(binary, progress)

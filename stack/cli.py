@@ -11,7 +11,21 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from stack import build, chat, docker, facts, firstchat, grafana, preflight, screen, way
+from chatscope.cli.errors import CommandError
+from chatscope.cli.grafana import answers
+from stack import (
+    build,
+    docker,
+    facts,
+    firstchat,
+    grafana,
+    parts,
+    preflight,
+    releases,
+    screen,
+    way,
+)
+from stack.alerts import firing
 from stack.base import PartDiedError, Stack
 from stack.machine import MachineError
 from stack.native import NativeStack
@@ -27,7 +41,7 @@ Facts = Mapping[str, str]
 # What a person can mend with the text alone; anything else is a bug and keeps its traceback.
 _EXPECTED = (
     build.BuildError,
-    chat.ChatError,
+    CommandError,
     docker.DockerError,
     facts.FactsError,
     firstchat.FirstChatError,
@@ -40,6 +54,11 @@ _EXPECTED = (
 )
 # Another user's files, such as those of an earlier `sudo make up`, and a read-only checkout.
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+# Of all parts, as many as fit a screen together.
+LINES_OF_ONE = 30
+LINES_OF_EACH = 5
 
 
 class NotReadyError(RuntimeError):
@@ -97,7 +116,8 @@ def up(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
             console.print("The stack was stopped.")
             raise
     seconds = time.monotonic() - started
-    screen.show_up(console, _rows(stack), stack.missing, proof, seconds)
+    links = _links(stack)
+    screen.show_up(console, _rows(stack), stack.missing, proof, seconds, links)
     locked = grafana.locked(stack.facts, facts.own_environment())
     if locked and "grafana" not in stack.missing:
         screen.line(console, locked)
@@ -107,21 +127,60 @@ def up(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
 def _start(console: Console, wanted: Facts) -> Stack:
     progress = Progress(console)
     choice = way.choose(wanted, progress)
+    if choice.way == "native" and not wanted["GRAFANA_HOME"]:
+        found = grafana.find(wanted["COMPONENTS_DIR"], os.environ.get("PATH", ""))
+        wanted = {**wanted, "GRAFANA_HOME": found}
     stack = choice.stack(wanted)
     progress.say(f"Running {stack.kind}: {choice.reason}")
     # What a killed supervisor left would look like somebody else's programs.
     stack.stop()
     problems = preflight.port_problems(stack.facts, stack.parts)
     if choice.way == "native":
-        problems += [*grafana.problems(stack.facts), *build.problems()]
+        problems += _native_problems(stack.facts)
     if problems:
         raise NotReadyError("\n".join(["Nothing was started:", *problems]))
     if choice.way == "native":
-        build.build_missing(progress, with_tests=False)
+        _get_programs(stack.facts, progress)
     firstchat.prepare()
     with progress.activity("Starting the parts"):
         stack.start()
     return stack
+
+
+def _native_problems(wanted: Facts) -> list[str]:
+    """What keeps native parts from starting, each line with its mend."""
+    directory = wanted["COMPONENTS_DIR"]
+    if directory and not Path(directory).is_dir():
+        return [f"COMPONENTS_DIR={directory} is no directory: name one, or unset it"]
+    used = parts.released(wanted).used
+    return [*grafana.problems(wanted), *build.problems(with_tests=False, without=used)]
+
+
+def _get_programs(wanted: Facts, progress: Progress) -> None:
+    """Tell which official releases are used, and build the programs that have none."""
+    found = parts.released(wanted)
+    for release in found.used.values():
+        progress.say(f"Using {release.program} {release.version}, {release.path}")
+    if wanted["GRAFANA_HOME"]:
+        progress.say(f"Using grafana {grafana.VERSION}, {wanted['GRAFANA_HOME']}")
+    missing = parts.missing_binaries(with_tests=False, without=found.used)
+    if missing:
+        for reason in found.refused:
+            progress.say(f"Not used: {reason}")
+        names = ", ".join(releases.described(each.name) for each in missing)
+        progress.say(
+            f"To be built from source: {', '.join(each.name for each in missing)}. That is not "
+            f"needed with official releases on PATH or in COMPONENTS_DIR: {names}"
+        )
+    build.build_missing(progress, with_tests=False, without=found.used)
+
+
+def _links(stack: Stack) -> screen.Links:
+    """Where a person goes on: the chat, and Grafana where it runs."""
+    has_grafana = "grafana" not in stack.missing
+    return screen.Links(
+        stack.facts["APP_URL"], stack.facts["GRAFANA_PUBLIC_URL"] if has_grafana else ""
+    )
 
 
 def _prove(console: Console, stack: Stack) -> firstchat.Chat:
@@ -133,9 +192,14 @@ def _prove(console: Console, stack: Stack) -> firstchat.Chat:
 
 
 def _warn_of_changes(console: Console, running: Facts, wanted: Facts) -> None:
-    changed = [name for name, value in wanted.items() if running.get(name) != value]
-    if changed:
-        console.print(f"It runs with other values of {', '.join(changed)}: make down first.")
+    """Say which variables of the shell or .env the running stack was not started with."""
+    for name in facts.own_environment():
+        was, now = running.get(name), wanted.get(name)
+        if was is not None and now is not None and was != now:
+            was = was or "unset"
+            screen.line(
+                console, f"{name}={now} has no effect: it runs with {was}. make down, then make up"
+            )
 
 
 def down(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
@@ -150,7 +214,9 @@ def status(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
     """Shows each part; exit code 0 when all of them are ready."""
     stack = _running(wanted)
     rows = _rows(stack, usage=True)
+    _warn_of_changes(console, stack.facts, wanted)
     screen.show_parts(console, rows, stack.missing, usage=True)
+    screen.show_next(console, _links(stack), firing(stack.facts))
     return int(not all(row.state.startswith(screen.READY) for row in rows))
 
 
@@ -158,14 +224,31 @@ def show_logs(console: Console, wanted: Facts, options: argparse.Namespace) -> i
     """Prints the last lines of one part or of all; follows them on request."""
     # Of processes there are logs when they have ended, of containers there are none.
     stack = way.running(wanted) or NativeStack(wanted)
+    known = [part.name for part in PARTS]
+    if options.part and options.part not in known:
+        raise NotReadyError(f"PART={options.part} is no part: it is one of {', '.join(known)}")
     names = [options.part] if options.part else [part.name for part in stack.parts]
-    stack.show_logs(names, options.lines, follow=options.follow)
+    lines = options.lines or (LINES_OF_ONE if options.part else LINES_OF_EACH)
+    if not stack.show_logs(names, lines, follow=options.follow):
+        raise NotReadyError("Nothing has run here yet, so there are no logs: make up")
     return 0
 
 
 def talk(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
     """Chats in the terminal."""
-    return chat.run(recorded(wanted), console, " ".join(options.text) or None)
+    # It imports the client of WebSockets, which the other commands do not need.
+    from chatscope.cli import chat  # noqa: PLC0415
+
+    running = recorded(wanted)
+    _warn_of_changes(console, running, wanted)
+    succeeded = chat.run(
+        running["APP_URL"],
+        console,
+        " ".join(options.text) or None,
+        key=facts.own_environment().get("CHATSCOPE_API_KEY"),
+        grafana_url=running["GRAFANA_PUBLIC_URL"] if answers(running["GRAFANA_URL"]) else None,
+    )
+    return int(not succeeded)
 
 
 def demo(console: Console, wanted: Facts, options: argparse.Namespace) -> NoReturn:
@@ -223,9 +306,9 @@ def _parser() -> argparse.ArgumentParser:
     programs = command("build", prepare, "build the parts that are not in the cache")
     programs.add_argument("program", nargs="?", choices=[binary.name for binary in BINARIES])
     log = command("logs", show_logs, "the last lines of the parts' logs")
-    log.add_argument("part", nargs="?", choices=[part.name for part in PARTS])
+    log.add_argument("part", nargs="?", help="one of them: longer, and with whole lines")
     log.add_argument("-f", "--follow", action="store_true", help="go on printing new lines")
-    log.add_argument("-n", "--lines", type=int, default=15, help="how many of each part")
+    log.add_argument("-n", "--lines", type=int, help="how many of each part")
     words = command("chat", talk, "chat in the terminal, or ask once")
     words.add_argument("text", nargs="*")
     return parser

@@ -6,18 +6,20 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from stack import logs
 from stack.base import TAIL_LINES, Stack
 from stack.facts import DEFAULT_STATE_DIR, ROOT, app_stop_seconds, own_environment
 from stack.parts import PARTS, Part
 from stack.recorded import forget, record
 from stack.supervisor import ProcessState
+from stack.terminal import Terminal
 
 # Longer than all stop_grace_periods, without the app's, one after another.
 STOP_TIMEOUT_S = 110.0
@@ -131,10 +133,23 @@ class DockerStack(Stack):
         done = self.compose("logs", "--no-log-prefix", "--no-color", "--tail", str(lines), name)
         return done.stdout.strip() or "(it wrote nothing)"
 
-    def show_logs(self, names: Iterable[str], lines: int, *, follow: bool) -> None:
+    def show_logs(self, names: Sequence[str], lines: int, *, follow: bool) -> bool:
         """Prints the last lines of each part; goes on until interrupted when told to."""
         words = ["logs", "--tail", str(lines), *(["--follow"] if follow else []), *names]
-        self.compose(*words, shown=True)
+        with subprocess.Popen(
+            ["docker", "compose", *words],
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+        ) as process:
+            assert process.stdout is not None  # noqa: S101
+            written = (text.rstrip("\n") for text in process.stdout)
+            logs.show(Terminal(), written, whole=follow or len(names) == 1)
+            process.terminate()
+        return True
 
     def configuration(self) -> dict[str, Any]:
         """The compose files, merged and with all variables filled in. Raises DockerError."""
@@ -145,16 +160,15 @@ class DockerStack(Stack):
         return found
 
     def compose(
-        self, *words: str, shown: bool = False, timeout: float | None = None
+        self, *words: str, timeout: float | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Runs `docker compose` on this stack; `shown`: its output goes to the person."""
+        """Runs `docker compose` on this stack."""
         return subprocess.run(
             ["docker", "compose", *words],
             cwd=ROOT,
             env=self.environment,
             stdin=subprocess.DEVNULL,
-            stdout=None if shown else subprocess.PIPE,
-            stderr=None if shown else subprocess.PIPE,
+            capture_output=True,
             encoding="utf-8",
             errors="replace",
             check=False,

@@ -41,8 +41,9 @@ def load(environ: Mapping[str, str] | None = None) -> dict[str, str]:
 
     `environ` stands in the place of the shell's variables and .env. An empty variable counts as
     unset. STATE_DIR (default .chatscope in the checkout) tells where the running stack keeps its
-    data, logs and control socket; GRAFANA_HOME, where a Grafana is unpacked; RULES_DIR, in which
-    prometheus/rules and loki/rules are (default the checkout). Raises FactsError.
+    data, logs and control socket; GRAFANA_HOME, where a Grafana is unpacked; COMPONENTS_DIR, in
+    which official releases are (stack/releases.py); RULES_DIR, in which prometheus/rules and
+    loki/rules are (default the checkout). Raises FactsError.
     """
     environ = own_environment() if environ is None else environ
     facts = _merged(environ)
@@ -57,8 +58,9 @@ def load(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     facts["RULES_DIR"] = str(_place(environ.get("RULES_DIR") or ".").resolve())
     facts["STACK_LISTEN"] = facts["STACK_HOST"]
     facts["PUBLISHED_AT"] = _published_at(facts)
-    grafana_home = environ.get("GRAFANA_HOME") or ""
-    facts["GRAFANA_HOME"] = grafana_home and str(_place(grafana_home))
+    for name in ("GRAFANA_HOME", "COMPONENTS_DIR"):
+        said = environ.get(name) or ""
+        facts[name] = said and str(_place(said))
     problems = [*_bad_values(facts), *_shared_ports(facts)]
     if problems:
         raise FactsError(problems)

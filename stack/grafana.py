@@ -1,14 +1,19 @@
 """Grafana where it runs natively: nobody can build it here, so a person unpacks one."""
 
+import os
 import re
+import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from stack import releases
 from stack.facts import is_loopback
 
 VERSION = "12.3.0"
-MISSING = f"set GRAFANA_HOME to an unpacked Grafana {VERSION} (docs/running.md), or use Docker"
+MISSING = f"no Grafana {VERSION} in GRAFANA_HOME, COMPONENTS_DIR or PATH (docs/running.md)"
+# Where the packages of Debian and Red Hat have it; its program on PATH is elsewhere.
+_PACKAGED = "/usr/share/grafana"
 
 
 def problems(facts: Mapping[str, str]) -> list[str]:
@@ -20,6 +25,20 @@ def problems(facts: Mapping[str, str]) -> list[str]:
         return []
     there = f"Grafana {found}" if found else "no Grafana that starts (bin/grafana)"
     return [f"GRAFANA_HOME={home} has {there}: unpack Grafana {VERSION}, or unset it"]
+
+
+def find(components_dir: str, path: str) -> str:
+    """An unpacked Grafana of the pinned version in COMPONENTS_DIR, or that of PATH; else empty."""
+    programs = releases.in_directory(components_dir, ["grafana"])
+    if on_path := shutil.which("grafana", path=path):
+        programs += [os.path.realpath(on_path), f"{_PACKAGED}/bin/grafana"]
+    homes = [Path(program).parent.parent for program in programs]
+    return next((str(home) for home in homes if _fits(home)), "")
+
+
+def _fits(home: Path) -> bool:
+    is_home = (home / "conf" / "defaults.ini").is_file() and (home / "public").is_dir()
+    return is_home and _version(home).partition("+")[0] == VERSION
 
 
 def locked(facts: Mapping[str, str], environ: Mapping[str, str]) -> str:

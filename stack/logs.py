@@ -1,4 +1,4 @@
-"""Shows the log files of the parts: their ends, or what is being written."""
+"""Shows the logs of the parts: their ends, or what is being written."""
 
 import os
 import time
@@ -13,12 +13,20 @@ from stack.screen import line
 _LOOK_EVERY_S = 0.3
 
 
-def show(console: Console, directory: Path, names: Iterable[str], count: int) -> None:
-    """The last `count` lines of each part, oldest first."""
-    for name in names:
-        console.print(f"[bold]{name}[/] [dim]{directory / name}.log[/]", soft_wrap=True)
-        for text in _last_lines(directory / f"{name}.log", count):
-            line(console, text)
+NOTHING = "(it wrote nothing)"
+
+
+def heading(console: Console, name: str, path: Path) -> None:
+    """A part's name, and where the whole log is."""
+    console.print(f"[bold]{name}[/]", f"[dim]{path}[/]", soft_wrap=True)
+
+
+def show(console: Console, lines: Iterable[str], *, whole: bool) -> None:
+    """Lines as they are written; unless `whole`, a terminal shows of each what fits one row."""
+    for text in lines:
+        if console.quiet:
+            return
+        line(console, text, cut=not whole and console.is_terminal)
 
 
 def follow(console: Console, directory: Path, names: Iterable[str]) -> None:
@@ -47,11 +55,11 @@ class _Tail:
             rest = self._file.read() if self._file else ""
             self._close()
             self._file = self._open()
-            return rest.splitlines() + self._read()
+            return _lines(rest) + self._read()
         return self._read()
 
     def _read(self) -> list[str]:
-        return self._file.read().splitlines() if self._file else []
+        return _lines(self._file.read()) if self._file else []
 
     def _rotated(self, file: TextIO) -> bool:
         try:
@@ -70,8 +78,5 @@ class _Tail:
             self._file.close()
 
 
-def _last_lines(path: Path, count: int) -> list[str]:
-    try:
-        return path.read_text(errors="replace").splitlines()[-count:]
-    except FileNotFoundError:
-        return ["(no log yet)"]
+def _lines(text: str) -> list[str]:
+    return text.rstrip("\n").split("\n") if text else []

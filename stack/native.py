@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import psutil
 from stack import grafana, logs, own, secrets, supervisor
 from stack.base import TAIL_LINES, Stack
 from stack.facts import ROOT, app_stop_seconds, own_environment
-from stack.parts import BINARIES, PARTS, Part, binary_path
+from stack.parts import BINARIES, PARTS, Part, program_path
 from stack.recorded import forget, record
 from stack.supervisor import ProcessState
 from stack.terminal import Terminal
@@ -64,9 +64,8 @@ class NativeStack(Stack):
         self._restarts_before = {}
         record(self.facts)
         log = self.log_dir / "process-compose.log"
-        supervisor.launch(
-            binary_path("process-compose"), str(self.state_dir), self.environment(), log
-        )
+        program = program_path("process-compose", self.facts)
+        supervisor.launch(program, str(self.state_dir), self.environment(), log)
 
     def prepare(self) -> None:
         """Makes the directories and files that the parts expect."""
@@ -85,8 +84,11 @@ class NativeStack(Stack):
     def environment(self) -> dict[str, str]:
         """What process-compose.yaml and the parts' configurations find in their environment."""
         programs = {
-            f"{binary.name.upper().replace('-', '_')}_BIN": str(binary_path(binary.name))
+            f"{binary.name.upper().replace('-', '_')}_BIN": str(
+                program_path(binary.name, self.facts)
+            )
             for binary in BINARIES
+            if not binary.for_tests
         }
         places = {
             "REPO_DIR": str(ROOT),
@@ -126,20 +128,29 @@ class NativeStack(Stack):
 
     def log_tail(self, name: str, lines: int = TAIL_LINES) -> str:
         """The last lines that a part wrote since the stack was started, oldest first."""
+        return "\n".join(self._since_start(name)[-lines:]) or logs.NOTHING
+
+    def _since_start(self, name: str) -> list[str]:
+        """The lines that a part wrote since the stack was started, oldest first."""
         try:
             text = (self.log_dir / f"{name}.log").read_text(errors="replace")
         except FileNotFoundError:
-            text = ""
-        written = text.rpartition(_START_LINE)[2].splitlines()[1:]
-        return "\n".join(written[-lines:]) or "(it wrote nothing)"
+            return []
+        # Only line ends: a line may have separators of other kinds.
+        return text.rpartition(_START_LINE)[2].rstrip("\n").split("\n")[1:]
 
-    def show_logs(self, names: Iterable[str], lines: int, *, follow: bool) -> None:
+    def show_logs(self, names: Sequence[str], lines: int, *, follow: bool) -> bool:
         """Prints the ends of the log files, or what is being written to them."""
+        if not self.log_dir.is_dir():
+            return False
         console = Terminal()
         if follow:
             logs.follow(console, self.log_dir, names)
         else:
-            logs.show(console, self.log_dir, names, lines)
+            for name in names:
+                logs.heading(console, name, self.log_dir / f"{name}.log")
+                logs.show(console, self._since_start(name)[-lines:], whole=len(names) == 1)
+        return True
 
     def _mark_logs(self) -> None:
         # The logs of earlier runs stay, and must not be mistaken for this one's.

@@ -4,11 +4,12 @@ import hashlib
 import os
 import platform
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from stack import releases
 from stack.facts import ROOT
 from stack.machine import go_version
 
@@ -164,11 +165,31 @@ def binary_path(name: str) -> Path:
     return cache_dir() / f"{name}-{key}" / name
 
 
-def missing_binaries(*, with_tests: bool = True, only: str = "") -> list[Binary]:
-    """The programs that are still to be built, for all commands or only for a stack to run."""
+def released(facts: Mapping[str, str]) -> releases.Found:
+    """The official releases on this machine."""
+    return releases.find(facts.get("COMPONENTS_DIR", ""), os.environ.get("PATH", ""))
+
+
+def program_path(name: str, facts: Mapping[str, str]) -> Path:
+    """The program that a native stack runs: an official release, else the built one.
+
+    Raises what `binary_path` raises.
+    """
+    release = released(facts).used.get(name)
+    return Path(release.path) if release else binary_path(name)
+
+
+def missing_binaries(
+    *, with_tests: bool = True, only: str = "", without: Collection[str] = ()
+) -> list[Binary]:
+    """The programs that are still to be built, for all commands or only for a stack to run.
+
+    `without` are those that are not needed, because there are releases of them.
+    """
     wanted = [
         binary
         for binary in BINARIES
         if (binary.name == only if only else with_tests or not binary.for_tests)
+        and binary.name not in without
     ]
     return [binary for binary in wanted if not binary_path(binary.name).is_file()]

@@ -29,10 +29,16 @@ def port_problems(facts: Mapping[str, str], parts: Iterable[Part]) -> list[str]:
     }
     if not taken:
         return []
-    lines = [
-        f"port {facts[name]}, for {part} ({name}), is taken{_holder(int(facts[name]))}"
-        for name, part in taken.items()
-    ]
+    holders = {name: _holder(int(facts[name])) for name in taken}
+    stacks = {stack_of(holder) if holder else None for holder in holders.values()}
+    if len(stacks) == 1 and (directory := stacks.pop()):
+        numbers = ", ".join(facts[name] for name in taken)
+        lines = [f"another Chatscope, in {directory}, has these ports: {numbers}"]
+    else:
+        lines = [
+            f"port {facts[name]}, for {part} ({name}), is taken{_described(holders[name])}"
+            for name, part in taken.items()
+        ]
     others = " ".join(f"{name}={_other(int(facts[name]))}" for name in taken)
     mend = "end what holds them (a Chatscope: make down there), or choose other ports"
     return [*lines, f"{mend}: {others} make up"]
@@ -51,21 +57,27 @@ def _refusal(host: str, port: int) -> int:
     return 0
 
 
-def _holder(port: int) -> str:
+def _holder(port: int) -> psutil.Process | None:
+    """The process that listens on a port; None where the system does not say."""
     try:
         for connection in psutil.net_connections(kind="tcp"):
             here = connection.laddr[1:2] == (port,)
             if here and connection.status == psutil.CONN_LISTEN and connection.pid:
-                return _described(psutil.Process(connection.pid))
+                return psutil.Process(connection.pid)
     except psutil.Error:
         pass
-    return ""
+    return None
 
 
-def _described(process: psutil.Process) -> str:
+def _described(process: psutil.Process | None) -> str:
+    if process is None:
+        return ""
     stack = stack_of(process)
     belongs = f" of the Chatscope in {stack}" if stack else ""
-    return f" by {process.name()}{belongs}, process {process.pid}"
+    try:
+        return f" by {process.name()}{belongs}, process {process.pid}"
+    except psutil.Error:
+        return ""
 
 
 def _other(port: int) -> int:

@@ -59,6 +59,9 @@ class Progress:
 
 
 def elapsed(seconds: float) -> str:
-    """`42 s` below a minute, `3:07 min` above."""
+    """`42 s` below a minute, `3 min 7 s` below an hour, `2 h 5 min` above."""
     minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from chatscope.cli.grafana import trace_url
+from chatscope.escaping import escape_controls
 from stack.firstchat import Chat, queries
 from stack.parts import Part
 from stack.progress import elapsed
@@ -75,21 +78,56 @@ def parts_table(rows: Iterable[Row], width: int, usage: bool = False) -> Table:
     return table
 
 
+@dataclass(frozen=True)
+class Links:
+    """Where a person goes on; `grafana` is empty where none runs."""
+
+    chat: str
+    grafana: str
+
+
 def show_up(
-    console: Console, rows: Iterable[Row], missing: Mapping[str, str], chat: Chat, seconds: float
+    console: Console,
+    rows: Iterable[Row],
+    missing: Mapping[str, str],
+    chat: Chat,
+    seconds: float,
+    links: Links,
 ) -> None:
-    """The screen at the end of `up`: where everything is, and one chat to look at."""
+    """The screen at the end of `up`: where everything is, one chat to look at, what comes next."""
     console.print(f"[bold]Chatscope is up[/], after {seconds:.1f} s\n")
     show_parts(console, rows, missing)
     console.print("\nOne chat, found in all three stores:", f"[dim]{chat.model}[/]")
     line(console, f"trace id  {chat.trace_id}")
-    stores = {"TraceQL": "Tempo", "LogQL": "Loki", "PromQL": "Prometheus"}
-    for language, query in queries(chat.trace_id).items():
-        console.print(f"[dim]{language}, for {stores[language]}[/]")
-        line(console, query)
-    console.print("\n[dim]make chat · make status · make logs · make down[/]")
+    if links.grafana:
+        line(console, trace_url(links.grafana, chat.trace_id))
+    else:
+        stores = {"TraceQL": "Tempo", "LogQL": "Loki", "PromQL": "Prometheus"}
+        for language, query in queries(chat.trace_id).items():
+            console.print(f"[dim]{language}, for {stores[language]}[/]")
+            line(console, query)
+    console.print()
+    line(console, f"Open {links.chat} and ask something.")
+    console.print("[dim]make demo · make chat · make status · make logs · make down[/]")
 
 
-def line(console: Console, text: str) -> None:
-    """Text to be copied: never broken or coloured, however narrow the terminal is."""
-    console.print(text, soft_wrap=True, highlight=False, markup=False)
+def show_next(console: Console, links: Links, alerts: list[str] | None) -> None:
+    """Below the table of `status`: which alerts fire, and where to look."""
+    if alerts is None:
+        console.print("\nAlerts: unknown, Alertmanager does not answer")
+    else:
+        shown = Text("\nFiring: ", "red") + Text(escape_controls(", ".join(alerts)))
+        console.print(shown if alerts else "\nNo alerts")
+    line(console, f"Chat: {links.chat}")
+    if links.grafana:
+        line(console, f"Dashboards: {links.grafana}")
+
+
+def line(console: Console, text: str, *, cut: bool = False) -> None:
+    """Text to be copied: never broken or coloured, however narrow the terminal is, and without
+    control characters. `cut`: only as much of it as fits a row."""
+    shown = Text(escape_controls(text, "\n\t"))
+    if cut:
+        shown.expand_tabs()
+        shown.truncate(console.width, overflow="ellipsis")
+    console.print(shown, soft_wrap=True)

@@ -142,6 +142,7 @@ def stack_of(process: psutil.Process) -> str | None:
 def is_supervisor(process: psutil.Process) -> bool:
     """Whether it is a process-compose, and so the one to be told to stop."""
     try:
-        return process.name() == "process-compose"
+        # A release may be called process-compose-linux-amd64.
+        return process.name().startswith("process-compose")
     except psutil.Error:
         return False

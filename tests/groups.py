@@ -64,6 +64,7 @@ GROUPS: Final = (
             "stack/test_rules.py",
             "stack/test_boards.py",
             "browser/test_boards.py",
+            "browser/test_incident.py",
         ),
     ),
     Group(

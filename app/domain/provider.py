@@ -180,5 +180,6 @@ class ProviderError(ServiceError):
             param=param,
         )
         self.error_type = error_type
-        self.telemetry_text = f"{message} {upstream.text}" if upstream.text else message
+        # Without the provider's text, nothing follows a colon.
+        self.telemetry_text = f"{message} {upstream.text}" if upstream.text else message.rstrip(":")
         self.upstream = upstream

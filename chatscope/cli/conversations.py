@@ -67,7 +67,7 @@ def grouped(responses: Iterable[Response], ratings: Iterable[Rating]) -> list[Co
 
 def as_object(conversation: Conversation) -> dict[str, Any] | None:
     """Return a line of the export; None if no text of it was captured."""
-    messages = _messages(conversation.responses)
+    messages = [message for _, said in said_in(conversation) for message in said]
     if not messages:
         return None
     tools = [tools_of(each.texts.get(GEN_AI_TOOL_DEFINITIONS)) for each in conversation.responses]
@@ -75,26 +75,28 @@ def as_object(conversation: Conversation) -> dict[str, Any] | None:
     found: dict[str, Any] = {"messages": messages}
     if last_tools:
         found["tools"] = last_tools
-    return {**found, "metadata": _metadata(conversation)}
+    return {**found, "metadata": as_metadata(conversation)}
 
 
-def _messages(responses: Sequence[Response]) -> list[Message]:
-    """Return what was said, once.
+def said_in(conversation: Conversation) -> list[tuple[Response, list[Message]]]:
+    """Return what was said, once, by the response with which it was.
 
     Each request repeats what was said before, of which only its first one needs to be read: the
     new messages of a later one follow the last response in it.
     """
-    found: list[Message] = []
-    for response in responses:
+    found: list[tuple[Response, list[Message]]] = []
+    has_text = False
+    for response in conversation.responses:
         asked = messages_of(response.texts.get(GEN_AI_INPUT_MESSAGES))
-        if found:
+        if has_text:
             asked = asked[_after_the_last_response(asked) :]
         elif asked:
             asked = [*system_of(response.texts.get(GEN_AI_SYSTEM_INSTRUCTIONS)), *asked]
-        found += asked
         # The first choice; clients continue with that.
         said = messages_of(response.texts.get(GEN_AI_OUTPUT_MESSAGES))[:1]
-        found += [message for message in said if message.get("content") or len(message) > 2]
+        said = [message for message in said if message.get("content") or len(message) > 2]
+        found.append((response, [*asked, *said]))
+        has_text = has_text or bool(asked or said)
     return found
 
 
@@ -103,7 +105,8 @@ def _after_the_last_response(messages: Sequence[Message]) -> int:
     return places[-1] + 1 if places else 0
 
 
-def _metadata(conversation: Conversation) -> dict[str, Any]:
+def as_metadata(conversation: Conversation) -> dict[str, Any]:
+    """Return what is known of a conversation without its texts."""
     responses = conversation.responses
     shown: Mapping[str, Any] = {
         "conversation_id": conversation.key if conversation.has_id else None,

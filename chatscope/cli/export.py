@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -9,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple, TextIO
 
+from chatscope.cli.addresses import LOKI, TEMPO, Addresses
+from chatscope.cli.backend import header
 from chatscope.cli.conversations import Conversation, as_object, grouped
 from chatscope.cli.errors import CommandError
 from chatscope.cli.loki import Loki, one_of, selector
@@ -19,7 +22,6 @@ from chatscope.names import GEN_AI_CONVERSATION_ID, GEN_AI_REQUEST_MODEL, USER_I
 
 NAME: Final = "export"
 HELP: Final = "Write recorded conversations as JSON lines in OpenAI's chat format."
-LOKI_URL: Final = "http://127.0.0.1:3100"
 # Conversations that are read at a time.
 _PAGE: Final = 50
 
@@ -38,13 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     when = "a time such as 2026-11-28T12:00:00Z, or a duration before now such as 24h or 7d"
     where = parser.add_argument_group("source")
-    where.add_argument("--loki-url", default=LOKI_URL, metavar="URL", help="default: %(default)s")
+    where.add_argument("--loki-url", metavar="URL", help=f"default: {LOKI.default}")
     where.add_argument(
         "--tempo-url", metavar="URL", help="a Tempo, for texts that are captured on spans only"
     )
     where.add_argument(
         "--header",
-        type=_header,
+        type=header,
         action="append",
         default=[],
         metavar="'NAME: VALUE'",
@@ -83,8 +85,12 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the conversations; report the cursor on standard error. Raise CommandError."""
     cursor = arguments.after or _read_cursor(arguments.cursor_file)
     headers = dict(arguments.header)
-    loki = Loki(arguments.loki_url, headers)
-    tempo = Tempo(arguments.tempo_url, headers) if arguments.tempo_url else None
+    where = Addresses(os.environ, Path.cwd())
+    url = where.url(LOKI, arguments.loki_url)
+    loki = Loki(url, where.headers(LOKI, url, headers))
+    tempo = None
+    if url := arguments.tempo_url:
+        tempo = Tempo(url, where.headers(TEMPO, url.rstrip("/"), headers))
     streams = selector(arguments.service)
     until = arguments.until or time.time_ns()
     since = arguments.since or (cursor.time if cursor else until) - DAY
@@ -104,7 +110,8 @@ def run(arguments: argparse.Namespace) -> None:
                 if (found := as_object(conversation)) is None:
                     without_text += 1
                     continue
-                output.write(json.dumps(found, ensure_ascii=False) + "\n")
+                # A terminal is no place for control characters of a text.
+                output.write(json.dumps(found, ensure_ascii=output.isatty()) + "\n")
                 written += 1
             output.flush()
             cursor = _cursor_of(page[-1])
@@ -206,13 +213,6 @@ def _write_cursor(path: Path | None, cursor: Cursor) -> None:
 def _cursor(text: str) -> Cursor:
     when, _, key = text.partition("/")
     return Cursor(point_in_time(when), key)
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon or not name.strip():
-        raise argparse.ArgumentTypeError(f"must be 'NAME: VALUE' (got {text!r})")
-    return name.strip(), value.strip()
 
 
 def _positive(text: str) -> int:

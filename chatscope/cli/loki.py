@@ -1,21 +1,18 @@
-"""Log lines of Loki, in the order of time, page by page."""
+"""Log lines of Loki: all of them in the order of time, page by page, or the newest."""
 
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-import requests
-
-from chatscope.cli.errors import CommandError
+from chatscope.cli.backend import Backend, Headers
 from chatscope.cli.times import DAY
 
 # Loki refuses longer answers (max_entries_limit_per_query) and queries of more than 30 days.
 MAX_LINES: Final = 5_000
 _WINDOW: Final = 7 * DAY
-_TIMEOUT_SECONDS: Final = 60.0
-_MAX_REASON: Final = 300
+_QUERY_RANGE: Final = "/loki/api/v1/query_range"
 
 
 @dataclass(frozen=True)
@@ -30,11 +27,9 @@ class Line:
 class Loki:
     """A Loki, by its URL."""
 
-    def __init__(self, url: str, headers: Mapping[str, str], page_lines: int = MAX_LINES) -> None:
-        self._url = f"{url.rstrip('/')}/loki/api/v1/query_range"
+    def __init__(self, url: str, headers: Headers, page_lines: int = MAX_LINES) -> None:
+        self._backend = Backend("Loki", url, headers)
         self._page_lines = page_lines
-        self._session = requests.Session()
-        self._session.headers.update(headers)
 
     def lines(self, query: str, start: int, end: int) -> Iterator[Line]:
         """Yield the lines from `start` until before `end`, the oldest first.
@@ -59,32 +54,36 @@ class Loki:
             seen = {_identity(line) for line in page if line.time == last}
             start = last + (last == start)  # no progress: more lines of one time than a page has
 
-    def _page(self, query: str, start: int, end: int) -> list[Line]:
-        parameters: dict[str, str | int] = {
+    def newest(self, query: str, start: int, end: int, limit: int) -> list[Line]:
+        """Return the last lines of a time, the oldest first. Raise CommandError.
+
+        Of a time longer than a week, windows are read from its end until there are enough.
+        """
+        found: list[Line] = []
+        while start < end and len(found) < limit:
+            begin = max(start, end - _WINDOW)
+            more = min(limit - len(found), self._page_lines)
+            found = [*self._page(query, begin, end, more, "backward"), *found]
+            end = begin
+        return found
+
+    def _page(
+        self, query: str, start: int, end: int, limit: int = 0, direction: str = "forward"
+    ) -> list[Line]:
+        parameters: dict[str, str | int | float] = {
             "query": query,
             "start": start,
             "end": end,
-            "limit": self._page_lines,
-            "direction": "forward",
+            "limit": limit or self._page_lines,
+            "direction": direction,
         }
-        found = self._get(parameters)
+        found = self._backend.get(_QUERY_RANGE, parameters)
         lines = [
             Line(int(time), text, stream["stream"])
             for stream in found["data"]["result"]
             for time, text, *_ in stream["values"]
         ]
         return sorted(lines, key=lambda line: line.time)
-
-    def _get(self, parameters: Mapping[str, str | int]) -> dict[str, Any]:
-        try:
-            response = self._session.get(self._url, params=parameters, timeout=_TIMEOUT_SECONDS)
-            if not response.ok:
-                reason = response.text.strip()[:_MAX_REASON]
-                raise CommandError(f"Loki responded with {response.status_code}: {reason}")
-            found: dict[str, Any] = response.json()
-        except requests.RequestException as error:
-            raise CommandError(f"Loki at {self._url} is unreachable: {error}") from None
-        return found
 
 
 def selector(services: Iterable[str]) -> str:

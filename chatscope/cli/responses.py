@@ -1,5 +1,6 @@
 """Recorded responses and ratings, read from log records."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -9,6 +10,7 @@ from chatscope.cli.tempo import Tempo
 from chatscope.names import (
     ANSWER_COST,
     ANSWER_OUTCOME,
+    ERROR_MESSAGE,
     ERROR_TYPE,
     EVENT_EVALUATION,
     EVENT_INFERENCE_DETAILS,
@@ -36,7 +38,8 @@ _RESPONSES: Final = f"|~ `^({_ANSWERED}|{EVENT_INFERENCE_DETAILS})$`"
 _RATINGS: Final = f"|= `{EVENT_EVALUATION}`"
 _FACTS: Final = (
     GEN_AI_CONVERSATION_ID, SESSION_ID, USER_ID, GEN_AI_REQUEST_MODEL, GEN_AI_PROVIDER_NAME,
-    ANSWER_OUTCOME, ANSWER_COST, ERROR_TYPE, GEN_AI_USAGE_INPUT_TOKENS, GEN_AI_USAGE_OUTPUT_TOKENS,
+    ANSWER_OUTCOME, ANSWER_COST, ERROR_TYPE, ERROR_MESSAGE, GEN_AI_USAGE_INPUT_TOKENS,
+    GEN_AI_USAGE_OUTPUT_TOKENS,
 )  # fmt: skip
 _TEXTS: Final = (
     GEN_AI_INPUT_MESSAGES, GEN_AI_OUTPUT_MESSAGES, GEN_AI_SYSTEM_INSTRUCTIONS,
@@ -69,10 +72,7 @@ class Response:
 
     def number(self, name: str) -> float:
         """Return a fact as a number; 0 if it is not known."""
-        try:
-            return float(self.facts.get(name, 0))
-        except ValueError:
-            return 0.0
+        return number(self.facts.get(name, "")) or 0.0
 
     def merge(self, line: Line) -> None:
         """Add what another record of the same response has."""
@@ -139,6 +139,25 @@ def _merged(lines: Iterable[Line]) -> list[Response]:
             response.facts.setdefault("service", line.fields.get("service_name", ""))
             response.merge(line)
     return sorted(found.values(), key=lambda response: response.time)
+
+
+def number(text: object) -> float | None:
+    """Return a field of a record as a number; None for one that is missing or is no number."""
+    try:
+        found = float(str(text))
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
+
+
+def tokens(fields: Mapping[str, object]) -> str:
+    """Return `5 + 20 tokens` of fields that have Loki's or the attributes' names."""
+    counts = [
+        number(fields.get(name, fields.get(prometheus_label(name), "")))
+        for name in (GEN_AI_USAGE_INPUT_TOKENS, GEN_AI_USAGE_OUTPUT_TOKENS)
+    ]
+    shown = " + ".join(f"{count:.0f}" for count in counts if count is not None)
+    return f"{shown} tokens" if shown else ""
 
 
 def _named(fields: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:

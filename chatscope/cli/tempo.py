@@ -1,68 +1,72 @@
-"""Texts on spans, for services that capture content there."""
+"""Traces of Tempo."""
 
-import base64
-import binascii
-from collections.abc import Iterable, Iterator, Mapping
-from http import HTTPStatus
-from typing import Any, Final
+import re
+from collections.abc import Iterable
+from typing import Final
 
-import requests
-
+from chatscope.cli.backend import Backend, Headers
 from chatscope.cli.errors import CommandError
+from chatscope.cli.loki import quoted
+from chatscope.cli.spans import Span, spans
+from chatscope.names import GEN_AI_RESPONSE_ID
 
-_TIMEOUT_SECONDS: Final = 60.0
-_SPAN_ID_BYTES: Final = 8
+_TRACE_ID: Final = re.compile("[0-9a-fA-F]{1,32}")
+_ZEROS: Final = re.compile("0+")
 
 
 class Tempo:
     """A Tempo, by its URL."""
 
-    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
-        self._url = url.rstrip("/")
-        self._session = requests.Session()
-        self._session.headers.update({**headers, "accept": "application/json"})
+    def __init__(self, url: str, headers: Headers) -> None:
+        self.url = url
+        self._backend = Backend("Tempo", url, {**headers, "accept": "application/json"})
+
+    def trace(self, trace_id: str) -> list[Span]:
+        """Return the spans of a trace, the earliest first; none of one that is not stored.
+
+        Raise CommandError.
+        """
+        found = self._backend.get(f"/api/v2/traces/{trace_id}", optional=True)
+        return spans(found or {})
 
     def texts(self, trace_id: str, names: Iterable[str]) -> dict[str, dict[str, str]]:
-        """Return some attributes of each span that has one, by the span's ID.
-
-        Nothing for a trace that is not stored any more. Raise CommandError.
-        """
+        """Return some texts of each span that has one, by the span's ID. Raise CommandError."""
         wanted = frozenset(names)
         found = {}
-        for span in _spans(self._trace(trace_id)):
+        for span in self.trace(trace_id):
             values = {
-                pair["key"]: str(pair["value"]["stringValue"])
-                for pair in span.get("attributes") or ()
-                if pair.get("key") in wanted and "stringValue" in pair.get("value", {})
+                name: value
+                for name, value in span.attributes.items()
+                if name in wanted and isinstance(value, str)
             }
             if values:
-                found[_hex(span.get("spanId", ""))] = values
+                found[span.span_id] = values
         return found
 
-    def _trace(self, trace_id: str) -> dict[str, Any]:
-        url = f"{self._url}/api/v2/traces/{trace_id}"
-        try:
-            response = self._session.get(url, timeout=_TIMEOUT_SECONDS)
-            if response.status_code == HTTPStatus.NOT_FOUND:
-                return {}
-            if not response.ok:
-                raise CommandError(f"Tempo responded with {response.status_code} to {url}")
-            found: dict[str, Any] = response.json()
-        except requests.RequestException as error:
-            raise CommandError(f"Tempo at {self._url} is unreachable: {error}") from None
-        return found.get("trace") or {}
+    def trace_of_response(self, response_id: str) -> str | None:
+        """Return the ID of the trace with a response; None if there is none. Raise CommandError."""
+        query = f"{{ span.{GEN_AI_RESPONSE_ID} = {quoted(response_id)} }}"
+        found = self._backend.get("/api/search", {"q": query, "limit": 1})
+        traces = found.get("traces") or ()
+        return str(traces[0]["traceID"]) if traces else None
 
 
-def _spans(trace: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    for resource in trace.get("resourceSpans") or ():
-        for scope in resource.get("scopeSpans") or ():
-            yield from scope.get("spans") or ()
+def as_trace_id(text: str) -> str | None:
+    """Return a trace ID with all its 32 digits; None for another text, such as a response's ID.
+
+    Tempo prints IDs without the zeros at their beginning.
+    """
+    if not _TRACE_ID.fullmatch(text) or _ZEROS.fullmatch(text):
+        return None
+    return text.lower().rjust(32, "0")
 
 
-def _hex(span_id: str) -> str:
-    """Return an ID in hex digits: protobuf's JSON has bytes in base64, OTLP's in hex digits."""
-    try:
-        decoded = base64.b64decode(span_id, validate=True)
-    except binascii.Error:
-        return span_id
-    return decoded.hex() if len(decoded) == _SPAN_ID_BYTES else span_id
+def found_trace(tempo: Tempo, text: str) -> str:
+    """Return the trace ID that a trace's or a response's ID leads to. Raise CommandError."""
+    trace_id = as_trace_id(text) or tempo.trace_of_response(text)
+    if trace_id is None:
+        raise CommandError(
+            f"{text!r} is neither a trace ID (32 hex digits) nor the ID of a response that Tempo "
+            f"at {tempo.url} has"
+        )
+    return trace_id.rjust(32, "0")

@@ -42,9 +42,9 @@ def board() -> Dashboard:
         links.CONVERSATIONS,
         "Recent conversations, one of them read from top to bottom, and ratings.",
         [
-            Row("Conversations", [_recent()], height=9),
-            Row("Turns", [_turns()], height=7),
-            Row("Transcript", [_transcript()], height=14),
+            Row("Conversations", [_recent()], height=7),
+            Row("Transcript", [_transcript()], height=12),
+            Row("Turns", [_turns()], height=8),
             Row("Ratings", [_by_model(), _over_time(), _bad()], height=8, widths=(10, 14, 24)),
         ],
         since="now-6h",

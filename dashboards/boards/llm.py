@@ -87,7 +87,8 @@ _UNITS: Final = {
     "Cost": "currencyUSD",
 }
 _WIDTHS: Final = {
-    "Service": 110,
+    "Service": 130,
+    "Model": 170,
     "Duration": 95,
     "First token": 90,
     "Input": 65,
@@ -189,13 +190,13 @@ def _responses() -> list[table.Panel]:
         _log_of_responses(
             "Failed responses",
             "The newest responses that failed, with the type of the error and the provider's "
-            "status and error code.",
+            "status and message, without keys and prompts.",
             equals(ANSWER_OUTCOME, FAILURE),
-            {**reason, **model, **times, **tokens, **cost},
+            {**reason, **model, ANSWER_SECONDS: "Duration"},
         ),
         _log_of_responses(
             "Slow responses",
-            "Of the newest 200 responses that took longer than chosen above, the slowest first.",
+            "Of the newest 500 responses that took longer than chosen above, the slowest first.",
             f"{prometheus_label(ANSWER_SECONDS)} > ${SLOWER_THAN.name}",
             {
                 GEN_AI_REQUEST_MODEL: "Model",
@@ -207,7 +208,7 @@ def _responses() -> list[table.Panel]:
         ),
         _log_of_responses(
             "Expensive responses",
-            "Of the newest 200 responses that cost more than chosen above, the most expensive "
+            "Of the newest 500 responses that cost more than chosen above, the most expensive "
             "first.",
             f"{prometheus_label(ANSWER_COST)} > ${COST_ABOVE.name}",
             {GEN_AI_REQUEST_MODEL: "Model", **cost, **tokens, **outcome},
@@ -227,7 +228,7 @@ def _log_of_responses(
         numbers={name: unit for name, unit in _UNITS.items() if name in columns.values()},
         widths={name: width for name, width in _WIDTHS.items() if name in columns.values()},
         sort_by=sort_by,
-        limit=200,
+        limit=500,
     )
 
 

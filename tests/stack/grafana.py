@@ -1,10 +1,21 @@
 """The Grafana that tests look at: GRAFANA_URL, or that of the stack; else they are skipped."""
 
 import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from string import Template
 
 import pytest
 
-from tests.running import Stack
+from stack import facts as stack_facts
+from stack import grafana, secrets
+from stack.local_http import local_client
+from stack.native import NativeStack
+from stack.waiting import poll_until
+from tests.config.files import PROCESSES, parsed
+from tests.running import PATIENCE_SECONDS, Stack
 
 
 def grafana_url(stack: Stack) -> str:
@@ -14,3 +25,43 @@ def grafana_url(stack: Stack) -> str:
     if missing and not os.environ.get("GRAFANA_URL"):
         pytest.skip(f"no Grafana: {missing}")
     return stack.facts["GRAFANA_URL"]
+
+
+@contextmanager
+def grafana_alone(
+    directory: Path, facts: Mapping[str, str], environ: Mapping[str, str]
+) -> Iterator[str]:
+    """Run a Grafana alone, as the native way starts it, with these facts and variables; give its
+    URL. Skips where there is none."""
+    loaded = stack_facts.load(
+        {
+            "GRAFANA_HOME": os.environ.get("GRAFANA_HOME", ""),
+            "STATE_DIR": str(directory),
+            **facts,
+        }
+    )
+    if not loaded["GRAFANA_HOME"]:
+        pytest.skip(f"no Grafana: {grafana.MISSING}")
+    stack = NativeStack(loaded)
+    stack.prepare()
+    secrets.make(loaded)
+    environment = {**stack.environment(), **environ}
+    process = parsed(PROCESSES)["processes"]["grafana"]
+    words = [Template(word).substitute(environment) for word in process["entrypoint"]]
+    for word in process["environment"]:
+        name, _, value = Template(word).substitute(environment).partition("=")
+        environment[name] = value
+    with (
+        subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL) as running,
+        local_client(loaded["GRAFANA_URL"], timeout=PATIENCE_SECONDS) as client,
+    ):
+        try:
+            poll_until(
+                lambda: client.get("/api/health").is_success,
+                "Grafana to be ready",
+                # It makes its database first.
+                2 * PATIENCE_SECONDS,
+            )
+            yield loaded["GRAFANA_URL"]
+        finally:
+            running.terminate()

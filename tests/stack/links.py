@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from stack.backends import Span
+from chatscope.cli.spans import Span
 from tests.config.files import DATASOURCES, parsed
 
 _VARIABLE = re.compile(r"\$\{([^}]+)\}|\$(\w+)")

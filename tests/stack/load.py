@@ -82,7 +82,10 @@ class Load:
 def load(facts: Mapping[str, str]) -> Iterator[Load]:
     """All questions were answered; the service with troubles runs on until the block's end."""
     started = time.time()
-    with _endpoint() as elsewhere, _troubled_service(facts, elsewhere) as url:
+    with (
+        _endpoint() as elsewhere,
+        service(facts, {**_TROUBLES, "OPENAI_BASE_URL": elsewhere}) as url,
+    ):
         people = subprocess.Popen(
             [sys.executable, "-m", "demo"],
             cwd=ROOT,
@@ -173,14 +176,14 @@ def _talk(url: str) -> None:
 
 
 @contextmanager
-def _troubled_service(facts: Mapping[str, str], elsewhere: str) -> Iterator[str]:
+def service(facts: Mapping[str, str], variables: Mapping[str, str]) -> Iterator[str]:
+    """The URL of a service of its own that sends to the stack, until the block's end."""
     with socket.create_server((facts["STACK_HOST"], 0)) as free:
         port = free.getsockname()[1]
     environment = {
         **os.environ,
-        **_TROUBLES,
+        **variables,
         "PORT": str(port),
-        "OPENAI_BASE_URL": elsewhere,
         **telemetry_variables(facts),
     }
     url = f"http://{facts['STACK_HOST']}:{port}"
@@ -193,7 +196,7 @@ def _troubled_service(facts: Mapping[str, str], elsewhere: str) -> Iterator[str]
         try:
             poll_until(
                 lambda: client.get("/readyz").is_success,
-                "the service with troubles to be ready",
+                "the service to be ready",
                 PATIENCE_SECONDS,
             )
             yield url

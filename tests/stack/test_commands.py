@@ -56,7 +56,12 @@ def test_up_tells_what_runs_where_and_how_to_find_the_chat(shell: Shell, up: str
         assert facts[name] in up
     trace_id = re.search(r"[0-9a-f]{32}", up)
     assert trace_id
-    assert f'| trace_id="{trace_id[0]}"' in re.sub(r"\s+", " ", up)
+    # Where Grafana runs, a link takes the place of the queries.
+    query, link = f'| trace_id="{trace_id[0]}"', f"query%22%3A%22{trace_id[0]}%22"
+    assert query in re.sub(r"\s+", " ", up) or link in up
+    *_, first, commands = up.splitlines()
+    assert first == f"Open {facts['APP_URL']} and ask something."
+    assert commands.startswith("make demo")
 
 
 def test_up_fits_one_screen(up: str) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from chatscope import names
+from chatscope.cli.spans import Span
 from chatscope.names import Metric
 from demo import story
-from stack.backends import LogLine, Span
+from stack.backends import LogLine
 from stack.secrets import telemetry_variables
 from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS, Stack, settled

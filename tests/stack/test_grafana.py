@@ -1,21 +1,15 @@
 """Grafana as it runs: it finds the stores, shows them to everybody here, and obeys nobody."""
 
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from string import Template
 
 import httpx2
 import pytest
 
-from stack import facts as stack_facts
-from stack import grafana, secrets
+from stack import grafana
 from stack.local_http import local_client
-from stack.native import NativeStack
-from stack.waiting import poll_until
-from tests.config.files import PROCESSES, parsed
 from tests.running import PATIENCE_SECONDS, Stack
+from tests.stack.grafana import grafana_alone
 
 _UIDS = ("prometheus", "loki", "tempo", "alertmanager")
 _PASSWORD = "known to this test alone"
@@ -43,43 +37,19 @@ def visitor(stack: Stack, log: str) -> Iterator[httpx2.Client]:
 def with_password(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
     """A client of a Grafana alone, as the native way starts it: with a password, published, and
     behind a reverse proxy that has it under a path."""
-    facts = stack_facts.load(
-        {
-            "GRAFANA_HOME": os.environ.get("GRAFANA_HOME", ""),
-            "GRAFANA_PORT": _PORT,
-            "GRAFANA_PUBLIC_URL": _PUBLIC_URL,
-            "STATE_DIR": str(tmp_path_factory.mktemp("grafana")),
-        }
-    )
-    if not facts["GRAFANA_HOME"]:
-        pytest.skip(f"no Grafana: {grafana.MISSING}")
-    stack = NativeStack(facts)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRAFANA_ADMIN_PASSWORD", _PASSWORD)
-        stack.prepare()
-        secrets.make(facts)
-        environment = stack.environment()
-    # It listens on loopback all the same.
-    environment.update({"PUBLISH_HOST": "0.0.0.0", "GF_SERVER_HTTP_ADDR": "127.0.0.1"})  # noqa: S104
-    process = parsed(PROCESSES)["processes"]["grafana"]
-    words = [Template(word).substitute(environment) for word in process["entrypoint"]]
-    for word in process["environment"]:
-        name, _, value = Template(word).substitute(environment).partition("=")
-        environment[name] = value
+    changed = {
+        "GRAFANA_ADMIN_PASSWORD": _PASSWORD,
+        # It listens on loopback all the same.
+        "PUBLISH_HOST": "0.0.0.0",  # noqa: S104
+        "GF_SERVER_HTTP_ADDR": "127.0.0.1",
+    }
+    facts = {"GRAFANA_PORT": _PORT, "GRAFANA_PUBLIC_URL": _PUBLIC_URL}
+    directory = tmp_path_factory.mktemp("grafana")
     with (
-        subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL) as running,
-        local_client(facts["GRAFANA_URL"], timeout=PATIENCE_SECONDS) as client,
+        grafana_alone(directory, facts, changed) as url,
+        local_client(url, timeout=PATIENCE_SECONDS) as client,
     ):
-        try:
-            poll_until(
-                lambda: client.get("/api/health").is_success,
-                "Grafana to be ready",
-                # It makes its database first.
-                2 * PATIENCE_SECONDS,
-            )
-            yield client
-        finally:
-            running.terminate()
+        yield client
 
 
 def test_it_is_healthy_in_the_pinned_version(visitor: httpx2.Client) -> None:

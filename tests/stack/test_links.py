@@ -11,7 +11,8 @@ import httpx2
 import pytest
 
 from chatscope import names
-from stack.backends import LogLine, Sample, Span
+from chatscope.cli.spans import Span
+from stack.backends import LogLine, Sample
 from stack.local_http import local_client
 from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS, Stack

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from chatscope import names
+from chatscope.cli.spans import Span
 from chatscope.genai.pricing import PriceTable
 from chatscope.names import Metric
 from dashboards.others import SERVICE_NAME
-from stack.backends import LogLine, Span
+from stack.backends import LogLine
 from stack.waiting import poll_until
 from tests.chaos.service import service
 from tests.running import PATIENCE_SECONDS, Stack, settled

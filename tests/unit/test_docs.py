@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 import tomllib
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,8 +12,9 @@ import pytest
 import chatscope
 from app.settings import VERSION, Settings
 from chatscope import genai, logs, names, otlp, redaction, testing
+from chatscope.cli.addresses import PLACES
 from chatscope.names import METRICS, Metric
-from stack import facts, grafana
+from stack import facts, grafana, releases
 from stack.images import IMAGES
 from tests.each import for_each
 
@@ -72,8 +74,27 @@ def test_every_fact_of_the_stack_is_documented_with_its_default() -> None:
         assert _row(_SETTINGS, name)[1] == f"`{loaded[name]}`"
     assert _row(_SETTINGS, "STATE_DIR")[1] == f"`{facts.DEFAULT_STATE_DIR}`"
     assert _row(_SETTINGS, "RULES_DIR")[1] == "`.`"
-    assert loaded["GRAFANA_HOME"] == ""
-    assert _row(_SETTINGS, "GRAFANA_HOME")[1] == "unset"
+    for name in ("GRAFANA_HOME", "COMPONENTS_DIR"):
+        assert loaded[name] == ""
+        assert _row(_SETTINGS, name)[1] == "unset"
+
+
+def test_documented_releases_are_those_that_fit() -> None:
+    page = (_ROOT / "docs" / "running.md").read_text()
+    section = page.partition("## Official releases\n")[2].partition("\n## ")[0]
+    listed = {row[1].partition(",")[0].strip("`"): (row[0], row[2]) for row in _rows(section)[1:]}
+    assert listed.pop("grafana") == ("Grafana", grafana.VERSION)
+    assert listed == {
+        project.files[0]: (project.name, releases.wanted(program))
+        for program, project in releases.PROJECTS.items()
+    }
+
+
+def test_addresses_of_the_terminal_are_documented_as_they_are() -> None:
+    page = (_ROOT / "docs" / "terminal.md").read_text()
+    for place in PLACES:
+        if place.default:
+            assert _row(page, place.variable)[2] == f"`{place.default}`"
 
 
 def test_grafana_of_the_documents_is_the_one_that_is_taken() -> None:
@@ -96,6 +117,16 @@ def test_five_lines_of_the_readme_are_in_the_application_of_the_quickstart() -> 
     positions = [lines.index(line) for line in block.splitlines() if line]
     assert len(positions) == 4
     assert positions == sorted(positions)
+
+
+def test_make_help_is_grouped_and_fits_80_columns() -> None:
+    command = ["make", "--no-print-directory", "help"]
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if not line.startswith("  make ")] == ["Use", "Prove", "Develop"]
+    documented = re.findall(r"^([a-z-]+):.*?## ", _MAKEFILE, re.MULTILINE)
+    assert [line.split()[1] for line in lines if line.startswith(" ")] == documented
+    assert max(map(len, lines)) <= 80
 
 
 @for_each({str(page.relative_to(_ROOT)): page for page in _PAGES})

@@ -7,7 +7,6 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,26 +20,13 @@ from chatscope.cli.times import as_text, point_in_time
 from stack.facts import ROOT
 from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS
-from tests.stores import running_loki, running_tempo
+from tests.stores import running_tempo
 from tests.talks import TALKS, talk
 
 # One Loki for all tests of this file.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("export")]
 _ALL = {"c-1", "c-2", "hi"}
 _PAGE = (ROOT / "docs" / "exporting.md").read_text()
-
-
-@pytest.fixture(scope="module")
-def loki(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running_loki(tmp_path_factory.mktemp("loki")) as url:
-        talk(url, TALKS)
-        lines = Loki(url, {})
-        now = time.time_ns()
-        poll_until(
-            lambda: len(list(lines.lines(selector([]), now - 10**11, now + 10**11))) >= 10,
-            "all records",
-        )
-        yield url
 
 
 @dataclass(frozen=True)

@@ -45,5 +45,5 @@ def test_reached_limit_is_named() -> None:
 
 def test_text_of_a_provider_follows_the_message_and_stays_out_of_telemetry() -> None:
     error = ProviderError("invalid_request", "It refused:", detail="its words", param="n")
-    assert (error.message, error.telemetry_text) == ("It refused: its words", "It refused:")
+    assert (error.message, error.telemetry_text) == ("It refused: its words", "It refused")
     assert (error.param, str(error)) == ("n", "It refused: its words")

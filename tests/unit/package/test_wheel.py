@@ -138,6 +138,23 @@ def test_wheel_contains_only_the_package(wheel: Path) -> None:
     assert not [each for each in required if "==" in each.partition(";")[0]]
 
 
+def test_command_names_the_extra_that_it_needs(
+    environment: Environment, wheel: Path, receiver: Receiver
+) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        [metadata] = [name for name in archive.namelist() if name.endswith("/METADATA")]
+        extras = re.findall(r"^Provides-Extra: (.*)$", archive.read(metadata).decode(), re.M)
+    assert "cli" in extras
+    with environment.running(receiver.endpoint, "chatscope", "doctor") as process:
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "typer" in output
+    assert "pip install 'chatscope[cli]'" in output
+    with environment.running(receiver.endpoint, "chatscope", "export", "--help") as process:
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+
+
 def test_uninstalling_leaves_nothing_behind(wheel: Path, tmp_path: Path) -> None:
     uv("venv", "-q", "--python", sys.executable, tmp_path)
     python = tmp_path / "bin" / "python"

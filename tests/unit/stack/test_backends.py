@@ -1,5 +1,6 @@
 """Answers of the stores as plain values."""
 
+from chatscope.cli.spans import spans
 from stack import backends
 from tests.unit.stack import answers
 
@@ -27,7 +28,7 @@ def test_log_lines_come_oldest_first_with_their_metadata_apart() -> None:
 
 
 def test_spans_come_earliest_first_with_ids_in_hex() -> None:
-    root, child = backends.spans(answers.TEMPO)
+    root, child = spans(answers.TEMPO)
     assert root.trace_id == child.trace_id == answers.TRACE_ID
     assert (root.parent, child.parent) == ("", root.span_id)
     assert (root.kind, child.kind) == ("SERVER", "CLIENT")
@@ -35,7 +36,7 @@ def test_spans_come_earliest_first_with_ids_in_hex() -> None:
 
 
 def test_span_has_its_attributes_events_links_and_resource() -> None:
-    root, child = backends.spans(answers.TEMPO)
+    root, child = spans(answers.TEMPO)
     assert child.attributes == {"n": 3, "stream": True, "stop": ["a", "b"]}
     assert child.resource == {"service.name": "chatscope"}
     assert (child.events[0].name, child.events[0].attributes) == ("first token", {"x": 1.5})
@@ -50,5 +51,5 @@ def test_ids_that_are_hex_already_stay() -> None:
         "startTimeUnixNano": "1",
         "endTimeUnixNano": "2",
     }
-    [parsed] = backends.spans({"batches": [{"scopeSpans": [{"spans": [span]}]}]})
+    [parsed] = spans({"batches": [{"scopeSpans": [{"spans": [span]}]}]})
     assert (parsed.trace_id, parsed.span_id) == (answers.TRACE_ID, "da46fa302940c853")

@@ -3,13 +3,17 @@
 import os
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from stack import facts
 from stack.parts import PARTS
 from stack.preflight import port_problems
+from stack.supervisor import MARKER
 
 
 @pytest.fixture
@@ -58,3 +62,22 @@ def test_address_of_another_machine_is_told_once() -> None:
     # 203.0.113.0/24 is for examples in documents.
     [line] = port_problems({**_free_facts(), "PUBLISH_HOST": "203.0.113.7"}, PARTS)
     assert line.startswith("PUBLISH_HOST=203.0.113.7 is no address of this machine")
+
+
+def test_ports_of_another_chatscope_are_told_in_one_line(tmp_path: Path) -> None:
+    program = "import socket, sys, time; s = [socket.create_server(('127.0.0.1', 0)) for _ in 'ab']"
+    program += "; print(*[each.getsockname()[1] for each in s], flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        env={**os.environ, MARKER: str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout
+        one, two = other.stdout.readline().split()
+        wanted = {**_free_facts(), "LOKI_PORT": one, "TEMPO_PORT": two}
+        line, mend = port_problems(wanted, PARTS)
+        other.communicate()
+    assert line == f"another Chatscope, in {tmp_path}, has these ports: {one}, {two}"
+    assert "make down there" in mend

@@ -31,7 +31,7 @@ def test_without_a_terminal_a_line_comes_every_15_seconds() -> None:
     assert _told(console) == [
         "Building loki, 6 of 6",
         "Building loki, 6 of 6, for 16 s",
-        "Building loki, 6 of 6, for 1:16 min",
+        "Building loki, 6 of 6, for 1 min 16 s",
     ]
 
 
@@ -58,6 +58,8 @@ def _shown_on(terminal: str) -> str:
     return text.getvalue()
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.9, "59 s"), (187, "3:07 min")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (59.9, "59 s"), (187, "3 min 7 s"), (7_500, "2 h 5 min")]
+)
 def test_elapsed_time_is_told_in_seconds_then_in_minutes(seconds: float, text: str) -> None:
     assert elapsed(seconds) == text

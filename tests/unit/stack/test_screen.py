@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import pytest
 from rich.console import Console
 
+from chatscope.cli.grafana import trace_url
 from stack import facts, grafana, screen
 from stack.firstchat import Chat, queries
 from stack.parts import PARTS
@@ -36,7 +37,8 @@ def _screen(width: int, missing: Mapping[str, str] = _MISSING) -> list[str]:
     loaded = facts.load({})
     running = [part for part in PARTS if part.name not in missing]
     rows = [screen.row(part, loaded, _process(), ready=True) for part in running]
-    screen.show_up(console, rows, missing, _CHAT, 4.2)
+    links = screen.Links(loaded["APP_URL"], "" if missing else loaded["GRAFANA_URL"])
+    screen.show_up(console, rows, missing, _CHAT, 4.2, links)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().splitlines()
 
@@ -55,6 +57,48 @@ def test_every_query_is_one_line_to_copy(width: int) -> None:
     lines = _screen(width)
     for query in queries(_CHAT.trace_id).values():
         assert query in lines
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_link_to_the_trace_takes_the_place_of_queries_where_grafana_runs(width: int) -> None:
+    lines = _screen(width, {})
+    assert trace_url(facts.load({})["GRAFANA_URL"], _CHAT.trace_id) in lines
+    assert not set(queries(_CHAT.trace_id).values()) & set(lines)
+
+
+@pytest.mark.parametrize("missing", [_MISSING, {}], ids=["without grafana", "all"])
+def test_screen_ends_with_the_address_to_open_and_the_next_commands(
+    missing: Mapping[str, str],
+) -> None:
+    *_, first, commands = _screen(80, missing)
+    assert first == f"Open {facts.load({})['APP_URL']} and ask something."
+    assert commands.startswith("make demo")
+
+
+def _next(alerts: list[str] | None, grafana_url: str) -> str:
+    console = Console(file=io.StringIO(), width=80)
+    screen.show_next(console, screen.Links("http://127.0.0.1:3000", grafana_url), alerts)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_status_names_the_alerts_that_fire_and_leads_to_the_dashboards() -> None:
+    assert "Firing: ServiceDown, TokenSpike\n" in _next(["ServiceDown", "TokenSpike"], "")
+    assert "No alerts\n" in _next([], "")
+    assert "unknown" in _next(None, "")
+    assert "Dashboards: http://127.0.0.1:3001\n" in _next([], "http://127.0.0.1:3001")
+    assert "Dashboards" not in _next([], "")
+
+
+def test_line_has_no_control_characters_and_is_cut_on_request() -> None:
+    console = Console(file=io.StringIO(), width=20)
+    screen.line(console, "\x1b[2Jgone\nnext")
+    screen.line(console, "x" * 50, cut=True)
+    screen.line(console, "y" * 50)
+    assert isinstance(console.file, io.StringIO)
+    escaped, following, cut, whole = console.file.getvalue().splitlines()
+    assert (escaped, following) == (r"\x1b[2Jgone", "next")
+    assert (len(cut), len(whole)) == (20, 50)
 
 
 def test_narrow_terminal_shows_each_part_and_its_state() -> None:
@@ -98,4 +142,4 @@ def test_state_is_told_in_words(process: ProcessState | None, ready: bool, state
 
 def test_row_has_memory_and_uptime() -> None:
     row = screen.row(PARTS[0], facts.load({}), _process(), ready=True)
-    assert (row.memory, row.uptime) == ("120 MiB", "3:07 min")
+    assert (row.memory, row.uptime) == ("120 MiB", "3 min 7 s")

@@ -35,7 +35,8 @@ from stack.terminal import Terminal
 loaded = facts.load({})
 console = Terminal()
 rows = [screen.Row(name, loaded[name], screen.READY) for name in ("APP_URL", "LOKI_URL")]
-screen.show_up(console, rows, {"grafana": "…"}, Chat("…", "", "ab" * 16, 0.1), 1.0)
+links = screen.Links("http://127.0.0.1:3000", "")
+screen.show_up(console, rows, {"grafana": "…"}, Chat("…", "", "ab" * 16, 0.1), 1.0, links)
 """
 
 
@@ -123,6 +124,8 @@ def test_demo_shows_a_foreign_name_in_ascii(output: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("words", [["chat", "--", "hi"], ["logs"]], ids=str)
 def test_reader_that_leaves_is_no_error(port: int, tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "app.log").write_text("==== started now\n" + "x\n" * 50)
     with subprocess.Popen(
         [sys.executable, "-m", "stack", *words],
         cwd=ROOT,
@@ -136,3 +139,27 @@ def test_reader_that_leaves_is_no_error(port: int, tmp_path: Path, words: list[s
         command.stdout.close()
         said = command.stderr.read()
         assert (command.wait(_TOO_LONG_SECONDS), said) == (0, b"")
+
+
+@pytest.mark.parametrize("words", [["logs"], ["logs", "app"]], ids=str)
+def test_log_lines_do_not_command_the_terminal(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "logs").mkdir()
+    earlier = "earlier\n==== started now\n"
+    (tmp_path / "logs" / "app.log").write_text(f"{earlier}\x1b]0;title\x07\x9b2Jgone\n")
+    done = _run(["-m", "stack", *words], _environment(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert rb"\x1b]0;title\x07\x9b2Jgone" in done.stdout
+    assert b"\x1b" not in done.stdout
+    assert b"earlier" not in done.stdout
+
+
+def test_unknown_part_is_named_with_those_there_are(tmp_path: Path) -> None:
+    done = _run(["-m", "stack", "logs", "foo"], _environment(tmp_path))
+    assert done.returncode == 1
+    assert b"PART=foo is no part: it is one of app, collector" in done.stdout
+
+
+def test_logs_of_a_stack_that_never_ran_are_an_error(tmp_path: Path) -> None:
+    done = _run(["-m", "stack", "logs"], _environment(tmp_path))
+    assert done.returncode == 1
+    assert b"make up" in done.stdout

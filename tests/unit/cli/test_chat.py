@@ -1,6 +1,6 @@
 """The terminal chat's words, and what it keeps from the terminal."""
 
-from stack import chat
+from chatscope.cli import chat
 
 _DONE = {
     "usage": {"prompt_tokens": 5, "completion_tokens": 20, "total_tokens": 25},
@@ -26,7 +26,3 @@ def test_cancelled_answer_without_usage_has_a_summary() -> None:
 def test_failure_has_its_message_and_its_trace() -> None:
     event = {"error": {"message": "no such model"}, "trace_id": "cd" * 16}
     assert chat.failure(event) == f"error: no such model · trace {'cd' * 16}"
-
-
-def test_answer_cannot_command_the_terminal() -> None:
-    assert chat.printable("a\x1b[2J\x07b\n\tc é 漢") == "a[2Jb\n\tc é 漢"

@@ -1,0 +1,121 @@
+"""The path of somebody on call: from an alert's message to the provider's own words."""
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import httpx2
+import pytest
+import yaml
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from stack.facts import ROOT
+from stack.local_http import local_client
+from stack.waiting import poll_until
+from tests.hostile.provider import body, provider
+from tests.running import PATIENCE_SECONDS, Stack
+from tests.stack.grafana import grafana_url
+from tests.stack.load import service
+
+_MODEL = "gpt-4o-mini"
+_WORDS = "You exceeded your current quota, please check your plan and billing details."
+_FAILURE = (
+    b'{"error": {"message": "' + _WORDS.encode() + b'", "type": "insufficient_quota",'
+    b' "code": "insufficient_quota"}}'
+)
+# Those that the `failing` case of the drill fires and that name responses.
+_ALERTS = ("ErrorRateHigh", "ModelRateLimited")
+_SCREEN = {"width": 1600, "height": 950}
+_PAGE_MS = 60_000.0
+
+
+@dataclass(frozen=True)
+class Incident:
+    """A service whose provider refuses every call, and the trace of one failed response."""
+
+    service: str
+    trace_id: str
+
+
+@pytest.fixture(scope="module")
+def url(browser: Browser, stack: Stack) -> str:
+    return grafana_url(stack)
+
+
+@pytest.fixture(scope="module")
+def incident(url: str, stack: Stack) -> Iterator[Incident]:
+    name = f"incident-{secrets.token_hex(3)}"
+    refusal = body("429 Too Many Requests", "application/json", _FAILURE)
+    with provider({_MODEL: refusal}) as endpoint:
+        variables = {**endpoint.environ, "OTEL_SERVICE_NAME": name, "OPENAI_API_KEY": "none"}
+        with service(stack.facts, variables) as address, local_client(address) as client:
+            traces = [_failed(client) for _ in range(6)]
+            query = f'{{service_name="{name}"}} | trace_id="{traces[-1]}" |~ "answer failed"'
+            poll_until(lambda: stack.backends.loki(query), "the failure in Loki", PATIENCE_SECONDS)
+            poll_until(
+                lambda: stack.backends.tempo_trace(traces[-1]),
+                "the trace in Tempo",
+                PATIENCE_SECONDS,
+            )
+            yield Incident(name, traces[-1])
+
+
+def _failed(client: httpx2.Client) -> str:
+    question = {"model": _MODEL, "messages": [{"role": "user", "content": "hello"}]}
+    response = client.post("/v1/chat/completions", json=question)
+    assert response.status_code == 429, response.text
+    return str(response.headers["x-trace-id"])
+
+
+def _link(alert: str, labels: dict[str, str]) -> str:
+    """The address of the dashboard that the alert's message names."""
+    for path in sorted((ROOT / "prometheus" / "rules").glob("*.rules.yaml")):
+        for group in yaml.safe_load(path.read_text())["groups"]:
+            for rule in group["rules"]:
+                if rule.get("alert") == alert:
+                    link = str(rule["annotations"]["dashboard"])
+                    for name, value in labels.items():
+                        link = link.replace(f"{{{{ $labels.{name} }}}}", value)
+                    return link
+    raise AssertionError(f"no alert {alert}")
+
+
+def _seen(found: Locator) -> None:
+    """It is on the screen, without scrolling."""
+    expect(found.first).to_be_in_viewport(timeout=_PAGE_MS)
+
+
+@pytest.mark.parametrize("alert", _ALERTS)
+def test_message_leads_to_the_providers_words_in_three_clicks(
+    browser: Browser,
+    url: str,
+    incident: Incident,
+    alert: str,
+    record_property: Callable[[str, object], None],
+) -> None:
+    labels = {"service_name": incident.service, "gen_ai_request_model": _MODEL}
+    link = _link(alert, labels)
+    page = browser.new_page(viewport={"width": _SCREEN["width"], "height": _SCREEN["height"]})
+    try:
+        started = time.monotonic()
+        # The first click: the link of the message, whose times are those of the alert.
+        sign = "&" if "?" in link else "?"
+        page.goto(f"{url}{link}{sign}from=now-30m&to=now", timeout=_PAGE_MS)
+        _seen(page.get_by_text(_WORDS))
+        words = time.monotonic() - started
+        _follow_trace(page, incident)
+        trace = time.monotonic() - started
+        record_property("seconds until the words and the trace", f"{words:.1f}, {trace:.1f}")
+    finally:
+        page.close()
+
+
+def _follow_trace(page: Page, incident: Incident) -> None:
+    """The second click, on the trace of a failed response; the third, on the span that failed."""
+    row = page.get_by_role("row").filter(has_text=_WORDS).first
+    row.get_by_role("link").first.click()
+    span = page.get_by_text(f"chat {_MODEL}")
+    _seen(span)
+    span.first.click()
+    _seen(page.get_by_text(_WORDS))
