@@ -7,13 +7,14 @@ from typing import Any, Final
 
 from alerts import windows
 from alerts.objectives import Wanted
-from alerts.rules import SERVICE_LABEL, Alert, board, group, label, log_lines, number
+from alerts.rules import SERVICE_LABEL, Alert, Severity, board, group, label, log_lines, number
 from chatscope.names import (
     CODE_FUNCTION_NAME,
     CODE_LINE_NUMBER,
     ERROR_TYPE,
     prometheus_label,
 )
+from chatscope.redaction.rules import RULES, SECRETS
 from dashboards import links
 from dashboards.others import ERROR, EXCEPTION_TYPE, MODULE, SERVICE_NAME, SEVERITY
 from dashboards.queries import keep, matches
@@ -22,6 +23,11 @@ from dashboards.variables import SERVICE
 # What makes two error lines of a service the same error: who logged, where in the code, and of
 # what type. Not the text, which carries ids and numbers.
 PATTERN: Final = (MODULE, CODE_FUNCTION_NAME, CODE_LINE_NUMBER, ERROR_TYPE, EXCEPTION_TYPE)
+
+# The shapes of tokens; each match is a secret without further checks.
+TOKENS: Final = "|".join(
+    rule.re2() for rule in RULES if rule.kind == SECRETS and rule.re2() and not rule.groups
+)
 
 _ARE_ERRORS: Final = keep(matches(SEVERITY, ERROR))
 
@@ -40,14 +46,20 @@ class Times:
     hold: str
     new: str
     known: str
+    # Over which tokens are looked for, with all that belongs to a line: that takes most time.
+    tokens: str
     # Between evaluations.
     interval: str
 
 
 # Loki reads some 300,000 lines in a second: at 50 lines a second, an evaluation that looks at
 # 3 hours takes 2 s of one core.
-NORMAL: Final = Times(burst="5m", share=1, hold="1m", new="10m", known="3h", interval="1m")
-DRILL: Final = Times(burst="20s", share=0.1, hold="2s", new="15s", known="5m", interval="2s")
+NORMAL: Final = Times(
+    burst="5m", share=1, hold="1m", new="10m", known="3h", tokens="2m", interval="1m"
+)
+DRILL: Final = Times(
+    burst="20s", share=0.1, hold="2s", new="15s", known="5m", tokens="10s", interval="2s"
+)
 _OF: Final = {windows.NORMAL.name: NORMAL, windows.DRILL.name: DRILL}
 
 
@@ -61,6 +73,7 @@ def made(times: Times, most_errors: int) -> list[dict[str, Any]]:
     return [
         group("errors", [_burst(times, most_errors)], times.interval),
         group("patterns", [_new_pattern(times)], times.interval),
+        group("secrets", [_secret(times)], times.interval),
     ]
 
 
@@ -88,12 +101,36 @@ def _new_pattern(times: Times) -> Alert:
     )
 
 
-def _alert(name: str, expr: str, summary: str, query: str, hold: str = "") -> Alert:
+def _secret(times: Times) -> Alert:
+    """A token that redaction has not replaced: in a line, or in anything that belongs to it."""
+    stream = f"{{{matches(SERVICE_NAME, '.+')}}}"
+    found = f"|~ `{TOKENS}`"
+    # A dot is all labels of a line. An annotation is a template itself.
+    whole = "{{ __line__ }} {{ . }}"
+    written = f'{{{{ "{whole}" }}}}'
+    expr = f"count_over_time({stream} | line_format `{whole}` {found} [{times.tokens}])"
+    return _alert(
+        "SecretRecorded",
+        f"sum by ({prometheus_label(SERVICE_NAME)}) ({expr}) > 0",
+        f"{SERVICE_LABEL} recorded {number()} lines with a token of an API within {times.tokens}.",
+        log_lines(f"| line_format `{written}`", found),
+        severity="critical",
+    )
+
+
+def _alert(
+    name: str,
+    expr: str,
+    summary: str,
+    query: str,
+    hold: str = "",
+    severity: Severity = "warning",
+) -> Alert:
     return Alert(
         name=name,
         expr=expr,
         area="logs",
-        severity="warning",
+        severity=severity,
         hold=hold,
         summary=summary,
         value=f"{number()} lines",

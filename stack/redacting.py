@@ -49,7 +49,7 @@ _CARD: Final = r"[0-9]{4}[ -][0-9]{4}[ -][0-9]{4}"
 _HIDDEN: Final = (
     r"(?i)(?:^|[._-])(?:authorization|cookie|passw(?:or)?d|passwd|passphrase|secret"
     r"|api[._-]?key|private[._-]?key|secret[._-]?key|access[._-]?key"
-    r"|(?:access|auth|refresh|id|session|bearer)[._-]?token)$"
+    r"|(?:access|auth|refresh|id|session|bearer)?[._-]?token)$"
 )
 _HIDDEN_PARTS: Final = ("authorization", "cookie", "passw", "passphrase", "secret", "key", "token")
 

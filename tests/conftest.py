@@ -15,7 +15,7 @@ from stack.parts import BINARIES
 from tests import builds, groups
 from tests.engine.daemon import EngineError
 from tests.engine.engine import Engine, ready_engine
-from tests.harness import covering, distribution, failures, layers, limits, timing
+from tests.harness import covering, distribution, failures, layers, limits, notes, timing
 from tests.running import Stack
 from tests.stack import load as traffic
 from tests.stack.filling import Window
@@ -25,7 +25,7 @@ _RUNNING = "running"
 
 def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
     """Register the plugins of this suite, before anything is configured."""
-    plugins = (builds, covering, distribution, failures, groups, layers, limits, timing)
+    plugins = (builds, covering, distribution, failures, groups, layers, limits, notes, timing)
     for plugin in plugins:
         pluginmanager.register(plugin)
 

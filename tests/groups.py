@@ -78,7 +78,7 @@ GROUPS: Final = (
             "stack/test_workers.py",
         ),
     ),
-    Group("content", 15_700, ("chaos",)),
+    Group("content", 15_700, ("stack/canaries", "chaos")),
     Group("commands", 15_000, ("stack/test_commands.py",)),
 )
 # Of the commands in containers, which run in the group "containers".

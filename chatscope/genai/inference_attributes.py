@@ -39,7 +39,6 @@ def request_attributes(request: ModelRequest) -> dict[str, AttributeValue]:
             names.GEN_AI_REQUEST_TOP_K: request.top_k,
             names.GEN_AI_REQUEST_MAX_TOKENS: request.max_tokens,
             names.GEN_AI_REQUEST_SEED: request.seed,
-            names.GEN_AI_REQUEST_STOP_SEQUENCES: request.stop or None,
             names.GEN_AI_REQUEST_FREQUENCY_PENALTY: request.frequency_penalty,
             names.GEN_AI_REQUEST_PRESENCE_PENALTY: request.presence_penalty,
             **request.attributes,
@@ -74,7 +73,7 @@ def usage_attributes(usage: Usage) -> dict[str, AttributeValue | None]:
 
 
 def input_contents(request: ModelRequest) -> dict[str, AttributeValue]:
-    """Return the texts of a request: instructions, messages and tools."""
+    """Return the texts of a request: instructions, messages, tools and stop sequences."""
     found: dict[str, AttributeValue] = {
         names.GEN_AI_INPUT_MESSAGES: input_messages(request.messages)
     }
@@ -83,6 +82,8 @@ def input_contents(request: ModelRequest) -> dict[str, AttributeValue]:
         found[names.GEN_AI_SYSTEM_INSTRUCTIONS] = instructions
     if request.tools:
         found[names.GEN_AI_TOOL_DEFINITIONS] = tool_definitions(request.tools)
+    if request.stop:
+        found[names.GEN_AI_REQUEST_STOP_SEQUENCES] = request.stop
     return found
 
 

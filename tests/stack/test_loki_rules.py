@@ -32,11 +32,12 @@ _NAMES = {rule["alert"] for group in _RULES["groups"] for rule in group["rules"]
 _MOST_ERRORS = 5
 _NEW_SECONDS = 10
 _TIMES = logs.Times(
-    burst="10s", share=1, hold="1s", new=f"{_NEW_SECONDS}s", known="5m", interval="1s"
+    burst="10s", share=1, hold="1s", new=f"{_NEW_SECONDS}s", known="5m", tokens="10s", interval="1s"
 )
 # Before `new`, within `known`.
 _BEFORE_SECONDS = 60
 _HOOK = "/hook"
+_TOKEN = "sk-" + "canary0123456789abcdef"
 
 
 @dataclass(frozen=True)
@@ -224,6 +225,10 @@ def pushed(ruler: Ruler) -> Ruler:
     ruler.push("changed", "ERROR", _ODD)
     ruler.push("asked", "ERROR", {"code.line.number": "8", "exception.type": 'Odd"Error'})
     ruler.push("asked", "ERROR", ago=_BEFORE_SECONDS)
+    ruler.push("careless", "INFO", {"note": f"key {_TOKEN}"})
+    ruler.push(
+        "careful", "INFO", {"note": "key <redacted api key>, sk-learn-and-others-of-science"}
+    )
     for text in _TEXTS:
         ruler.push(f"known-{text}", "ERROR", ago=_BEFORE_SECONDS)
         ruler.push(f"known-{text}", text)
@@ -275,6 +280,27 @@ def test_a_new_error_is_told_and_when_it_is_new_no_more(pushed: Ruler) -> None:
     # For as long as it is new, not only at the first look. By Loki's own clock, that of its looks.
     began, ended = (datetime.fromisoformat(over[end]) for end in ("startsAt", "endsAt"))
     assert (ended - began).total_seconds() > _NEW_SECONDS / 2
+
+
+def test_a_token_in_any_part_of_a_record_is_told(pushed: Ruler) -> None:
+    alert = pushed.told("SecretRecorded", "careless")
+    assert alert["labels"] == {
+        "alertname": "SecretRecorded",
+        "severity": "critical",
+        "area": "logs",
+        "service_name": "careless",
+    }
+    annotations = alert["annotations"]
+    assert annotations["summary"] == (
+        "careless recorded 1 lines with a token of an API within 10s."
+    )
+    with local_client(pushed.url) as client:
+        query = {"query": annotations["query"]}
+        answer = client.get("/loki/api/v1/query_range", params=query).raise_for_status()
+    [stream] = answer.json()["data"]["result"]
+    assert _TOKEN in str(stream["values"])
+    pushed.told("SecretRecorded", "careless", "resolved")
+    assert ("SecretRecorded", "careful") not in pushed.ever_told()
 
 
 def test_an_alert_is_seen_where_boards_look_for_all_of_them(stack: Stack, pushed: Ruler) -> None:

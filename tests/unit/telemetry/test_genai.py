@@ -394,7 +394,6 @@ def test_span_holds_the_request_the_response_and_its_times(
         "gen_ai.request.top_p": 0.9,
         "gen_ai.request.max_tokens": 50,
         "gen_ai.request.seed": 7,
-        "gen_ai.request.stop_sequences": ("x", "y"),
         "gen_ai.request.frequency_penalty": 0.1,
         "gen_ai.request.presence_penalty": 0.2,
         names.ANSWER_OUTCOME: "completed",

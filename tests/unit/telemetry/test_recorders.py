@@ -112,7 +112,6 @@ def test_call_in_a_block_has_the_conventions_span_counts_and_cost(
         "gen_ai.request.model": MODEL,
         "gen_ai.request.stream": False,
         "gen_ai.request.temperature": 0.5,
-        "gen_ai.request.stop_sequences": ("x",),
         "server.address": "api.example",
         "gen_ai.response.id": "r-1",
         "gen_ai.response.model": "gpt-4o-2026",

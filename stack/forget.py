@@ -1,0 +1,147 @@
+"""Delete the log records of one person: `python -m stack.forget USER`, while the stack is down.
+
+A running Loki refuses deletions (loki.yaml). This starts it alone: first so that it writes out what
+it holds in memory, then with deletion switched on. Its write-ahead log and its copies of the index
+would bring the records back, so they are removed in between.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from chatscope.names import USER_ID, prometheus_label
+from stack import facts as stack_facts
+from stack import way
+from stack.facts import ROOT
+from stack.local_http import local_client
+from stack.parts import binary_path
+from stack.waiting import poll_until
+
+_PATIENCE_SECONDS: Final = 120.0
+_DELETION_SECONDS: Final = 600.0
+# Removed once all is written out: each would bring deleted records back.
+_COPIES: Final = ("wal", "tsdb-shipper-active", "tsdb-shipper-cache")
+_WRITE_OUT: Final = ("-ingester.flush-on-shutdown=true",)
+_DELETE: Final = (
+    "-compactor.deletion-mode=filter-and-delete",
+    "-compactor.delete-request-cancel-period=0s",
+    "-compactor.compaction-interval=3s",
+)
+_SINCE: Final = "2000-01-01T00:00:00Z"
+_DAYS: Final = 30
+
+
+class ForgetError(RuntimeError):
+    """The records could not be deleted."""
+
+
+def forget(facts: Mapping[str, str], condition: str) -> tuple[int, int]:
+    """Delete all records of a condition in LogQL, such as `| user_id="ann"`.
+
+    Returns their numbers before and after. Raises ForgetError.
+    """
+    folder = Path(facts["DATA_DIR"]) / "loki"
+    if not folder.is_dir():
+        raise ForgetError(f"{folder} is not there: nothing was recorded")
+    query = f'{{service_name=~".+"}} {condition}'
+    with _loki(facts, _WRITE_OUT) as client:
+        before = _count(client, query)
+    for name in _COPIES:
+        shutil.rmtree(folder / name, ignore_errors=True)
+    with _loki(facts, _DELETE) as client:
+        asked = client.post("/loki/api/v1/delete", params={"query": query, "start": _SINCE})
+        if not asked.is_success:
+            raise ForgetError(f"Loki refused to delete: {asked.text.strip()}")
+        poll_until(lambda: _is_done(client), "the deletion", _DELETION_SECONDS, 1.0)
+    for name in _COPIES:
+        shutil.rmtree(folder / name, ignore_errors=True)
+    with _loki(facts, ()) as client:
+        return before, _count(client, query)
+
+
+def _is_done(client: Any) -> bool:
+    found = client.get("/loki/api/v1/delete").raise_for_status().json()
+    return bool(found) and all(each["status"] == "processed" for each in found)
+
+
+def _count(client: Any, query: str) -> int:
+    """How many records there are, in the last 30 days; a query may span a part of them."""
+    total = 0
+    end = time.time() + 60
+    for days in range(0, _DAYS, 10):
+        at = {"time": end - days * 86_400, "query": f"sum(count_over_time({query} [10d]))"}
+        found = client.get("/loki/api/v1/query", params=at).raise_for_status().json()
+        total += sum(int(float(each["value"][1])) for each in found["data"]["result"])
+    return total
+
+
+@contextmanager
+def _loki(facts: Mapping[str, str], options: Sequence[str]) -> Iterator[Any]:
+    """Run Loki alone until the end of the block, with the stack's configuration and data."""
+    folder = Path(facts["DATA_DIR"])
+    command: list[Any] = [
+        binary_path("loki"),
+        f"-config.file={ROOT / 'loki' / 'loki.yaml'}",
+        "-config.expand-env=true",
+        # No rules: nobody is to be told anything.
+        f"-ruler.storage.local.directory={folder / 'no-rules'}",
+        *options,
+    ]
+    with (
+        (folder / "loki-forget.log").open("a") as log,
+        subprocess.Popen(
+            command,
+            cwd=folder,
+            env={"PATH": os.defpath, **facts},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        ) as process,
+        local_client(f"http://{facts['STACK_HOST']}:{facts['LOKI_PORT']}", timeout=60.0) as client,
+    ):
+        try:
+            poll_until(lambda: client.get("/ready").is_success, "Loki", _PATIENCE_SECONDS)
+            yield client
+        finally:
+            process.terminate()
+            process.wait(_PATIENCE_SECONDS)
+
+
+def condition(user: str | None, text: str | None) -> str:
+    """Return what LogQL asks for, whatever the texts contain."""
+    if text is not None:
+        return f"|= {json.dumps(text)}"
+    return f"| {prometheus_label(USER_ID)}={json.dumps(user)}"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; 1 when nothing could be deleted."""
+    parser = argparse.ArgumentParser(prog="python -m stack.forget", description=__doc__)
+    parser.add_argument("user", nargs="?", help="the user.id, or its pseudonym")
+    parser.add_argument("--containing", metavar="TEXT", help="all records with TEXT in their line")
+    given = parser.parse_args(arguments)
+    if (given.user is None) == (given.containing is None):
+        parser.error("either a user or --containing")
+    facts = stack_facts.load()
+    if way.running(facts) is not None:
+        print("the stack is running: make down", file=sys.stderr)
+        return 1
+    try:
+        before, after = forget(facts, condition(given.user, given.containing))
+    except (ForgetError, TimeoutError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{before} records found, {after} left")
+    return int(after > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Secrets planted wherever a person, a provider or a developer can put text, and their search."""
