@@ -30,11 +30,11 @@ down: ## Stop everything; stored data stays
 	$(BOOTSTRAP)
 	@$(PY) -m stack down
 
-status: ## State, address, memory and uptime of each part, and alerts
+status: ## State, address, memory and uptime of components; alerts
 	$(BOOTSTRAP)
 	@$(PY) -m stack status
 
-logs: ## Newest log lines; PART=app for one part, FOLLOW=1 to go on
+logs: ## Newest log lines; PART=app for one, FOLLOW=1 to follow
 	$(BOOTSTRAP)
 	@$(PY) -m stack logs $(PART) $(if $(FOLLOW),--follow)
 
@@ -51,7 +51,7 @@ clean: ## Stop; remove stored data, logs and the Python environment
 	rm -rf .chatscope .venv .mypy_cache .pytest_cache .ruff_cache
 
 ##@ Prove
-doctor: ## Check the whole way of telemetry; name faults and fixes
+doctor: ## Check the delivery of telemetry; name faults and fixes
 	$(BOOTSTRAP)
 	@$(PY) -m chatscope doctor
 
@@ -67,7 +67,7 @@ bench: bench-start up ## Measure how soon it is ready, and telemetry can be foun
 	@$(PY) -m bench.queues
 	@$(PY) -m bench.latency
 
-bench-start: build ## Measure how soon each part is ready
+bench-start: build ## Measure how soon each component is ready
 	@$(PY) -m bench.start
 
 bench-soak: build ## 10 minutes of load: does anything grow? MINUTES=60

@@ -1,4 +1,4 @@
-"""Alerts about the way of telemetry: does all that is told arrive, and does it hear of it?"""
+"""Alerts about the delivery of telemetry, and of the alerts themselves."""
 
 from typing import Any, Final
 

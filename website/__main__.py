@@ -45,15 +45,15 @@ def with_navigation(text: str, made: set[str]) -> str:
     """
     lines, named = [], {_RUNBOOKS}
     for line in text.splitlines():
-        entry = re.fullmatch(r" +- (?:[^:]+: )?(\S+\.md)", line)
-        if entry is None or entry[1] in made:
+        entry = re.fullmatch(r"( +)- (?:[^:]+: )?(\S+\.md)", line)
+        if entry is None or entry[2] in made:
             lines.append(line)
         if entry is not None:
-            named.add(entry[1])
-        if entry is not None and entry[1] == _RUNBOOKS:
+            named.add(entry[2])
+        if entry is not None and entry[2] == _RUNBOOKS:
             runbooks = sorted(name for name in made if name.startswith("runbooks/"))
             runbooks.remove(_RUNBOOKS)
-            lines += [f"      - {name}" for name in runbooks]
+            lines += [f"{entry[1]}- {name}" for name in runbooks]
     others = sorted(name for name in made - named if "/" not in name)
     more = ["  - More:", *(f"      - {name}" for name in others)] if others else []
     return "\n".join(lines).replace("# (others)", "\n".join(more)) + "\n"

@@ -24,7 +24,7 @@ _FENCE: Final = re.compile(r"\s*(`{3,}|~{3,})")
 _LANGUAGES: Final = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml"}
 _LONGEST_SHOWN: Final = 100_000
 PYTHON_PAGE: Final = "python-api.md"
-_PYTHON_MODULES: Final = ("", ".genai", ".logs", ".otlp", ".testing")
+_PYTHON_MODULES: Final = ("", ".genai", ".logs", ".otlp", ".redaction", ".testing")
 _PYTHON_HEAD: Final = """# Python API
 
 The public names of the package, generated from the code. How to use them:

@@ -128,7 +128,7 @@ def doctor(
     ] = 20.0,
     as_json: AsJson = False,
 ) -> None:
-    """Check the whole way of telemetry: name each fault and its fix.
+    """Check the delivery of telemetry: name each fault and its fix.
 
     Sends one span, one log record and one metric to the Collector (OTEL_EXPORTER_OTLP_*), and looks
     for each in its backend. The exit code is 1 if there is a fault.

@@ -1,4 +1,4 @@
-"""`chatscope doctor`: walk the whole way of telemetry, and name each fault with its fix."""
+"""`chatscope doctor`: check the delivery of telemetry, and name each fault with its fix."""
 
 import socket
 import time
