@@ -1,7 +1,7 @@
 """Composition of the application: models, routes, middleware, lifespan."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from app.domain.provider import Provider
 from app.keys.clients import KnownClients
-from app.providers.catalog import Catalog
+from app.providers.catalog import Catalog, CatalogModel
 from app.providers.configured import Configured, build
 from app.providers.simulated import Behaviour, SimulatedProvider
 from app.settings import OPENAI_URL, SIMULATED_MODEL, Settings
@@ -26,7 +26,7 @@ from app.transport.handshake import refuse_handshake
 from app.transport.health import Health
 from app.transport.models import Models
 from app.transport.origins import Cors, Origins
-from app.transport.page import page
+from app.transport.page import ChatPage
 from app.transport.rate import RateLimiter, RateLimits
 from app.transport.token_count import TokenCount
 from app.transport.websocket import ChatWebSocket
@@ -67,7 +67,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         telemetry.instruments.show_limits(settings.limits())
-        report_prices(telemetry.recorder, _served(catalog))
+        report_prices(telemetry.recorder, map(_served, catalog.models))
         telemetry.instruments.show_feedback(model.name for model in catalog.models)
         if clients:
             telemetry.instruments.show_budgets(clients.uses)
@@ -96,7 +96,14 @@ def create_app(
         "/v1/messages/count_tokens": TokenCount(settings, catalog, admission).count,
         "/v1/embeddings": EmbeddingsEndpoint(*shared),
     }
-    app.router.routes.extend(_routes(endpoints, ChatWebSocket(*shared), Models(catalog), health))
+
+    def prices(model: CatalogModel) -> tuple[float, float] | None:
+        price = _served(model).price(telemetry.recorder.prices)
+        return (price.prompt, price.completion) if price else None
+
+    models = Models(catalog, prices)
+    page = ChatPage(settings)
+    app.router.routes.extend(_routes(endpoints, ChatWebSocket(*shared), models, health, page))
     feedback = Feedback(settings, telemetry, admission)
     app.router.routes.append(Route("/v1/feedback", feedback.create, methods=["POST"]))
     app.router.default = UnknownPath(app.router.routes)
@@ -142,16 +149,15 @@ def _openai_compatible(settings: Settings) -> Provider:
     )
 
 
-def _served(catalog: Catalog) -> Iterator[ServedModel]:
-    for model in catalog.models:
-        provider = model.provider
-        yield ServedModel(
-            name=model.name,
-            provider=provider.name,
-            upstream=model.options.upstream,
-            server_address=provider.server[0] if provider.server else None,
-            free=provider.in_process,
-        )
+def _served(model: CatalogModel) -> ServedModel:
+    provider = model.provider
+    return ServedModel(
+        name=model.name,
+        provider=provider.name,
+        upstream=model.options.upstream,
+        server_address=provider.server[0] if provider.server else None,
+        free=provider.in_process,
+    )
 
 
 def _middleware(
@@ -176,9 +182,11 @@ def _routes(
     websocket: ChatWebSocket,
     models: Models,
     health: Health,
+    page: ChatPage,
 ) -> list[BaseRoute]:
     return [
-        Route("/", page),
+        Route("/", page.show),
+        Route("/page/{version}/{name}", page.asset, include_in_schema=False),
         Route("/healthz", health.healthz),
         Route("/readyz", health.readyz),
         Route("/v1/models", models.list),

@@ -173,6 +173,12 @@ class Settings(BaseSettings):
         "others are ignored, and their requests begin a trace.",
         "a comma list of IP addresses and networks, such as 10.0.0.0/8",
     )  # fmt: skip
+    grafana_public_url: str | None = _setting(
+        None, "GRAFANA_PUBLIC_URL",
+        "Address at which users reach Grafana, for the links of the [chat page](page.md); unset: "
+        "no links.",
+        "an http or https URL",
+    )  # fmt: skip
     log_level: LogLevel = _setting(
         "INFO", "LOG_LEVEL", "Minimum level of logged lines.",
         "TRACE, DEBUG, INFO, SUCCESS, WARNING, ERROR or CRITICAL",
@@ -509,7 +515,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{peer!r} is neither an address nor a network") from None
         return peers
 
-    @field_validator("openai_base_url")
+    @field_validator("openai_base_url", "grafana_public_url")
     @classmethod
     def _web_url(cls, url: str | None) -> str | None:
         if url is not None:

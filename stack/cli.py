@@ -103,8 +103,8 @@ def up(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
     """Chooses the way, starts, waits, chats once, and shows where everything is."""
     started = time.monotonic()
     stack = way.running(wanted)
-    if stack:
-        console.print(f"Chatscope is up already, {stack.kind}.")
+    if already := stack is not None:
+        console.print(f"[bold]Chatscope is up already[/], {stack.kind}.")
         _warn_of_changes(console, stack.facts, wanted)
         proof = _prove(console, stack)
     else:
@@ -115,9 +115,9 @@ def up(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
             stack.stop()
             console.print("The stack was stopped.")
             raise
-    seconds = time.monotonic() - started
-    links = _links(stack)
-    screen.show_up(console, _rows(stack), stack.missing, proof, seconds, links)
+    if not already:
+        console.print(f"[bold]Chatscope is up[/], after {time.monotonic() - started:.1f} s")
+    screen.show_up(console, _rows(stack), stack.missing, proof, _links(stack))
     locked = grafana.locked(stack.facts, facts.own_environment())
     if locked and "grafana" not in stack.missing:
         screen.line(console, locked)
@@ -163,10 +163,10 @@ def _get_programs(wanted: Facts, progress: Progress) -> None:
         progress.say(f"Using {release.program} {release.version}, {release.path}")
     if wanted["GRAFANA_HOME"]:
         progress.say(f"Using grafana {grafana.VERSION}, {wanted['GRAFANA_HOME']}")
+    for reason in found.refused:
+        progress.say(f"Not used: {reason}")
     missing = parts.missing_binaries(with_tests=False, without=found.used)
     if missing:
-        for reason in found.refused:
-            progress.say(f"Not used: {reason}")
         names = ", ".join(releases.described(each.name) for each in missing)
         progress.say(
             f"To be built from source: {', '.join(each.name for each in missing)}. That is not "

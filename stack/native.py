@@ -99,8 +99,20 @@ class NativeStack(Stack):
         }
         switches = {"GRAFANA_OFF": "false" if self.facts["GRAFANA_HOME"] else "true"}
         said = own_environment()
-        direct = _direct(self.facts, said)
-        return {**own.shared(said), **self.facts, **programs, **places, **switches, **direct}
+        return {
+            **own.shared(said),
+            **self.facts,
+            **programs,
+            **places,
+            **switches,
+            "APP_GRAFANA_URL": self._linked_grafana(said),
+            **_direct(self.facts, said),
+        }
+
+    def _linked_grafana(self, said: Mapping[str, str]) -> str:
+        """Where the chat page's links lead: to its own Grafana, or one that the person names."""
+        named = said.get("GRAFANA_PUBLIC_URL") or said.get("GRAFANA_URL")
+        return self.facts["GRAFANA_PUBLIC_URL"] if self.facts["GRAFANA_HOME"] or named else ""
 
     def running(self) -> bool:
         """Whether process-compose of this stack lives; its parts may still be starting."""

@@ -91,11 +91,10 @@ def show_up(
     rows: Iterable[Row],
     missing: Mapping[str, str],
     chat: Chat,
-    seconds: float,
     links: Links,
 ) -> None:
     """The screen at the end of `up`: where everything is, one chat to look at, what comes next."""
-    console.print(f"[bold]Chatscope is up[/], after {seconds:.1f} s\n")
+    console.print()
     # The gateway is no place to look at, and the screen has to fit a terminal.
     shown = [row for row in rows if row.name != "gateway" or not row.state.startswith(READY)]
     show_parts(console, shown, missing)

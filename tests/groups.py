@@ -60,6 +60,7 @@ GROUPS: Final = (
             "stack/test_demo.py",
             "browser/test_chat.py",
             "browser/test_key.py",
+            "browser/test_newcomer.py",
             "stack",
             "stack/test_rules.py",
             "stack/test_boards.py",
@@ -78,6 +79,8 @@ GROUPS: Final = (
             "stack/test_workers.py",
         ),
     ),
+    # It needs no stack, and keeps a browser busy.
+    Group("page", 9_700, ("browser/test_page.py", "browser/test_page_markdown.py")),
     Group("content", 15_700, ("stack/canaries", "chaos")),
     Group("commands", 15_000, ("stack/test_commands.py",)),
 )

@@ -1,6 +1,7 @@
 """The memory of one connection: a bounded list of complete turns."""
 
 from collections import deque
+from collections.abc import Iterable
 
 from app.domain.request import Message
 
@@ -15,12 +16,19 @@ class Conversation:
         self._turns: deque[tuple[str, str]] = deque()
         self._chars = 0
 
-    def with_question(self, text: str) -> list[Message]:
-        """Return the messages for the model: all remembered turns, then the question."""
-        messages: list[Message] = []
+    def with_question(self, text: str, system: str | None = None) -> list[Message]:
+        """Return the messages for the model: the system prompt, all remembered turns, the
+        question."""
+        messages: list[Message] = [_message("system", system)] if system else []
         for question, response in self._turns:
             messages += [_message("user", question), _message("assistant", response)]
         return [*messages, _message("user", text)]
+
+    def replace(self, turns: Iterable[tuple[str, str]]) -> set[str]:
+        """Remember these turns instead. Return the names of the limits as `remember` does."""
+        self._turns.clear()
+        self._chars = 0
+        return {limit for turn in turns for limit in self.remember(*turn)}
 
     def remember(self, question: str, response: str) -> set[str]:
         """Add a turn, unless its response is empty or the memory is switched off.

@@ -67,6 +67,7 @@ class Summary:
     cost: float | None  # US dollars
     seconds: float
     trace_id: str
+    first_token_seconds: float | None = None  # until a stream's first bytes were sent
     # Of a response that came as a whole: OpenAI's object, and its JSON if that can be relayed.
     body: dict[str, Any] | None = None
     raw: bytes | None = None
@@ -258,6 +259,7 @@ class _End:
             cost=self._answer.cost,
             seconds=time.perf_counter() - self._turn.started,
             trace_id=self._answer.trace_id,
+            first_token_seconds=self._answer.time_to_first_token,
             body=body,
             raw=raw,
         )

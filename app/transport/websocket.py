@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -17,7 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from app.domain.conversation import Conversation
 from app.domain.errors import InternalError, InvalidRequest, ServiceError, ShuttingDown
-from app.domain.identity import Identity
+from app.domain.identity import Identity, clean
 from app.domain.provider import Chunk
 from app.domain.request import ChatRequest, message_text
 from app.domain.turn import ClientDisconnected, Summary, Turn, run_turn
@@ -33,6 +33,7 @@ from app.wire.websocket import (
     PONG,
     Question,
     parse_message,
+    render_accepted,
     render_delta,
     render_done,
     render_error,
@@ -209,7 +210,7 @@ class _Session:
                     code="turn_in_progress",
                 )
             await asyncio.wait({self._turn})
-        self._output = WebSocketOutput(self._sender)
+        self._output = WebSocketOutput(self._sender, self._connection.id)
         self._turn = asyncio.create_task(self._run(data, arrived, self._output))
         # A task that is cancelled before its first step never runs, and would send no end.
         await asyncio.sleep(0)
@@ -217,8 +218,11 @@ class _Session:
     async def _run(self, data: dict[str, Any], arrived: float, output: "WebSocketOutput") -> None:
         with self._connection.turn("message"), suppress(ClientDisconnected):
             try:
-                turn = self._prepare(data, arrived)
+                question, turn = self._prepare(data, arrived)
+                output.conversation_id = turn.identity.conversation_id or output.conversation_id
                 with self._admission.response():
+                    if question.acknowledge:
+                        await output.accepted(turn.model.name, current_trace_id())
                     try:
                         await run_turn(self._telemetry, turn, output)
                     finally:
@@ -232,20 +236,27 @@ class _Session:
             finally:
                 self._last_active = time.monotonic()
 
-    def _prepare(self, data: dict[str, Any], arrived: float) -> Turn:
+    def _prepare(self, data: dict[str, Any], arrived: float) -> tuple[Question, Turn]:
         count_message(self._websocket.scope)
         with step("validate"):
             question = validate(Question, data, self._limits)
             model = self._catalog.find(question.model)
         with step("history"):
-            messages = self._conversation.with_question(question.content)
-            body = {"model": model.name, "messages": messages, "stream": True}
+            if question.history is not None:
+                turns = ((turn.question, turn.response) for turn in question.history)
+                self._count_limits(self._conversation.replace(turns))
+            messages = self._conversation.with_question(question.content, question.system)
+            body: dict[str, Any] = {"model": model.name, "messages": messages, "stream": True}
+            if question.temperature is not None:
+                body["temperature"] = question.temperature
             request = ChatRequest(model=model.name, body=body, stream=True)
-        return Turn(
+        conversation = clean(question.conversation_id) or self._identity.conversation_id
+        return question, Turn(
             model=model,
             request=request,
             started=arrived,
-            identity=self._identity,
+            new_roles=request.new_roles(),
+            identity=replace(self._identity, conversation_id=conversation),
             attributes=caller_attributes(self._websocket.scope),
             charge=admit(self._websocket.scope, self._identity.user_id),
         )
@@ -260,16 +271,20 @@ class _Session:
             await self._sender.close(status.WS_1011_INTERNAL_ERROR, "Internal error.")
 
     def _remember(self, question: str, response: str) -> None:
-        for limit in self._conversation.remember(question, response):
+        self._count_limits(self._conversation.remember(question, response))
+
+    def _count_limits(self, limits: Iterable[str]) -> None:
+        for limit in limits:
             self._telemetry.instruments.record_limit_reached(limit)
 
 
 class WebSocketOutput:
     """One response as messages; keeps its text for the conversation."""
 
-    def __init__(self, sender: Sender) -> None:
+    def __init__(self, sender: Sender, conversation_id: str) -> None:
         self._sender = sender
         self._sent: list[str] = []
+        self.conversation_id = conversation_id
         self.ended = False  # the last message of the turn was passed to the server
         self.error_code: str | None = None  # of the error in it
 
@@ -281,6 +296,10 @@ class WebSocketOutput:
     def started(self, headers: Mapping[str, str]) -> None:
         """Do nothing: a message has no headers."""
 
+    async def accepted(self, model: str, trace_id: str) -> None:
+        """Send that the model is called now."""
+        await self._sender.send(render_accepted(model, self.conversation_id, trace_id))
+
     async def delta(self, chunk: Chunk) -> None:
         """Send the text of a chunk; other output is not part of this format."""
         if chunk.text:
@@ -289,7 +308,7 @@ class WebSocketOutput:
 
     async def completed(self, summary: Summary) -> None:
         """Send the end with the figures of the response."""
-        await self._end(render_done(summary))
+        await self._end(render_done(summary, self.conversation_id))
 
     async def cancelled(self, summary: Summary) -> None:
         """Send the end of a response that was cut short."""

@@ -1,9 +1,11 @@
 """The JSON messages of `WS /ws/chat`.
 
-To the service:  {"type": "message", "content", "model"?}, {"type": "cancel"}, {"type": "ping"}
-From the service: {"type": "delta", "content"}, then one of
-    {"type": "done", "model", "finish_reason", "usage", "cost", "seconds", "trace_id"} and
-    {"type": "error", "error": {...}, "trace_id"}; and {"type": "pong"}
+To the service:  {"type": "message", "content", ...}, {"type": "cancel"}, {"type": "ping"}
+From the service: {"type": "accepted", "model", "conversation_id", "trace_id"} if requested,
+    {"type": "delta", "content"}, then one of
+    {"type": "done", "model", "finish_reason", "usage", "cost", "first_token_seconds", "seconds",
+    "conversation_id", "trace_id"} and {"type": "error", "error": {...}, "trace_id"};
+    and {"type": "pong"}
 """
 
 from typing import Any, Final, Literal, Self
@@ -21,22 +23,40 @@ PONG: Final = to_json({"type": "pong"}).decode()
 _TYPES: Final = ("message", "cancel", "ping")
 
 
+class PastTurn(StrictModel):
+    """A question with its response."""
+
+    question: str
+    response: str
+
+
 class Question(StrictModel):
-    """A message of the user; without a model, it goes to the default model."""
+    """A message of the user; without a model, it goes to the default model.
+
+    `history` replaces the memory of the connection, which forgets its oldest turns as usual.
+    `acknowledge` requests an `accepted` message.
+    """
 
     type: Literal["message"]
     content: str
     model: str | None = Field(default=None, max_length=200)
+    system: str | None = None
+    temperature: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    conversation_id: str | None = Field(default=None, min_length=1, max_length=256)
+    history: list[PastTurn] | None = None
+    acknowledge: bool | None = None
 
     @model_validator(mode="after")
-    def _check_length(self, info: ValidationInfo) -> Self:
-        maximum, count = (info.context or {}).get("max_message_chars"), len(self.content)
-        if maximum is not None and count > maximum:
-            raise PydanticCustomError(
-                "message_chars_exceeded",
-                "the content has {count} characters, the maximum is {maximum}",
-                {"count": count, "maximum": maximum, "limit": "message_chars"},
-            )
+    def _check_lengths(self, info: ValidationInfo) -> Self:
+        maximum = (info.context or {}).get("max_message_chars")
+        for name in ("content", "system"):
+            count = len(getattr(self, name) or "")
+            if maximum is not None and count > maximum:
+                raise PydanticCustomError(
+                    "message_chars_exceeded",
+                    "the {field} has {count} characters, the maximum is {maximum}",
+                    {"field": name, "count": count, "maximum": maximum, "limit": "message_chars"},
+                )
         return self
 
 
@@ -59,8 +79,21 @@ def render_delta(text: str) -> str:
     return to_json({"type": "delta", "content": text}).decode()
 
 
-def render_done(summary: Summary) -> str:
+def render_accepted(model: str, conversation_id: str, trace_id: str) -> str:
+    """Render that the model is called now."""
+    return to_json(
+        {
+            "type": "accepted",
+            "model": model,
+            "conversation_id": conversation_id,
+            "trace_id": trace_id,
+        }
+    ).decode()
+
+
+def render_done(summary: Summary, conversation_id: str) -> str:
     """Render the end of a response, with its figures."""
+    first = summary.first_token_seconds
     return to_json(
         {
             "type": "done",
@@ -68,7 +101,9 @@ def render_done(summary: Summary) -> str:
             "finish_reason": summary.finish_reason,
             "usage": usage_object(summary.usage),
             "cost": summary.cost,
+            "first_token_seconds": None if first is None else round(first, 3),
             "seconds": round(summary.seconds, 3),
+            "conversation_id": conversation_id,
             "trace_id": summary.trace_id,
         }
     ).decode()

@@ -96,4 +96,6 @@ def facts(record: Line) -> Iterator[Text | str]:
     if (cost := number(field(ANSWER_COST))) is not None:
         yield money(cost)
     for name in _REASONS:
-        yield field(name)
+        # The text of a request's record has its status.
+        if name != HTTP_RESPONSE_STATUS_CODE or field(ERROR_TYPE):
+            yield field(name)

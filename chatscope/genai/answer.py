@@ -143,6 +143,13 @@ class Answer(Operation):
         return None
 
     @property
+    def time_to_first_token(self) -> float | None:
+        """Seconds until the first bytes were sent; only a stream has a first token."""
+        if self._first_sent is None or not self._request.stream:
+            return None
+        return self._first_sent - self._started
+
+    @property
     def keeps_content(self) -> bool:
         """Whether the texts of the response are recorded."""
         return self._keep_content
@@ -380,7 +387,7 @@ class Answer(Operation):
                 [self._finish_reason] if self._finish_reason else None
             ),
             names.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK: self._time_to_first_chunk(),
-            names.TIME_TO_FIRST_TOKEN: self._time_to_first_token(),
+            names.TIME_TO_FIRST_TOKEN: self.time_to_first_token,
             names.ANSWER_COST: self.cost,
         }
         if usage is not None:
@@ -394,12 +401,6 @@ class Answer(Operation):
     def _time_to_first_chunk(self) -> float | None:
         first = self._first_received
         return None if first is None else first - self._called
-
-    def _time_to_first_token(self) -> float | None:
-        """Seconds until the first bytes were sent; only a stream has a first token."""
-        if self._first_sent is None or not self._request.stream:
-            return None
-        return self._first_sent - self._started
 
     def _count(self) -> None:
         self._instruments.answers_active.add(-1)
@@ -441,7 +442,7 @@ class Answer(Operation):
         self._count_delivery(usage)
 
     def _count_delivery(self, usage: Usage | None) -> None:
-        first = self._time_to_first_token()
+        first = self.time_to_first_token
         if first is None or self._first_sent is None or self._last_sent is None:
             return
         model = {names.GEN_AI_REQUEST_MODEL: self._instruments.model_label(self._request.model)}

@@ -25,7 +25,7 @@ def test_page_asks_for_the_key_and_keeps_it(browser: Browser, tmp_path: Path) ->
         page = browser.new_page()
         page.on("dialog", answer)
         page.goto(url)
-        status = page.get_by_role("status")
+        status = page.locator("#state")
         expect(status).to_have_text("ready", timeout=_PATIENCE_MS)
         assert given == []
         page.get_by_label("Message").fill("hello")

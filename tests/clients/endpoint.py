@@ -1,8 +1,9 @@
 """An OpenAI-compatible endpoint on a real socket that replays prepared responses."""
 
+import itertools
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -19,7 +20,7 @@ class Response:
 
     status: int
     kind: str
-    parts: tuple[str, ...]
+    parts: Iterable[str]
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -52,9 +53,10 @@ def endpoint(respond: Respond) -> Iterator[Endpoint]:
             for name, value in response.headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            for part in (*response.parts, ""):
-                data = part.encode()
-                self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+            with suppress(ConnectionError):  # the response was cancelled
+                for part in itertools.chain(response.parts, [""]):
+                    data = part.encode()
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
 
         def log_message(self, *_: Any) -> None:
             pass

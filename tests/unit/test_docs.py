@@ -25,6 +25,7 @@ _MAKEFILE = (_ROOT / "Makefile").read_text()
 _PAGES = [_ROOT / "README.md", *sorted((_ROOT / "docs").rglob("*.md"))]
 _DEVELOPMENT = (_ROOT / "docs" / "development.md").read_text()
 _SETTINGS = (_ROOT / "docs" / "settings.md").read_text()
+_OF_THE_SERVICE, _, _OF_THE_STACK = _SETTINGS.partition("\n## The stack\n")
 
 
 def _rows(text: str) -> list[list[str]]:
@@ -51,7 +52,7 @@ def test_metric_is_documented_as_it_is(metric: Metric) -> None:
 @for_each({name: name for name in Settings.model_fields})
 def test_setting_is_documented_as_it_is(name: str) -> None:
     field = Settings.model_fields[name]
-    _, default, meaning, accepted = _row(_SETTINGS, str(field.validation_alias))
+    _, default, meaning, accepted = _row(_OF_THE_SERVICE, str(field.validation_alias))
     shown = "unset" if field.default in (None, ()) else f"`{field.default!s}`"
     shown = shown.lower() if isinstance(field.default, bool) else shown
     if isinstance(field.default, tuple) and field.default:
@@ -71,12 +72,12 @@ def test_every_fact_of_the_stack_is_documented_with_its_default() -> None:
         "PUBLISH_HOST",
         "GRAFANA_PUBLIC_URL",
     ):
-        assert _row(_SETTINGS, name)[1] == f"`{loaded[name]}`"
+        assert _row(_OF_THE_STACK, name)[1] == f"`{loaded[name]}`"
     assert _row(_SETTINGS, "STATE_DIR")[1] == f"`{facts.DEFAULT_STATE_DIR}`"
     assert _row(_SETTINGS, "RULES_DIR")[1] == "`.`"
     for name in ("GRAFANA_HOME", "COMPONENTS_DIR"):
         assert loaded[name] == ""
-        assert _row(_SETTINGS, name)[1] == "unset"
+        assert _row(_OF_THE_STACK, name)[1] == "unset"
 
 
 def test_documented_releases_are_those_that_fit() -> None:

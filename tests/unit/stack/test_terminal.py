@@ -36,7 +36,7 @@ loaded = facts.load({})
 console = Terminal()
 rows = [screen.Row(name, loaded[name], screen.READY) for name in ("APP_URL", "LOKI_URL")]
 links = screen.Links("http://127.0.0.1:3000", "")
-screen.show_up(console, rows, {"grafana": "…"}, Chat("…", "", "ab" * 16, 0.1), 1.0, links)
+screen.show_up(console, rows, {"grafana": "…"}, Chat("…", "", "ab" * 16, 0.1), links)
 """
 
 

@@ -71,6 +71,97 @@ async def test_an_answer_comes_in_pieces_and_ends_with_what_it_took(memory: Memo
     assert done["trace_id"] == f"{memory.span('message /ws/chat').context.trace_id:032x}"
 
 
+async def test_end_has_the_time_to_first_token_and_the_conversation(memory: Memory) -> None:
+    async with _talk(memory) as talk:
+        await talk.ask("hello")
+        _, done = await talk.hear_turn()
+        await talk.ask("hello", conversation_id="c-1")
+        _, other = await talk.hear_turn()
+    assert 0 <= done["first_token_seconds"] <= done["seconds"]
+    spans = [span for span in memory.spans if span.name == "chat simulated-1"]
+    recorded = [(span.attributes or {})["gen_ai.conversation.id"] for span in spans]
+    assert recorded == [done["conversation_id"], other["conversation_id"]]
+    assert other["conversation_id"] == "c-1"
+
+
+async def test_acceptance_is_reported_on_request(memory: Memory) -> None:
+    async with _talk(memory, Scripted("a", END)) as talk:
+        await talk.ask("hello", acknowledge=True)
+        accepted = await talk.hear()
+        _, done = await talk.hear_turn()
+    assert accepted == {
+        "type": "accepted",
+        "model": MODEL,
+        "conversation_id": done["conversation_id"],
+        "trace_id": done["trace_id"],
+    }
+
+
+async def test_history_of_a_message_replaces_the_memory(memory: Memory) -> None:
+    provider = Scripted("a", END)
+    turns = [{"question": f"q{number}", "response": f"r{number}"} for number in range(3)]
+    async with _talk(memory, provider, history_messages=4) as talk:
+        await talk.ask("one")
+        await talk.hear_turn()
+        await talk.ask("two", history=[*turns, {"question": "unanswered", "response": ""}])
+        await talk.hear_turn()
+        await talk.ask("three", history=[])
+        await talk.hear_turn()
+        await talk.ask("four")
+        await talk.hear_turn()
+    asked = [[message["content"] for message in request.messages] for request in provider.requests]
+    assert asked == [["one"], ["q1", "r1", "q2", "r2", "two"], ["three"], ["three", "a", "four"]]
+    assert memory.value("chatscope.limit.reached", chatscope__limit="history_messages") == 2
+    assert memory.value("message_count", role="user") == 4
+
+
+async def test_system_prompt_and_temperature_are_passed_on(memory: Memory) -> None:
+    provider = Scripted("a", END)
+    async with _talk(memory, provider) as talk:
+        await talk.ask("one", system="Be brief.", temperature=0)
+        await talk.hear_turn()
+        await talk.ask("two", system=None)
+        await talk.hear_turn()
+    first, second = (request.body for request in provider.requests)
+    assert first["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert first["temperature"] == 0
+    assert [message["role"] for message in second["messages"]] == ["user", "assistant", "user"]
+    assert "temperature" not in second
+    assert memory.value("message_count", role="system") == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        ("temperature", -1, "greater than or equal to 0 (got -1)"),
+        ("temperature", "1", "valid number (got '1')"),
+        ("system", 1, "valid string (got 1)"),
+        ("conversation_id", "", "at least 1 character (got '')"),
+        ("conversation_id", "x" * 257, "at most 256 characters"),
+        ("history", {}, "it must be a list"),
+        ("history", [{"question": "a"}], "it is required"),
+        ("acknowledge", 1, "valid boolean (got 1)"),
+    ],
+)
+async def test_invalid_field_of_a_message_is_refused(
+    memory: Memory, field: str, value: object, problem: str
+) -> None:
+    async with _talk(memory) as talk:
+        await talk.ask("hello", **{field: value})
+        _, error = await talk.hear_turn()
+    assert error["error"]["code"] == "invalid_request"
+    assert error["error"]["param"].partition(".")[0] == field
+    assert problem in error["error"]["message"]
+
+
+async def test_system_prompt_has_the_limit_of_a_message(memory: Memory) -> None:
+    async with _talk(memory, max_message_chars=5) as talk:
+        await talk.ask("hello", system="longer")
+        _, error = await talk.hear_turn()
+    assert error["error"]["code"] == "too_many_message_chars"
+    assert "the system has 6 characters, the maximum is 5" in error["error"]["message"]
+
+
 async def test_a_connection_remembers_and_another_does_not(memory: Memory) -> None:
     provider = Scripted("a", END)
     catalog = catalog_of(provider)

@@ -42,16 +42,24 @@ def test_chunk_is_one_message() -> None:
 @pytest.mark.parametrize("usage", [Usage(3, 2), None])
 def test_end_has_the_figures_of_the_response(usage: Usage | None) -> None:
     summary = Summary(
-        model="m", finish_reason="stop", usage=usage, cost=0.5, seconds=1.23456, trace_id="t"
+        model="m",
+        finish_reason="stop",
+        usage=usage,
+        cost=0.5,
+        seconds=1.23456,
+        trace_id="t",
+        first_token_seconds=0.23456,
     )
     counts = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
-    assert json.loads(render_done(summary)) == {
+    assert json.loads(render_done(summary, "c")) == {
         "type": "done",
         "model": "m",
         "finish_reason": "stop",
         "usage": counts if usage else None,
         "cost": 0.5,
+        "first_token_seconds": 0.235,
         "seconds": 1.235,
+        "conversation_id": "c",
         "trace_id": "t",
     }
 
