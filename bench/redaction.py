@@ -9,6 +9,7 @@ licences and sources that come with this Python and its packages.
 """
 
 import argparse
+import os
 import sys
 import sysconfig
 import time
@@ -20,6 +21,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from opentelemetry._logs import SeverityNumber
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, TraceFlags
 from rich.table import Table
@@ -36,6 +38,7 @@ _SUFFIXES: Final = (".txt", ".rst", ".md", ".py")
 _NAMES: Final = ("LICENSE", "LICENCE", "METADATA", "copyright")
 _LARGEST: Final = 400_000  # characters of one file
 _PROSE: Final = "The model's answer has words, numbers such as 42, and a name or two. "
+_RESOURCE: Final = Resource({"service.name": "shop"})
 _CONTEXT: Final = SpanContext(2**127 + 1, 2**63 + 1, is_remote=False, trace_flags=TraceFlags(1))
 
 
@@ -81,6 +84,7 @@ def _span() -> bytes:
     return encode_span(
         ReadableSpan(
             name="POST /v1/chat/completions",
+            resource=_RESOURCE,
             context=_CONTEXT,
             start_time=1,
             end_time=2,
@@ -181,9 +185,10 @@ def search(files: Iterator[Path], limit: float) -> Changed:
 def ordinary_files(directories: Sequence[Path]) -> Iterator[Path]:
     """Yield documentation, licences and sources below the directories."""
     for directory in directories:
-        for path in sorted(directory.rglob("*")):
-            if path.suffix in _SUFFIXES or path.name.startswith(_NAMES):
-                yield path
+        for folder, _, names in os.walk(directory):
+            for name in names:
+                if name.endswith(_SUFFIXES) or name.startswith(_NAMES):
+                    yield Path(folder, name)
 
 
 def _shipped() -> list[Path]:

@@ -129,7 +129,7 @@ def _pair(name: Any, value: Any, steps: Steps) -> bytes:
 
 def _attribute_value(name: Any, value: Any, steps: Steps) -> bytes:
     redaction = process.redaction
-    if redaction is not None:
+    if redaction is not None and type(value) is not float:
         value, is_final = redaction.attribute(name if type(name) is str else text(name), value)
         if is_final and type(value) is str:
             data = raw_utf8(value)

@@ -19,6 +19,7 @@ from .rules import KINDS, RULES, SECRETS, USER_ID, Rule, is_card, is_masked
 _LOWER: Final = bytes.maketrans(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZ123456789\t\n\v\f\r", b"abcdefghijklmnopqrstuvwxyz000000000     "
 )
+_LETTERS: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # Shorter texts hold no secret that a pattern finds.
 _SHORTEST: Final = 6
 # Of a configured value; a shorter one would be found in ordinary words.
@@ -76,10 +77,15 @@ class Redactor:
         """Whether a text, given in UTF-8, may hold something; False is certain."""
         if len(data) < _SHORTEST and not self._others and not self._known:
             return False
-        found = _plain(data).__contains__
-        for character, needles in self._groups:
-            if found(character) and (needles is None or any(map(found, needles))):
-                return True
+        found = None
+        # Which characters beside letters there are, each digit as a zero.
+        for character in set(data.translate(_LOWER, _LETTERS)):
+            if character in self._groups:
+                needles = self._groups[character]
+                if found is None:
+                    found = _plain(data).__contains__
+                if needles is None or any(map(found, needles)):
+                    return True
         return bool(self._others) or any(map(data.__contains__, self._known_bytes))
 
     def text(self, found: str) -> str:
@@ -166,21 +172,21 @@ def _plain(data: bytes) -> str:
 _RARE: Final = "@%+_-."
 
 
-def _by_character(rules: Iterable[Rule]) -> list[tuple[str, tuple[str, ...] | None]]:
-    """Group the needles of rules by characters, whose search is the fastest there is.
+def _by_character(rules: Iterable[Rule]) -> dict[int, tuple[str, ...] | None]:
+    """Group the needles of rules by characters that are no letters.
 
     A needle of one character needs no further look.
     """
     groups: dict[str, set[str]] = {}
     for rule in rules:
         for needle in rule.needles:
-            rare = next((each for each in _RARE if each in needle), needle)
-            for character in rule.gate or [rare]:
+            rare = next(each for each in (*_RARE, *needle) if each in needle)
+            for character in rule.gate or rare:
                 groups.setdefault(character, set()).add(needle)
-    return [
-        (character, None if character in found else tuple(sorted(found)))
+    return {
+        ord(character): None if character in found else tuple(sorted(found))
         for character, found in groups.items()
-    ]
+    }
 
 
 def _forms(value: str) -> set[str]:

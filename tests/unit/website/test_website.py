@@ -3,6 +3,7 @@
 import posixpath
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -62,7 +63,10 @@ def test_navigation_has_all_runbooks_and_pages_and_none_that_is_missing() -> Non
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere() -> None:
-    reached = uv("pip", "install", "-q", "--dry-run", "hatchling", check=False)
+    reached = uv(
+        "pip", "install", "-q", "--dry-run", "--refresh-package", "zensical",
+        "--python", sys.executable, "zensical", check=False,
+    )  # fmt: skip
     if reached.returncode:
         pytest.skip(f"no package index: {reached.stderr.strip().splitlines()[-1]}")
     done = subprocess.run(
