@@ -22,7 +22,7 @@ from stack import facts as stack_facts
 from stack import way
 from stack.facts import ROOT
 from stack.local_http import local_client
-from stack.parts import binary_path
+from stack.parts import program_path
 from stack.supervisor import make_private
 from stack.waiting import poll_until
 
@@ -93,7 +93,7 @@ def _loki(facts: Mapping[str, str], options: Sequence[str]) -> Iterator[Any]:
     socket = sockets / f"loki.sock:{facts['LOKI_PORT']}"
     socket.unlink(missing_ok=True)
     command: list[Any] = [
-        binary_path("loki"),
+        program_path("loki", facts),
         f"-config.file={ROOT / 'loki' / 'loki.yaml'}",
         "-config.expand-env=true",
         # No rules: nobody is to be told anything.

@@ -9,7 +9,7 @@ import httpx2
 
 from stack.facts import ROOT
 from stack.local_http import local_client
-from stack.parts import binary_path
+from stack.parts import program_path
 
 _SCRIPT = ROOT / "gateway" / "secrets.sh"
 # Of the package: headers that it sends with all telemetry (docs/otlp.md).
@@ -30,7 +30,7 @@ def make(facts: Mapping[str, str]) -> None:
             "PATH": os.defpath,
             "HOME": str(directory),
             "SECRETS_DIR": str(directory),
-            "CADDY": str(binary_path("caddy")),
+            "CADDY": str(program_path("caddy", facts)),
         },
         stdin=subprocess.DEVNULL,
         capture_output=True,
