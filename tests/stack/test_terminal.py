@@ -274,6 +274,25 @@ def test_collector_that_has_no_tls_is_a_fault(stack: Stack) -> None:
     assert faults["send traces"].fix.startswith("use http://")
 
 
+def test_service_without_the_token_of_the_collector_is_a_fault(stack: Stack) -> None:
+    endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": stack.facts["OTLP_URL"]}
+    wrong = {**endpoint, "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20wrong"}
+    for variables in (endpoint, wrong):
+        faults = _faults(_examine(stack, variables))
+        assert set(faults) == _SENT
+        assert "UNAUTHENTICATED" in faults["send logs"].text
+        assert "CHATSCOPE_OTLP_HEADERS_FILE" in faults["send logs"].fix
+    assert _faults(_examine(stack, telemetry_variables(stack.facts), patience=30.0)) == {}
+
+
+def test_login_that_a_backend_refuses_is_a_fault(stack: Stack) -> None:
+    url = {LOKI: stack.facts["LOKI_URL"].replace("127.0.0.1", "localhost")}
+    faults = _faults(_examine(stack, urls=url))
+    assert set(faults) == {"Loki"}
+    assert "requires credentials (401)" in faults["Loki"].text
+    assert "--header" in faults["Loki"].fix
+
+
 def test_endpoint_that_is_no_receiver_is_a_fault(stack: Stack) -> None:
     variables = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": stack.facts["APP_URL"],
