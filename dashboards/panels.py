@@ -82,6 +82,8 @@ NONE: Final = "None in the time shown"
 ROW_TIME: Final = "time:MM-DD HH:mm:ss"
 # In an empty cell of a table.
 EMPTY: Final = "-"
+# What the transformation extractFields says of an attribute that a record lacks.
+MISSING: Final = {"type": "value", "options": {"Not Found": {"text": EMPTY}}}
 # Least upper end of an axis: Grafana scales an axis of zeros up to 100, and of shares to 10000 %.
 _SOFT_MAX: Final = {"percentunit": 1.0, "short": 1.0, "ops": 1.0, "reqps": 0.1, "s": 0.01}
 
@@ -399,11 +401,10 @@ def log_table(  # noqa: PLR0913
         )
         .sort_by([common.TableSortByFieldState().display_name(sort_by).desc(True)])
     )
-    missing = {"type": "value", "options": {"Not Found": {"text": EMPTY}}}
     # An attribute with one value in a list is shown without the brackets.
     single = {"type": "regex", "options": {"pattern": r'\["([^"]*)"\]', "result": {"text": "$1"}}}
     for heading in columns.values():
-        looks = [DynamicConfigValue("mappings", [missing, single])]
+        looks = [DynamicConfigValue("mappings", [MISSING, single])]
         if heading in numbers:
             looks = [DynamicConfigValue("unit", numbers[heading])]
         panel = panel.override_by_name(heading, looks)

@@ -18,7 +18,7 @@ from chatscope.names import (
 )
 from dashboards import links, responses
 from dashboards.datasources import LOKI
-from dashboards.panels import ROW_TIME, without_nulls
+from dashboards.panels import MISSING, ROW_TIME, without_nulls
 from dashboards.queries import differs, equals, keep
 from dashboards.variables import CONVERSATION, USER, Text
 
@@ -108,8 +108,8 @@ def conversations(title: str, description: str) -> table.Panel:
         panel = panel.with_transformation(DataTransformerConfig(id_val=name, options=options))
     looks: dict[str, list[tuple[str, object]]] = {
         "Last response": [("custom.width", 150), ("unit", ROW_TIME)],
-        "User": [("custom.width", 180)],
-        "Model": [("custom.width", 180)],
+        "User": [("custom.width", 180), ("mappings", [MISSING])],
+        "Model": [("custom.width", 180), ("mappings", [MISSING])],
         **{name: _number(name) for name in ("Turns", *numeric)},
     }
     panel = _looking(panel, looks)

@@ -143,7 +143,7 @@ COST_ABOVE: Final = OneOf(
     "cost_above",
     "Cost above ($)",
     "Responses that cost more, in US dollars.",
-    ("0.001", "0", "0.01", "0.1", "1"),
+    ("0.0001", "0", "0.001", "0.01", "0.1", "1"),
 )
 TRACE: Final = Text("trace", "Trace id", "Lines of this trace only.")
 CONVERSATION: Final = Text(

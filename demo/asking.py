@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
@@ -55,6 +55,9 @@ class Answer:
     text: str
     first_token: float | None = None
     tool_calls: Sequence[ToolCall] = ()
+    # Of a response over HTTP.
+    id: str = field(default="", compare=False)
+    model: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,9 @@ class HttpClient:
                 for call in message.tool_calls or []
                 if call.type == "function"
             ]
-            return Answer(message.content or "", tool_calls=calls)
+            return Answer(
+                message.content or "", tool_calls=calls, id=completion.id, model=completion.model
+            )
 
     def stream(
         self, messages: Sequence[Message], model: str, leave_after: int | None = None
@@ -134,6 +139,7 @@ class HttpClient:
         asked = time.perf_counter()
         pieces: list[str] = []
         first = None
+        response_id = ""
         with (
             _errors_by_code(),
             self._span("/v1/chat/completions") as headers,
@@ -146,13 +152,20 @@ class HttpClient:
             ) as stream,
         ):
             for chunk in stream:
+                response_id = chunk.id
                 piece = "".join(choice.delta.content or "" for choice in chunk.choices)
                 if piece and first is None:
                     first = time.perf_counter() - asked
                 pieces += [piece] if piece else []
                 if len(pieces) == leave_after:
                     break
-        return Answer("".join(pieces), first)
+        return Answer("".join(pieces), first, id=response_id, model=model)
+
+    def rate(self, response_id: str, label: str, comment: str) -> None:
+        """Rate a response."""
+        rating = {"response_id": response_id, "label": label, "comment": comment}
+        with _errors_by_code():
+            self._openai.post("/feedback", body=rating, cast_to=object)
 
     def embed(self, texts: Sequence[str], model: str) -> list[list[float]]:
         """Return the embeddings of texts."""

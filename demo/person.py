@@ -4,6 +4,7 @@ import random
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -94,7 +95,17 @@ class Person(User):
         self._report(way, name, seconds, length, failure)
         if isinstance(answer, Answer) and answer.first_token is not None:
             self._report(f"{way} {FIRST_TOKEN}", name, answer.first_token)
+        if isinstance(answer, Answer):
+            self._rate(answer)
         return answer
+
+    def _rate(self, answer: Answer) -> None:
+        """Rate some of the responses that have an ID and a text."""
+        rating = story.rating(answer.model, _random)
+        if rating and answer.id and answer.text:
+            # The service may be gone; a rating more or less is no failure of the demo.
+            with suppress(AskError):
+                self.http.rate(answer.id, *rating)
 
     def connect(self) -> Conversation:
         """Return a WebSocket connection; without one, or without questions, the task is over."""

@@ -138,6 +138,14 @@ _REPORT: Final = (
     "answered all messages within a day. The lamp sold best, and the stock of shoes is low. "
 )
 _REPORT_DAYS: Final = 120
+# Shares of the responses that are rated, and of the ratings that are bad.
+_RATED: Final = 0.2
+_USUALLY_BAD: Final = 0.1
+_BAD: Final = {"contoso-small": 0.6}
+_COMMENTS: Final = {
+    "good": ("", "", "Thanks!", "Exactly what I needed."),
+    "bad": ("", "That was not my question.", "The date is wrong.", "Too long, and no answer."),
+}
 # Cost is at its peak in the last minute of every five. The phases of the simulated providers have
 # the same period (app/demo_models.toml).
 _PERIOD_SECONDS: Final = 300.0
@@ -197,6 +205,14 @@ def tool_question(random: Random) -> str:
 def complaint(random: Random) -> str:
     """Return a message of a customer, from which a ticket is made."""
     return _filled(random.choice(_COMPLAINTS), random)
+
+
+def rating(model: str, random: Random) -> tuple[str, str] | None:
+    """Return the label and the comment with which somebody rates a response; most do not."""
+    if random.random() > _RATED:
+        return None
+    label = "bad" if random.random() < _BAD.get(model, _USUALLY_BAD) else "good"
+    return label, random.choice(_COMMENTS[label])
 
 
 def search(random: Random) -> str:

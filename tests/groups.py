@@ -65,7 +65,7 @@ GROUPS: Final = (
             "stack/test_rules.py",
             "stack/test_boards.py",
             "browser/test_boards.py",
-            "browser/test_incident.py",
+            "browser/test_paths.py",
         ),
     ),
     Group(

@@ -27,7 +27,7 @@ from chatscope.names import (
 from dashboards import answers, links, responses, talk_panels
 from dashboards.board import Row, assemble
 from dashboards.legends import label
-from dashboards.panels import lines, log_lines, log_table, measured, prom
+from dashboards.panels import GREEN, RED, colored, lines, log_lines, log_table, measured, prom
 from dashboards.queries import differs, either, equals, increase, keep, rate, ratio
 from dashboards.queries import lines as logged
 from dashboards.talk_panels import CONVERSATION_ID
@@ -119,7 +119,6 @@ def _by_model() -> table.Panel:
             "Bad share": (either(ratio(bad, count()), f"0 * {count()}"), "percentunit"),
             "Good": (f"round({count(equals(FEEDBACK_LABEL, 'good'))})", "short"),
             "Bad": (f"round({bad})", "short"),
-            "Other": (f"round({count(equals(FEEDBACK_LABEL, 'other'))})", "short"),
         },
         sort_by="Bad share",
     )
@@ -127,12 +126,15 @@ def _by_model() -> table.Panel:
 
 def _over_time() -> timeseries.Panel:
     labels = (FEEDBACK_LABEL,)
-    return lines(
-        "Ratings per minute",
-        "Ratings by label.",
-        "short",
-        [prom(f"60 * {rate(FEEDBACK, by=labels)}", label(FEEDBACK_LABEL))],
-        stacked=True,
+    return colored(
+        lines(
+            "Ratings per minute",
+            "Ratings by label.",
+            "short",
+            [prom(f"60 * {rate(FEEDBACK, by=labels)}", label(FEEDBACK_LABEL))],
+            stacked=True,
+        ),
+        {"good": GREEN, "bad": RED},
     )
 
 

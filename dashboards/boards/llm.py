@@ -36,7 +36,7 @@ from chatscope.names import (
     USAGE_INPUT_TOKENS,
     prometheus_label,
 )
-from dashboards import answers, links
+from dashboards import answers, links, responses
 from dashboards.answers import COMPLETED, FAILED, GIVEN_UP
 from dashboards.board import Row, assemble
 from dashboards.legends import label
@@ -72,7 +72,6 @@ from dashboards.queries import (
     series,
     with_exemplars,
 )
-from dashboards.queries import lines as log_lines
 from dashboards.variables import COST_ABOVE, SLOWER_THAN
 
 MODEL: Final = (GEN_AI_REQUEST_MODEL,)
@@ -196,7 +195,7 @@ def _responses() -> list[table.Panel]:
         ),
         _log_of_responses(
             "Slow responses",
-            "Of the newest 500 responses that took longer than chosen above, the slowest first.",
+            "Of the newest 1,000 responses that took longer than chosen above, the slowest first.",
             f"{prometheus_label(ANSWER_SECONDS)} > ${SLOWER_THAN.name}",
             {
                 GEN_AI_REQUEST_MODEL: "Model",
@@ -208,7 +207,7 @@ def _responses() -> list[table.Panel]:
         ),
         _log_of_responses(
             "Expensive responses",
-            "Of the newest 500 responses that cost more than chosen above, the most expensive "
+            "Of the newest 1,000 responses that cost more than chosen above, the most expensive "
             "first.",
             f"{prometheus_label(ANSWER_COST)} > ${COST_ABOVE.name}",
             {GEN_AI_REQUEST_MODEL: "Model", **cost, **tokens, **outcome},
@@ -223,12 +222,12 @@ def _log_of_responses(
     return log_table(
         title,
         f"{about} The trace shows every step.",
-        log_lines(keep(differs(ANSWER_OUTCOME)), OF_MODEL, keep(condition), answers.with_reason()),
+        responses.records(OF_MODEL, keep(condition), answers.with_reason()),
         columns,
         numbers={name: unit for name, unit in _UNITS.items() if name in columns.values()},
         widths={name: width for name, width in _WIDTHS.items() if name in columns.values()},
         sort_by=sort_by,
-        limit=500,
+        limit=1000,
     )
 
 
@@ -425,6 +424,7 @@ def _behaviour() -> list[Panel]:
             [
                 log_count(
                     count_lines(
+                        responses.RECORDS,
                         keep(differs(GEN_AI_RESPONSE_FINISH_REASONS)),
                         OF_MODEL,
                         f'| label_format reason=`{{{{regexReplaceAll "[^a-z_,]" .{reasons} ""}}}}`',

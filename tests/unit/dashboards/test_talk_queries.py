@@ -23,7 +23,7 @@ _USERS: Final = 600
 _BOARDS: Final = {
     uid: board
     for uid, board in read_boards().items()
-    if uid in (links.CONVERSATIONS, links.USERS, links.LOGS)
+    if uid in (links.CONVERSATIONS, links.USERS, links.LOGS, links.LLM)
 }
 _QUERIES: Final = {
     f"{board.uid}: {panel.title}": query
@@ -32,6 +32,8 @@ _QUERIES: Final = {
     for query in panel.queries
     if query.datasource == datasources.LOKI.uid
 }
+# No response of these conversations was slow.
+_WITHOUT_DATA: Final = ["llm: Slow responses"]
 
 
 class Asked:
@@ -85,7 +87,15 @@ def test_query_is_one_of_a_panel(query: Query) -> None:
 
 def test_each_query_is_answered_with_data(loki: Asked) -> None:
     problems = [name for name, query in _QUERIES.items() if not loki.ask(query)]
-    assert problems == []
+    assert problems == _WITHOUT_DATA
+
+
+def test_response_with_captured_texts_is_one_row(loki: Asked) -> None:
+    failed = loki.lines(_QUERIES["llm: Failed responses"])
+    expensive = loki.lines(_QUERIES["llm: Expensive responses"])
+    priced = [talk for talk in TALKS if "said" in talk and talk.get("model") != "gpt-4o-mini"]
+    assert len(failed) == len([talk for talk in TALKS if "error" in talk])
+    assert len(expensive) == len(priced)
 
 
 def test_conversation_is_read_from_top_to_bottom(loki: Asked) -> None:

@@ -1,6 +1,7 @@
 """What the demo is about: named users, conversations, tools, long prompts; the same for a seed."""
 
 import json
+from collections import Counter
 from random import Random
 
 import pytest
@@ -89,3 +90,15 @@ def test_models_are_asked_for_what_they_can() -> None:
     assert not models.DemoModels(("gpt-4o",)).has_embeddings
     alone = models.DemoModels(("simulated-1",))
     assert {alone.chat(random), alone.large(random), alone.embedding(random)} == {"simulated-1"}
+
+
+def test_some_responses_are_rated_and_those_of_one_model_worse() -> None:
+    random = _random()
+    found = {
+        model: Counter(rating[0] for _ in range(2000) if (rating := story.rating(model, random)))
+        for model in ("northwind-large", "contoso-small")
+    }
+    for labels in found.values():
+        assert 300 < labels.total() < 500
+    assert found["northwind-large"]["good"] > 5 * found["northwind-large"]["bad"]
+    assert found["contoso-small"]["bad"] > found["contoso-small"]["good"]

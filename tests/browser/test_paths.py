@@ -1,20 +1,24 @@
-"""The path of somebody on call: from an alert's message to the provider's own words."""
+"""Paths through the dashboards: of somebody on call, and of a product owner."""
 
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 import httpx2
 import pytest
 import yaml
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from dashboards import links
 from stack.facts import ROOT
 from stack.local_http import local_client
 from stack.waiting import poll_until
 from tests.hostile.provider import body, provider
 from tests.running import PATIENCE_SECONDS, Stack
+from tests.stack.filling import Window
 from tests.stack.grafana import grafana_url
 from tests.stack.load import service
 
@@ -28,6 +32,7 @@ _FAILURE = (
 _ALERTS = ("ErrorRateHigh", "ModelRateLimited")
 _SCREEN = {"width": 1600, "height": 950}
 _PAGE_MS = 60_000.0
+_COST = re.compile(r"\$([0-9.]+)")
 
 
 @dataclass(frozen=True)
@@ -119,3 +124,54 @@ def _follow_trace(page: Page, incident: Incident) -> None:
     _seen(span)
     span.first.click()
     _seen(page.get_by_text(_WORDS))
+
+
+def test_costs_lead_to_the_user_and_the_conversation_behind_them(
+    browser: Browser, url: str, window: Window
+) -> None:
+    page = browser.new_page(viewport={"width": _SCREEN["width"], "height": _SCREEN["height"]})
+    between = {"from": int(window.start * 1000), "to": int(window.end * 1000)}
+    try:
+        page.goto(f"{url}/d/{links.USERS}?{urlencode(between)}", timeout=_PAGE_MS)
+        users = page.get_by_test_id("data-testid Panel header Users")
+        spent = users.get_by_role("row").filter(has_text="$")
+        _seen(spent.get_by_role("gridcell"))
+        costs = [
+            float(found[1]) for text in spent.all_inner_texts() if (found := _COST.search(text))
+        ]
+        assert costs == sorted(costs, reverse=True)
+        user = spent.first.get_by_role("link").first
+        name = user.inner_text()
+        # The first click: what that user asked. The second: one of the conversations.
+        user.click()
+        page.wait_for_url(f"**/d/{links.CONVERSATIONS}**")
+        recent = page.get_by_test_id("data-testid Panel header Recent conversations")
+        rows = recent.get_by_role("row").filter(has_text="$")
+        _seen(rows.get_by_role("gridcell"))
+        assert all(name in text for text in rows.all_inner_texts())
+        conversation = rows.first.get_by_role("link").first
+        wanted = conversation.inner_text()
+        conversation.click()
+        page.wait_for_url(f"**var-conversation={wanted}**")
+        transcript = page.get_by_test_id("data-testid Panel header Transcript")
+        _seen(transcript.get_by_text("answer completed"))
+    finally:
+        page.close()
+
+
+def test_bad_ratings_name_the_model_and_lead_to_the_conversation(
+    browser: Browser, url: str, window: Window
+) -> None:
+    page = browser.new_page(viewport={"width": _SCREEN["width"], "height": 2400})
+    between = {"from": int(window.start * 1000), "to": int(window.end * 1000)}
+    try:
+        page.goto(f"{url}/d/{links.CONVERSATIONS}?{urlencode(between)}", timeout=_PAGE_MS)
+        by_model = page.get_by_test_id("data-testid Panel header Ratings by model")
+        _seen(by_model.get_by_role("gridcell").filter(has_text="%"))
+        bad = page.get_by_test_id("data-testid Panel header Bad ratings").get_by_role("row")
+        rated = bad.filter(has_text="rated-first")
+        _seen(rated.get_by_role("gridcell"))
+        rated.get_by_role("link", name="rated-first").click()
+        page.wait_for_url("**var-conversation=rated-first**")
+    finally:
+        page.close()
