@@ -24,7 +24,6 @@ from chatscope import names
 from stack import facts as stack_facts
 from stack.backends import Backends
 from stack.firstchat import queries, send
-from stack.secrets import telemetry_variables
 from stack.terminal import Terminal
 from stack.waiting import poll_until
 
@@ -71,7 +70,7 @@ def _with_sdk_defaults(facts: Mapping[str, str]) -> Iterator[Service]:
         **_SDK_DEFAULTS,
         "PORT": port,
         "OTEL_SERVICE_NAME": name,
-        **telemetry_variables(facts),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": facts["OTLP_URL"],
     }
     url = f"http://{facts['STACK_HOST']}:{port}"
     with subprocess.Popen(

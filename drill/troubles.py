@@ -16,7 +16,6 @@ from demo.asking import AskError, Conversation, HttpClient, Message
 from drill.ground import Ground
 from stack.facts import ROOT
 from stack.local_http import local_client
-from stack.secrets import telemetry_variables
 from stack.waiting import poll_until
 
 Mend = Callable[[], None]
@@ -51,7 +50,7 @@ class Service:
             **_USUAL,
             "PORT": str(self._port),
             "OTEL_SERVICE_NAME": name,
-            **telemetry_variables(ground.facts),
+            "OTEL_EXPORTER_OTLP_ENDPOINT": ground.facts["OTLP_URL"],
         }
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -14,7 +14,6 @@ from chatscope import names
 from dashboards import others
 from stack.facts import ROOT
 from stack.local_http import local_client
-from stack.secrets import telemetry_variables
 from stack.waiting import poll_until
 from tests.chaos.watching import lines_of
 from tests.running import PATIENCE_SECONDS, Stack
@@ -42,7 +41,7 @@ def service(stack: Stack, directory: Path, **settings: str) -> Iterator[Service]
         **os.environ,
         "PORT": str(port),
         "OTEL_SERVICE_NAME": name,
-        **telemetry_variables(stack.facts),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": stack.facts["OTLP_URL"],
         "TELEMETRY_SPOOL_DIR": str(directory / name),
         **settings,
     }
