@@ -4,8 +4,10 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+# What the browser says of each request when an interface of the machine comes or goes.
+NETWORK_CHANGED = "ERR_NETWORK_CHANGED"
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 # As root there is no sandbox; the rest keeps the browser from asking the network.
 ARGUMENTS = [
@@ -26,3 +28,16 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser
         browser.close()
+
+
+def wait_until_ready(page: Page, patience_ms: float) -> None:
+    """Wait until the chat page is ready; load it again if the network changed meanwhile."""
+    for attempts_left in (2, 1, 0):
+        try:
+            expect(page.locator("#state")).to_have_text("ready", timeout=patience_ms / 2)
+        except AssertionError:
+            if not attempts_left:
+                raise
+            page.reload()
+        else:
+            return

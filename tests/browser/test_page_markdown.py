@@ -8,6 +8,7 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.browser.conftest import NETWORK_CHANGED, wait_until_ready
 from tests.browser.provider import Chat, chat, paced
 
 _PATIENCE_MS = 60_000
@@ -109,11 +110,11 @@ def page(browser: Browser, talk: Chat) -> Iterator[Page]:
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
     page.goto(talk.url)
-    expect(page.locator("#state")).to_have_text("ready", timeout=_PATIENCE_MS)
+    wait_until_ready(page, _PATIENCE_MS)
     yield page
     page.close()
     # Violations of the content policy are among them.
-    assert problems == []
+    assert [each for each in problems if NETWORK_CHANGED not in each] == []
     assert [url for url in asked if not url.startswith(talk.url)] == []
 
 
