@@ -28,7 +28,7 @@ _INFERENCE_USAGE: Final = (
     names.USAGE_CACHE_WRITE_TOKENS,
     names.USAGE_REASONING_TOKENS,
 )
-# A rate limit that was told so long ago says nothing of the present: most are per minute.
+# Seconds after which a reported rate limit is out of date: most limits are per minute.
 _RATE_LIMIT_SECONDS: Final = 120.0
 # Values of one metric attribute where no list of known values is given.
 _MAX_VALUES: Final = 100

@@ -12,7 +12,7 @@ from chatscope.cli.errors import CommandError
 # The state of the stack that runs in a checkout, and the facts with which it was started.
 _STATE_DIR: Final = ".chatscope"
 _FACTS: Final = Path("run") / "facts.json"
-# Files of whoever runs the stack, below SECRETS_DIR: the value of the header `authorization` for
+# Optional files of the stack's operator, below SECRETS_DIR: the `authorization` header for
 # the backends, and the headers for the Collector.
 _LOGIN: Final = "basic"
 _TELEMETRY: Final = "otlp_headers"
