@@ -18,9 +18,9 @@ from drill.listener import Listener, listener
 from stack import facts as stack_facts
 from stack import supervisor
 from stack.backends import Backends
-from stack.local_http import local_client
 from stack.native import NativeStack
 from stack.preflight import port_problems
+from stack.secrets import backend_client
 from stack.waiting import poll_until
 
 ALERTS: Final = "/alerts"
@@ -73,7 +73,7 @@ class Ground:
 
     def in_alertmanager(self, state: str) -> list[Alert]:
         """The alerts that it has: the `active` ones, which are told, or the `suppressed`."""
-        with local_client(self.facts["ALERTMANAGER_URL"]) as client:
+        with backend_client(self.facts, "ALERTMANAGER_URL") as client:
             found = client.get("/api/v2/alerts").raise_for_status().json()
         return [alert for alert in found if alert["status"]["state"] == state]
 

@@ -10,6 +10,7 @@ from app.keys.budgets import BudgetExceeded, Budgets
 from app.keys.clients import KnownClients
 from app.keys.file import Key
 from app.keys.file import Scope as KeyScope
+from app.transport.rate import hit_key, hit_message
 from app.wire.errors import HttpError
 from chatscope import names
 from chatscope.genai import Usage
@@ -57,6 +58,12 @@ def admit(scope: Scope, user: str | None = None) -> Charge:
     return caller.admit(user) if isinstance(caller, Caller) else _charge_nobody
 
 
+def count_message(scope: Scope) -> None:
+    """Count a message of a WebSocket connection. Raise HttpError, 429, above a rate."""
+    caller = scope.get(_CALLER)
+    hit_message(scope, caller.key.name if isinstance(caller, Caller) else None)
+
+
 def caller_attributes(scope: Scope) -> Mapping[str, str]:
     """Return the name and the team of a request's key, for spans and log records."""
     caller = scope.get(_CALLER)
@@ -75,10 +82,11 @@ class Authentication:
         self._clients = clients
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Forward the request. Raise HttpError with status 401 or 403."""
+        """Forward the request. Raise HttpError with status 401, 403 or 429."""
         if scope["type"] in ("http", "websocket") and _is_protected(scope["path"]):
             key = self._authenticate(scope)
             _check_scope(key, scope)
+            hit_key(scope, key.name)
             scope[_CALLER] = Caller(key, self._clients.budgets)
             _record(key)
             if scope["type"] == "websocket":

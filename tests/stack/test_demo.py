@@ -16,6 +16,7 @@ from chatscope.cli.spans import Span
 from chatscope.names import Metric
 from demo import story
 from stack.backends import LogLine
+from stack.secrets import telemetry_variables
 from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS, Stack, settled
 
@@ -83,7 +84,7 @@ def run(stack: Stack) -> Run:
             **os.environ,
             **_BOUNDS,
             "CHATSCOPE_URL": stack.facts["APP_URL"],
-            "OTEL_EXPORTER_OTLP_ENDPOINT": stack.facts["OTLP_HTTP_URL"],
+            **telemetry_variables(stack.facts, "OTLP_HTTP_URL"),
         },
         check=False,
         stdout=subprocess.PIPE,

@@ -319,3 +319,19 @@ def test_settings_cannot_be_changed() -> None:
 def test_a_misspelt_setting_in_code_is_refused() -> None:
     with pytest.raises(ValidationError):
         Settings.model_validate({"prot": 1})
+
+
+def test_api_key_may_be_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_text("sk-from-file\n")
+    models = {"OPENAI_MODELS": "gpt-4o"}
+    found = Settings.read({**models, "OPENAI_API_KEY_FILE": str(path)})
+    assert found.openai_api_key is not None
+    assert found.openai_api_key.get_secret_value() == "sk-from-file"
+    for more, said in (
+        ({"OPENAI_API_KEY_FILE": str(tmp_path / "none")}, "No such file"),
+        ({"OPENAI_API_KEY_FILE": str(path), "OPENAI_API_KEY": "sk-2"}, "OPENAI_API_KEY is set"),
+    ):
+        with pytest.raises(SettingsError, match=said) as refused:
+            Settings.read({**models, **more})
+        assert "sk-" not in str(refused.value)
