@@ -163,7 +163,7 @@ class Settings(BaseSettings):
     allowed_hosts: CommaList = _setting(
         (), "ALLOWED_HOSTS",
         "Further names that are allowed in the Host header of requests. IP addresses, "
-        "localhost, this machine's name, and the names in HOST and FRONTEND_URL always are.",
+        "localhost and names below it, this machine's name, and the names in HOST and FRONTEND_URL always are.",
         "a comma list of host names without scheme and port; *.example.com: all names below it; "
         "*: any name",
     )  # fmt: skip
@@ -607,7 +607,8 @@ class Settings(BaseSettings):
     def host_names(self) -> frozenset[str]:
         """The names under which clients reach the service; IP addresses are not listed."""
         frontends = (urlsplit(origin).hostname or "" for origin in self.frontend_url)
-        own = (self.host.lower(), gethostname().lower(), "localhost")
+        # Nobody can register a name below localhost (RFC 6761): browsers resolve it themselves.
+        own = (self.host.lower(), gethostname().lower(), "localhost", "*.localhost")
         return frozenset([*own, *frontends, *self.allowed_hosts])
 
     @property

@@ -32,7 +32,12 @@ class Group:
 
 # The longest first: a worker that is free takes the next, and then the tests without a group.
 GROUPS: Final = (
-    Group("containers", 17_500, ("containers",)),
+    # A browser drops its connections when an interface comes or goes, such as a container's.
+    Group(
+        "containers",
+        17_500,
+        ("containers", "browser/test_page.py", "browser/test_page_markdown.py"),
+    ),
     Group(
         "outages",
         14_700,
@@ -79,8 +84,6 @@ GROUPS: Final = (
             "stack/test_workers.py",
         ),
     ),
-    # It needs no stack, and keeps a browser busy.
-    Group("page", 9_700, ("browser/test_page.py", "browser/test_page_markdown.py")),
     Group("content", 15_700, ("stack/canaries", "chaos")),
     Group("commands", 15_000, ("stack/test_commands.py",)),
 )

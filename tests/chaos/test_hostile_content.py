@@ -17,7 +17,13 @@ from chatscope.providers import Providers, TelemetrySettings, build_providers
 from dashboards import others
 from ledger import otlp
 from stack.local_http import local_client
-from stack.secrets import backend_client, operator, telemetry_headers
+from stack.secrets import (
+    HEADERS_FILE,
+    backend_client,
+    headers_file,
+    operator,
+    telemetry_headers,
+)
 from stack.waiting import poll_until
 from tests.chaos.watching import answers, counted, lines_discarded, lines_of, points_given_up, rises
 from tests.running import PATIENCE_SECONDS, Stack
@@ -33,6 +39,12 @@ _MOST_SPAN_METRICS = 500
 _NAMES = 2_000
 _HOUR = 3600.0
 _WRONG = b"\xff\xfe\xed\xa0"
+
+
+@pytest.fixture(autouse=True)
+def token(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The services of these tests run in this process."""
+    monkeypatch.setenv(HEADERS_FILE, headers_file(stack.facts))
 
 
 @pytest.fixture

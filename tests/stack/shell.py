@@ -11,6 +11,8 @@ from stack import facts as stack_facts
 from stack.facts import ROOT
 
 NARROW = "60"
+# Of a make that runs the tests: a make inside of it would say which directory it enters.
+_OF_MAKE = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def shell(
     """Commands for a stack that runs this way, with its state in the directory; stopped after."""
     made = Shell(
         {
-            **os.environ,
+            **{name: text for name, text in os.environ.items() if name not in _OF_MAKE},
             **stack_facts.shifted(offset, {}),
             **environment,
             "RUN": way,
