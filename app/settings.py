@@ -42,6 +42,7 @@ SIMULATED_MODEL = "simulated-1"
 OPENAI_URL = "https://api.openai.com/v1"
 _DEMO_MODELS = Path(__file__).with_name("demo_models.toml")
 _DEMO_PRICES = Path(__file__).with_name("demo_prices.json")
+_DEMO_KEYS = Path(__file__).with_name("demo_keys.toml")
 
 
 class SettingsError(ValueError):
@@ -549,6 +550,11 @@ class Settings(BaseSettings):
         """Whether the simulated providers of the demo are served; never beside real ones, so that
         invented cost is not added to real money."""
         return self.demo_providers and not self.openai_models and not self.models_file
+
+    @property
+    def known_keys(self) -> KeysFile | None:
+        """The keys of KEYS_FILE, which requests need, or those of the demo, which they do not."""
+        return KeysFile.read(_DEMO_KEYS) if self.has_demo and not self.keys_file else self.keys_file
 
     @property
     def further_models(self) -> ModelsFile | None:
