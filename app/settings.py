@@ -44,6 +44,7 @@ SIMULATED_MODEL = "simulated-1"
 OPENAI_URL = "https://api.openai.com/v1"
 _DEMO_MODELS = Path(__file__).with_name("demo_models.toml")
 _DEMO_PRICES = Path(__file__).with_name("demo_prices.json")
+_DEMO_KEYS = Path(__file__).with_name("demo_keys.toml")
 
 
 class SettingsError(ValueError):
@@ -163,7 +164,8 @@ class Settings(BaseSettings):
     allowed_hosts: CommaList = _setting(
         (), "ALLOWED_HOSTS",
         "Further names that are allowed in the Host header of requests. IP addresses, "
-        "localhost and names below it, this machine's name, and the names in HOST and FRONTEND_URL always are.",
+        "localhost and names below it, this machine's name, and the names in HOST and FRONTEND_URL "
+        "always are.",
         "a comma list of host names without scheme and port; *.example.com: all names below it; "
         "*: any name",
     )  # fmt: skip
@@ -621,6 +623,11 @@ class Settings(BaseSettings):
         """Whether the simulated providers of the demo are served; never beside real ones, so that
         invented cost is not added to real money."""
         return self.demo_providers and not self.openai_models and not self.models_file
+
+    @property
+    def known_keys(self) -> KeysFile | None:
+        """The keys of KEYS_FILE, which requests need, or those of the demo, which they do not."""
+        return KeysFile.read(_DEMO_KEYS) if self.has_demo and not self.keys_file else self.keys_file
 
     @property
     def further_models(self) -> ModelsFile | None:

@@ -24,6 +24,8 @@ from stack.secrets import backend_client
 from stack.waiting import poll_until
 
 ALERTS: Final = "/alerts"
+# The same in words, as a chat shows them.
+CHAT: Final = "/chat"
 WATCHDOG: Final = "/watchdog"
 # What the stack's own app calls itself.
 APP: Final = "chatscope"
@@ -95,11 +97,11 @@ class Ground:
 
 
 @contextmanager
-def ground(directory: Path, about: str) -> Iterator[Ground]:
+def ground(directory: Path, about: str, grafana_home: str = "") -> Iterator[Ground]:
     """The stack runs, all is well, and nobody has been told anything.
 
-    `about`: the service that the objectives are about. Raises GroundError, and what the start of
-    a stack raises.
+    `about`: the service that the objectives are about; `grafana_home`: of a Grafana that runs too.
+    Raises GroundError, and what the start of a stack raises.
     """
     shutil.rmtree(directory, ignore_errors=True)
     wanted = read().model_copy(update={"service": about})
@@ -110,6 +112,7 @@ def ground(directory: Path, about: str) -> Iterator[Ground]:
                 **stack_facts.shifted(_OFFSET, {}),
                 "STATE_DIR": str(directory / "state"),
                 "RULES_DIR": str(directory / "rules"),
+                "GRAFANA_HOME": grafana_home,
             }
         )
         stack = NativeStack(facts)
@@ -145,6 +148,7 @@ def _environment(people: Listener) -> Iterator[None]:
         "COMPOSE_DISABLE_ENV_FILE": "1",
         "OTEL_SERVICE_NAME": APP,
         "ALERT_WEBHOOK_URL": people.url(ALERTS),
+        "ALERT_SLACK_URL": people.url(CHAT),
         "ALERT_WATCHDOG_URL": people.url(WATCHDOG),
         "ALERT_GROUP_WAIT": "2s",
         "ALERT_GROUP_INTERVAL": "2s",

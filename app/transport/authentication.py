@@ -71,7 +71,7 @@ def caller_attributes(scope: Scope) -> Mapping[str, str]:
 
 
 class Authentication:
-    """Refuses requests to /v1 and WebSocket handshakes without a valid key.
+    """Refuses requests to /v1 and WebSocket handshakes without a valid key, if one is required.
 
     Must be inside of CORS: a preflight request has no key. The chat page and the health endpoints
     are open.
@@ -84,17 +84,20 @@ class Authentication:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward the request. Raise HttpError with status 401, 403 or 429."""
         if scope["type"] in ("http", "websocket") and _is_protected(scope["path"]):
-            key = self._authenticate(scope)
-            _check_scope(key, scope)
-            hit_key(scope, key.name)
-            scope[_CALLER] = Caller(key, self._clients.budgets)
-            _record(key)
+            if key := self._authenticate(scope):
+                _check_scope(key, scope)
+                hit_key(scope, key.name)
+                scope[_CALLER] = Caller(key, self._clients.budgets)
+                _record(key)
             if scope["type"] == "websocket":
                 send = _select_subprotocol(scope, send)
         await self._app(scope, receive, send)
 
-    def _authenticate(self, scope: Scope) -> Key:
+    def _authenticate(self, scope: Scope) -> Key | None:
         presented = list(_presented(scope))
+        if not self._clients.required:
+            # Clients of OpenAI's send some key, always.
+            return self._clients.find(presented[0]) if len(set(presented)) == 1 else None
         if not presented:
             raise _unauthorized(
                 "This service requires an API key: send it in the header 'Authorization: Bearer "

@@ -132,6 +132,14 @@ def _servers(trace: list[Span]) -> list[Span]:
     return [span for span in trace if span.span_id in parents]
 
 
+def test_each_user_counts_for_the_team_of_the_key(ends: list[LogLine]) -> None:
+    user, key, team = map(names.prometheus_label, (names.USER_ID, names.KEY_NAME, names.KEY_TEAM))
+    found = {tuple(line.metadata.get(each, "") for each in (user, key, team)) for line in ends}
+    known = {(each.id, f"{each.team}-assistant", each.team) for each in story.USERS}
+    assert found <= known
+    assert {found_team for _, _, found_team in found} == {each.team for each in story.USERS}
+
+
 def test_people_of_all_kinds_were_served(run: Run) -> None:
     assert run.code == 0, run.output
     assert set(_TOLD.findall(run.output)) <= _CODES, run.output

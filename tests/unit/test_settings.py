@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from app.keys.keyring import digest_of
 from app.settings import Settings, SettingsError, load_settings
+from demo import story
 
 _ROOT = Path(__file__).parents[2]
 
@@ -263,6 +265,20 @@ def test_demo_providers_are_never_served_beside_models_of_the_operator(tmp_path:
         load_settings(
             {"DEMO_PROVIDERS": "true", "MODELS_FILE": str(file), "DEFAULT_MODEL": "northwind-large"}
         )
+
+
+def test_demo_has_the_public_keys_of_its_teams_where_the_operator_has_none(tmp_path: Path) -> None:
+    demo = load_settings({"DEMO_PROVIDERS": "true"}).known_keys
+    assert demo is not None
+    assert {(key.team, key.sha256) for key in demo.keys} == {
+        (user.team, digest_of(user.api_key).hex()) for user in story.USERS
+    }
+    assert load_settings({}).known_keys is None
+    file = tmp_path / "keys.toml"
+    file.write_text(f'[[keys]]\nname = "alice"\nsha256 = "{digest_of("a").hex()}"\n')
+    own = load_settings({"DEMO_PROVIDERS": "true", "KEYS_FILE": str(file)}).known_keys
+    assert own is not None
+    assert [key.name for key in own.keys] == ["alice"]
 
 
 def test_simulated_model_has_a_price_only_where_it_is_alone() -> None:
