@@ -85,7 +85,7 @@ def _build(binary: Binary, progress: Progress) -> None:
         directory = binary.directory
         output = Path(scratch) / "out" / binary.name
         if binary.generated:
-            directory = _copied_sources(binary, Path(scratch) / "module")
+            directory = copied_sources(binary, Path(scratch) / "module")
             _run(GENERATE, directory, log, binary, progress)
         command = ["go", "build", *binary.flags(), "-o", str(output), binary.package]
         _run(command, directory, log, binary, progress)
@@ -101,7 +101,8 @@ GENERATE = [
 ]
 
 
-def _copied_sources(binary: Binary, directory: Path) -> Path:
+def copied_sources(binary: Binary, directory: Path) -> Path:
+    """Copy the files that decide what is built into a new directory, and return it."""
     directory.mkdir()
     for source in binary.sources():
         shutil.copy(source, directory)

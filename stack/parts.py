@@ -88,6 +88,8 @@ BINARIES = (
         "github.com/prometheus/alertmanager/cmd/amtool",
         for_tests=True,
     ),
+    # For `make audit`.
+    Binary("govulncheck", "govulncheck", "golang.org/x/vuln/cmd/govulncheck", for_tests=True),
     Binary("docker-compose", "docker-compose", "github.com/docker/compose/v2/cmd", for_tests=True),
 )
 

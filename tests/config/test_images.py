@@ -71,8 +71,8 @@ def test_every_image_is_pinned_to_one_release() -> None:
 
 
 def test_every_module_of_the_stack_has_its_image() -> None:
-    # What runs the native parts, Compose itself, and what makes rules run in no container.
-    tools = {"process-compose", "docker-compose", "sloth"}
+    # What runs the native parts, Compose itself, and what makes rules or audits run in no container.
+    tools = {"process-compose", "docker-compose", "sloth", "govulncheck"}
     modules = {binary.module for binary in BINARIES} - tools
     assert {image.directory for image in _BUILT} == modules
 

@@ -1,0 +1,1 @@
+"""Checks the pinned packages and components for known vulnerabilities, for `make audit`."""
