@@ -3,7 +3,8 @@
 # Trap: every package is a wheel with a hash; one without a wheel for this Python stops the
 # build, since there is no compiler here to build it.
 
-FROM python:3.13.16-slim-trixie AS base
+ARG BASE_IMAGE=python:3.13.16-slim-trixie@sha256:bf44cdfcb76cd3b41e879bc058fc37ec5872002ccfde7fcb765e218cde0cd79c
+FROM ${BASE_IMAGE} AS base
 ENV PYTHONUNBUFFERED=1 \
     PYTHONPATH=/packages
 WORKDIR /chatscope

@@ -1,6 +1,6 @@
 # Chatscope's commands, the same ones here, in CI and in the README.
 .DEFAULT_GOAL := help
-.PHONY: help build up down status logs chat demo doctor ledger drill dashboards rules prices docs check test lint mutation bench bench-start bench-soak bench-load clean
+.PHONY: help build up down status logs chat demo doctor ledger drill dashboards rules prices audit sbom docs check test lint mutation bench bench-start bench-soak bench-load clean
 
 PY := .venv/bin/python
 # The first Python that starts makes the environment; a version manager's shim may not.
@@ -121,3 +121,11 @@ rules: ## Write the alert rules from alerts/
 prices: ## Update the price table
 	$(BOOTSTRAP)
 	@$(PY) -m chatscope.genai.prices_update
+
+audit: ## Known vulnerabilities of what is pinned; ONLY=tempo for one
+	$(BOOTSTRAP)
+	@$(PY) -m audit $(ONLY)
+
+sbom: ## Bills of materials (CycloneDX) into .chatscope/sbom
+	$(BOOTSTRAP)
+	@$(PY) -m sbom

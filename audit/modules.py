@@ -2,12 +2,11 @@
 
 import contextlib
 import json
-import os
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlparse
@@ -16,7 +15,7 @@ from rich.console import Console
 
 from audit.report import Finding, Result, newest_of
 from audit.service import reachable
-from stack.build import GENERATE, BuildError, build_missing, copied_sources
+from stack.build import BuildError, build_missing, go_environment, sources
 from stack.machine import MachineError
 from stack.parts import BINARIES, Binary, binary_path
 from stack.progress import Progress
@@ -28,7 +27,6 @@ MODULE: Final = "golang.org/x/vulndb"
 _SCANNER: Final = "govulncheck"
 _DOWNLOAD_S: Final = 900.0
 _SCAN_S: Final = 1800.0
-_NO_TIME: Final = "0001-01-01T00:00:00Z"
 
 
 class DatabaseError(RuntimeError):
@@ -78,12 +76,21 @@ def find_database(environ: Mapping[str, str]) -> Database:
         done = _go(command, Path(scratch), _DOWNLOAD_S)
     with contextlib.suppress(ValueError, KeyError):
         found = json.loads(done.stdout)
-        directory = Path(found["Dir"]) / "data" / "osv"
-        return _local(directory.as_uri(), f"{MODULE} {found['Version']}")
+        url = (Path(found["Dir"]) / "data" / "osv").as_uri()
+        return Database(url, f"{MODULE} {found['Version']}", of_version(found["Version"]))
     raise DatabaseError(
         f"neither {SERVICE} nor the Go module {MODULE} can be reached; set {DATABASE}, such as"
         " to file:///srv/vulndb"
     )
+
+
+def of_version(version: str) -> datetime:
+    """The time of a commit that has no release, such as v0.0.0-20261105234957-e22db6528018.
+
+    The files of the repository have no dates; those that the service has are added later.
+    Raises ValueError.
+    """
+    return datetime.strptime(version.split("-")[1][-14:], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
 
 
 def _local(url: str, shown: str) -> Database:
@@ -100,24 +107,21 @@ def _local(url: str, shown: str) -> Database:
     except (OSError, ValueError, KeyError) as error:
         raise DatabaseError(f"{shown} cannot be read: {error}") from error
     if newest is None:
-        raise DatabaseError(f"{shown} has no advisories")
+        raise DatabaseError(f"{shown} has no advisories with a date")
     return Database(url, shown, newest)
 
 
 def _check(binary: Binary, scanner: Path, database: Database) -> Result:
     result = Result(binary.name, database.shown, newest=database.newest)
-    with tempfile.TemporaryDirectory(prefix="chatscope-audit-") as scratch:
-        directory = binary.directory
-        if binary.generated:
-            directory = copied_sources(binary, Path(scratch) / "module")
-            made = _go(GENERATE, directory, _DOWNLOAD_S)
-            if made.returncode != 0:
-                return _unchecked(result, made)
-        tags = [f"-tags={binary.tags}"] if binary.tags else []
-        # The packages that are linked: which of their functions are called takes a call graph,
-        # and for Loki more memory and time than a build.
-        command = [str(scanner), "-scan", "package", "-db", database.url, "-format", "json"]
-        done = _go([*command, *tags, binary.package], directory, _SCAN_S)
+    tags = [f"-tags={binary.tags}"] if binary.tags else []
+    # The packages that are linked: which of their functions are called takes a call graph, and
+    # for Loki more memory and time than a build.
+    command = [str(scanner), "-scan", "package", "-db", database.url, "-format", "json"]
+    try:
+        with sources(binary) as directory:
+            done = _go([*command, *tags, binary.package], directory, _SCAN_S)
+    except BuildError as error:
+        return Result(result.component, result.database, problem=str(error))
     try:
         messages = list(_messages(done.stdout))
     except ValueError:
@@ -129,16 +133,11 @@ def _check(binary: Binary, scanner: Path, database: Database) -> Result:
 
 
 def _go(command: list[str], directory: Path, timeout: float) -> "subprocess.CompletedProcess[str]":
-    environ = {
-        "HOME": str(Path.home()),
-        **os.environ,
-        **{"CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": "-mod=readonly"},
-    }
     try:
         return subprocess.run(
             command,
             cwd=directory,
-            env=environ,
+            env={**go_environment(), "GOFLAGS": "-mod=readonly"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -157,7 +156,7 @@ def _unchecked(result: Result, done: "subprocess.CompletedProcess[str]") -> Resu
 def _of_the_service(messages: Iterable[Mapping[str, Any]]) -> datetime | None:
     configs = [message["config"] for message in messages if "config" in message]
     times = [config.get("db_last_modified", "") for config in configs]
-    return newest_of(time for time in times if time != _NO_TIME)
+    return newest_of(times)
 
 
 def _messages(text: str) -> Iterator[dict[str, Any]]:

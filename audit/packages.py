@@ -26,8 +26,10 @@ def check(files: list[Path], environ: Mapping[str, str]) -> Iterator[Result]:
         reached = reachable(f"https://{SERVICE}/v1/query")
         for file in files:
             result = Result(file.name, SERVICE)
-            yield _check(file, SERVICE, result) if reached else _unchecked(
-                result, f"{SERVICE} cannot be reached; set {DATABASE}"
+            yield (
+                _check(file, SERVICE, result)
+                if reached
+                else _unchecked(result, f"{SERVICE} cannot be reached; set {DATABASE}")
             )
         return
     try:

@@ -105,7 +105,7 @@ def report(
 def _add_findings(
     made: Report, result: Result, accepted: Collection[Acceptance], today: date
 ) -> None:
-    reasons: dict[str, int] = {}
+    reasons: dict[str, set[str]] = {}
     open_ones = []
     for finding in result.findings:
         entry = _acceptance(finding, result.component, accepted, today)
@@ -113,12 +113,17 @@ def _add_findings(
             open_ones.append(finding)
         else:
             key = f"{entry.reason} (until {entry.until})"
-            reasons[key] = reasons.get(key, 0) + 1
-    known = f"{len(open_ones)} known vulnerabilities" if open_ones else "nothing known"
-    more = f", {sum(reasons.values())} accepted" if reasons else ""
+            reasons.setdefault(key, set()).add(finding.advisory)
+    # One may concern several modules.
+    count = len({finding.advisory for finding in open_ones})
+    known = (
+        f"{count} known vulnerabilit{'y' if count == 1 else 'ies'}" if count else "nothing known"
+    )
+    more = f", {sum(map(len, reasons.values()))} accepted" if reasons else ""
     made.add(f"{result.component}: {known}{more} ({result.database})", FOUND if open_ones else 0)
     made.lines += [f"  {line}" for line in _by_package(open_ones)]
-    made.lines += [f"  accepted, {count}: {reason}" for reason, count in reasons.items()]
+    for reason, ids in reasons.items():
+        made.add(f"  accepted, {', '.join(sorted(ids))}: {reason}")
 
 
 def _acceptance(
@@ -143,6 +148,6 @@ def _by_package(findings: Iterable[Finding]) -> Iterator[str]:
 
 
 def newest_of(times: Iterable[str]) -> datetime | None:
-    """The latest of RFC 3339 timestamps; None without any."""
-    found = [datetime.fromisoformat(each) for each in times if each]
+    """The latest of RFC 3339 timestamps; None without any. Year 1 is none."""
+    found = [datetime.fromisoformat(each) for each in times if each and each[:4] != "0001"]
     return max((each if each.tzinfo else each.replace(tzinfo=UTC) for each in found), default=None)

@@ -85,13 +85,38 @@ def _build(binary: Binary, progress: Progress) -> None:
         directory = binary.directory
         output = Path(scratch) / "out" / binary.name
         if binary.generated:
-            directory = copied_sources(binary, Path(scratch) / "module")
+            directory = _copied_sources(binary, Path(scratch) / "module")
             _run(GENERATE, directory, log, binary, progress)
         command = ["go", "build", *binary.flags(), "-o", str(output), binary.package]
         _run(command, directory, log, binary, progress)
         shutil.rmtree(target.parent, ignore_errors=True)
         output.parent.rename(target.parent)
     log.unlink()
+
+
+@contextmanager
+def sources(binary: Binary) -> Iterator[Path]:
+    """The directory in which Go finds the packages of a program; generated, if they have to be.
+
+    Raises BuildError.
+    """
+    if not binary.generated:
+        yield binary.directory
+        return
+    with tempfile.TemporaryDirectory(prefix="chatscope-") as scratch:
+        directory = _copied_sources(binary, Path(scratch) / "module")
+        done = subprocess.run(
+            GENERATE,
+            cwd=directory,
+            env=go_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise BuildError(f"{binary.name}: {done.stderr.strip()[-300:]}")
+        yield directory
 
 
 # As the manifest says: write the sources, and leave the compiling to `go build`.
@@ -101,24 +126,26 @@ GENERATE = [
 ]
 
 
-def copied_sources(binary: Binary, directory: Path) -> Path:
-    """Copy the files that decide what is built into a new directory, and return it."""
+def _copied_sources(binary: Binary, directory: Path) -> Path:
     directory.mkdir()
     for source in binary.sources():
         shutil.copy(source, directory)
     return directory
 
 
-def _run(command: list[str], cwd: Path, log: Path, binary: Binary, progress: Progress) -> None:
-    # The module files decide alone: no cgo, no workspace of the person who builds.
+def go_environment() -> dict[str, str]:
+    """The environment of Go: the module files decide alone, without cgo and workspaces."""
     # Go asks for HOME where nothing else names its caches, and a service manager may set none.
     home = {"HOME": str(Path.home())}
-    environ = {**home, **os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
+    return {**home, **os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
+
+
+def _run(command: list[str], cwd: Path, log: Path, binary: Binary, progress: Progress) -> None:
     with log.open("w") as output:
         process = subprocess.Popen(
             command,
             cwd=cwd,
-            env=environ,
+            env=go_environment(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

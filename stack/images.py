@@ -11,7 +11,9 @@ class Image:
     """One image; `module` is "" where no part of it is built here.
 
     `directory` is the one of stack/ that pins the module, `binary` the program built there,
-    `entrypoint` and `user` are what the official image runs, and as whom.
+    `entrypoint` and `user` are what the official image runs, and as whom. `licence` is the SPDX
+    identifier of the program, `digest` that of the index of all platforms (`sha256:…`), "" where
+    it is not known for certain: docs/versions.md.
     """
 
     part: str
@@ -19,15 +21,27 @@ class Image:
     tag: str
     entrypoint: str
     user: str
+    licence: str
+    digest: str = ""
     directory: str = ""
     module: str = ""
     version: str = ""
     binary: str = ""
 
     @property
-    def reference(self) -> str:
-        """As `docker pull` takes it."""
+    def tagged(self) -> str:
+        """Name and tag."""
         return f"{self.name}:{self.tag}"
+
+    @property
+    def reference(self) -> str:
+        """As `docker pull` takes it: with the digest, if it is known."""
+        return f"{self.tagged}@{self.digest}" if self.digest else self.tagged
+
+    @property
+    def variable(self) -> str:
+        """The variable of docker compose that names another image instead."""
+        return f"{self.part.upper()}_IMAGE"
 
 
 IMAGES = (
@@ -37,6 +51,8 @@ IMAGES = (
         "0.158.0",
         "/otelcol-contrib",
         "10001",
+        "Apache-2.0",
+        "sha256:c5918f78992ee73b0d6f0e599423ac5ec52dd5d9726733114d6eca53d5a32ed5",
         "collector",
         # Of the same release as every component of its distribution.
         "github.com/open-telemetry/opentelemetry-collector-contrib/receiver/hostmetricsreceiver",
@@ -50,6 +66,8 @@ IMAGES = (
         "/bin/prometheus",
         # Its `nobody`.
         "65534",
+        "Apache-2.0",
+        "",
         "prometheus",
         "github.com/prometheus/prometheus",
         # As a Go module 3.16.0 is called 0.316.0.
@@ -62,6 +80,8 @@ IMAGES = (
         "3.7.8",
         "/usr/bin/loki",
         "10001",
+        "AGPL-3.0-only",
+        "sha256:1107dd5274e0ada47e42472b7a7e71f3b2a2fe878878108f3e2f9e51528f0193",
         "loki",
         "github.com/grafana/loki/v3",
         "v3.7.8",
@@ -73,6 +93,8 @@ IMAGES = (
         "2.8.0",
         "/tempo",
         "10001",
+        "AGPL-3.0-only",
+        "",
         "tempo",
         "github.com/grafana/tempo",
         # Its releases are no versions that Go accepts; this is the commit of 2.8.0.
@@ -85,6 +107,8 @@ IMAGES = (
         "v0.31.1",
         "/bin/alertmanager",
         "65534",
+        "Apache-2.0",
+        "sha256:88b605de9aba0410775c1eb3438f951115054e0d307f23f274a4c705f51630c1",
         "alertmanager",
         "github.com/prometheus/alertmanager",
         "v0.31.1",
@@ -96,15 +120,41 @@ IMAGES = (
         "2.11.9",
         "/usr/bin/caddy",
         "0",
+        "Apache-2.0",
+        "",
         "gateway",
         "github.com/caddyserver/caddy/v2",
         "v2.11.9",
         "caddy",
     ),
-    Image("grafana", "grafana/grafana", "12.3.0", "/run.sh", "472"),
+    Image(
+        "grafana",
+        "grafana/grafana",
+        "12.3.0",
+        "/run.sh",
+        "472",
+        "AGPL-3.0-only",
+        "sha256:70d9599b186ce287be0d2c5ba9a78acb2e86c1a68c9c41449454d0fc3eeb84e8",
+    ),
     # Copies itself to where the others' health checks find it.
-    Image("init", "busybox", "1.37.0-musl", "", "0"),
+    Image(
+        "init",
+        "busybox",
+        "1.37.0-musl",
+        "",
+        "0",
+        "GPL-2.0-only",
+        "sha256:5cec3fc171c87218698e85a52af7087de727372aae264a787b8112901a5b0092",
+    ),
 )
 
 # What the Dockerfile begins with.
-BASE = Image("app", "python", "3.13.16-slim-trixie", "", "0")
+BASE = Image(
+    "base",
+    "python",
+    "3.13.16-slim-trixie",
+    "",
+    "0",
+    "PSF-2.0",
+    "sha256:bf44cdfcb76cd3b41e879bc058fc37ec5872002ccfde7fcb765e218cde0cd79c",
+)

@@ -15,6 +15,7 @@ from stack.parts import BINARIES
 from tests.config.files import COMPOSE, DOCKERFILE, MANIFEST, parsed
 
 _BUILT = [image for image in IMAGES if image.module]
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _EXACT = re.compile(r"v?\d+\.\d+\.\d+(-[a-z0-9-]+)?")
 
 built = pytest.mark.parametrize("image", _BUILT, ids=lambda image: image.part)
@@ -29,10 +30,11 @@ def _compose_images() -> dict[str, str]:
 def _from_elsewhere() -> Iterator[str]:
     """What the Dockerfile begins with, its own stages left out."""
     text = DOCKERFILE.read_text()
+    defaults = dict(re.findall(r"^ARG (\w+)=(\S+)$", text, re.MULTILINE))
     stages = set(re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE))
     for image in re.findall(r"^FROM (\S+)", text, re.MULTILINE):
         if image not in stages:
-            yield image
+            yield defaults[image.strip("${}")]
 
 
 def _module(image: Image) -> Path:
@@ -58,7 +60,7 @@ def test_compose_names_just_these_images() -> None:
     # Two more that run once, of the same images.
     assert named.pop("checkout") == named["init"]
     assert named.pop("secrets") == named["gateway"]
-    assert named == {image.part: image.reference for image in IMAGES}
+    assert named == {image.part: f"${{{image.variable}:-{image.reference}}}" for image in IMAGES}
 
 
 def test_dockerfile_begins_with_the_one_base() -> None:
@@ -66,12 +68,14 @@ def test_dockerfile_begins_with_the_one_base() -> None:
 
 
 def test_every_image_is_pinned_to_one_release() -> None:
-    pinned = {*_compose_images().values(), *_from_elsewhere()}
-    assert [name for name in pinned if not _EXACT.fullmatch(name.rpartition(":")[2])] == []
+    assert [image for image in (*IMAGES, BASE) if not _EXACT.fullmatch(image.tag)] == []
+    digests = [image.digest for image in (*IMAGES, BASE) if image.digest]
+    assert [digest for digest in digests if not _DIGEST.fullmatch(digest)] == []
+    assert len(digests) == len(set(digests))
 
 
 def test_every_module_of_the_stack_has_its_image() -> None:
-    # What runs the native parts, Compose itself, and what makes rules or audits run in no container.
+    # These run in no container: the supervisor, Compose, and what makes rules and audits.
     tools = {"process-compose", "docker-compose", "sloth", "govulncheck"}
     modules = {binary.module for binary in BINARIES} - tools
     assert {image.directory for image in _BUILT} == modules

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stack.docker import compose_files
 from stack.facts import ROOT
-from stack.images import IMAGES
+from stack.images import BASE, IMAGES
 from stack.machine import MachineError
 from stack.parts import binary_path, cache_dir
 from stack.way import CAN_BE_LEFT_OUT
@@ -109,7 +109,9 @@ def _started(until_the_end: contextlib.ExitStack, data_root: Path) -> str:
 
 
 def _private(host: str, config: Path, grafana_home: str) -> Engine:
-    variables = {"DOCKER_HOST": host, "DOCKER_CONFIG": _our_compose(config)}
+    # An image that was not pulled has no digest.
+    names = {image.variable: image.tagged for image in (*IMAGES, BASE)}
+    variables = {"DOCKER_HOST": host, "DOCKER_CONFIG": _our_compose(config), **names}
     missing = standins.make({**os.environ, **variables}, grafana_home)
     return Engine(variables, private=True, missing=missing)
 

@@ -62,8 +62,8 @@ def make(environment: dict[str, str], grafana_home: str) -> dict[str, str]:
             client.make(image, _digest(home / "bin" / "grafana"), _grafana(home), *said)
         else:
             # One that an earlier session made would be here by chance.
-            client.run("rmi", "--force", image.reference)
-            lacking[image.part] = f"GRAFANA_HOME names none to make {image.reference} from"
+            client.run("rmi", "--force", image.tagged)
+            lacking[image.part] = f"GRAFANA_HOME names none to make {image.tagged} from"
     trusted = [f"ENV=PIP_CERT={CERTIFICATES}"] if CERTIFICATES.exists() else []
     debian = root_file_system()
     client.make(BASE, debian.name, debian, f"ENV={_PATH}", "CMD=python3", *trusted)
@@ -95,7 +95,7 @@ class _Client:
         changes.append(f"USER {image.user}")
         here = Path(__file__).read_text()
         key = hashlib.sha256("\0".join((*changes, origin, here)).encode()).hexdigest()
-        there = self.run("image", "inspect", "--format", _KEY_OF, image.reference)
+        there = self.run("image", "inspect", "--format", _KEY_OF, image.tagged)
         if there != key:
             self._import(image, content, [*changes, f"LABEL {_KEY}={key}"])
 
@@ -103,7 +103,7 @@ class _Client:
         options = [word for change in changes for word in ("--change", change)]
         source = str(content) if isinstance(content, Path) else "-"
         with subprocess.Popen(
-            ["docker", "import", *options, source, image.reference],
+            ["docker", "import", *options, source, image.tagged],
             env=self._environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -117,7 +117,7 @@ class _Client:
             client.stdin.close()
             problem = client.stderr.read().decode(errors="replace").strip()
         if client.returncode != 0:
-            raise RuntimeError(f"{image.reference} could not be made: {problem}")
+            raise RuntimeError(f"{image.tagged} could not be made: {problem}")
 
 
 def _digest(path: Path) -> str:
