@@ -5,10 +5,10 @@ import subprocess
 from collections.abc import Iterable
 from typing import Final
 
-from cyclonedx.factory.license import LicenseFactory
 from cyclonedx.model import HashAlgorithm, HashType
 from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentType
+from cyclonedx.model.license import DisjunctiveLicense
 from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
@@ -22,7 +22,6 @@ _LINKED: Final = (
     "{{with .Module}}{{if not .Main}}{{if .Replace}}{{.Replace.Path}} {{.Replace.Version}}"
     " {{.Replace.Sum}}{{else}}{{.Path}} {{.Version}} {{.Sum}}{{end}}{{end}}{{end}}"
 )
-_LICENCES: Final = LicenseFactory()
 
 
 class ModulesError(RuntimeError):
@@ -31,7 +30,12 @@ class ModulesError(RuntimeError):
 
 def of_images(images: Iterable[Image]) -> Bom:
     """The images of docker-compose.yml and the Dockerfile: name, tag, digest, licence."""
-    root = Component(name="chatscope", version=__version__, type=ComponentType.APPLICATION)
+    root = Component(
+        name="chatscope",
+        version=__version__,
+        type=ComponentType.APPLICATION,
+        bom_ref="chatscope",
+    )
     bom = _bom(root)
     for image in images:
         component = Component(
@@ -51,7 +55,7 @@ def of_images(images: Iterable[Image]) -> Bom:
             ]
             if image.digest
             else [],
-            licenses=[_LICENCES.make_with_id(image.licence)],
+            licenses=[DisjunctiveLicense(id=image.licence)],
         )
         bom.components.add(component)
         bom.register_dependency(root, [component])
@@ -64,8 +68,9 @@ def of_binary(binary: Binary) -> Bom:
         name=binary.name,
         version=wanted(binary.name),
         type=ComponentType.APPLICATION,
+        bom_ref=binary.name,
         licenses=[
-            _LICENCES.make_with_id(image.licence) for image in IMAGES if image.binary == binary.name
+            DisjunctiveLicense(id=image.licence) for image in IMAGES if image.binary == binary.name
         ],
     )
     bom = _bom(root)
@@ -84,7 +89,7 @@ def of_binary(binary: Binary) -> Bom:
 
 
 def text(bom: Bom) -> str:
-    """The document, the same for the same content."""
+    """The document, with the time and a serial number of its own."""
     return JsonV1Dot6(bom).output_as_string(indent=2) + "\n"
 
 

@@ -14,6 +14,7 @@ from app.settings import Settings
 from app.transport.deadline import AFTER_GRACE_SECONDS
 from stack import facts as stack_facts
 from stack.facts import ROOT
+from stack.images import IMAGES
 from stack.parts import PARTS
 from stack.secrets import HEADERS_FILE
 from tests.config.files import BACKENDS_COMPOSE, COMPOSE, INSIDE_PORTS, PROCESSES, parsed, seconds
@@ -189,6 +190,19 @@ def test_page_names_the_keys_that_the_file_of_models_may_refer_to_in_containers(
     documented = set(re.findall(r"`(\w+_API_KEY)`", page))
     assert documented == _KEYS_OF_PROVIDERS | {"OPENAI_API_KEY"}
     assert documented <= set(_SERVICES["app"]["environment"])
+
+
+def test_variable_names_another_image(configured: Configured) -> None:
+    """As docs/versions.md says; without it, the image is the pinned one."""
+    pinned = {name: service["image"] for name, service in configured().items()}
+    assert {image.part: pinned[image.part] for image in IMAGES} == {
+        image.part: image.reference for image in IMAGES
+    }
+    for image in IMAGES:
+        named = configured(**{image.variable: f"mirror.example/{image.tagged}"})
+        assert named[image.part]["image"] == f"mirror.example/{image.tagged}"
+    base = configured(BASE_IMAGE="mirror.example/python:3")["app"]["build"]["args"]
+    assert base == {"BASE_IMAGE": "mirror.example/python:3"}
 
 
 def test_a_setting_reaches_the_service(configured: Configured) -> None:

@@ -12,6 +12,7 @@ import pytest
 from stack.facts import ROOT
 from stack.images import BASE, IMAGES, Image
 from stack.parts import BINARIES
+from stack.releases import wanted
 from tests.config.files import COMPOSE, DOCKERFILE, MANIFEST, parsed
 
 _BUILT = [image for image in IMAGES if image.module]
@@ -123,3 +124,47 @@ def test_tempos_sources_are_of_the_release_in_the_tag() -> None:
     # The releases, the latest first; its last candidate and the release are one line of commits.
     latest = re.findall(r"^# v(\d+\.\d+\.\d+)", changes, re.MULTILINE)[0]
     assert latest == image.tag
+
+
+_PAGE = (ROOT / "docs" / "versions.md").read_text()
+
+
+def _table(heading: str) -> dict[str, list[str]]:
+    """The rows of the first table below a heading, by their first cell."""
+    section = _PAGE.partition(f"\n{heading}\n")[2].partition("\n## ")[0]
+    lines = re.findall(r"^\| .* \|$", section, re.MULTILINE)
+    rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines]
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_page_shows_the_version_of_every_image_and_of_the_supervisor() -> None:
+    versions = {name.lower(): cells[0] for name, cells in _table("## Versions").items()}
+    called = {"gateway": "caddy", "init": "busybox", "base": "python"}
+    for image in (*IMAGES, BASE):
+        release = re.match(r"v?([\d.]+)", image.tag)
+        assert release
+        assert versions[called.get(image.part, image.part)] == release[1]
+    assert versions["process-compose"] == wanted("process-compose")
+
+
+def test_page_tells_which_images_have_a_digest() -> None:
+    shown = {name: cells[0] for name, cells in _table("## Images").items() if ":" in name}
+    expected = {
+        image.tagged: "pinned" if image.digest else "not known" for image in (*IMAGES, BASE)
+    }
+    assert shown == expected
+
+
+def test_page_names_the_variable_of_every_image() -> None:
+    named = set(re.findall(r"`([A-Z]+_IMAGE)`", _PAGE))
+    assert named == {image.variable for image in (*IMAGES, BASE)}
+
+
+def test_licences_of_images_are_those_of_the_page() -> None:
+    page = (ROOT / "docs" / "licences.md").read_text()
+    called = {"gateway": "Caddy", "init": "BusyBox", "base": "Python"}
+    for image in (*IMAGES, BASE):
+        name = called.get(image.part, image.part.capitalize())
+        row = re.search(rf"^\| (?:OpenTelemetry )?{name}\b.*$", page, re.MULTILINE)
+        assert row
+        assert f"| {image.licence} |" in row[0]

@@ -78,7 +78,7 @@ def test_advisories_of_other_ecosystems_are_none_for_python(tmp_path: Path) -> N
 def _ask(url: str, body: bytes) -> tuple[int, object]:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(urllib.request.Request(url, body), timeout=10) as response:
+        with opener.open(url, body, timeout=10) as response:
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         with error:
