@@ -75,6 +75,7 @@ def test_stack_that_runs_does_not_wait_for_what_only_the_tests_want(
         "promtool",
         "sloth",
         "amtool",
+        "govulncheck",
         "docker-compose",
     ]
     assert missing_binaries(with_tests=False) == []
