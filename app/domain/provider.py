@@ -117,6 +117,11 @@ class ResponseStream(Protocol):
         """The perf_counter at which the provider ended, or now, without the time for which it
         waited for the reader."""
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the next event is there already, so that reading it takes no time; False for a
+        failure."""
+
     async def aclose(self) -> None:
         """End the call; return when the provider has released it, or after a timeout."""
 

@@ -77,6 +77,13 @@ class FallbackStream:
         ended: float = getattr(self._stream, "ended", now)
         return ended
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the next event is there already."""
+        if not self._chosen or self._stream is None:
+            return False
+        return bool(self._held) or self._stream.is_ready
+
     async def aclose(self) -> None:
         """End the running attempt; no other begins."""
         self._closed = True
