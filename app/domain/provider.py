@@ -118,9 +118,8 @@ class ResponseStream(Protocol):
         waited for the reader."""
 
     @property
-    def is_ready(self) -> bool:
-        """Whether the next event is there already, so that reading it takes no time; False for a
-        failure."""
+    def has_chunk(self) -> bool:
+        """Whether the next event is a chunk, and there already: reading it takes no time."""
 
     async def aclose(self) -> None:
         """End the call; return when the provider has released it, or after a timeout."""

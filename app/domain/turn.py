@@ -83,7 +83,7 @@ class Output(Protocol):
         """Note the provider's headers, which belong to the response; called before it starts."""
 
     async def delta(self, chunk: Chunk, *, more: bool = False) -> None:
-        """Send a chunk; if `more` are there already, it may be held back and sent with them."""
+        """Send a chunk; if `more` follow at once, it may be held back and sent with them."""
 
     async def completed(self, summary: Summary) -> None:
         """Send the end of a complete response."""
@@ -116,7 +116,7 @@ async def run_turn(telemetry: "Telemetry", turn: Turn, output: Output) -> None:
                             await end.handle(event)
                             continue
                         has_output |= end.note(event)
-                        more = events.is_ready
+                        more = events.has_chunk
                         await output.delta(event, more=more)
                         if has_output and not more and turn.request.stream:
                             end.mark_sent()

@@ -12,7 +12,7 @@ from typing import Final, Self
 
 from loguru import logger
 
-from app.domain.provider import Completed, Event, ProviderError
+from app.domain.provider import Chunk, Completed, Event, ProviderError
 from chatscope.logs import without_texts
 
 CLOSING_SECONDS: Final = 2.0
@@ -58,9 +58,9 @@ class StreamGuard:
         return self._now() if self._provider_ended is None else self._provider_ended
 
     @property
-    def is_ready(self) -> bool:
-        """Whether the next event is there already; False for a failure."""
-        return bool(self._events) and not isinstance(self._events[0], Exception)
+    def has_chunk(self) -> bool:
+        """Whether the next event is a chunk, and there already."""
+        return bool(self._events) and isinstance(self._events[0], Chunk)
 
     async def __anext__(self) -> Event:
         """Return the next event. Raise the stream's exception, or ProviderError for a stall."""

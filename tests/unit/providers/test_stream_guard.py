@@ -162,23 +162,23 @@ async def test_it_is_a_limited_number_of_events_ahead_of_its_reader() -> None:
 
     async with _supply(stream()) as supply:
         await anext(supply)
-        assert supply.is_ready
+        assert supply.has_chunk
         for _ in range(20):
             await asyncio.sleep(0)
     # One taken, and the next one in hand.
     assert pulled == 1 + READ_AHEAD + 1
 
 
-async def test_event_of_a_provider_that_pauses_is_not_ready() -> None:
+async def test_chunk_of_a_provider_that_pauses_is_not_there_before() -> None:
     async def stream() -> _Stream:
         yield _A
         await asyncio.sleep(0.01)
         yield END
 
     async with _supply(stream()) as supply:
-        assert not supply.is_ready
+        assert not supply.has_chunk
         assert await anext(supply) == _A
-        assert not supply.is_ready
+        assert not supply.has_chunk
         assert await anext(supply) == END
 
 
