@@ -54,7 +54,7 @@ def facts(
     place = str(directory / f"tempo.sock:{found['TEMPO_PORT']}")
     with socketserver.ThreadingUnixStreamServer(place, _Tempo) as tempo:
         threading.Thread(target=tempo.serve_forever, args=(0.05,), daemon=True).start()
-        command = [caddy, "run", "--config", str(ROOT / "gateway" / "Caddyfile")]
+        command = [str(caddy), "run", "--config", str(ROOT / "gateway" / "Caddyfile")]
         environ = {**found, "HOME": str(directory), "XDG_DATA_HOME": str(directory)}
         with subprocess.Popen(command, cwd=directory, env=environ) as process:
             try:
