@@ -77,6 +77,12 @@ quoted() { # a text → $quoted, the same in YAML
   quoted="'$quoted$rest'"
 }
 
+# A secret may be in a file: NAME_FILE in place of NAME.
+for name in ALERT_WEBHOOK_URL ALERT_SLACK_URL ALERT_SMTP_PASSWORD ALERT_PAGERDUTY_KEY ALERT_WATCHDOG_URL; do
+  value_of "${name}_FILE"
+  [ -z "$value" ] || read -r "$name" <"$value" || :
+done
+
 : "${ALERT_PAGERDUTY_URL:=https://events.pagerduty.com/v2/enqueue}"
 : "${ALERT_SMTP_REQUIRE_TLS:=true}"
 : "${ALERT_GROUP_WAIT:=15s}"

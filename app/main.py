@@ -27,6 +27,7 @@ from app.transport.health import Health
 from app.transport.models import Models
 from app.transport.origins import Cors, Origins
 from app.transport.page import ChatPage
+from app.transport.rate import RateLimiter, RateLimits
 from app.transport.token_count import TokenCount
 from app.transport.websocket import ChatWebSocket
 from app.wire.formats import FORMATS
@@ -164,10 +165,16 @@ def _middleware(
 ) -> list[Middleware]:
     return [
         Middleware(ErrorMiddleware, on_limit),
-        Middleware(Origins, settings.frontend_url),
+        Middleware(Origins, settings.frontend_url, settings.host_names),
         Middleware(Cors, settings.frontend_url),
+        *_rate_limits(settings),
         *([Middleware(Authentication, clients)] if clients else []),
     ]
+
+
+def _rate_limits(settings: Settings) -> list[Middleware]:
+    rates = settings.rate_limit_per_key, settings.rate_limit_per_address
+    return [Middleware(RateLimits, RateLimiter(*rates))] if any(rates) else []
 
 
 def _routes(

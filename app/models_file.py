@@ -36,6 +36,12 @@ class Model(Section):
     fallbacks: list[Name] = Field(
         [], description="a list of names or aliases of models, tried in this order"
     )
+    context_tokens: int | None = Field(
+        None, ge=1, le=10**9, description="a whole number of tokens, 1 or more"
+    )
+    embeddings: bool | None = Field(
+        None, description='true or false; unset: whether the name contains "embed"'
+    )
 
     @property
     def upstream_name(self) -> str:

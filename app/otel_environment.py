@@ -12,6 +12,7 @@ from app.problems import explain, is_utf8
 from chatscope import invalid_variables
 
 _PREFIX: Final = "OTEL_"
+_HEADERS_FILE: Final = "CHATSCOPE_OTLP_HEADERS_FILE"
 _SIGNALS: Final = ("TRACES", "METRICS", "LOGS")
 
 
@@ -58,6 +59,8 @@ def problems(environ: Mapping[str, str]) -> list[str]:
             unrestricted[name] = text
         elif text != restriction.value:
             found.append(explain(name, text, restriction.accepts, reason=restriction.reason))
+    if file := environ.get(_HEADERS_FILE, "").strip():
+        unrestricted[_HEADERS_FILE] = file
     found += [
         explain(each.variable, each.value, each.accepts, reason=each.reason)
         for each in invalid_variables(unrestricted)

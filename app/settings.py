@@ -8,12 +8,14 @@ import os
 import string
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
+from socket import gethostname
 from tempfile import TemporaryFile
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
+from limits import parse_many
 from pydantic import (
     BeforeValidator,
     Field,
@@ -42,6 +44,7 @@ SIMULATED_MODEL = "simulated-1"
 OPENAI_URL = "https://api.openai.com/v1"
 _DEMO_MODELS = Path(__file__).with_name("demo_models.toml")
 _DEMO_PRICES = Path(__file__).with_name("demo_prices.json")
+_DEMO_KEYS = Path(__file__).with_name("demo_keys.toml")
 
 
 class SettingsError(ValueError):
@@ -121,6 +124,7 @@ _ABOVE_ZERO = f"a number of seconds above 0, up to {_WEEK}"
 _ONE_OR_MORE = "a whole number, 1 or more"
 _HOUR_MS = 3_600_000
 _MILLISECONDS = f"a whole number of milliseconds from 1 to {_HOUR_MS}"
+_RATES = "a number and a time, such as 60/minute; or several: 60/minute; 1000/day"
 _LONGEST_QUEUE = 10_000_000
 _QUEUE = f"a whole number from 1 to {_LONGEST_QUEUE}"
 _LARGEST_SPOOL = 2**50
@@ -156,6 +160,20 @@ class Settings(BaseSettings):
         "Other web origins that may use the service from a browser, with credentials.",
         "a comma list of exact origins, scheme://host[:port] as a browser sends them: http or "
         "https, no path, no default port, no *",
+    )  # fmt: skip
+    allowed_hosts: CommaList = _setting(
+        (), "ALLOWED_HOSTS",
+        "Further names that are allowed in the Host header of requests. IP addresses, "
+        "localhost and names below it, this machine's name, and the names in HOST and FRONTEND_URL "
+        "always are.",
+        "a comma list of host names without scheme and port; *.example.com: all names below it; "
+        "*: any name",
+    )  # fmt: skip
+    trusted_peers: CommaList = _setting(
+        ("127.0.0.0/8", "::1"), "TRUSTED_PEERS",
+        "Clients and proxies whose trace context and X-Forwarded-* headers are accepted; those of "
+        "others are ignored, and their requests begin a trace.",
+        "a comma list of IP addresses and networks, such as 10.0.0.0/8",
     )  # fmt: skip
     grafana_public_url: str | None = _setting(
         None, "GRAFANA_PUBLIC_URL",
@@ -293,6 +311,27 @@ class Settings(BaseSettings):
         None, "KEYS_FILE",
         "API keys of clients, with their budgets (docs/gateway.md); unset: no key is needed.",
         "a TOML file with [[keys]]; with limits and several workers, together with BUDGETS_FILE",
+    )  # fmt: skip
+    rate_limit_per_key: str | None = _setting(
+        None, "RATE_LIMIT_PER_KEY",
+        "Most requests and WebSocket messages with one API key, in each worker; unset: any number.",
+        _RATES,
+    )  # fmt: skip
+    rate_limit_per_address: str | None = _setting(
+        None, "RATE_LIMIT_PER_ADDRESS",
+        "The same from one client address, with or without a key.",
+        _RATES,
+    )  # fmt: skip
+    published_host: str | None = _setting(
+        None, "PUBLISHED_HOST",
+        "Address at which the service is published, where that is not HOST, as in a container.",
+        "an address or host name",
+    )  # fmt: skip
+    allow_no_keys: StrictBoolean = _setting(
+        False, "ALLOW_NO_KEYS",
+        "Whether clients without a key may use paid models when the service is published beyond "
+        "this machine: for a proxy in front of it that authenticates.",
+        "true or false",
     )  # fmt: skip
     demo_providers: StrictBoolean = _setting(
         False, "DEMO_PROVIDERS",
@@ -459,6 +498,25 @@ class Settings(BaseSettings):
                 raise ValueError(f"{origin!r} is not an exact origin")
         return tuple(origin.lower() for origin in origins)
 
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _host_names(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            name = host.removeprefix("*.") if host != "*" else "any"
+            if not name or not set(name) <= _HOST_CHARACTERS:
+                raise ValueError(f"{host!r} is not a host name")
+        return tuple(host.lower().rstrip(".") for host in hosts)
+
+    @field_validator("trusted_peers")
+    @classmethod
+    def _networks(cls, peers: tuple[str, ...]) -> tuple[str, ...]:
+        for peer in peers:
+            try:
+                ip_network(peer)
+            except ValueError:
+                raise ValueError(f"{peer!r} is neither an address nor a network") from None
+        return peers
+
     @field_validator("openai_base_url", "grafana_public_url")
     @classmethod
     def _web_url(cls, url: str | None) -> str | None:
@@ -523,6 +581,14 @@ class Settings(BaseSettings):
             raise ValueError("it has limits, and several workers share them in BUDGETS_FILE only")
         return keys
 
+    @field_validator("rate_limit_per_key", "rate_limit_per_address")
+    @classmethod
+    def _is_rate(cls, rates: str | None) -> str | None:
+        try:
+            return rates if parse_many(rates or "1/second") else None
+        except ValueError:
+            raise ValueError("not a rate") from None
+
     @field_validator("prices_file")
     @classmethod
     def _readable(cls, path: Path | None) -> Path | None:
@@ -540,6 +606,14 @@ class Settings(BaseSettings):
         return path
 
     @property
+    def host_names(self) -> frozenset[str]:
+        """The names under which clients reach the service; IP addresses are not listed."""
+        frontends = (urlsplit(origin).hostname or "" for origin in self.frontend_url)
+        # Nobody can register a name below localhost (RFC 6761): browsers resolve it themselves.
+        own = (self.host.lower(), gethostname().lower(), "localhost", "*.localhost")
+        return frozenset([*own, *frontends, *self.allowed_hosts])
+
+    @property
     def model(self) -> str:
         """The model of a request without `model`."""
         return self.default_model or self.model_names[0]
@@ -549,6 +623,11 @@ class Settings(BaseSettings):
         """Whether the simulated providers of the demo are served; never beside real ones, so that
         invented cost is not added to real money."""
         return self.demo_providers and not self.openai_models and not self.models_file
+
+    @property
+    def known_keys(self) -> KeysFile | None:
+        """The keys of KEYS_FILE, which requests need, or those of the demo, which they do not."""
+        return KeysFile.read(_DEMO_KEYS) if self.has_demo and not self.keys_file else self.keys_file
 
     @property
     def further_models(self) -> ModelsFile | None:
@@ -589,6 +668,8 @@ class Settings(BaseSettings):
             "receive_seconds": self.receive_timeout_seconds,
             "send_seconds": self.send_timeout_seconds,
             "idle_seconds": self.socket_idle_seconds,
+            **_rates("key_requests", self.rate_limit_per_key),
+            **_rates("address_requests", self.rate_limit_per_address),
         }
 
     def telemetry(self) -> TelemetrySettings:
@@ -620,6 +701,18 @@ class Settings(BaseSettings):
             prices=self._prices(),
         )
 
+    def _open_problems(self) -> Iterator[str]:
+        """Yield why any client on the network could spend the operator's money."""
+        published = self.published_host or self.host
+        paid = [url for url in self.endpoints if not is_loopback(urlsplit(url).hostname or "")]
+        if paid and not (_is_only_here(published) or self.keys_file or self.allow_no_keys):
+            yield (
+                f"KEYS_FILE is required: the service is published at {published}; any client "
+                f"could use models of {urlsplit(paid[0]).hostname} at your expense. Create keys "
+                "(docs/gateway.md), or set ALLOW_NO_KEYS=true if a proxy in front of it "
+                "authenticates"
+            )
+
     def _secrets(self) -> frozenset[str]:
         """Return the keys of all providers, in each form in which they are sent."""
         providers = self.models_file.providers if self.models_file else []
@@ -645,10 +738,11 @@ class Settings(BaseSettings):
 
         The variables that the OpenTelemetry SDK reads itself are validated too.
         """
+        environ, problems = _with_secret_files(environ)
         variables = [str(field.validation_alias) for field in cls.model_fields.values()]
         given = {name: value for name in variables if (value := environ.get(name, "").strip())}
         readable = {name: value for name, value in given.items() if is_utf8(value)}
-        problems = [
+        problems += [
             explain(name, value, "text in UTF-8", secret=_is_secret(_field(cls, name)))
             for name, value in given.items()
             if name not in readable
@@ -664,6 +758,7 @@ class Settings(BaseSettings):
         problems += otel_environment.problems(others)
         if found:
             problems += _proxy_problems(environ, found.endpoints)
+            problems += found._open_problems()
         if problems or found is None:
             raise SettingsError(problems)
         return found
@@ -684,6 +779,26 @@ def normalize_environment() -> None:
     does. Must be called before the SDK is imported.
     """
     otel_environment.normalize(os.environ)
+
+
+def _with_secret_files(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Return the variables with `…_API_KEY` read from the files that `…_API_KEY_FILE` name, and all
+    problems. A secret in a file reaches no child process, and `docker inspect` does not show it.
+    """
+    found, problems = dict(environ), []
+    for name, value in environ.items():
+        variable = name.removesuffix("_FILE")
+        if not (name.endswith("_API_KEY_FILE") and value.strip()):
+            continue
+        if environ.get(variable, "").strip():
+            problems.append(explain(name, value, f"no value, because {variable} is set"))
+            continue
+        try:
+            found[variable] = Path(value.strip()).expanduser().read_text().strip()
+        except (OSError, UnicodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            problems.append(explain(name, value, "a readable file", reason=reason or ""))
+    return found, problems
 
 
 def _read_files(
@@ -709,6 +824,20 @@ def _read_files(
                 problems += [f"{name}={shown(given[name])}: {each}" for each in error.problems]
                 files |= {name: None, "DEFAULT_MODEL": None}
     return files, problems
+
+
+def _is_only_here(host: str) -> bool:
+    """Return whether only this machine reaches what listens there; `0.0.0.0` is everywhere."""
+    try:
+        return ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _rates(name: str, rates: str | None) -> dict[str, float]:
+    """Return the tightest of these rates, in requests a second, by the name of the limit."""
+    found = [rate.amount / rate.get_expiry() for rate in parse_many(rates)] if rates else []
+    return {name: min(found)} if found else {}
 
 
 @cache

@@ -24,6 +24,7 @@ from chatscope import names
 from stack import facts as stack_facts
 from stack.backends import Backends
 from stack.firstchat import queries, send
+from stack.secrets import telemetry_variables
 from stack.terminal import Terminal
 from stack.waiting import poll_until
 
@@ -70,7 +71,7 @@ def _with_sdk_defaults(facts: Mapping[str, str]) -> Iterator[Service]:
         **_SDK_DEFAULTS,
         "PORT": port,
         "OTEL_SERVICE_NAME": name,
-        "OTEL_EXPORTER_OTLP_ENDPOINT": facts["OTLP_URL"],
+        **telemetry_variables(facts),
     }
     url = f"http://{facts['STACK_HOST']}:{port}"
     with subprocess.Popen(

@@ -38,6 +38,7 @@ from stack.backends import Backends
 from stack.native import NativeStack
 from stack.progress import Progress
 from stack.screen import MIB
+from stack.secrets import telemetry_headers
 from stack.terminal import Terminal
 
 _DIRECTORY: Final = stack_facts.ROOT / ".chatscope" / "load"
@@ -207,7 +208,7 @@ class _Load:
 @contextmanager
 def _load(facts: Mapping[str, str], rate: float, series: int) -> Iterator[_Load]:
     """Inside, it is sent; after it, all of it is acknowledged."""
-    with otlp.sender(facts["OTLP_URL"]) as sender:
+    with otlp.sender(facts["OTLP_URL"], telemetry_headers(facts)) as sender:
         load = _Load(sender, rate, series)
         thread = threading.Thread(target=load.run)
         thread.start()

@@ -34,6 +34,7 @@ from stack.backends import Backends
 from stack.native import NativeStack
 from stack.progress import Progress, elapsed
 from stack.screen import MIB
+from stack.secrets import telemetry_variables
 from stack.terminal import Terminal
 
 _DIRECTORY: Final = stack_facts.ROOT / ".chatscope" / "soak"
@@ -123,7 +124,7 @@ def _people(facts: Mapping[str, str], pace: float, seconds: float) -> Iterator[N
     environ = {
         **os.environ,
         "CHATSCOPE_URL": facts["APP_URL"],
-        "OTEL_EXPORTER_OTLP_ENDPOINT": facts["OTLP_HTTP_URL"],
+        **telemetry_variables(facts, "OTLP_HTTP_URL"),
         "DEMO_PACE": f"{pace:.2f}",
         "DEMO_QUESTIONS": "1000000",
         "DEMO_SECONDS": f"{2 * seconds:.0f}",

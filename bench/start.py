@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
 from statistics import median
@@ -27,6 +27,7 @@ from rich.table import Table
 
 from bench import first_trace
 from stack import facts as stack_facts
+from stack import secrets
 from stack.native import NativeStack
 from stack.parts import PARTS, Part
 from stack.terminal import Terminal
@@ -68,7 +69,9 @@ _OWN_DEFAULTS = {
         usage_report: {reporting_enabled: false}
         server: {http_listen_port: ${TEMPO_PORT}, grpc_listen_port: ${TEMPO_GRPC_PORT}}
         distributor:
-          receivers: {otlp: {protocols: {grpc: {endpoint: "${STACK_LISTEN}:${TEMPO_OTLP_PORT}"}}}}
+          receivers:
+            otlp:
+              protocols: {grpc: {transport: unix, endpoint: "${SOCKETS_DIR}/tempo-otlp.sock"}}
         storage:
           trace:
             backend: local
@@ -77,6 +80,8 @@ _OWN_DEFAULTS = {
     """,
 }
 _MEASURED = [part for part in PARTS if part.name in _OWN_DEFAULTS]
+# Ours asks Loki and Tempo through it.
+[_GATEWAY] = [part for part in PARTS if part.name == "gateway"]
 
 
 class NotReadyError(RuntimeError):
@@ -89,6 +94,8 @@ class Way:
 
     commands: Mapping[str, Sequence[str]]
     environment: Mapping[str, str]
+    # Where a part says that it is ready, if not where ours does.
+    ready: Mapping[str, str] = field(default_factory=dict)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -113,13 +120,16 @@ def _round(make: Callable[[NativeStack], Way]) -> dict[str, float]:
         environ = {**os.environ, **stack_facts.shifted(_OFFSET), "STATE_DIR": directory}
         stack = NativeStack(stack_facts.load(environ))
         stack.prepare()
+        secrets.make(stack.facts)
         way = make(stack)
         with ThreadPoolExecutor(len(_MEASURED)) as pool, ExitStack() as running:
+            if _GATEWAY.name in way.commands:
+                running.enter_context(_started(_GATEWAY, way, stack.log_dir))
             seconds = {}
             for part in _MEASURED:
                 started = time.perf_counter()
                 process = running.enter_context(_started(part, way, stack.log_dir))
-                url = part.readiness(stack.facts)
+                url = way.ready.get(part.name, part.ready_url).format_map(stack.facts)
                 seconds[part] = pool.submit(_seconds_until_ready, url, started, process)
             return {part.name: _result(part, wait, stack) for part, wait in seconds.items()}
 
@@ -140,7 +150,7 @@ def _our_configuration(stack: NativeStack) -> Way:
         part.name: [
             Template(word).substitute(environment) for word in processes[part.name]["entrypoint"]
         ]
-        for part in _MEASURED
+        for part in (*_MEASURED, _GATEWAY)
     }
     return Way(commands, environment)
 
@@ -162,14 +172,18 @@ def _own_defaults(stack: NativeStack) -> Way:
         "loki": [environment["LOKI_BIN"], f"-config.file={files['loki']}"],
         "tempo": [environment["TEMPO_BIN"], f"-config.file={files['tempo']}"],
     }
-    return Way(commands, environment)
+    return Way(commands, environment, {"prometheus": "{PROMETHEUS_URL}/-/ready"})
 
 
 @contextmanager
 def _started(part: Part, way: Way, log_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
     with (log_dir / f"{part.name}.log").open("a") as log:
         process = subprocess.Popen(
-            way.commands[part.name], env=way.environment, stdout=log, stderr=subprocess.STDOUT
+            way.commands[part.name],
+            cwd=way.environment["SOCKETS_DIR"],
+            env=way.environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
         )
     try:
         yield process

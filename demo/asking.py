@@ -67,6 +67,7 @@ class Identity:
     user: str = ""
     session: str = ""
     conversation: str = ""
+    api_key: str = ""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -75,6 +76,7 @@ class Identity:
             "x-user-id": self.user,
             "x-session-id": self.session,
             "x-conversation-id": self.conversation,
+            "Authorization": f"Bearer {self.api_key}" if self.api_key else "",
         }
         return {name: value for name, value in found.items() if value}
 

@@ -54,7 +54,8 @@ class Person(User):
         """Begin a conversation as somebody of the staff."""
         self.somebody = _random.choice(story.USERS)
         session, conversation = (f"{kind}-{uuid.uuid4().hex[:12]}" for kind in ("s", "c"))
-        self.http.identity = Identity(self.somebody.id, session, conversation)
+        somebody = self.somebody
+        self.http.identity = Identity(somebody.id, session, conversation, somebody.api_key)
         return self.somebody
 
     def new_question(self) -> str:

@@ -21,6 +21,11 @@ class User:
         """The user as telemetry knows it."""
         return f"{self.name}@{self.team}"
 
+    @property
+    def api_key(self) -> str:
+        """The key of the team, which is public (app/demo_keys.toml)."""
+        return f"cs-demo-{self.team}"
+
 
 _TEAMS: Final = {
     "support": ("ana", "ben", "chloe", "david"),

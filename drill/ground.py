@@ -18,12 +18,14 @@ from drill.listener import Listener, listener
 from stack import facts as stack_facts
 from stack import supervisor
 from stack.backends import Backends
-from stack.local_http import local_client
 from stack.native import NativeStack
 from stack.preflight import port_problems
+from stack.secrets import backend_client
 from stack.waiting import poll_until
 
 ALERTS: Final = "/alerts"
+# The same in words, as a chat shows them.
+CHAT: Final = "/chat"
 WATCHDOG: Final = "/watchdog"
 # What the stack's own app calls itself.
 APP: Final = "chatscope"
@@ -73,7 +75,7 @@ class Ground:
 
     def in_alertmanager(self, state: str) -> list[Alert]:
         """The alerts that it has: the `active` ones, which are told, or the `suppressed`."""
-        with local_client(self.facts["ALERTMANAGER_URL"]) as client:
+        with backend_client(self.facts, "ALERTMANAGER_URL") as client:
             found = client.get("/api/v2/alerts").raise_for_status().json()
         return [alert for alert in found if alert["status"]["state"] == state]
 
@@ -95,11 +97,11 @@ class Ground:
 
 
 @contextmanager
-def ground(directory: Path, about: str) -> Iterator[Ground]:
+def ground(directory: Path, about: str, grafana_home: str = "") -> Iterator[Ground]:
     """The stack runs, all is well, and nobody has been told anything.
 
-    `about`: the service that the objectives are about. Raises GroundError, and what the start of
-    a stack raises.
+    `about`: the service that the objectives are about; `grafana_home`: of a Grafana that runs too.
+    Raises GroundError, and what the start of a stack raises.
     """
     shutil.rmtree(directory, ignore_errors=True)
     wanted = read().model_copy(update={"service": about})
@@ -110,6 +112,7 @@ def ground(directory: Path, about: str) -> Iterator[Ground]:
                 **stack_facts.shifted(_OFFSET, {}),
                 "STATE_DIR": str(directory / "state"),
                 "RULES_DIR": str(directory / "rules"),
+                "GRAFANA_HOME": grafana_home,
             }
         )
         stack = NativeStack(facts)
@@ -145,6 +148,7 @@ def _environment(people: Listener) -> Iterator[None]:
         "COMPOSE_DISABLE_ENV_FILE": "1",
         "OTEL_SERVICE_NAME": APP,
         "ALERT_WEBHOOK_URL": people.url(ALERTS),
+        "ALERT_SLACK_URL": people.url(CHAT),
         "ALERT_WATCHDOG_URL": people.url(WATCHDOG),
         "ALERT_GROUP_WAIT": "2s",
         "ALERT_GROUP_INTERVAL": "2s",

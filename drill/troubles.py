@@ -16,6 +16,7 @@ from demo.asking import AskError, Conversation, HttpClient, Message
 from drill.ground import Ground
 from stack.facts import ROOT
 from stack.local_http import local_client
+from stack.secrets import telemetry_variables
 from stack.waiting import poll_until
 
 Mend = Callable[[], None]
@@ -50,7 +51,7 @@ class Service:
             **_USUAL,
             "PORT": str(self._port),
             "OTEL_SERVICE_NAME": name,
-            "OTEL_EXPORTER_OTLP_ENDPOINT": ground.facts["OTLP_URL"],
+            **telemetry_variables(ground.facts),
         }
         self._process: subprocess.Popen[bytes] | None = None
 

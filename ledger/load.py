@@ -13,7 +13,8 @@ from typing import Final
 from ledger.account import Book
 from ledger.stores import LOOKS
 from stack.backends import Backends
-from stack.facts import ROOT
+from stack.facts import ROOT, own_environment
+from stack.secrets import telemetry_variables
 
 # At its end, the load's process waits so long for a Collector that is away.
 _LINGER_SECONDS: Final = 60.0
@@ -52,7 +53,6 @@ class Load(Book):
         options = {
             "--first": str(max(self.created, default=-1) + 1),
             "--rate": str(self._rate),
-            "--endpoint": self._facts["OTLP_URL"],
             "--spool": str(self._directory / "spool"),
             "--linger": str(_LINGER_SECONDS),
         }
@@ -61,6 +61,7 @@ class Load(Book):
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "ledger.source", self.run, *arguments],
                 cwd=ROOT,
+                env={**own_environment(), **telemetry_variables(self._facts)},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -46,8 +46,9 @@ _NONE: Final[Attributes] = {}
 class Sender:
     """One connection to a Collector, for any number of threads."""
 
-    def __init__(self, channel: grpc.Channel) -> None:
+    def __init__(self, channel: grpc.Channel, headers: tuple[tuple[str, str], ...]) -> None:
         self._channel = channel
+        self._headers = headers
 
     def send(self, request: Request, wrong: Mapping[bytes, bytes] | None = None) -> None:
         """Raises grpc.RpcError for a refusal.
@@ -60,21 +61,25 @@ class Sender:
             if len(right) != len(instead):
                 raise ValueError(f"{right!r} and {instead!r} are not of the same length.")
             data = data.replace(right, instead)
-        self._channel.unary_unary(_METHODS[type(request)])(data, timeout=_ANSWER_SECONDS)
+        self._channel.unary_unary(_METHODS[type(request)])(
+            data, timeout=_ANSWER_SECONDS, metadata=self._headers
+        )
 
     def begin(self, request: Request) -> Any:
         """The same without waiting: a future, which waits for a connection when there is none."""
         call: Any = self._channel.unary_unary(_METHODS[type(request)])
         data = request.SerializeToString()
-        return call.future(data, timeout=_ANSWER_SECONDS, wait_for_ready=True)
+        return call.future(
+            data, timeout=_ANSWER_SECONDS, metadata=self._headers, wait_for_ready=True
+        )
 
 
 @contextmanager
-def sender(endpoint: str) -> Iterator[Sender]:
-    """To `http://host:port`, or `host:port`."""
+def sender(endpoint: str, headers: Mapping[str, str]) -> Iterator[Sender]:
+    """To `http://host:port`, `host:port` or `unix:path`."""
     options = [("grpc.max_send_message_length", 2 * _LARGEST)]
     with grpc.insecure_channel(endpoint.rpartition("//")[2], options=options) as channel:
-        yield Sender(channel)
+        yield Sender(channel, tuple(headers.items()))
 
 
 def lines(service: str, *records: LogRecord) -> ExportLogsServiceRequest:

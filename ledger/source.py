@@ -1,4 +1,5 @@
-"""Makes items, as a service does: `python -m ledger.source`, started by `ledger.load`.
+"""Makes items, as a service does: `python -m ledger.source`, started by `ledger.load`, which
+says in its environment where the Collector is.
 
 Each is told on standard output before it is made, so that whoever started this knows what there
 must be, however it ends. At the end of standard input it makes no more, waits until what is on
@@ -31,14 +32,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("run")
     parser.add_argument("--first", type=int, required=True, help="the first number")
     parser.add_argument("--rate", type=float, required=True, help="items a second")
-    parser.add_argument("--endpoint", required=True, help="the Collector")
     parser.add_argument("--spool", type=Path, required=True, help="directory for what waits")
     parser.add_argument("--linger", type=float, required=True, help="seconds, to send what waits")
     given = parser.parse_args(arguments)
     settings = TelemetrySettings(
         service_name=SERVICE,
         environment="local",
-        endpoint=given.endpoint,
         spool_dir=given.spool,
         console=True,
     )

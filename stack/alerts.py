@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import httpx2
 
-from stack.local_http import local_client
+from stack.secrets import backend_client
 
 # It always fires: its absence is the alarm.
 _WATCHDOG = "Watchdog"
@@ -13,9 +13,8 @@ _WATCHDOG = "Watchdog"
 def firing(facts: Mapping[str, str]) -> list[str] | None:
     """The names of the alerts that fire, each once; None when Alertmanager does not answer."""
     try:
-        with local_client(timeout=2.0) as client:
-            url = f"{facts['ALERTMANAGER_URL']}/api/v2/alerts"
-            answer = client.get(url, params={"active": "true", "silenced": "false"})
+        with backend_client(facts, "ALERTMANAGER_URL", timeout=2.0) as client:
+            answer = client.get("/api/v2/alerts", params={"active": "true", "silenced": "false"})
             found = answer.raise_for_status().json()
     except (httpx2.HTTPError, ValueError):
         return None

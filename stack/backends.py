@@ -8,6 +8,7 @@ from typing import Any
 
 from chatscope.cli.spans import Span, spans
 from stack.local_http import local_client
+from stack.secrets import operator
 
 _NS = 1_000_000_000
 
@@ -47,6 +48,7 @@ class Backends:
     def __init__(self, facts: Mapping[str, str]) -> None:
         self._facts = facts
         self._http = local_client(timeout=10.0)
+        self._http.auth = operator(facts)
 
     def prometheus(self, promql: str) -> list[Sample]:
         """The instant vector of `promql`, now."""

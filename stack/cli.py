@@ -32,6 +32,7 @@ from stack.native import NativeStack
 from stack.parts import BINARIES, PARTS
 from stack.progress import Progress
 from stack.recorded import recorded
+from stack.secrets import SecretsError, telemetry_variables
 from stack.supervisor import SupervisorError
 from stack.terminal import Terminal
 from stack.waiting import WaitError
@@ -46,6 +47,7 @@ _EXPECTED = (
     firstchat.FirstChatError,
     MachineError,
     PartDiedError,
+    SecretsError,
     SupervisorError,
     WaitError,
     way.WayError,
@@ -255,7 +257,7 @@ def demo(console: Console, wanted: Facts, options: argparse.Namespace) -> NoRetu
     environ = {
         "CHATSCOPE_URL": running["APP_URL"],
         **facts.own_environment(),
-        "OTEL_EXPORTER_OTLP_ENDPOINT": running["OTLP_HTTP_URL"],
+        **telemetry_variables(running, "OTLP_HTTP_URL"),
     }
     # In our place, so that an interrupt is its own, and it has the time to sum up.
     os.chdir(facts.ROOT)

@@ -1,8 +1,11 @@
 """The stack in containers, by docker compose: the same face as stack/native.py."""
 
 import json
+import math
 import os
+import shutil
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
@@ -43,6 +46,9 @@ class DockerStack(Stack):
         """`without` names parts that are not to run, each with the reason."""
         super().__init__(facts)
         self._without = dict(without or {})
+        # What `is_ready` saw, and when: a look is two calls of the docker client.
+        self._lately: dict[str, ProcessState] = {}
+        self._looked = -math.inf
 
     @property
     def missing(self) -> dict[str, str]:
@@ -73,6 +79,25 @@ class DockerStack(Stack):
             if f'service "{_CHECKOUT}"' in said:
                 said = self.log_tail(_CHECKOUT)
             raise DockerError(f"docker compose up: {said}")
+        self.fetch_secrets()
+
+    def fetch_secrets(self) -> None:
+        """Copy those of the operator to SECRETS_DIR of this machine. Raises DockerError."""
+        directory = Path(self.facts["SECRETS_DIR"])
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Of an earlier stack.
+        shutil.rmtree(directory / "operator", ignore_errors=True)
+        done = self.compose("cp", "secrets:/run/secrets/operator", str(directory))
+        if done.returncode != 0:
+            raise DockerError(f"docker compose cp: {_last_lines(done.stderr)}")
+
+    def is_ready(self, part: Part) -> bool:
+        """Whether the engine's health check says so: not every part is published."""
+        now = time.monotonic()
+        if now - self._looked > self.poll_interval_s:
+            self._lately, self._looked = self.states(), now
+        state = self._lately.get(part.name)
+        return state is not None and state.healthy
 
     def running(self) -> bool:
         """Whether there are containers of this stack that run, or are being started again."""
@@ -217,9 +242,10 @@ def engine_version() -> str:
 
 
 def compose_files(engine: str) -> list[str]:
-    """Our compose file, and what an engine of that version needs beside it."""
+    """Our compose files, and what an engine of that version needs beside them."""
     old = int(engine.split(".", maxsplit=1)[0]) < _START_INTERVAL_ENGINE
-    return ["docker-compose.yml", *(["deploy/old-engine.compose.yaml"] if old else [])]
+    more = ["deploy/old-engine.compose.yaml"] if old else []
+    return ["docker-compose.yml", "deploy/backends.compose.yaml", *more]
 
 
 def _files() -> list[str]:
@@ -243,6 +269,7 @@ def _state(row: Mapping[str, Any], memory: int) -> ProcessState:
         exit_code=state["ExitCode"],
         memory=memory,
         uptime=uptime.total_seconds() if running else 0.0,
+        healthy=running and state.get("Health", {}).get("Status") == "healthy",
     )
 
 

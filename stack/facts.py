@@ -1,9 +1,11 @@
 """Every port, address and size of the stack: stack.env, overruled by .env and the environment."""
 
+import hashlib
 import ipaddress
 import math
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from string import Template
@@ -20,6 +22,8 @@ DEFAULT_STATE_DIR = ".chatscope"
 # them with the app's.
 DEFAULT_GRACE_SECONDS = 4
 APP_STOP_AFTER_GRACE_SECONDS = 6
+# Linux takes 107 bytes, the name of the socket included.
+_LONGEST_SOCKETS_DIR = 90
 # Of the parts that listen on PUBLISH_HOST.
 _PUBLISHED_URLS = {"APP_URL", "GRAFANA_URL"}
 
@@ -46,6 +50,11 @@ def load(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     state_dir = _place(environ.get("STATE_DIR") or DEFAULT_STATE_DIR).resolve()
     facts["STATE_DIR"] = str(state_dir)
     facts["DATA_DIR"] = str(state_dir / "data")
+    facts["SECRETS_DIR"] = str(state_dir / "run" / "secrets")
+    facts["SOCKETS_DIR"] = str(sockets_dir(state_dir))
+    # As gRPC spells a socket.
+    tempo = f"unix://{facts['SOCKETS_DIR']}/tempo-otlp.sock"
+    facts["TEMPO_OTLP_ENDPOINT"] = environ.get("TEMPO_OTLP_ENDPOINT") or tempo
     facts["RULES_DIR"] = str(_place(environ.get("RULES_DIR") or ".").resolve())
     facts["STACK_LISTEN"] = facts["STACK_HOST"]
     facts["PUBLISHED_AT"] = _published_at(facts)
@@ -56,6 +65,15 @@ def load(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     if problems:
         raise FactsError(problems)
     return facts
+
+
+def sockets_dir(state_dir: Path) -> Path:
+    """Return where the sockets of that stack are; elsewhere if their paths would be too long."""
+    directory = state_dir / "run" / "sockets"
+    if len(os.fsencode(directory)) <= _LONGEST_SOCKETS_DIR:
+        return directory
+    name = hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"chatscope-{os.getuid()}" / name
 
 
 def own_environment() -> dict[str, str]:
@@ -133,6 +151,8 @@ def _is_url(value: str) -> bool:
 
 
 def _is_endpoint(value: str) -> bool:
+    if value.startswith("unix:///"):
+        return True
     host, _, port = value.rpartition(":")
     return bool(host) and "/" not in host and _is_port(port)
 
@@ -161,7 +181,7 @@ def _is_size(value: str) -> bool:
 _KINDS: list[tuple[str, Callable[[str], bool], str]] = [
     ("_PORT", _is_port, "a port, 1 to 65535"),
     ("_URL", _is_url, "a URL such as http://127.0.0.1:3000"),
-    ("_ENDPOINT", _is_endpoint, "host:port"),
+    ("_ENDPOINT", _is_endpoint, "host:port, or unix:// and an absolute path"),
     ("PUBLISH_HOST", _is_address, "an IPv4 address of this machine, or 0.0.0.0 for all of them"),
     ("_HOST", _is_host, "a host name or an address"),
     ("RETENTION", _is_hours, "whole hours such as 360h"),

@@ -22,7 +22,8 @@ from stack import facts as stack_facts
 from stack import way
 from stack.facts import ROOT
 from stack.local_http import local_client
-from stack.parts import binary_path
+from stack.parts import program_path
+from stack.supervisor import make_private
 from stack.waiting import poll_until
 
 _PATIENCE_SECONDS: Final = 120.0
@@ -86,9 +87,13 @@ def _count(client: Any, query: str) -> int:
 @contextmanager
 def _loki(facts: Mapping[str, str], options: Sequence[str]) -> Iterator[Any]:
     """Run Loki alone until the end of the block, with the stack's configuration and data."""
-    folder = Path(facts["DATA_DIR"])
+    folder, sockets = Path(facts["DATA_DIR"]), Path(facts["SOCKETS_DIR"])
+    make_private(sockets)
+    # Only this user can open it, while deletion is switched on.
+    socket = sockets / f"loki.sock:{facts['LOKI_PORT']}"
+    socket.unlink(missing_ok=True)
     command: list[Any] = [
-        binary_path("loki"),
+        program_path("loki", facts),
         f"-config.file={ROOT / 'loki' / 'loki.yaml'}",
         "-config.expand-env=true",
         # No rules: nobody is to be told anything.
@@ -99,13 +104,13 @@ def _loki(facts: Mapping[str, str], options: Sequence[str]) -> Iterator[Any]:
         (folder / "loki-forget.log").open("a") as log,
         subprocess.Popen(
             command,
-            cwd=folder,
-            env={"PATH": os.defpath, **facts},
+            cwd=sockets,
+            env={"PATH": os.defpath, "LOKI_PASSWORD": "", **facts},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
         ) as process,
-        local_client(f"http://{facts['STACK_HOST']}:{facts['LOKI_PORT']}", timeout=60.0) as client,
+        local_client("http://loki", uds=str(socket), timeout=60.0) as client,
     ):
         try:
             poll_until(lambda: client.get("/ready").is_success, "Loki", _PATIENCE_SECONDS)

@@ -90,6 +90,17 @@ IMAGES = (
         "v0.31.1",
         "alertmanager",
     ),
+    Image(
+        "gateway",
+        "caddy",
+        "2.11.9",
+        "/usr/bin/caddy",
+        "0",
+        "gateway",
+        "github.com/caddyserver/caddy/v2",
+        "v2.11.9",
+        "caddy",
+    ),
     Image("grafana", "grafana/grafana", "12.3.0", "/run.sh", "472"),
     # Copies itself to where the others' health checks find it.
     Image("init", "busybox", "1.37.0-musl", "", "0"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx2
 import psutil
 
-from stack import grafana, logs, supervisor
+from stack import grafana, logs, own, secrets, supervisor
 from stack.base import TAIL_LINES, Stack
 from stack.facts import ROOT, app_stop_seconds, own_environment
 from stack.parts import BINARIES, PARTS, Part, program_path
@@ -60,6 +60,7 @@ class NativeStack(Stack):
         """
         self.stop()
         self.prepare()
+        secrets.make(self.facts)
         self._restarts_before = {}
         record(self.facts)
         log = self.log_dir / "process-compose.log"
@@ -70,8 +71,13 @@ class NativeStack(Stack):
         """Makes the directories and files that the parts expect."""
         # Grafana logs an error when the folder for its plugins is not there, empty as it stays.
         plugins = Path(self.facts["DATA_DIR"]) / "grafana" / "plugins"
+        # What is stored, logged and kept secret there is for whoever started it alone.
+        self.state_dir.mkdir(parents=True, exist_ok=True)
+        self.state_dir.chmod(0o700)
         for directory in (self.log_dir, self.run_dir, plugins):
-            directory.mkdir(parents=True, exist_ok=True)
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        supervisor.make_private(Path(self.facts["SOCKETS_DIR"]))
+        own.write(self.run_dir / "own", own_environment())
         self._mark_logs()
         self._render_prometheus()
 
@@ -92,26 +98,26 @@ class NativeStack(Stack):
             "APP_STOP_SECONDS": str(app_stop_seconds()),
         }
         switches = {"GRAFANA_OFF": "false" if self.facts["GRAFANA_HOME"] else "true"}
-        own = own_environment()
+        said = own_environment()
         return {
-            **own,
+            **own.shared(said),
             **self.facts,
             **programs,
             **places,
             **switches,
-            "APP_GRAFANA_URL": self._linked_grafana(own),
-            **_direct(self.facts, own),
+            "APP_GRAFANA_URL": self._linked_grafana(said),
+            **_direct(self.facts, said),
         }
 
-    def _linked_grafana(self, own: Mapping[str, str]) -> str:
+    def _linked_grafana(self, said: Mapping[str, str]) -> str:
         """Where the chat page's links lead: to its own Grafana, or one that the person names."""
-        named = own.get("GRAFANA_PUBLIC_URL") or own.get("GRAFANA_URL")
+        named = said.get("GRAFANA_PUBLIC_URL") or said.get("GRAFANA_URL")
         return self.facts["GRAFANA_PUBLIC_URL"] if self.facts["GRAFANA_HOME"] or named else ""
 
     def running(self) -> bool:
         """Whether process-compose of this stack lives; its parts may still be starting."""
-        own = supervisor.own_processes(str(self.state_dir))
-        return any(supervisor.is_supervisor(process) for process in own)
+        processes = supervisor.own_processes(str(self.state_dir))
+        return any(supervisor.is_supervisor(process) for process in processes)
 
     def states(self, *, usage: bool = False) -> dict[str, ProcessState]:
         """What process-compose knows of each part; nothing when it is not running."""
@@ -122,15 +128,15 @@ class NativeStack(Stack):
 
     def stop(self) -> bool:
         """Stops what this stack started, in order; False when nothing was running."""
-        own = supervisor.own_processes(str(self.state_dir))
-        for process in filter(supervisor.is_supervisor, own):
+        processes = supervisor.own_processes(str(self.state_dir))
+        for process in filter(supervisor.is_supervisor, processes):
             _signal(process.terminate)
-        if any(map(supervisor.is_supervisor, own)):
-            psutil.wait_procs(own, timeout=STOP_TIMEOUT_S + app_stop_seconds())
+        if any(map(supervisor.is_supervisor, processes)):
+            psutil.wait_procs(processes, timeout=STOP_TIMEOUT_S + app_stop_seconds())
         _end(supervisor.own_processes(str(self.state_dir)))
         supervisor.control_socket(str(self.state_dir)).unlink(missing_ok=True)
         forget(self.facts)
-        return bool(own)
+        return bool(processes)
 
     def log_tail(self, name: str, lines: int = TAIL_LINES) -> str:
         """The last lines that a part wrote since the stack was started, oldest first."""
@@ -162,7 +168,9 @@ class NativeStack(Stack):
         # The logs of earlier runs stay, and must not be mistaken for this one's.
         now = datetime.now().astimezone().isoformat(timespec="seconds")
         for part in self.parts:
-            with (self.log_dir / f"{part.name}.log").open("a") as log:
+            path = self.log_dir / f"{part.name}.log"
+            path.touch(mode=0o600)
+            with path.open("a") as log:
                 log.write(f"{_START_LINE}{now}\n")
 
     def _render_prometheus(self) -> None:

@@ -63,6 +63,7 @@ class Part:
 BINARIES = (
     Binary("process-compose", "process-compose", "github.com/f1bonacc1/process-compose"),
     Binary("alertmanager", "alertmanager", "github.com/prometheus/alertmanager/cmd/alertmanager"),
+    Binary("caddy", "gateway", "github.com/caddyserver/caddy/v2/cmd/caddy"),
     Binary("otelcol", "collector", ".", generated=True),
     Binary(
         "prometheus",
@@ -106,15 +107,25 @@ PARTS = (
         ),
         "{COLLECTOR_HEALTH_URL}",
     ),
-    Part("prometheus", "PROMETHEUS_URL", ("PROMETHEUS_PORT",), "{PROMETHEUS_URL}/-/ready"),
-    Part("loki", "LOKI_URL", ("LOKI_PORT", "LOKI_GRPC_PORT"), "{LOKI_URL}/ready"),
+    # The backends ask for a password; the gateway tells without one whether they are ready.
     Part(
-        "tempo",
-        "TEMPO_URL",
-        ("TEMPO_PORT", "TEMPO_OTLP_PORT", "TEMPO_GRPC_PORT"),
-        "{TEMPO_URL}/ready",
+        "prometheus",
+        "PROMETHEUS_URL",
+        ("PROMETHEUS_PORT",),
+        "{GATEWAY_URL}/prometheus/-/ready",
     ),
-    Part("alertmanager", "ALERTMANAGER_URL", ("ALERTMANAGER_PORT",), "{ALERTMANAGER_URL}/-/ready"),
+    # It listens for Loki and Tempo, too.
+    Part(
+        "gateway", "GATEWAY_URL", ("GATEWAY_PORT", "LOKI_PORT", "TEMPO_PORT"), "{GATEWAY_URL}/ready"
+    ),
+    Part("loki", "LOKI_URL", ("LOKI_GRPC_PORT",), "{LOKI_URL}/ready", listen="STACK_HOST"),
+    Part("tempo", "TEMPO_URL", ("TEMPO_GRPC_PORT",), "{TEMPO_URL}/ready", listen="STACK_HOST"),
+    Part(
+        "alertmanager",
+        "ALERTMANAGER_URL",
+        ("ALERTMANAGER_PORT",),
+        "{GATEWAY_URL}/alertmanager/-/ready",
+    ),
     Part(
         "grafana",
         "GRAFANA_URL",

@@ -40,6 +40,7 @@ PROJECTS = {
         "Process Compose", ("process-compose",), r"Version:\s+v(\S+)", "version"
     ),
     "alertmanager": Project("Prometheus Alertmanager", ("alertmanager",), r"version (\d\S*)"),
+    "caddy": Project("Caddy", ("caddy",), r"^v(\d\S*)", "version"),
     "otelcol": Project(
         "OpenTelemetry Collector Contrib", ("otelcol-contrib",), r"otelcol-contrib version (\S+)"
     ),

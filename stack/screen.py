@@ -95,7 +95,9 @@ def show_up(
 ) -> None:
     """The screen at the end of `up`: where everything is, one chat to look at, what comes next."""
     console.print()
-    show_parts(console, rows, missing)
+    # The gateway is no place to look at, and the screen has to fit a terminal.
+    shown = [row for row in rows if row.name != "gateway" or not row.state.startswith(READY)]
+    show_parts(console, shown, missing)
     console.print("\nOne chat, found in all three stores:", f"[dim]{chat.model}[/]")
     line(console, f"trace id  {chat.trace_id}")
     if links.grafana:

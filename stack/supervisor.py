@@ -1,21 +1,19 @@
 """Talks to the process-compose of one stack, and finds what that stack left running."""
 
-import hashlib
 import os
+import stat
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from stack.facts import ROOT
+from stack.facts import ROOT, sockets_dir
 from stack.local_http import local_client
 
 # Set for process-compose, and so for all it starts: a stack knows its own processes by it.
 MARKER = "CHATSCOPE_STACK"
-_LONGEST_SOCKET_PATH = 100
 # More than the longest shutdown time-out in process-compose.yaml.
 _STOP_SECONDS = 30.0
 
@@ -36,6 +34,8 @@ class ProcessState:
     exit_code: int
     memory: int
     uptime: float
+    # As its engine's health check says; nobody asks natively.
+    healthy: bool = False
 
     def ended(self, restarts_before: int = 0) -> bool:
         """It ended, started again or not, since it had been restarted so many times."""
@@ -44,12 +44,22 @@ class ProcessState:
 
 
 def control_socket(state_dir: str) -> Path:
-    """The socket of the stack in `state_dir`; elsewhere when that path is too long for one."""
-    path = Path(state_dir) / "run" / "control.sock"
-    if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
-        return path
-    name = hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"chatscope-{name}.sock"
+    """The socket of the stack in `state_dir`."""
+    return sockets_dir(Path(state_dir)) / "control.sock"
+
+
+def make_private(directory: Path) -> None:
+    """Make a directory that only this user can enter. Raises SupervisorError.
+
+    In /tmp anybody can make one of that name before, and would own the sockets in it.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for each in (directory, directory.parent):
+        status = each.lstat()
+        mine = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+        if not mine or status.st_mode & 0o022:
+            raise SupervisorError(f"{each} is not a directory of yours alone: remove it")
+    directory.chmod(0o700)
 
 
 def launch(program: Path, state_dir: str, environ: Mapping[str, str], log: Path) -> None:
@@ -69,6 +79,8 @@ def launch(program: Path, state_dir: str, environ: Mapping[str, str], log: Path)
         capture_output=True,
         text=True,
         check=False,
+        # For all that the parts write, too.
+        umask=0o077,
     )
     if done.returncode != 0:
         raise SupervisorError(f"process-compose: {(done.stderr or done.stdout).strip()}")

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What: starts Tempo, after it has mended what a kill may have left of Tempo's log.
+# What: starts Tempo in SOCKETS_DIR, after it has mended what a kill may have left of Tempo's log.
 # Run by: stack/process-compose.yaml and docker-compose.yml, as `sh start.sh PROGRAM FLAGS…`.
 # Trap: in the container there is no other program than BUSYBOX.
 #
@@ -39,4 +39,9 @@ mend "" "$DATA_DIR"/tempo/wal/*+*
 # TraceQL metrics read only what is there once.
 mend ',"replicationFactor":1' "$DATA_DIR"/tempo/generator/traces/single-tenant/*+*
 
+# Whoever may open its sockets may do all.
+umask 077
+cd "$SOCKETS_DIR"
+# Of a killed one: nobody could listen there again.
+${BUSYBOX:-} rm -f "tempo.sock:$TEMPO_PORT" tempo-otlp.sock
 exec "$@"

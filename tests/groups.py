@@ -50,7 +50,7 @@ GROUPS: Final = (
             "chaos/test_service_killed.py",
         ),
     ),
-    Group("drill", 9_000, ("stack/test_drill.py",)),
+    Group("drill", 9_000, ("stack/test_drill.py", "browser/test_drill_path.py")),
     # The load comes first: the rules need minutes to sum it up, and boards show that at the end.
     Group(
         "stack",

@@ -1,7 +1,7 @@
 """The running stack, as tests see it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -33,6 +33,11 @@ class Stack:
         """The sum of a counter over all of its series, also of processes that have ended."""
         found = self.backends.prometheus(f"sum(max_over_time({series}[1h]))")
         return sum(sample.value for sample in found)
+
+
+def tempo_otlp(facts: Mapping[str, str]) -> str:
+    """Where Tempo gets spans, as `ledger.otlp` takes it."""
+    return facts["TEMPO_OTLP_ENDPOINT"].replace("unix://", "unix:")
 
 
 def settled(read: Callable[[], T]) -> T:

@@ -3,12 +3,12 @@
 import os
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from stack import facts
+from stack import facts, secrets, supervisor
 from stack.facts import ROOT
 from stack.local_http import local_client
 from stack.parts import binary_path
@@ -16,22 +16,32 @@ from stack.waiting import poll_until
 from tests.builds import wait_for_binaries
 from tests.running import PATIENCE_SECONDS
 
+# Without the gateway, which would ask for a password.
+ON_A_PORT = ("-server.http-listen-network=tcp", "-server.http-listen-address=127.0.0.1")
+
 
 @contextmanager
 def running_loki(directory: Path) -> Iterator[str]:
     """Run until the end of the block; give its URL."""
     # Without rules it writes to no Prometheus.
     rules = f"-ruler.storage.local.directory={directory}"
-    with _running("loki", directory, rules) as found:
+    with _running("loki", directory, rules, *ON_A_PORT) as found:
         yield f"http://127.0.0.1:{found['LOKI_PORT']}"
 
 
 @contextmanager
 def running_tempo(directory: Path) -> Iterator[tuple[str, str]]:
     """Run until the end of the block; give its URL and that for OTLP over gRPC."""
-    with _running("tempo", directory) as found:
-        address = "http://127.0.0.1"
-        yield f"{address}:{found['TEMPO_PORT']}", f"{address}:{found['TEMPO_OTLP_PORT']}"
+    # It has no options for these.
+    text = (ROOT / "tempo" / "tempo.yaml").read_text()
+    on_a_port = directory / "on-a-port.yaml"
+    on_a_port.write_text(
+        text.replace("http_listen_network: unix", "http_listen_network: tcp").replace(
+            "http_listen_address: tempo.sock", "http_listen_address: 127.0.0.1"
+        )
+    )
+    with _running("tempo", directory, f"-config.file={on_a_port}") as found:
+        yield f"http://127.0.0.1:{found['TEMPO_PORT']}", f"unix:{directory}/tempo-otlp.sock"
 
 
 @contextmanager
@@ -63,6 +73,13 @@ def _running(name: str, directory: Path, *options: str) -> Iterator[dict[str, st
             yield found
         finally:
             process.kill()
+
+
+def prepare(environ: Mapping[str, str]) -> None:
+    """Make the secrets and the directory for sockets that the components of a stack expect."""
+    wait_for_binaries(["caddy"])
+    supervisor.make_private(Path(environ["SOCKETS_DIR"]))
+    secrets.make(environ)
 
 
 def free_ports() -> dict[str, str]:

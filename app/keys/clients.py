@@ -14,23 +14,29 @@ class _Settings(Protocol):
     @property
     def keys_file(self) -> KeysFile | None: ...
     @property
+    def known_keys(self) -> KeysFile | None: ...
+    @property
     def budgets_file(self) -> Path | None: ...
 
 
 class KnownClients:
-    """The keys of KEYS_FILE and their budgets. `keyring.replace` changes the keys while the
-    service runs."""
+    """Known keys and their budgets. `keyring.replace` changes the keys while the service runs.
 
-    def __init__(self, keys: KeysFile, ledger: Ledger) -> None:
+    `required`: whether a request without one of them is refused.
+    """
+
+    def __init__(self, keys: KeysFile, ledger: Ledger, *, required: bool = True) -> None:
         self.keyring = Keyring(keys.keys)
         self.budgets = Budgets(ledger)
+        self.required = required
 
     @classmethod
     def of(cls, settings: _Settings) -> Self | None:
-        """Return the configured clients; None if no key is needed. Raise OSError, sqlite3.Error."""
-        if settings.keys_file is None:
+        """Return the configured clients; None if no key is known. Raise OSError, sqlite3.Error."""
+        if settings.known_keys is None:
             return None
-        return cls(settings.keys_file, Ledger(settings.budgets_file))
+        ledger, required = Ledger(settings.budgets_file), settings.keys_file is not None
+        return cls(settings.known_keys, ledger, required=required)
 
     def find(self, presented: str) -> Key | None:
         """Return the key with this text."""

@@ -19,6 +19,8 @@ from chatscope.logs import without_texts
 
 _CLOSE_SECONDS: Final = 0.5
 _MARGIN_SECONDS: Final = 1.0
+# In the names of OpenAI's, Google's, Nomic's and others' models for embeddings.
+_EMBEDDING: Final = "embed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +29,16 @@ class ModelOptions:
 
     `fallbacks` are names or aliases of models, tried in this order if the provider fails before
     its first event; `attempt_seconds` is the time until that event if there is a fallback.
+    `context_tokens` is the most that a request and its response may have; `embeddings`, whether the
+    model is for embeddings only (None: unknown).
     """
 
     upstream: str | None = None
     aliases: Sequence[str] = ()
     fallbacks: Sequence[str] = ()
     attempt_seconds: float = 60.0
+    context_tokens: int | None = None
+    embeddings: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,13 @@ class CatalogModel:
     def upstream(self) -> str | None:
         """The provider's name of the model, if it differs."""
         return self.options.upstream
+
+    @property
+    def is_for_embeddings(self) -> bool:
+        """Whether it is for embeddings only: as configured, otherwise by its name."""
+        if self.options.embeddings is not None:
+            return self.options.embeddings
+        return _EMBEDDING in (self.upstream or self.name).lower()
 
     def stream(self, request: ChatRequest, on_attempt: OnAttempt | None = None) -> ResponseStream:
         """Start a response in the current context."""

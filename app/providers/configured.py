@@ -28,6 +28,8 @@ def build(file: ModelsFile) -> Configured:
             aliases=tuple(model.aliases),
             fallbacks=tuple(model.fallbacks),
             attempt_seconds=entry.timeout,
+            context_tokens=model.context_tokens,
+            embeddings=model.embeddings,
         )
         for entry in file.providers
         for model in entry.models

@@ -34,8 +34,9 @@ class TracedClient(openai.DefaultAsyncHttpxClient):
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         """Send one attempt."""
-        # The baggage of our clients must not reach third parties.
+        # The baggage and the trace state of our clients must not reach third parties.
         inject(request.headers, context=baggage.clear())
+        request.headers.pop("tracestate", None)
         request.headers["accept-encoding"] = "identity"
         _show_retry(request)
         try:

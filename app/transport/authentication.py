@@ -10,6 +10,7 @@ from app.keys.budgets import BudgetExceeded, Budgets
 from app.keys.clients import KnownClients
 from app.keys.file import Key
 from app.keys.file import Scope as KeyScope
+from app.transport.rate import hit_key, hit_message
 from app.wire.errors import HttpError
 from chatscope import names
 from chatscope.genai import Usage
@@ -57,6 +58,12 @@ def admit(scope: Scope, user: str | None = None) -> Charge:
     return caller.admit(user) if isinstance(caller, Caller) else _charge_nobody
 
 
+def count_message(scope: Scope) -> None:
+    """Count a message of a WebSocket connection. Raise HttpError, 429, above a rate."""
+    caller = scope.get(_CALLER)
+    hit_message(scope, caller.key.name if isinstance(caller, Caller) else None)
+
+
 def caller_attributes(scope: Scope) -> Mapping[str, str]:
     """Return the name and the team of a request's key, for spans and log records."""
     caller = scope.get(_CALLER)
@@ -64,7 +71,7 @@ def caller_attributes(scope: Scope) -> Mapping[str, str]:
 
 
 class Authentication:
-    """Refuses requests to /v1 and WebSocket handshakes without a valid key.
+    """Refuses requests to /v1 and WebSocket handshakes without a valid key, if one is required.
 
     Must be inside of CORS: a preflight request has no key. The chat page and the health endpoints
     are open.
@@ -75,18 +82,22 @@ class Authentication:
         self._clients = clients
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Forward the request. Raise HttpError with status 401 or 403."""
+        """Forward the request. Raise HttpError with status 401, 403 or 429."""
         if scope["type"] in ("http", "websocket") and _is_protected(scope["path"]):
-            key = self._authenticate(scope)
-            _check_scope(key, scope)
-            scope[_CALLER] = Caller(key, self._clients.budgets)
-            _record(key)
+            if key := self._authenticate(scope):
+                _check_scope(key, scope)
+                hit_key(scope, key.name)
+                scope[_CALLER] = Caller(key, self._clients.budgets)
+                _record(key)
             if scope["type"] == "websocket":
                 send = _select_subprotocol(scope, send)
         await self._app(scope, receive, send)
 
-    def _authenticate(self, scope: Scope) -> Key:
+    def _authenticate(self, scope: Scope) -> Key | None:
         presented = list(_presented(scope))
+        if not self._clients.required:
+            # Clients of OpenAI's send some key, always.
+            return self._clients.find(presented[0]) if len(set(presented)) == 1 else None
         if not presented:
             raise _unauthorized(
                 "This service requires an API key: send it in the header 'Authorization: Bearer "

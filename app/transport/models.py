@@ -20,7 +20,8 @@ Prices = Callable[[CatalogModel], tuple[float, float] | None]
 class Models:
     """The models and their aliases in OpenAI's format; the default model first.
 
-    `pricing` is an addition in OpenRouter's form: US dollars for one token, as texts.
+    Additions in OpenRouter's form: `pricing`, US dollars for one token, as texts; `context_length`,
+    tokens; `architecture`, of models for embeddings.
     """
 
     def __init__(self, catalog: Catalog, prices: Prices) -> None:
@@ -48,6 +49,10 @@ class Models:
         if price := self._prices(model):
             prompt, completion = map(_per_token, price)
             found["pricing"] = {"prompt": prompt, "completion": completion}
+        if context := model.options.context_tokens:
+            found["context_length"] = context
+        if model.is_for_embeddings:
+            found["architecture"] = {"output_modalities": ["embeddings"]}
         return found
 
 

@@ -1,9 +1,10 @@
-"""Access of web pages: the Origin and Host headers, and CORS."""
+"""Access of web pages: the Host and Origin headers, and CORS."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from functools import partial
 from http import HTTPStatus
+from ipaddress import ip_address
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
@@ -21,18 +22,25 @@ _HOST = re.compile(r"([A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{0,
 
 class Origins:
     """Refuses requests from web pages of other origins than our own and the listed ones, and
-    requests with an invalid Host.
+    requests under another name than ours.
+
+    A page whose name was made to lead here (DNS rebinding) has our origin for a browser, but names
+    its own host. No page can have an IP address for its name without being served from there.
 
     Must be outside of CORS, which forwards such a request and only hides its response. A client
     that sends no Origin is not a browser, and passes.
     """
 
-    def __init__(self, app: ASGIApp, allowed: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, allowed: Sequence[str], hosts: Set[str]) -> None:
+        """`hosts`: our names in lower case, also as `*.example.com`; `*`: any."""
         self._app = app
         self._allowed = frozenset(allowed)
+        self._any_host = "*" in hosts
+        self._hosts = frozenset(hosts)
+        self._domains = tuple(host[1:] for host in hosts if host.startswith("*."))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Forward the request. Raise HttpError with status 400 or 403."""
+        """Forward the request. Raise HttpError with status 400, 403 or 421."""
         if scope["type"] in ("http", "websocket"):
             self._check(Headers(scope=scope), scope.get("http_version", ""))
         await self._app(scope, receive, send)
@@ -47,14 +55,33 @@ class Origins:
                 f"Host must be one host[:port] (got {_quoted(hosts) or 'none'}).",
                 code="invalid_host",
             )
+        host = "".join(hosts).lower()
+        if not self._is_ours(host):
+            raise HttpError(
+                421,
+                f"The host {_quoted(hosts)} is not allowed; ALLOWED_HOSTS lists the allowed ones.",
+                code="host_not_allowed",
+            )
         origins = headers.getlist("origin")
-        if not origins or self._is_allowed(origins, "".join(hosts).lower()):
+        if not origins or self._is_allowed(origins, host):
             return
         raise HttpError(
             403,
             f"The origin {_quoted(origins)} is not allowed; FRONTEND_URL lists the allowed ones.",
             code="origin_not_allowed",
         )
+
+    def _is_ours(self, host: str) -> bool:
+        name = host.partition(":")[0].rstrip(".")
+        if not name or self._any_host or host.startswith("["):
+            return True
+        if name in self._hosts or name.endswith(self._domains):
+            return True
+        try:
+            ip_address(name)
+        except ValueError:
+            return False
+        return True
 
     def _is_allowed(self, origins: Sequence[str], host: str) -> bool:
         """Compare as text: an origin is never parsed, however malformed it is."""

@@ -30,8 +30,6 @@ _POLICY: Final = (
     "require-trusted-types-for 'script'; trusted-types dompurify"
 )
 _HEADERS: Final = {
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
     "vary": "Accept-Encoding",
 }
 _FOR_EVER: Final = "public, max-age=31536000, immutable"

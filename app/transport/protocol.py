@@ -7,10 +7,11 @@ import logging
 import socket
 import struct
 from asyncio import TimerHandle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, Final
 
 from loguru import logger
@@ -19,8 +20,10 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from app.settings import Settings
 from app.transport.parser import RequestParser
+from app.transport.response import SECURITY_HEADERS
 from app.wire.errors import HttpError, error_object
 
+_TRACE_CONTEXT: Final = frozenset({b"traceparent", b"tracestate", b"baggage"})
 _ABNORMAL: Final = 1006
 _INVALID_TEXT: Final = 1007
 _TOO_BIG: Final = 1009
@@ -33,6 +36,7 @@ class ConnectionLimits:
     header_bytes: int
     receive_seconds: float
     send_seconds: float
+    trusted: Sequence[IPv4Network | IPv6Network]
     on_limit: Callable[[str], None]  # called with the name of a limit that was reached
 
     @classmethod
@@ -44,8 +48,17 @@ class ConnectionLimits:
             settings.max_header_bytes,
             settings.receive_timeout_seconds,
             settings.send_timeout_seconds,
+            tuple(map(ip_network, settings.trusted_peers)),
             on_limit,
         )
+
+    def trusts(self, client: tuple[str, int] | None) -> bool:
+        """Whether the trace context of a connected client is accepted."""
+        try:
+            address = ip_address(client[0]) if client else None
+        except ValueError:
+            return False
+        return address is None or any(address in network for network in self.trusted)
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
@@ -63,12 +76,14 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._unparsed_bytes = 0  # since the parser last completed a head or a part of a body
         self._progressed = False
         self._head_too_large = False
+        self._trusted = True
         self._head_timer: TimerHandle | None = None
         self._send_timer: TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the time limit for the first head."""
         super().connection_made(transport)
+        self._trusted = self._limits.trusts(self.client)
         self._start_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -114,6 +129,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if size > self._limits.header_bytes:
             self._head_too_large = True
             raise ValueError("the head is too large")  # uvicorn then calls `send_400_response`
+        if not self._trusted:
+            # In place: uvicorn has handed the list to the request.
+            self.headers[:] = [each for each in self.headers if each[0] not in _TRACE_CONTEXT]
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -260,12 +278,15 @@ def _abort(transport: asyncio.Transport) -> None:
 
 def _response(error: HttpError) -> bytes:
     body = json.dumps(error_object(error, "")).encode()
-    head = (
-        f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n"
-        f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
-        "connection: close\r\n\r\n"
-    )
-    return head.encode() + body
+    headers = {
+        **SECURITY_HEADERS,
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        "connection": "close",
+    }
+    lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def _is_text(data: bytes) -> bool:

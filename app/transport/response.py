@@ -8,6 +8,14 @@ from starlette.types import Message, Scope, Send
 from app.domain.turn import ClientDisconnected
 
 _KEY: Final = "app.response_writer"
+# On every response, errors included: no page runs or frames it, or reads it without CORS, and no
+# address of ours is sent to other sites.
+SECURITY_HEADERS: Final = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+}
 
 
 class ResponseWriter:

@@ -24,6 +24,7 @@ from app.transport.protocol import (
     LimitedHttpProtocol,
     LimitedWebSocketProtocol,
 )
+from app.transport.response import SECURITY_HEADERS
 from chatscope import Telemetry
 
 _KEEP_ALIVE_SECONDS: Final = 30
@@ -105,6 +106,8 @@ def _config(app: Starlette, settings: Settings) -> uvicorn.Config:
         ws=partial(LimitedWebSocketProtocol, limits=limits),  # type: ignore[arg-type]
         log_config=None,
         server_header=False,
+        forwarded_allow_ips=list(settings.trusted_peers),
+        headers=list(SECURITY_HEADERS.items()),
         lifespan="on",
         ws_max_size=settings.max_body_bytes,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,

@@ -24,7 +24,7 @@ from app.domain.turn import ClientDisconnected, Summary, Turn, run_turn
 from app.providers.catalog import Catalog
 from app.settings import Settings
 from app.transport.admission import Admission
-from app.transport.authentication import admit, caller_attributes
+from app.transport.authentication import admit, caller_attributes, count_message
 from app.transport.errors import log_refusal
 from app.transport.steps import step
 from app.wire.errors import is_server_error
@@ -237,6 +237,7 @@ class _Session:
                 self._last_active = time.monotonic()
 
     def _prepare(self, data: dict[str, Any], arrived: float) -> tuple[Question, Turn]:
+        count_message(self._websocket.scope)
         with step("validate"):
             question = validate(Question, data, self._limits)
             model = self._catalog.find(question.model)
@@ -299,7 +300,7 @@ class WebSocketOutput:
         """Send that the model is called now."""
         await self._sender.send(render_accepted(model, self.conversation_id, trace_id))
 
-    async def delta(self, chunk: Chunk) -> None:
+    async def delta(self, chunk: Chunk, *, more: bool = False) -> None:
         """Send the text of a chunk; other output is not part of this format."""
         if chunk.text:
             await self._sender.send(render_delta(chunk.text))

@@ -30,7 +30,7 @@ from chatscope.cli.prometheus import Prometheus
 from chatscope.cli.tempo import Tempo
 from chatscope.otlp.client import Outcome
 from chatscope.otlp.settings import EndpointSettings, OtlpSettingsError, Signal, load_endpoints
-from chatscope.otlp.variables import Protocol, is_resolved_by_grpc
+from chatscope.otlp.variables import PREFIX, Protocol, is_resolved_by_grpc
 from chatscope.settings import SettingsError, load_settings
 
 _CONNECT_SECONDS: Final = 3.0
@@ -140,16 +140,14 @@ class Doctor:
         protocol = self._environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "").strip()
         fact = "OTLP_HTTP_URL" if protocol == Protocol.HTTP else COLLECTOR.fact
         stack = self._addresses.stack
-        own = tuple(filter(None, (stack.get("OTLP_URL"), stack.get("OTLP_HTTP_URL"))))
+        # The token of the stack that runs here is for who names no other receiver: a service that
+        # does has to have one itself.
+        named = any(_is_endpoint(name) and value.strip() for name, value in self._environ.items())
+        file = None if named else self._addresses.telemetry_headers_file()
         try:
-            found = load_endpoints(self._environ, endpoint=stack.get(fact))
-            if own and all(endpoint.url.startswith(own) for endpoint in found.values()):
-                # Its token is for no other receiver.
-                file = self._addresses.telemetry_headers_file()
-                found = load_endpoints(self._environ, endpoint=stack.get(fact), headers_file=file)
+            return load_endpoints(self._environ, endpoint=stack.get(fact), headers_file=file)
         except OtlpSettingsError:
             return {}
-        return found
 
     def _ports(
         self, endpoints: Mapping[Signal, EndpointSettings]
@@ -322,6 +320,10 @@ class Doctor:
         text = f"Grafana cannot read from {uid}: it responds with {status}"
         fix = f"correct the URL of the datasource {uid} in Grafana, or start {uid}"
         return Finding(name, State.FAULT, text, fix)
+
+
+def _is_endpoint(variable: str) -> bool:
+    return variable.startswith(PREFIX) and variable.endswith("ENDPOINT")
 
 
 def _address(endpoint: str) -> str:

@@ -4,7 +4,7 @@ from typing import Final
 
 from chatscope.cli.addresses import Place
 from chatscope.otlp.client import UNREACHABLE, Result
-from chatscope.otlp.settings import EndpointSettings
+from chatscope.otlp.settings import HEADERS_FILE, EndpointSettings
 
 COLLECTOR_LOG: Final = "see the Collector's log (in a checkout: make logs PART=collector)"
 _DENIED: Final = ("UNAUTHENTICATED", "PERMISSION_DENIED", "401", "403")
@@ -20,7 +20,11 @@ def of_place(place: Place) -> str:
 def of_send(result: Result, endpoint: EndpointSettings) -> str:
     """Return the fix of an export that was not accepted."""
     if result.error_type in _DENIED:
-        return "set OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20TOKEN to its token"
+        return (
+            f"set {HEADERS_FILE} to a file with its token (in a checkout: "
+            ".chatscope/run/secrets/operator/otlp_headers), or OTEL_EXPORTER_OTLP_HEADERS="
+            "authorization=Bearer%20TOKEN"
+        )
     if result.error_type in _FULL:
         return f"its queue or its memory is full: {COLLECTOR_LOG}"
     if endpoint.tls and result.error_type in _NO_CONNECTION:

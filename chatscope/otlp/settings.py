@@ -21,6 +21,8 @@ from .variables import (
     show,
 )
 
+# The standard has no such variable, and a secret in the environment reaches every child process.
+HEADERS_FILE: Final = "CHATSCOPE_OTLP_HEADERS_FILE"
 _DEFAULT_TIMEOUT: Final = 10.0  # s
 _PORTS: Final = {Protocol.GRPC: 4317, Protocol.HTTP: 4318}
 
@@ -88,12 +90,15 @@ def load_endpoints(
 ) -> dict[Signal, EndpointSettings]:
     """Read the settings of all signals.
 
-    `endpoint` is used where no variable names one. Raises OtlpSettingsError with all problems;
-    a variable is checked also where another one of the signal's own has priority.
+    `endpoint` and `headers_file` are used where no variable names one; that of the file is
+    CHATSCOPE_OTLP_HEADERS_FILE. Raises OtlpSettingsError with all problems; a variable is checked
+    also where another one of the signal's own has priority.
     """
     reader = _Reader(environment)
-    found = {signal: reader.read(signal, endpoint, headers_file) for signal in Signal}
-    reader.check_headers_file(headers_file)
+    named = environment.get(HEADERS_FILE, "").strip()
+    file = Path(named).expanduser() if named else headers_file
+    found = {signal: reader.read(signal, endpoint, file) for signal in Signal}
+    reader.check_headers_file(file, HEADERS_FILE if named else "the headers file")
     if reader.problems:
         # A variable without a signal's name is read once for each signal.
         raise OtlpSettingsError(dict.fromkeys(reader.problems))
@@ -131,7 +136,7 @@ class _Reader:
             timeout=self._value(signal, "TIMEOUT", _DEFAULT_TIMEOUT),
         )
 
-    def check_headers_file(self, path: Path | None) -> None:
+    def check_headers_file(self, path: Path | None, name: str) -> None:
         if path is None:
             return
         try:
@@ -139,9 +144,7 @@ class _Reader:
         except (OSError, ValueError) as error:
             reason = (error.strerror or "") if isinstance(error, OSError) else str(error)
             accepts = "a file with name=value on each line"
-            self.problems.append(
-                InvalidVariable("the headers file", show(str(path)), accepts, reason)
-            )
+            self.problems.append(InvalidVariable(name, show(str(path)), accepts, reason))
 
     def _parse(self, name: str, value: str) -> None:
         variable = VARIABLES[name]

@@ -22,6 +22,10 @@ max_retries = 0
 
     [[providers.models]]
     name = "house-1"
+    context_tokens = 128_000
+
+    [[providers.models]]
+    name = "house-embed"
 """
 # A response that is waited for does not come by itself, but a test may fail before it lets it go.
 _LONGEST_WAIT_SECONDS: Final = 60

@@ -148,8 +148,14 @@ def test_response_has_its_figures(page: Page, talk: Chat) -> None:
         r"\$0\.000225",
     ):
         expect(facts).to_contain_text(re.compile(figure))
-    price = "by house · $2.50 in, $10.00 out per million tokens"
-    expect(page.locator("#price")).to_have_text(price)
+    price = "$2.50 in, $10.00 out per million tokens"
+    shown = f"by house · {price} · 128,000 tokens of context"
+    expect(page.locator("#price")).to_have_text(shown)
+
+
+def test_models_for_embeddings_are_not_offered(page: Page) -> None:
+    offered = page.locator("#model option")
+    expect(offered).to_have_text([MODEL, "simulated-1"])
 
 
 def test_empty_response_says_so(page: Page, talk: Chat) -> None:

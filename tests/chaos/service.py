@@ -14,6 +14,7 @@ from chatscope import names
 from dashboards import others
 from stack.facts import ROOT
 from stack.local_http import local_client
+from stack.secrets import telemetry_variables
 from stack.waiting import poll_until
 from tests.chaos.watching import lines_of
 from tests.running import PATIENCE_SECONDS, Stack
@@ -41,7 +42,7 @@ def service(stack: Stack, directory: Path, **settings: str) -> Iterator[Service]
         **os.environ,
         "PORT": str(port),
         "OTEL_SERVICE_NAME": name,
-        "OTEL_EXPORTER_OTLP_ENDPOINT": stack.facts["OTLP_URL"],
+        **telemetry_variables(stack.facts),
         "TELEMETRY_SPOOL_DIR": str(directory / name),
         **settings,
     }

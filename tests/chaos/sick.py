@@ -18,6 +18,7 @@ from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untype
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 
 from stack.local_http import local_client
+from tests.running import tempo_otlp
 
 _SLOW_SECONDS = 1.5
 _GARBAGE = b"\x00\xff no protocol at all \xfe\r\n\r\n"
@@ -60,7 +61,7 @@ def stores(facts: dict[str, str]) -> Iterator[Stores]:
     with ExitStack() as running:
         made.loki = running.enter_context(_http(made, "loki", facts["LOKI_URL"]))
         made.prometheus = running.enter_context(_http(made, "prometheus", facts["PROMETHEUS_URL"]))
-        behind = running.enter_context(_grpc(made, facts["TEMPO_OTLP_ENDPOINT"]))
+        behind = running.enter_context(_grpc(made, tempo_otlp(facts)))
         made.tempo = running.enter_context(_wire(made, behind))
         yield made
 
@@ -79,7 +80,12 @@ def _http(stores: Stores, name: str, url: str) -> Iterator[str]:
             elif health in (Health.TOO_MANY, Health.AWAY):
                 self._answer(int(health.value), b"not now")
             else:
-                passed = ("content-type", "content-encoding", "x-prometheus-remote-write-version")
+                passed = (
+                    "authorization",
+                    "content-type",
+                    "content-encoding",
+                    "x-prometheus-remote-write-version",
+                )
                 headers = {key: self.headers[key] for key in passed if key in self.headers}
                 with local_client(url) as client:
                     answer = client.post(self.path, content=body, headers=headers)

@@ -150,7 +150,7 @@ def _asking(one: Service) -> Iterator[socket.socket]:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect((one.facts["STACK_HOST"], one.port))
         client.sendall(
-            b"POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\n"
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
             b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
         )
         yield client

@@ -17,6 +17,13 @@ from chatscope.providers import Providers, TelemetrySettings, build_providers
 from dashboards import others
 from ledger import otlp
 from stack.local_http import local_client
+from stack.secrets import (
+    HEADERS_FILE,
+    backend_client,
+    headers_file,
+    operator,
+    telemetry_headers,
+)
 from stack.waiting import poll_until
 from tests.chaos.watching import answers, counted, lines_discarded, lines_of, points_given_up, rises
 from tests.running import PATIENCE_SECONDS, Stack
@@ -32,6 +39,12 @@ _MOST_SPAN_METRICS = 500
 _NAMES = 2_000
 _HOUR = 3600.0
 _WRONG = b"\xff\xfe\xed\xa0"
+
+
+@pytest.fixture(autouse=True)
+def token(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The services of these tests run in this process."""
+    monkeypatch.setenv(HEADERS_FILE, headers_file(stack.facts))
 
 
 @pytest.fixture
@@ -63,7 +76,10 @@ def _waiting(providers: Providers) -> int:
 @contextmanager
 def _sender(stack: Stack) -> Iterator[otlp.Sender]:
     """Somebody else's telemetry, while the service answers."""
-    with otlp.sender(stack.facts["OTLP_URL"]) as sender, answers(stack.facts):
+    with (
+        otlp.sender(stack.facts["OTLP_URL"], telemetry_headers(stack.facts)) as sender,
+        answers(stack.facts),
+    ):
         yield sender
 
 
@@ -178,7 +194,8 @@ def test_wrong_bytes_of_others_are_replaced_or_counted_without_their_neighbours(
     wrong = {b"WRON": _WRONG}
 
     def refused() -> float:
-        return counted(stack.facts["PROMETHEUS_URL"], others.PROMETHEUS_INVALID.prometheus)
+        name = others.PROMETHEUS_INVALID.prometheus
+        return counted(stack.facts["PROMETHEUS_URL"], name, auth=operator(stack.facts))
 
     with _sender(stack) as sender, rises(refused, by=1):
         lines = [
@@ -350,7 +367,7 @@ def _searched(stack: Stack, service: str, around: float) -> list[str]:
         "start": int(around - _HOUR / 12),
         "end": int(around + _HOUR / 12),
     }
-    with local_client(stack.facts["TEMPO_URL"]) as client:
+    with backend_client(stack.facts, "TEMPO_URL") as client:
         answer = client.get("/api/search", params=asked).raise_for_status().json()
     return [str(trace["traceID"]).zfill(32) for trace in answer["traces"]]
 

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from secrets import token_hex
 
 from ledger import otlp
+from stack.secrets import telemetry_headers
 from stack.waiting import poll_until
 from tests.chaos.outages import killed
 from tests.chaos.watching import lines_of
@@ -22,7 +23,10 @@ def test_lines_of_many_senders_outlive_a_kill_of_loki(stack: Stack) -> None:
         assert lines_of(stack, service) == _SENDERS * _REQUESTS * _LINES
         return True
 
-    with otlp.sender(stack.facts["OTLP_URL"]) as sender, ThreadPoolExecutor(_SENDERS) as pool:
+    with (
+        otlp.sender(stack.facts["OTLP_URL"], telemetry_headers(stack.facts)) as sender,
+        ThreadPoolExecutor(_SENDERS) as pool,
+    ):
 
         def send(number: int) -> None:
             for request in range(_REQUESTS):

@@ -5,6 +5,7 @@ import uuid
 from pathlib import Path
 
 from ledger import otlp
+from stack.secrets import telemetry_headers
 from stack.waiting import poll_until
 from tests.chaos import sick
 from tests.chaos.service import even, service
@@ -35,7 +36,7 @@ def test_what_sick_stores_did_not_take_is_there_once_they_are_well(
     with sick.stores(stack.facts) as stores, collector(stack, tmp_path, _to(stores)) as beside:
         with (
             service(stack, tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=beside["OTLP_URL"]) as one,
-            otlp.sender(beside["OTLP_URL"]) as sender,
+            otlp.sender(beside["OTLP_URL"], telemetry_headers(beside)) as sender,
         ):
             with answers(one.facts):
                 for health in _SICK:

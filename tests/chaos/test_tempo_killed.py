@@ -16,9 +16,10 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from ledger import otlp
 from stack.docker import DockerStack
+from stack.secrets import telemetry_headers
 from stack.waiting import poll_until
 from tests.chaos.outages import away, killed
-from tests.running import PATIENCE_SECONDS, Stack
+from tests.running import PATIENCE_SECONDS, Stack, tempo_otlp
 
 # A request each 20 ms, for twice as long as Tempo keeps spans in memory only, and longer than it
 # keeps its answer back.
@@ -86,8 +87,8 @@ class _Load:
 
 
 @contextmanager
-def _load(address: str) -> Iterator[_Load]:
-    with otlp.sender(address) as sender:
+def _load(stack: Stack, address: str) -> Iterator[_Load]:
+    with otlp.sender(address, telemetry_headers(stack.facts)) as sender:
         yield _Load(sender)
 
 
@@ -107,7 +108,7 @@ def _found(stack: Stack, trace: str) -> set[str]:
 
 
 def test_what_tempo_says_it_has_outlives_its_kill(stack: Stack) -> None:
-    with _load(stack.facts["TEMPO_OTLP_ENDPOINT"]) as load:
+    with _load(stack, _otlp_socket(stack)) as load:
         load.run()
         killed(stack, "tempo")
         wanted = load.acknowledged()
@@ -116,7 +117,7 @@ def test_what_tempo_says_it_has_outlives_its_kill(stack: Stack) -> None:
 
 def test_what_a_kill_left_half_written_is_mended_and_found(stack: Stack) -> None:
     """As if it had been killed in the moment in which it writes its meta.json anew."""
-    with _load(stack.facts["TEMPO_OTLP_ENDPOINT"]) as load:
+    with _load(stack, _otlp_socket(stack)) as load:
         load.run()
         with _data(stack) as data, ExitStack() as outage:
             # Without new spans it may complete its open blocks before the kill.
@@ -137,6 +138,13 @@ def _open_blocks(data: Path) -> list[list[Path]]:
     return [list(data.glob(pattern)) for pattern in patterns]
 
 
+def _otlp_socket(stack: Stack) -> str:
+    """Where Tempo gets spans, as `ledger.otlp` takes it."""
+    if isinstance(stack.running, DockerStack):
+        return f"unix:/proc/{stack.pid('tempo')}/root/sockets/tempo-otlp.sock"
+    return tempo_otlp(stack.facts)
+
+
 @contextmanager
 def _data(stack: Stack) -> Iterator[Path]:
     """Where Tempo keeps its own, also while it is away."""
@@ -150,7 +158,7 @@ def _data(stack: Stack) -> Iterator[Path]:
 
 def test_what_the_collector_says_it_has_outlives_two_kills_of_tempo(stack: Stack) -> None:
     """The second one while what waited for the first goes out."""
-    with _load(stack.facts["OTLP_URL"]) as load:
+    with _load(stack, stack.facts["OTLP_URL"]) as load:
         load.run()
         with away(stack, "tempo"):
             load.run()

@@ -5,10 +5,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import cycle
 
+import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
 from dashboards import others
 from stack.local_http import local_client
+from stack.secrets import backend_client, operator
 from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS, Stack
 from tests.stack.turns import WAYS, Turn
@@ -46,10 +48,10 @@ def answers(
     assert not thread.is_alive()
 
 
-def counted(url: str, name: str, **labels: str) -> float:
+def counted(url: str, name: str, /, *, auth: httpx2.Auth | None = None, **labels: str) -> float:
     """The sum of a counter in a part's own metrics, now: Prometheus asks only every 15 s."""
     with local_client(url) as client:
-        text = client.get("/metrics").raise_for_status().text
+        text = client.get("/metrics", auth=auth).raise_for_status().text
     return sum(
         sample.value
         for family in text_string_to_metric_families(text)
@@ -61,12 +63,14 @@ def counted(url: str, name: str, **labels: str) -> float:
 
 def of_collector(facts: Mapping[str, str], name: str, **labels: str) -> float:
     """The same, of the Collector."""
-    return counted(facts["COLLECTOR_METRICS_URL"].removesuffix("/metrics"), name, **labels)
+    url = facts["COLLECTOR_METRICS_URL"].removesuffix("/metrics")
+    return counted(url, name, auth=None, **labels)
 
 
 def lines_discarded(facts: Mapping[str, str], reason: str) -> float:
     """By Loki."""
-    return counted(facts["LOKI_URL"], others.LOKI_DISCARDED.prometheus, reason=reason)
+    name = others.LOKI_DISCARDED.prometheus
+    return counted(facts["LOKI_URL"], name, auth=operator(facts), reason=reason)
 
 
 def points_given_up(facts: Mapping[str, str]) -> float:
@@ -91,7 +95,7 @@ def rises(read: Callable[[], float], by: float) -> Iterator[None]:
 def lines_of(stack: Stack, service: str) -> int:
     """All that Loki has of a service in the last hours."""
     query = f'sum(count_over_time({{service_name="{service}"}}[3h]))'
-    with local_client(stack.facts["LOKI_URL"]) as client:
+    with backend_client(stack.facts, "LOKI_URL") as client:
         answer = client.get("/loki/api/v1/query", params={"query": query})
     found = answer.raise_for_status().json()["data"]["result"]
     return sum(int(row["value"][1]) for row in found)

@@ -20,11 +20,12 @@ GRAFANA = ROOT / "grafana-provisioning"
 GRAFANA_INI = GRAFANA / "grafana.ini"
 DATASOURCES = GRAFANA / "datasources" / "datasources.yaml"
 COMPOSE = ROOT / "docker-compose.yml"
+BACKENDS_COMPOSE = ROOT / "deploy" / "backends.compose.yaml"
 DOCKERFILE = ROOT / "Dockerfile"
 PROCESSES = ROOT / "stack" / "process-compose.yaml"
 
 # Only the parts themselves use these: no container publishes them.
-INSIDE_PORTS = {"COLLECTOR_HOP_PORT", "LOKI_GRPC_PORT", "TEMPO_GRPC_PORT"}
+INSIDE_PORTS = {"COLLECTOR_HOP_PORT", "GATEWAY_PORT", "LOKI_GRPC_PORT", "TEMPO_GRPC_PORT"}
 
 # What is never rejected: so many spans a second, and as many log lines, each of so many bytes with
 # its resource and metadata; a limit stands twice as high at least.
@@ -34,7 +35,8 @@ AMPLE = 2
 
 # The one in C takes a tenth of the time.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_VARIABLE = re.compile(r"\$\{(?:env:)?([^}]*)\}")
+# The innermost, where a file is named by one.
+_VARIABLE = re.compile(r"\$\{(?:env:)?([^${}]*)\}")
 _ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+|localhost|::|:\d{2,5}(/|$)")
 
 

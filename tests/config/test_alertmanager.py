@@ -87,7 +87,10 @@ def receivers(directory: Path) -> dict[str, dict[str, Any]]:
 
 def test_it_is_started_on_its_own_volume_and_address_and_looks_for_no_peers() -> None:
     started_with = parsed(PROCESSES)["processes"]["alertmanager"]["entrypoint"]
-    assert started_with[1:3] == ["${REPO_DIR}/alertmanager/start.sh", "${ALERTMANAGER_BIN}"]
+    assert started_with[1:6] == [
+        *("${REPO_DIR}/stack/own.sh", "alertmanager"),
+        *("sh", "${REPO_DIR}/alertmanager/start.sh", "${ALERTMANAGER_BIN}"),
+    ]
     assert set(started_with) >= {
         "--storage.path=${DATA_DIR}/alertmanager",
         "--data.retention=${RETENTION}",
@@ -115,7 +118,10 @@ def test_without_a_place_for_its_configuration_it_does_not_start(made: Made) -> 
 
 def test_every_variable_that_it_knows_is_handed_to_its_container() -> None:
     handed = parsed(COMPOSE)["services"]["alertmanager"]["environment"]
-    assert {name for name in handed if name.startswith("ALERT_")} == _known()
+    in_files = re.search(r"^for name in ([A-Z_ ]+); do$", _START.read_text(), re.MULTILINE)
+    assert in_files
+    files = {f"{name}_FILE" for name in in_files[1].split()}
+    assert {name for name in handed if name.startswith("ALERT_")} == _known() | files
 
 
 def test_every_variable_is_documented_with_its_default() -> None:
@@ -296,6 +302,16 @@ def test_an_alert_goes_to(
     words = [f"{name}={value}" for name, value in labels.items()]
     judged = run("amtool", "config", "routes", "test", config, *words)
     assert judged.stdout.strip() == receiver, judged.stderr
+
+
+def test_a_secret_may_be_in_a_file(binary: Callable[[str], Path], tmp_path: Path) -> None:
+    binary("alertmanager")
+    secret = tmp_path / "hook"
+    secret.write_text("https://example.com/secret-hook\n")
+    with started(tmp_path, str, ALERT_WEBHOOK_URL_FILE=str(secret)) as process:
+        listening(process)
+        kept = (tmp_path / "run" / "ALERT_WEBHOOK_URL").read_text()
+    assert kept == "https://example.com/secret-hook"
 
 
 def test_an_inhibition_names_only_alerts_that_there_are() -> None:

@@ -1,5 +1,6 @@
 """The Collector's configuration: what flows where, and what guards it."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ IDS = {
     "otlphttpexporter": "otlp_http",
     "prometheusexporter": "prometheus",
     "prometheusremotewriteexporter": "prometheus_remote_write",
+    "bearertokenauthextension": "bearertokenauth",
     "healthcheckextension": "health_check",
     "filestorage": "file_storage",
 }
@@ -153,11 +155,25 @@ def test_no_address_or_port_is_spelled_out() -> None:
     assert literal_addresses(COLLECTOR) == []
 
 
+@pytest.fixture
+def secret_files(
+    stack_env: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What it reads of its secrets before it looks at anything else."""
+    monkeypatch.setitem(stack_env, "SECRETS_DIR", str(tmp_path))
+    for name in re.findall(r"\{file:\$\{env:SECRETS_DIR\}(/[\w/]+)\}", COLLECTOR.read_text()):
+        path = tmp_path / name[1:]
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("Basic c2VjcmV0")
+
+
+@pytest.mark.usefixtures("secret_files")
 def test_the_collector_accepts_it(run: Run) -> None:
     judged = run("otelcol", "validate", f"--config={COLLECTOR}")
     assert judged.returncode == 0, judged.stderr
 
 
+@pytest.mark.usefixtures("secret_files")
 def test_the_collector_refuses_an_unknown_key(run: Run, tmp_path: Path) -> None:
     broken = broken_copy(COLLECTOR, tmp_path, "limit_mib:", "limit_mb:")
     judged = run("otelcol", "validate", f"--config={broken}")

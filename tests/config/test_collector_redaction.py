@@ -15,6 +15,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from chatscope.names import TIME_TO_FIRST_TOKEN
 from stack import facts as stack_facts
 from stack import redacting
+from stack import secrets as stack_secrets
 from stack.waiting import poll_until
 from tests.config.files import COLLECTOR, parsed
 from tests.receiver import Receiver
@@ -102,6 +103,7 @@ def arrived(
             "LOKI_URL": f"http://127.0.0.1:{loki.server_address[1]}",
             "TEMPO_OTLP_ENDPOINT": receiver.endpoint.removeprefix("http://"),
         }
+        stack_secrets.make(facts)
         command: list[Any] = [binary("otelcol"), f"--config={COLLECTOR}"]
         with subprocess.Popen(command, env=facts, stderr=subprocess.DEVNULL) as process:
             try:
@@ -112,15 +114,19 @@ def arrived(
                     PATIENCE_SECONDS,
                 )
                 exposed = f"http://127.0.0.1:{facts['APP_METRICS_PORT']}/metrics"
-                metrics = poll_until(lambda: _exposed(exposed), "the metric", PATIENCE_SECONDS)
+                metrics = poll_until(
+                    lambda: _exposed(exposed, stack_secrets.metrics_headers(facts)),
+                    "the metric",
+                    PATIENCE_SECONDS,
+                )
                 yield receiver, loki.records, metrics
             finally:
                 process.kill()
                 loki.shutdown()
 
 
-def _exposed(url: str) -> str | None:
-    text = httpx2.get(url, trust_env=False).text
+def _exposed(url: str, headers: Mapping[str, str]) -> str | None:
+    text = httpx2.get(url, headers=headers, trust_env=False).text
     return text if "planted_total" in text else None
 
 
@@ -167,7 +173,8 @@ def _send_all(facts: Mapping[str, str]) -> bool:
         for resources in body.values():
             resources[0]["resource"] = resource
         url = f"{facts['OTLP_HTTP_URL']}/v1/{signal}"
-        if not httpx2.post(url, json=body, trust_env=False).is_success:
+        headers = stack_secrets.telemetry_headers(facts)
+        if not httpx2.post(url, json=body, headers=headers, trust_env=False).is_success:
             return False
     return True
 

@@ -15,11 +15,18 @@ from app.transport.deadline import AFTER_GRACE_SECONDS
 from stack import facts as stack_facts
 from stack.facts import ROOT
 from stack.parts import PARTS
-from tests.config.files import COMPOSE, INSIDE_PORTS, PROCESSES, parsed, seconds
+from stack.secrets import HEADERS_FILE
+from tests.config.files import BACKENDS_COMPOSE, COMPOSE, INSIDE_PORTS, PROCESSES, parsed, seconds
 from tests.each import for_each
 
-# Each is run to its end: two before the parts, the other on demand.
-_BEFORE = {"init", "checkout"}
+# Each is run to its end: three before the parts, the other on demand.
+_BEFORE = {"init", "secrets", "checkout"}
+# What a container may do beside what every process may: own files for others; be started at all.
+_RIGHTS = {
+    "init": {"CHOWN"},
+    "secrets": {"CHOWN", "DAC_OVERRIDE", "NET_BIND_SERVICE"},
+    "gateway": {"NET_BIND_SERVICE"},
+}
 _ONCE = {*_BEFORE, "demo"}
 _FACTS = stack_facts.load({})
 _SERVICES: dict[str, dict[str, Any]] = parsed(COMPOSE)["services"]
@@ -37,9 +44,10 @@ def configured(binary: Callable[[str], Path]) -> Configured:
     """What docker compose makes of the file, with these variables set."""
     compose = binary("docker-compose")
 
-    def services(**environ: str) -> dict[str, Any]:
+    def services(*overlays: Path, **environ: str) -> dict[str, Any]:
+        files = [word for path in (COMPOSE, *overlays) for word in ("--file", path)]
         done = subprocess.run(
-            [compose, "--file", COMPOSE, "config", "--format", "json"],
+            [compose, *files, "config", "--format", "json"],
             env={"COMPOSE_DISABLE_ENV_FILE": "1", **environ},
             capture_output=True,
             text=True,
@@ -78,8 +86,8 @@ def test_service_has_bounds_and_no_rights(name: str) -> None:
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
-    if name != "init":
-        assert not service.get("cap_add")
+    assert set(service.get("cap_add", ())) == _RIGHTS.get(name, set())
+    if name not in ("init", "secrets"):
         assert not service["user"].startswith("0")
 
 
@@ -87,8 +95,14 @@ def test_service_has_bounds_and_no_rights(name: str) -> None:
 def test_part_is_started_again_and_asked_where_it_says_it_is_ready(part: Any) -> None:
     service = _SERVICES[part.name]
     assert service["restart"] == "unless-stopped"
-    # Inside of its container, where Grafana is at the port of its image.
-    inside = {**_FACTS, "GRAFANA_URL": "http://127.0.0.1:3000"}
+    # Inside of its container, where Grafana is at the port of its image, and others are asked
+    # through the gateway.
+    through = {
+        f"{name}_URL": f"http://gateway:{_FACTS[f'{name}_PORT']}"
+        for name in ("GATEWAY", "LOKI", "TEMPO")
+    }
+    own = {"GRAFANA_URL": "http://127.0.0.1:3000"}
+    inside = {**_FACTS, **own, **({} if part.name == "gateway" else through)}
     assert service["healthcheck"]["test"][-1] == part.readiness(inside)
     assert service["healthcheck"]["retries"] > 1
 
@@ -108,7 +122,7 @@ def test_default_of_each_fact_is_the_one_of_stack_env() -> None:
 
 def _defaults() -> Iterator[tuple[str, str]]:
     """Each variable with its default, in which there may be another one."""
-    text, found = COMPOSE.read_text(), 1
+    text, found = COMPOSE.read_text() + BACKENDS_COMPOSE.read_text(), 1
     innermost = re.compile(r"\$\{(\w+):-([^${}]+)\}")
     while found:
         yield from innermost.findall(text)
@@ -116,19 +130,26 @@ def _defaults() -> Iterator[tuple[str, str]]:
 
 
 def test_published_are_the_facts_ports_on_loopback(configured: Configured) -> None:
-    published = set().union(*_published(configured()).values())
+    published = set().union(*_published(configured(BACKENDS_COMPOSE)).values())
     assert published == {("127.0.0.1", port) for port in _ports(_FACTS)}
+
+
+def test_backends_are_published_by_their_overlay_only(configured: Configured) -> None:
+    published = {name for name, ports in _published(configured()).items() if ports}
+    assert published == {"app", "collector", "grafana"}
+    ports = {port for _, port in _published(configured())["collector"]}
+    assert ports == {int(_FACTS[name]) for name in ("OTLP_GRPC_PORT", "OTLP_HTTP_PORT")}
 
 
 def test_published_ports_can_be_moved(configured: Configured) -> None:
     moved = stack_facts.load(stack_facts.shifted(100, {}))
     environ = {name: moved[name] for name in stack_facts.ports(moved)}
-    published = set().union(*_published(configured(**environ)).values())
+    published = set().union(*_published(configured(BACKENDS_COMPOSE, **environ)).values())
     assert {port for _, port in published} == _ports(moved)
 
 
 def test_only_the_service_and_grafana_are_opened_to_others(configured: Configured) -> None:
-    services = configured(PUBLISH_HOST="0.0.0.0")  # noqa: S104
+    services = configured(BACKENDS_COMPOSE, PUBLISH_HOST="0.0.0.0")  # noqa: S104
     published = _published(services)
     opened = {name for name, on in published.items() if any(ip != "127.0.0.1" for ip, _ in on)}
     assert opened == {"app", "grafana"}
@@ -159,6 +180,7 @@ def test_every_setting_of_the_service_is_handed_to_it() -> None:
     assert settings - handed == {"HOST", "PORT"}
     # What else is handed to it, the SDK and the clients of HTTP and gRPC read by themselves.
     read_elsewhere = {name for name in handed if name.startswith("OTEL_")} | set(_NO_PROXY)
+    read_elsewhere |= {HEADERS_FILE, "OPENAI_API_KEY_FILE"}
     assert handed - settings <= read_elsewhere | _KEYS_OF_PROVIDERS
 
 
@@ -186,6 +208,7 @@ def _native_flags(name: str) -> set[str]:
     # In its container each part listens everywhere, at the ports of stack.env.
     listening = {**_FACTS, "STACK_LISTEN": "0.0.0.0"}  # noqa: S104
     places = {"DATA_DIR": "/data", "REPO_DIR": ".", "RULES_DIR": ".", "RUN_DIR": "."}
+    places |= {"SECRETS_DIR": "/run/secrets"}
     words = parsed(PROCESSES)["processes"][name]["entrypoint"]
     flags = [word for word in words if word.startswith("-")]
     return {Template(flag).substitute({**listening, **places}) for flag in flags}
@@ -343,7 +366,7 @@ def test_parts_reach_each_other_without_a_proxy(configured: Configured) -> None:
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
 def test_health_is_asked_without_a_proxy(part: Any) -> None:
-    probe = _SERVICES[part.name]["healthcheck"]["test"]
+    probe = " ".join(_SERVICES[part.name]["healthcheck"]["test"]).split()
     assert probe[probe.index("wget") + 1 :][:2] == ["-Y", "off"]
 
 

@@ -11,11 +11,12 @@ import pytest
 
 from chatscope.names import EVENT_INFERENCE_DETAILS, GEN_AI_INPUT_MESSAGES
 from stack import facts as stack_facts
+from stack.secrets import telemetry_headers
 from stack.waiting import poll_until
 from tests.config.conftest import Run
 from tests.config.files import COLLECTOR, LOKI, parsed
 from tests.running import PATIENCE_SECONDS
-from tests.stores import free_ports, running_loki
+from tests.stores import free_ports, prepare, running_loki
 
 
 def test_texts_have_a_retention_of_their_own() -> None:
@@ -67,13 +68,17 @@ def test_records_with_texts_are_another_stream(
     }
     with running_loki(tmp_path) as loki:
         facts = stack_facts.load({**free_ports(), "STATE_DIR": str(tmp_path)}) | {"LOKI_URL": loki}
+        prepare(facts)
         command: list[Any] = [binary("otelcol"), f"--config={COLLECTOR}"]
         with subprocess.Popen(command, env=facts, stderr=subprocess.DEVNULL) as process:
             try:
                 poll_until(
                     lambda: (
                         httpx2.post(
-                            f"{facts['OTLP_HTTP_URL']}/v1/logs", json=body, trust_env=False
+                            f"{facts['OTLP_HTTP_URL']}/v1/logs",
+                            json=body,
+                            headers=telemetry_headers(facts),
+                            trust_env=False,
                         ).is_success
                     ),
                     "the Collector",

@@ -13,9 +13,11 @@ import pytest
 from dashboards import others
 from stack import facts as stack_facts
 from stack.backends import Backends
+from stack.secrets import telemetry_headers
 from stack.waiting import poll_until
 from tests.config.files import COLLECTOR
 from tests.running import PATIENCE_SECONDS
+from tests.stores import prepare
 
 # A Collector on fixed ports for each test.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("deltas")]
@@ -33,6 +35,7 @@ def facts(
     directory = tmp_path_factory.mktemp("deltas")
     ports = stack_facts.shifted(_OFFSET, {})
     facts = stack_facts.load({**ports, "STATE_DIR": str(directory)})
+    prepare(facts)
     (directory / "prometheus.yml").write_text("global: {}\n")
     prometheus = [
         binary("prometheus"),
@@ -69,7 +72,8 @@ def _send(facts: Mapping[str, str], *metrics: Mapping[str, Any]) -> None:
     scopes = [{"scope": {"name": "test"}, "metrics": metrics}]
     body = {"resourceMetrics": [{"resource": resource, "scopeMetrics": scopes}]}
     url = f"{facts['OTLP_HTTP_URL']}/v1/metrics"
-    httpx2.post(url, json=body, trust_env=False).raise_for_status()
+    headers = telemetry_headers(facts)
+    httpx2.post(url, json=body, headers=headers, trust_env=False).raise_for_status()
 
 
 def _metric(name: str, kind: str, temporality: int, **point: Any) -> dict[str, Any]:
@@ -173,7 +177,8 @@ def test_edge_to_a_provider_has_the_latency_of_the_client(facts: dict[str, str])
     resource = {"attributes": [{"key": "service.name", "value": {"stringValue": _SERVICE}}]}
     body = {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": [span]}]}]}
     url = f"{facts['OTLP_HTTP_URL']}/v1/traces"
-    httpx2.post(url, json=body, trust_env=False).raise_for_status()
+    headers = telemetry_headers(facts)
+    httpx2.post(url, json=body, headers=headers, trust_env=False).raise_for_status()
     edge = f'{{client="{_SERVICE}", server="openai"}}'
     expected = {
         f"sum(traces_service_graph_request_server_seconds_{part}{edge})": value

@@ -143,9 +143,14 @@ def test_every_setting_is_one_that_grafana_knows(ini: dict[tuple[str, str], str]
 def test_datasources_have_fixed_uids_and_the_facts_addresses(stack_env: dict[str, str]) -> None:
     found = {source["uid"]: source for source in parsed(DATASOURCES)["datasources"]}
     assert {uid: (source["type"], source["url"]) for uid, source in found.items()} == {
-        uid: (uid, f"${uid.upper()}_URL") for uid in ("prometheus", "loki", "tempo", "alertmanager")
+        **{uid: (uid, f"${uid.upper()}_URL") for uid in ("loki", "tempo")},
+        **{uid: (uid, f"$GATEWAY_URL/{uid}") for uid in ("prometheus", "alertmanager")},
     }
-    assert {source["url"][1:] for source in found.values()} <= set(stack_env)
+    assert {source["url"][1:].partition("/")[0] for source in found.values()} <= set(stack_env)
+    for source in found.values():
+        # Each password is checked by the gateway, which knows what Grafana may ask.
+        assert (source["basicAuth"], source["basicAuthUser"]) == (True, "grafana")
+        assert source["secureJsonData"] == {"basicAuthPassword": "$BACKENDS_PASSWORD"}
     assert not any(source["editable"] for source in found.values())
     assert [uid for uid, source in found.items() if source.get("isDefault")] == ["prometheus"]
     assert found["alertmanager"]["jsonData"]["implementation"] == "prometheus"

@@ -55,8 +55,9 @@ def _module(image: Image) -> Path:
 
 def test_compose_names_just_these_images() -> None:
     named = _compose_images()
-    # One more that runs once, of the same image.
+    # Two more that run once, of the same images.
     assert named.pop("checkout") == named["init"]
+    assert named.pop("secrets") == named["gateway"]
     assert named == {image.part: image.reference for image in IMAGES}
 
 

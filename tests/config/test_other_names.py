@@ -16,10 +16,12 @@ import pytest
 from chatscope import names
 from chatscope.genai.content import as_json
 from stack import facts as stack_facts
+from stack.secrets import metrics_headers, telemetry_headers
 from stack.waiting import poll_until
 from tests.config.files import COLLECTOR
 from tests.receiver import ReceivedSpan, Receiver
 from tests.running import PATIENCE_SECONDS
+from tests.stores import prepare
 
 _OFFSET: Final = 7_600
 # One Collector, on fixed ports, for all tests of this file.
@@ -49,6 +51,7 @@ def sent(
     with Receiver() as receiver:
         ports = stack_facts.shifted(_OFFSET, {})
         facts = stack_facts.load({**ports, "STATE_DIR": str(directory)})
+        prepare(facts)
         facts["TEMPO_OTLP_ENDPOINT"] = receiver.endpoint.removeprefix("http://")
         command: list[Any] = [binary("otelcol"), f"--config={COLLECTOR}"]
         process = subprocess.Popen(command, env=dict(facts), stderr=subprocess.DEVNULL)
@@ -76,7 +79,8 @@ def _is_ready(facts: Mapping[str, str]) -> bool:
 
 def _send(facts: Mapping[str, str], signal: str, body: Any) -> None:
     url = f"{facts['OTLP_HTTP_URL']}/v1/{signal}"
-    httpx2.post(url, json=body, trust_env=False).raise_for_status()
+    headers = telemetry_headers(facts)
+    httpx2.post(url, json=body, headers=headers, trust_env=False).raise_for_status()
 
 
 def _spans(recorded: Any) -> list[dict[str, Any]]:
@@ -211,7 +215,8 @@ def test_older_metrics_have_one_name_provider_and_model(
     facts, _ = sent
 
     def exported() -> bool:
-        text = httpx2.get(facts["APP_METRICS_URL"], trust_env=False).text
+        headers = metrics_headers(facts)
+        text = httpx2.get(facts["APP_METRICS_URL"], headers=headers, trust_env=False).text
         lines = [line for line in text.splitlines() if line.startswith("gen_ai_client_token_usage")]
         services = {"traceloop", "openai_v2"}
         assert all(any(f'service_name="{each}"' in line for line in lines) for each in services)

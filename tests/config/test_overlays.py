@@ -18,9 +18,11 @@ import yaml
 
 from stack import facts as stack_facts
 from stack.facts import ROOT
+from stack.secrets import telemetry_headers
 from stack.waiting import poll_until
 from tests.config.files import COLLECTOR, broken_copy, parsed
 from tests.running import PATIENCE_SECONDS
+from tests.stores import prepare
 
 _DEPLOY = ROOT / "deploy"
 _OVERLAYS = sorted(_DEPLOY.glob("*.collector.yaml"))
@@ -78,6 +80,7 @@ class Request:
 def environment(stack_env: Mapping[str, str], tmp_path: Path) -> dict[str, str]:
     ports = stack_facts.shifted(_OFFSET, {})
     facts = stack_facts.load({**ports, "STATE_DIR": str(tmp_path)})
+    prepare(facts)
     return {**facts, "FORWARD_OTLP_URL": "http://127.0.0.1:9", "FORWARD_OTLP_AUTHORIZATION": ""}
 
 
@@ -121,7 +124,11 @@ def test_forwarded_signals_reach_the_other_endpoint_with_its_key(
         with _collector(binary("otelcol"), environ, _DEPLOY / "forward.collector.yaml"):
             for signal, body in _SENT.items():
                 address = f"{environ['OTLP_HTTP_URL']}/v1/{signal}"
-                httpx2.post(address, json=body, trust_env=False, timeout=30).raise_for_status()
+                headers = telemetry_headers(environ)
+                answer = httpx2.post(
+                    address, json=body, headers=headers, trust_env=False, timeout=30
+                )
+                answer.raise_for_status()
             seen = {arrived.get(timeout=PATIENCE_SECONDS) for _ in _SENT}
     assert seen == {Request(f"/v1/{signal}", "Bearer k") for signal in _SENT}
 

@@ -63,8 +63,8 @@ def test_stacks_own_parts_are_scraped_at_their_ports_in_containers() -> None:
     assert jobs(DOCKER_TARGETS) == {
         "collector": [f"collector:{loaded['COLLECTOR_METRICS_PORT']}"],
         "prometheus": [f"prometheus:{loaded['PROMETHEUS_PORT']}"],
-        "loki": [f"loki:{loaded['LOKI_PORT']}"],
-        "tempo": [f"tempo:{loaded['TEMPO_PORT']}"],
+        "loki": [f"gateway:{loaded['LOKI_PORT']}"],
+        "tempo": [f"gateway:{loaded['TEMPO_PORT']}"],
         "alertmanager": [f"alertmanager:{loaded['ALERTMANAGER_PORT']}"],
     }
 

@@ -143,6 +143,9 @@ def test_only_what_a_kill_left_half_written_is_mended(shell: str, tmp_path: Path
         block = _block(place, name)
         (block / "0000000001").write_text("page")
         (block / "meta.json").write_text(meta)
+    # What a killed one left of itself, too.
+    for socket in ("tempo.sock:3200", "tempo-otlp.sock"):
+        (tmp_path / socket).touch()
     unwritten, removed = _block(log, "unwritten"), _block(log, "removed")
     (unwritten / "0000000001").touch()
     (unwritten / "meta.json").touch()
@@ -154,6 +157,8 @@ def test_only_what_a_kill_left_half_written_is_mended(shell: str, tmp_path: Path
         # In the container there is no other program.
         env={
             "DATA_DIR": str(tmp_path),
+            "SOCKETS_DIR": str(tmp_path),
+            "TEMPO_PORT": "3200",
             **({"PATH": "", "BUSYBOX": program} if busybox else {}),
         },
         capture_output=True,
@@ -168,6 +173,7 @@ def test_only_what_a_kill_left_half_written_is_mended(shell: str, tmp_path: Path
     assert (_block(log, "whole") / "meta.json").read_text() == whole
     assert (unwritten / "meta.json").read_text() == ""
     assert not (removed / "meta.json").exists()
+    assert not list(tmp_path.glob("*.sock*"))
     for place, name in ((log, "cut"), (log, "empty"), (generator, "empty")):
         meta = json.loads((_block(place, name) / "meta.json").read_text())
         assert (meta["format"], meta["blockID"]) == ("vParquet4", name)

@@ -17,7 +17,7 @@ from tests.stack.filling import Window
 
 
 @pytest.fixture(scope="package")
-def project(engine: Engine) -> Iterator[Project]:
+def project(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     ports = stack_facts.shifted(groups.named("containers").offset, {})
     environ = {
         **ports,
@@ -27,7 +27,10 @@ def project(engine: Engine) -> Iterator[Project]:
         # What a person has set for a stack of theirs.
         "PUBLISH_HOST": "",
     }
-    project = Project(engine, stack_facts.load({**os.environ, **environ}), environ)
+    # Where the operator's secrets are copied to.
+    state = {"STATE_DIR": str(tmp_path_factory.mktemp("containers"))}
+    facts = stack_facts.load({**os.environ, **environ, **state})
+    project = Project(engine, facts, environ)
     try:
         project.up()
         yield project

@@ -1,6 +1,7 @@
 """The stack as `docker compose up` starts it, and what the engine and this machine say of it."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -77,6 +78,14 @@ class Project:
         """All parts, healthy; without those that have no image here."""
         named = self.services if self.engine.missing else []
         self.compose("up", "--wait", *named)
+        self.fetch_secrets()
+
+    def fetch_secrets(self) -> None:
+        """Those of the operator, as `make up` copies them."""
+        directory = Path(self.facts["SECRETS_DIR"])
+        directory.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(directory / "operator", ignore_errors=True)
+        self.compose("cp", "secrets:/run/secrets/operator", str(directory))
 
     def containers(self) -> dict[str, Container]:
         """What was started, by the service's name; what ran once and ended, too."""

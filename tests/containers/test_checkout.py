@@ -24,7 +24,15 @@ _ENVIRON = {
 _COPIED = (
     *("docker-compose.yml", "Dockerfile", "requirements.txt", "requirements-demo.txt"),
     *("otel-collector-config.yaml", "prometheus", "loki", "tempo", "alertmanager"),
-    *("grafana-provisioning", "stack/stack.env", "app", "chatscope", "demo", ".dockerignore"),
+    *(
+        "grafana-provisioning",
+        "gateway",
+        "stack/stack.env",
+        "app",
+        "chatscope",
+        "demo",
+        ".dockerignore",
+    ),
     "deploy/unset.toml",
 )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from stack.secrets import telemetry_variables
 from stack.waiting import poll_until
 from tests.hostile.outcome import Attack, ends, healthy
 from tests.hostile.provider import HELLO, Provider, end, provider, raw, stream
@@ -82,7 +83,7 @@ def aimed(
     directory = tmp_path_factory.mktemp("backends")
     environ = {
         "OTEL_SERVICE_NAME": name,
-        "OTEL_EXPORTER_OTLP_ENDPOINT": stack.facts["OTLP_URL"],
+        **telemetry_variables(stack.facts),
         "TELEMETRY_SPOOL_DIR": str(directory / "spool"),
         **upstream.environ,
     }

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import httpx2
 
 from stack.local_http import local_client
+from stack.secrets import operator
 from tests.stack.boards import Query, Variable
 from tests.stack.filling import Window
 
@@ -46,6 +47,7 @@ class Asker:
     def __init__(self, facts: Mapping[str, str]) -> None:
         self._urls = {uid: facts[f"{uid.upper()}_URL"] for uid in ("prometheus", "loki", "tempo")}
         self._http = local_client(timeout=_PATIENCE_SECONDS)
+        self._http.auth = operator(facts)
 
     def close(self) -> None:
         """Close the connections."""

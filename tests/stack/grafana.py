@@ -10,7 +10,7 @@ from string import Template
 import pytest
 
 from stack import facts as stack_facts
-from stack import grafana
+from stack import grafana, secrets
 from stack.local_http import local_client
 from stack.native import NativeStack
 from stack.waiting import poll_until
@@ -42,7 +42,10 @@ def grafana_alone(
     )
     if not loaded["GRAFANA_HOME"]:
         pytest.skip(f"no Grafana: {grafana.MISSING}")
-    environment = {**NativeStack(loaded).environment(), **environ}
+    stack = NativeStack(loaded)
+    stack.prepare()
+    secrets.make(loaded)
+    environment = {**stack.environment(), **environ}
     process = parsed(PROCESSES)["processes"]["grafana"]
     words = [Template(word).substitute(environment) for word in process["entrypoint"]]
     for word in process["environment"]:

@@ -19,6 +19,7 @@ from dashboards.others import DAY_COST, GRAPH_EDGES_EXPIRED, LEDGER_STORED, SLO_
 from demo.asking import AskError, Conversation, HttpClient, Message
 from stack.facts import ROOT
 from stack.local_http import local_client
+from stack.secrets import backend_client, telemetry_variables
 from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS
 from tests.stack.filling import Window
@@ -92,7 +93,7 @@ def load(facts: Mapping[str, str]) -> Iterator[Load]:
                 **os.environ,
                 **_BOUNDS,
                 "CHATSCOPE_URL": facts["APP_URL"],
-                "OTEL_EXPORTER_OTLP_ENDPOINT": facts["OTLP_HTTP_URL"],
+                **telemetry_variables(facts, "OTLP_HTTP_URL"),
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -119,7 +120,7 @@ def window(facts: Mapping[str, str], load: Load) -> Window:
 
 def _known(facts: Mapping[str, str], since: float) -> bool:
     times = f"count_over_time({GRAPH_EDGES_EXPIRED.prometheus}[{time.time() - since:.0f}s])"
-    with local_client(facts["PROMETHEUS_URL"]) as client:
+    with backend_client(facts, "PROMETHEUS_URL") as client:
         asked = [
             client.get("/api/v1/query", params={"query": query}).raise_for_status().json()
             for query in (f"min({times}) >= {_SCRAPES}", *_MADE)
@@ -183,7 +184,7 @@ def service(facts: Mapping[str, str], variables: Mapping[str, str]) -> Iterator[
         **os.environ,
         **variables,
         "PORT": str(port),
-        "OTEL_EXPORTER_OTLP_ENDPOINT": facts["OTLP_URL"],
+        **telemetry_variables(facts),
     }
     url = f"http://{facts['STACK_HOST']}:{port}"
     with (

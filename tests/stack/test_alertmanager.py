@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from drill.listener import Listener, listener
-from stack.local_http import local_client
+from stack.secrets import backend_client
 from stack.waiting import poll_until
 from tests.alerting import GRAFANA, Alertmanager, Mailbox, alertmanager, mailbox
 from tests.running import PATIENCE_SECONDS, Stack
@@ -86,7 +86,7 @@ def critical(told: Alertmanager) -> str:
 
 
 def test_it_runs_with_our_configuration_and_no_peers(stack: Stack) -> None:
-    with local_client(stack.facts["ALERTMANAGER_URL"]) as client:
+    with backend_client(stack.facts, "ALERTMANAGER_URL") as client:
         status = client.get("/api/v2/status").raise_for_status().json()
     assert "receiver: nobody" in status["config"]["original"]
     assert status["cluster"]["status"] == "disabled"
@@ -94,7 +94,7 @@ def test_it_runs_with_our_configuration_and_no_peers(stack: Stack) -> None:
 
 def test_an_alert_that_comes_in_is_shown_with_its_receiver(stack: Stack) -> None:
     name = f"Test{secrets.token_hex(4)}"
-    with local_client(stack.facts["ALERTMANAGER_URL"]) as client:
+    with backend_client(stack.facts, "ALERTMANAGER_URL") as client:
         pushed = {"labels": {"alertname": name, "severity": "none"}}
         client.post("/api/v2/alerts", json=[pushed]).raise_for_status()
         wanted = {"filter": f"alertname={name}"}

@@ -164,7 +164,8 @@ def test_up_finds_what_was_stored(shell: Shell, up: str, second: Second) -> None
     trace_id = re.search(r"[0-9a-f]{32}", up)
     assert trace_id
     facts = stack_facts.load(shell.environment)
-    found = shell.run(f"curl -sf {facts['TEMPO_URL']}/api/traces/{trace_id[0]}")
+    password = f"authorization: $(cat {facts['SECRETS_DIR']}/operator/basic)"
+    found = shell.run(f'curl -sf -H "{password}" {facts["TEMPO_URL"]}/api/traces/{trace_id[0]}')
     assert found.returncode == 0
 
 

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from dashboards import others
 from demo.asking import Conversation
 from stack.facts import ROOT
 from stack.local_http import local_client
+from stack.secrets import backend_client, telemetry_variables
 from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS, Stack
 from tests.stack.collectors import collector
@@ -32,12 +33,12 @@ _SOCKETS = f"{names.SOCKET_CONNECTIONS.prometheus}{{{_IS_VICTIM}}}"
 
 
 @contextmanager
-def _service(address: str, otlp: str) -> Iterator["subprocess.Popen[bytes]"]:
+def _service(address: str, beside: Mapping[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
     environment = {
         **os.environ,
         "PORT": address.rpartition(":")[2],
         "OTEL_SERVICE_NAME": _VICTIM,
-        "OTEL_EXPORTER_OTLP_ENDPOINT": otlp,
+        **telemetry_variables(beside),
     }
     with subprocess.Popen(
         [sys.executable, "-m", "app"], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
@@ -70,7 +71,7 @@ def _is_seen(stack: Stack) -> bool:
 
 def _shown(stack: Stack, after: float) -> bool:
     """Whether its sockets would be shown so long after now, with what has come until now."""
-    with local_client(stack.facts["PROMETHEUS_URL"]) as client:
+    with backend_client(stack.facts, "PROMETHEUS_URL") as client:
         asked = {"query": _SOCKETS, "time": str(time.time() + after)}
         answer = client.get("/api/v1/query", params=asked).raise_for_status().json()
     return bool(answer["data"]["result"])
@@ -85,7 +86,7 @@ def test_killed_service_is_reported_down_in_time_and_its_return_too(
         address = f"{host}:{free.getsockname()[1]}"
     asking = {"APP_URL": f"http://{address}", "OTEL_SERVICE_NAME": _VICTIM}
     with collector(stack, tmp_path, asking) as beside:
-        with _service(address, beside["OTLP_URL"]) as process:
+        with _service(address, beside) as process:
             # Its socket dies with it.
             with Conversation(f"http://{address}") as conversation:
                 conversation.ask("Are you there?", SIMULATED_MODEL)
@@ -98,7 +99,7 @@ def test_killed_service_is_reported_down_in_time_and_its_return_too(
             poll_until(lambda: "ServiceDown" in _firing(stack), "the alert", _DOWN_SECONDS)
         # Nobody goes on sending its last values: they are older than the alert's `for`.
         assert not _shown(stack, after=_SHOWN_SECONDS - _FOR_SECONDS)
-        with _service(address, beside["OTLP_URL"]):
+        with _service(address, beside):
             poll_until(
                 lambda: "ServiceDown" not in _firing(stack),
                 "the alert to be resolved",

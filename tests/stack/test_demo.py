@@ -16,6 +16,7 @@ from chatscope.cli.spans import Span
 from chatscope.names import Metric
 from demo import story
 from stack.backends import LogLine
+from stack.secrets import telemetry_variables
 from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS, Stack, settled
 
@@ -83,7 +84,7 @@ def run(stack: Stack) -> Run:
             **os.environ,
             **_BOUNDS,
             "CHATSCOPE_URL": stack.facts["APP_URL"],
-            "OTEL_EXPORTER_OTLP_ENDPOINT": stack.facts["OTLP_HTTP_URL"],
+            **telemetry_variables(stack.facts, "OTLP_HTTP_URL"),
         },
         check=False,
         stdout=subprocess.PIPE,
@@ -129,6 +130,14 @@ def _servers(trace: list[Span]) -> list[Span]:
     """The spans of the service that have a model call as their child."""
     parents = {span.parent for span in trace if span.name.startswith("chat ")}
     return [span for span in trace if span.span_id in parents]
+
+
+def test_each_user_counts_for_the_team_of_the_key(ends: list[LogLine]) -> None:
+    user, key, team = map(names.prometheus_label, (names.USER_ID, names.KEY_NAME, names.KEY_TEAM))
+    found = {tuple(line.metadata.get(each, "") for each in (user, key, team)) for line in ends}
+    known = {(each.id, f"{each.team}-assistant", each.team) for each in story.USERS}
+    assert found <= known
+    assert {found_team for _, _, found_team in found} == {each.team for each in story.USERS}
 
 
 def test_people_of_all_kinds_were_served(run: Run) -> None:

@@ -21,9 +21,11 @@ from stack import facts as stack_facts
 from stack.facts import ROOT
 from stack.local_http import local_client
 from stack.parts import binary_path
+from stack.secrets import backend_client
 from stack.waiting import poll_until
 from tests.alerting import alertmanager
 from tests.running import PATIENCE_SECONDS, Stack
+from tests.stores import ON_A_PORT
 
 _RULES = yaml.safe_load((ROOT / "loki" / "rules" / "fake" / "logs.rules.yaml").read_text())
 _NAMES = {rule["alert"] for group in _RULES["groups"] for rule in group["rules"]}
@@ -160,6 +162,8 @@ def ruler(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
                 "STATE_DIR": str(directory),
             }
         )
+        # It writes to the stack's Prometheus.
+        facts["SECRETS_DIR"] = stack.facts["SECRETS_DIR"]
         running.enter_context(_loki(directory, facts))
         yield Ruler(facts["LOKI_URL"], people)
 
@@ -179,6 +183,7 @@ def _loki(directory: Path, facts: dict[str, str]) -> ExitStack:
             f"-config.file={ROOT / 'loki' / 'loki.yaml'}",
             "-config.expand-env=true",
             f"-ruler.storage.local.directory={directory / 'rules'}",
+            *ON_A_PORT,
         ],
         env={**facts, "PATH": os.defpath},
         cwd=directory,
@@ -186,13 +191,13 @@ def _loki(directory: Path, facts: dict[str, str]) -> ExitStack:
     )
     running.callback(process.wait)
     running.callback(process.terminate)
-    with local_client(facts["LOKI_URL"]) as client:
+    with backend_client(facts, "LOKI_URL") as client:
         poll_until(lambda: client.get("/ready").is_success, "Loki to be ready", PATIENCE_SECONDS)
     return running
 
 
 def test_loki_has_each_rule_and_can_answer_it(stack: Stack) -> None:
-    with local_client(stack.facts["LOKI_URL"], timeout=PATIENCE_SECONDS) as client:
+    with backend_client(stack.facts, "LOKI_URL", timeout=PATIENCE_SECONDS) as client:
         answer = client.get("/prometheus/api/v1/rules").raise_for_status().json()
         rules = [rule for group in answer["data"]["groups"] for rule in group["rules"]]
         for rule in rules:
@@ -203,7 +208,7 @@ def test_loki_has_each_rule_and_can_answer_it(stack: Stack) -> None:
 
 
 def test_loki_reads_the_rules_from_our_folder(stack: Stack) -> None:
-    with local_client(stack.facts["LOKI_URL"]) as client:
+    with backend_client(stack.facts, "LOKI_URL") as client:
         answer = client.get("/loki/api/v1/rules").raise_for_status()
     groups = yaml.safe_load(answer.text)["logs.rules.yaml"]
     assert {rule["alert"] for group in groups for rule in group["rules"]} == _NAMES

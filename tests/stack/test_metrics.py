@@ -10,7 +10,7 @@ from prometheus_client.samples import Sample as Scraped
 
 from chatscope import names
 from chatscope.names import METRICS, Kind, Metric
-from stack.local_http import local_client
+from stack.secrets import backend_client, metrics_headers
 from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS, Stack
 from tests.stack.turns import WAYS
@@ -50,7 +50,10 @@ def _series(metric: Metric) -> str:
 
 
 def _scrape(stack: Stack) -> dict[str, Family]:
-    headers = {"accept": "application/openmetrics-text; version=1.0.0"}
+    headers = {
+        "accept": "application/openmetrics-text; version=1.0.0",
+        **metrics_headers(stack.facts),
+    }
     answer = httpx2.get(stack.facts["APP_METRICS_URL"], headers=headers, trust_env=False)
     answer.raise_for_status()
     assert "openmetrics" in answer.headers["content-type"]
@@ -174,7 +177,7 @@ def test_only_the_components_are_scraped(stack: Stack) -> None:
         return True
 
     poll_until(all_up, "each component to be scraped, and nothing else", PATIENCE_SECONDS)
-    with local_client(stack.facts["PROMETHEUS_URL"]) as client:
+    with backend_client(stack.facts, "PROMETHEUS_URL") as client:
         found = client.get("/api/v1/targets", params={"state": "active"}).raise_for_status().json()
     targets = found["data"]["activeTargets"]
     assert sorted(target["labels"]["job"] for target in targets) == sorted(_SCRAPED)

@@ -11,6 +11,7 @@ from chatscope import names
 from chatscope.names import HTTP_REQUEST_DURATION
 from stack.backends import LogLine
 from stack.facts import ROOT
+from stack.secrets import telemetry_variables
 from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS, Stack
 from tests.unit.package.environment import (
@@ -80,6 +81,7 @@ def test_application_of_twenty_lines_is_in_three_backends(
     with environment.running(
         stack.facts["OTLP_URL"], "gunicorn", "shop:app", "-w", "2",
         *("-k", "uvicorn_worker.UvicornWorker", "-b", f"127.0.0.1:{port}", "--no-control-socket"),
+        **telemetry_variables(stack.facts),
     ) as process:  # fmt: skip
         wait_until_up(port)
         traces = {_trace_of_a_request(port) for _ in range(_COUNT)}
@@ -97,7 +99,8 @@ def test_application_of_twenty_lines_is_in_three_backends(
 def test_celery_worker_is_in_three_backends(stack: Stack, environment: Environment) -> None:
     orders = _series("orders_total")
     before, since = stack.counted(orders), time.time()
-    output = run_orders(environment, stack.facts["OTLP_URL"], _COUNT)
+    variables = telemetry_variables(stack.facts)
+    output = run_orders(environment, stack.facts["OTLP_URL"], _COUNT, **variables)
     _wait_for_count(stack, orders, before + _COUNT)
     lines = _wait_for_lines(stack, "order ", since, _COUNT)
     assert {line.line for line in lines} == {f"order {number}" for number in range(_COUNT)}, output
@@ -108,7 +111,8 @@ def test_celery_worker_is_in_three_backends(stack: Stack, environment: Environme
 def test_script_is_in_three_backends(stack: Stack, environment: Environment) -> None:
     script, done = write_script(environment), _series("work_done_total")
     before, since = stack.counted(done), time.time()
-    with environment.running(stack.facts["OTLP_URL"], "python", script) as process:
+    variables = telemetry_variables(stack.facts)
+    with environment.running(stack.facts["OTLP_URL"], "python", script, **variables) as process:
         output, _ = process.communicate(timeout=60)
         assert process.returncode == 0, output
     _wait_for_count(stack, done, before + 1)

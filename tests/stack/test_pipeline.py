@@ -7,6 +7,7 @@ import time
 import httpx2
 import yaml
 
+from stack.secrets import backend_client, telemetry_headers
 from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS, Stack
 
@@ -36,7 +37,8 @@ def test_others_send_over_otlp_http(stack: Stack) -> None:
         ]
     }
     url = f"{stack.facts['OTLP_HTTP_URL']}/v1/traces"
-    httpx2.post(url, json=body, trust_env=False).raise_for_status()
+    headers = telemetry_headers(stack.facts)
+    httpx2.post(url, json=body, headers=headers, trust_env=False).raise_for_status()
     [found] = poll_until(
         lambda: stack.backends.tempo_trace(trace_id), "the span in Tempo", PATIENCE_SECONDS
     )
@@ -53,7 +55,8 @@ def test_retention_is_the_same_in_each_store(stack: Stack) -> None:
     wanted = _seconds(stack.facts["RETENTION"])
 
     def get(url: str, path: str) -> httpx2.Response:
-        return httpx2.get(stack.facts[url] + path, trust_env=False).raise_for_status()
+        with backend_client(stack.facts, url) as client:
+            return client.get(path).raise_for_status()
 
     flags = get("PROMETHEUS_URL", "/api/v1/status/flags").json()["data"]
     assert _seconds(flags["storage.tsdb.retention.time"]) == wanted
@@ -69,9 +72,8 @@ def test_traceql_metrics_answer(stack: Stack) -> None:
     query = {"q": '{resource.service.name="chatscope"} | rate()', "since": "10m", "step": "10s"}
 
     def series() -> list[object]:
-        answer = httpx2.get(
-            f"{stack.facts['TEMPO_URL']}/api/metrics/query_range", params=query, trust_env=False
-        )
+        with backend_client(stack.facts, "TEMPO_URL") as client:
+            answer = client.get("/api/metrics/query_range", params=query)
         return list(answer.raise_for_status().json()["series"])
 
     assert poll_until(series, "TraceQL metrics of the service", PATIENCE_SECONDS)

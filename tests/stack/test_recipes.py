@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from chatscope import names
-from stack.local_http import local_client
+from stack.secrets import backend_client
 from stack.waiting import poll_until
 from tests.recipes import PAGES, RUNBOOKS, Recipe, in_blocks, in_tables
 from tests.running import PATIENCE_SECONDS, Stack
@@ -94,18 +94,16 @@ def _answer(stack: Stack, recipe: Recipe) -> list[object]:
 
 
 def _loki(stack: Stack, query: str) -> list[object]:
-    url = f"{stack.facts['LOKI_URL']}/loki/api/v1/query"
-    with local_client(timeout=PATIENCE_SECONDS) as client:
-        answer = client.get(url, params={"query": query}).raise_for_status().json()
+    with backend_client(stack.facts, "LOKI_URL", PATIENCE_SECONDS) as client:
+        answer = client.get("/loki/api/v1/query", params={"query": query}).raise_for_status().json()
     return list(answer["data"]["result"])
 
 
 def _tempo(stack: Stack, query: str) -> list[object]:
     now = int(time.time())
     asked: dict[str, str | int] = {"q": query, "start": now - 600, "end": now, "step": "15s"}
-    url = f"{stack.facts['TEMPO_URL']}/api/metrics/query_range"
-    with local_client(timeout=PATIENCE_SECONDS) as client:
-        answer = client.get(url, params=asked).raise_for_status().json()
+    with backend_client(stack.facts, "TEMPO_URL", PATIENCE_SECONDS) as client:
+        answer = client.get("/api/metrics/query_range", params=asked).raise_for_status().json()
     # A series of nothing but zeros tells nothing.
     return [
         series

@@ -8,7 +8,7 @@ from alerts import llm
 from alerts.__main__ import FOLDER
 from chatscope.names import OF_KEYS, OLDER_METRICS
 from dashboards import others
-from stack.local_http import local_client
+from stack.secrets import backend_client
 from stack.waiting import poll_until
 from tests.config.files import parsed
 from tests.running import PATIENCE_SECONDS, Stack
@@ -46,7 +46,7 @@ _RECORDED = {rule["record"] for rule in _RULES if "record" in rule}
 
 
 def _get(stack: Stack, path: str, **asked: Any) -> Any:
-    with local_client(stack.facts["PROMETHEUS_URL"]) as client:
+    with backend_client(stack.facts, "PROMETHEUS_URL") as client:
         answer = client.get(path, params=asked)
     return answer.raise_for_status().json()["data"]
 
@@ -84,7 +84,7 @@ def test_prometheus_tells_alertmanager(stack: Stack) -> None:
     """Of the alert that always fires."""
 
     def told() -> bool:
-        with local_client(stack.facts["ALERTMANAGER_URL"]) as client:
+        with backend_client(stack.facts, "ALERTMANAGER_URL") as client:
             alerts = client.get("/api/v2/alerts").raise_for_status().json()
         return "Watchdog" in {alert["labels"]["alertname"] for alert in alerts}
 

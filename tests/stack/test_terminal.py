@@ -17,6 +17,7 @@ from chatscope.cli.addresses import GRAFANA, LOKI, PROMETHEUS, SERVICE, TEMPO, A
 from chatscope.cli.doctor import Doctor
 from chatscope.cli.findings import Finding, State
 from stack.facts import ROOT
+from stack.secrets import telemetry_variables
 from stack.waiting import poll_until
 from tests.chaos.service import service
 from tests.clocks import LIBRARY, SteppedClock
@@ -273,9 +274,28 @@ def test_collector_that_has_no_tls_is_a_fault(stack: Stack) -> None:
     assert faults["send traces"].fix.startswith("use http://")
 
 
+def test_service_without_the_token_of_the_collector_is_a_fault(stack: Stack) -> None:
+    endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": stack.facts["OTLP_URL"]}
+    wrong = {**endpoint, "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20wrong"}
+    for variables in (endpoint, wrong):
+        faults = _faults(_examine(stack, variables))
+        assert set(faults) == _SENT
+        assert "UNAUTHENTICATED" in faults["send logs"].text
+        assert "CHATSCOPE_OTLP_HEADERS_FILE" in faults["send logs"].fix
+    assert _faults(_examine(stack, telemetry_variables(stack.facts), patience=30.0)) == {}
+
+
+def test_login_that_a_backend_refuses_is_a_fault(stack: Stack) -> None:
+    url = {LOKI: stack.facts["LOKI_URL"].replace("127.0.0.1", "localhost")}
+    faults = _faults(_examine(stack, urls=url))
+    assert set(faults) == {"Loki"}
+    assert "requires credentials (401)" in faults["Loki"].text
+    assert "--header" in faults["Loki"].fix
+
+
 def test_endpoint_that_is_no_receiver_is_a_fault(stack: Stack) -> None:
     variables = {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": stack.facts["LOKI_URL"],
+        "OTEL_EXPORTER_OTLP_ENDPOINT": stack.facts["APP_URL"],
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
     }
     faults = _faults(_examine(stack, variables))
@@ -293,15 +313,9 @@ def test_backend_that_does_not_run_is_a_fault(stack: Stack, place: Place) -> Non
     assert place.variable in fault.fix
 
 
-@pytest.mark.parametrize(
-    ("place", "other"),
-    [(TEMPO, "PROMETHEUS_URL"), (LOKI, "TEMPO_URL"), (PROMETHEUS, "LOKI_URL")],
-    ids=["Tempo", "Loki", "Prometheus"],
-)
-def test_another_program_at_the_address_of_a_backend_is_a_fault(
-    stack: Stack, place: Place, other: str
-) -> None:
-    faults = _faults(_examine(stack, urls={place: stack.facts[other]}))
+@pytest.mark.parametrize("place", [TEMPO, LOKI, PROMETHEUS], ids=lambda place: place.name)
+def test_another_program_at_the_address_of_a_backend_is_a_fault(stack: Stack, place: Place) -> None:
+    faults = _faults(_examine(stack, urls={place: stack.facts["APP_URL"]}))
     [fault] = faults.values()
     assert f"another program than {place.name} answers at" in fault.text
 
@@ -318,8 +332,7 @@ def test_collector_that_does_not_deliver_is_a_fault(
     stack: Stack, tmp_path: Path, variable: str, value: str, check: str
 ) -> None:
     with collector(stack, tmp_path, {variable: value}) as beside:
-        variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": beside["OTLP_URL"]}
-        faults = _faults(_examine(stack, variables, patience=10.0))
+        faults = _faults(_examine(stack, telemetry_variables(beside), patience=10.0))
     assert set(faults) == {check}
     assert "the Collector has accepted the" in faults[check].text
     assert "make logs PART=collector" in faults[check].fix

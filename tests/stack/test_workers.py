@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from chatscope import names
+from stack.secrets import telemetry_variables
 from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS, Stack
 from tests.stack.turns import Turn, http_turn
@@ -27,7 +28,7 @@ def service(stack: Stack) -> Iterator[dict[str, str]]:
         "PORT": port,
         "WORKERS": str(_WORKERS),
         "OTEL_SERVICE_NAME": _NAME,
-        "OTEL_EXPORTER_OTLP_ENDPOINT": stack.facts["OTLP_URL"],
+        **telemetry_variables(stack.facts),
         "SIMULATED_TOKENS_PER_SECOND": "0",
         "SIMULATED_FIRST_TOKEN_SECONDS": "0",
     }

@@ -15,7 +15,13 @@ from app.settings import Settings
 def quick(**changes: Any) -> Settings:
     """Settings with a simulated model that answers at once."""
     return Settings.model_validate(
-        {"simulated_first_token_seconds": 0, "simulated_tokens_per_second": 0, **changes}
+        {
+            "simulated_first_token_seconds": 0,
+            "simulated_tokens_per_second": 0,
+            # Raw requests of tests name any host.
+            "allowed_hosts": ("*",),
+            **changes,
+        }
     )
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from app.keys.keyring import digest_of
 from app.settings import Settings, SettingsError, load_settings
+from demo import story
 
 _ROOT = Path(__file__).parents[2]
 
@@ -265,6 +267,20 @@ def test_demo_providers_are_never_served_beside_models_of_the_operator(tmp_path:
         )
 
 
+def test_demo_has_the_public_keys_of_its_teams_where_the_operator_has_none(tmp_path: Path) -> None:
+    demo = load_settings({"DEMO_PROVIDERS": "true"}).known_keys
+    assert demo is not None
+    assert {(key.team, key.sha256) for key in demo.keys} == {
+        (user.team, digest_of(user.api_key).hex()) for user in story.USERS
+    }
+    assert load_settings({}).known_keys is None
+    file = tmp_path / "keys.toml"
+    file.write_text(f'[[keys]]\nname = "alice"\nsha256 = "{digest_of("a").hex()}"\n')
+    own = load_settings({"DEMO_PROVIDERS": "true", "KEYS_FILE": str(file)}).known_keys
+    assert own is not None
+    assert [key.name for key in own.keys] == ["alice"]
+
+
 def test_simulated_model_has_a_price_only_where_it_is_alone() -> None:
     alone = load_settings({}).telemetry().prices
     assert alone is not None
@@ -319,3 +335,19 @@ def test_settings_cannot_be_changed() -> None:
 def test_a_misspelt_setting_in_code_is_refused() -> None:
     with pytest.raises(ValidationError):
         Settings.model_validate({"prot": 1})
+
+
+def test_api_key_may_be_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_text("sk-from-file\n")
+    models = {"OPENAI_MODELS": "gpt-4o"}
+    found = Settings.read({**models, "OPENAI_API_KEY_FILE": str(path)})
+    assert found.openai_api_key is not None
+    assert found.openai_api_key.get_secret_value() == "sk-from-file"
+    for more, said in (
+        ({"OPENAI_API_KEY_FILE": str(tmp_path / "none")}, "No such file"),
+        ({"OPENAI_API_KEY_FILE": str(path), "OPENAI_API_KEY": "sk-2"}, "OPENAI_API_KEY is set"),
+    ):
+        with pytest.raises(SettingsError, match=said) as refused:
+            Settings.read({**models, **more})
+        assert "sk-" not in str(refused.value)

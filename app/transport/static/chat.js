@@ -93,6 +93,7 @@ async function loadModels() {
   // A header has whole seconds.
   if (Math.abs(date - Date.now()) > 2000) grafana.clockOffset = date - Date.now();
   for (const model of (await answer.json()).data) {
+    if (model.architecture?.output_modalities?.includes("embeddings")) continue;
     models.set(model.id, model);
     $("model").append(new Option(model.id));
   }
@@ -225,7 +226,9 @@ function showPrice() {
   const parts = model?.pricing && [
     `${price(model.pricing.prompt)} in, ${price(model.pricing.completion)} out per million tokens`,
   ];
-  $("price").textContent = [model && `by ${model.owned_by}`, ...(parts ?? [])]
+  const context = model?.context_length
+    && `${model.context_length.toLocaleString("en")} tokens of context`;
+  $("price").textContent = [model && `by ${model.owned_by}`, ...(parts ?? []), context]
     .filter(Boolean).join(" · ");
 }
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import httpx2
 
 from stack.local_http import local_client
+from stack.secrets import metrics_headers, operator
 from tests.running import Stack
 
 _LARGEST: Final = 64 * 1024 * 1024
@@ -44,11 +45,23 @@ class Search:
             yield from self._alertmanager()
             for port in _EXPOSED:
                 url = f"http://{self._facts['STACK_HOST']}:{self._facts[port]}/metrics"
-                yield f"/metrics of {port}", self._http.get(url).text
+                yield f"/metrics of {port}", self._metrics(port, url)
+
+    def _metrics(self, port: str, url: str) -> str:
+        if port == "APP_METRICS_PORT":
+            answer = self._http.get(url, headers=metrics_headers(self._facts))
+        else:
+            answer = self._http.get(url, auth=operator(self._facts))
+        return answer.raise_for_status().text
 
     def _get(self, fact: str, path: str, **query: Any) -> Any:
         headers = {"X-Loki-Response-Encoding-Flags": "categorize-labels"}
-        answer = self._http.get(f"{self._facts[fact]}{path}", params=query, headers=headers)
+        answer = self._http.get(
+            f"{self._facts[fact]}{path}",
+            params=query,
+            headers=headers,
+            auth=operator(self._facts),
+        )
         return answer.raise_for_status().json()
 
     def _tempo(self) -> Iterator[Text]:

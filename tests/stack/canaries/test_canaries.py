@@ -16,6 +16,7 @@ import httpx2
 import pytest
 
 from stack.facts import ROOT
+from stack.secrets import telemetry_headers, telemetry_variables
 from stack.waiting import poll_until
 from tests.harness import notes
 from tests.running import PATIENCE_SECONDS, Stack
@@ -109,7 +110,7 @@ def _ask_without_collector(url: str, garden: Garden, place: str) -> None:
 
 
 def _telemetry(stack: Stack) -> dict[str, str]:
-    return {"OTEL_EXPORTER_OTLP_ENDPOINT": stack.facts["OTLP_URL"]}
+    return telemetry_variables(stack.facts)
 
 
 @contextmanager
@@ -225,7 +226,8 @@ def _plant_elsewhere(stack: Stack, garden: Garden) -> None:
     }
     for signal, body in bodies.items():
         url = f"{stack.facts['OTLP_HTTP_URL']}/v1/{signal}"
-        httpx2.post(url, json=body, trust_env=False).raise_for_status()
+        headers = telemetry_headers(stack.facts)
+        httpx2.post(url, json=body, headers=headers, trust_env=False).raise_for_status()
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,15 @@ _NOBODY = 65534
 
 
 @pytest.fixture
-def others(tmp_path: Path) -> Path:
+def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A state directory of root's, as `sudo make up` leaves it."""
     if os.geteuid() or not shutil.which("setpriv"):
         pytest.skip("only root, with setpriv, can become somebody else")
-    (tmp_path / "state" / "run").mkdir(parents=True)
-    (tmp_path / "state" / "run" / "control.sock").touch()
+    # A longer path has its sockets elsewhere.
+    tmp_path = tmp_path_factory.mktemp("own")
+    sockets = tmp_path / "state" / "run" / "sockets"
+    sockets.mkdir(parents=True)
+    (sockets / "control.sock").touch()
     for place in (tmp_path, *tmp_path.parents[:-2]):
         # pytest's own directories are its user's alone.
         place.chmod(place.stat().st_mode | 0o055)
@@ -51,6 +54,6 @@ def test_state_of_another_user_is_named_with_its_owner_and_the_mend(others: Path
     done = _as_nobody("down", STATE_DIR=str(others))
     assert "Traceback" not in done.stderr
     assert done.returncode == 1
-    assert str(others / "run" / "control.sock") in done.stdout
+    assert str(others / "run" / "sockets" / "control.sock") in done.stdout
     assert "belongs to root" in done.stdout
     assert "STATE_DIR" in done.stdout

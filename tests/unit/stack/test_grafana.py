@@ -85,18 +85,63 @@ def test_password_is_not_among_the_facts_that_are_written_to_disk() -> None:
     ids=str,
 )
 def test_who_may_look_follows_from_where_it_is_published_and_the_password(
-    shell: str, environ: dict[str, str], switches: dict[str, str]
+    shell: str, environ: dict[str, str], switches: dict[str, str], tmp_path: Path
 ) -> None:
-    program = [*shell.split(), str(facts.ROOT / "grafana-provisioning" / "start.sh")]
-    if not shutil.which(program[0]):
-        pytest.skip(f"there is no {program[0]}")
-    done = subprocess.run(
-        [*program, "/usr/bin/env"], env=environ, capture_output=True, text=True, check=True
-    )
-    seen = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    done, seen = _started(shell, tmp_path, environ)
     assert {name: seen[name] for name in (_ANONYMOUS, _NO_USER) if name in seen} == switches
     locked = seen.get(_ANONYMOUS) == "false" and not environ.get("GRAFANA_ADMIN_PASSWORD")
     assert ("GRAFANA_ADMIN_PASSWORD" in done.stderr) == locked
+
+
+@pytest.mark.parametrize(
+    ("url", "domain", "secure"),
+    [
+        ("http://127.0.0.1:3001", "127.0.0.1", "false"),
+        ("http://localhost", "localhost", "false"),
+        ("https://example.org/grafana", "example.org", "true"),
+        ("https://example.org:8443/", "example.org", "true"),
+        ("http://[::1]:3001", "[::1]", "false"),
+    ],
+)
+def test_name_that_it_answers_to_is_that_of_its_public_address(
+    tmp_path: Path, url: str, domain: str, secure: str
+) -> None:
+    _, here = _started("sh", tmp_path, {"GRAFANA_PUBLIC_URL": url})
+    assert here["GF_SERVER_DOMAIN"] == domain
+    assert here["GF_SECURITY_COOKIE_SECURE"] == secure
+    assert here["GF_SERVER_ENFORCE_DOMAIN"] == "true"
+    # There a login is needed, and people may come by any name of the machine.
+    _, published = _started(
+        "sh", tmp_path, {"GRAFANA_PUBLIC_URL": url, "PUBLISH_HOST": "203.0.113.7"}
+    )
+    assert "GF_SERVER_ENFORCE_DOMAIN" not in published
+
+
+def _started(
+    shell: str, directory: Path, environ: dict[str, str]
+) -> tuple["subprocess.CompletedProcess[str]", dict[str, str]]:
+    """What start.sh says, and the variables that Grafana gets of it."""
+    program = [*shell.split(), str(facts.ROOT / "grafana-provisioning" / "start.sh")]
+    if not shutil.which(program[0]):
+        pytest.skip(f"there is no {program[0]}")
+    secrets = {"password": "BACKENDS_PASSWORD", "secret_key": "GF_SECURITY_SECRET_KEY"}
+    (directory / "grafana").mkdir(exist_ok=True)
+    for name in secrets:
+        (directory / "grafana" / name).write_text(f"the {name}")
+    given = {
+        "GRAFANA_PUBLIC_URL": "http://127.0.0.1:3001",
+        "PUBLISH_HOST": "127.0.0.1",
+        "SECRETS_DIR": str(directory),
+        **environ,
+    }
+    done = subprocess.run(
+        [*program, "/usr/bin/env"], env=given, capture_output=True, text=True, check=True
+    )
+    seen = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    assert {variable: seen[variable] for variable in secrets.values()} == {
+        variable: f"the {name}" for name, variable in secrets.items()
+    }
+    return done, seen
 
 
 def test_up_warns_of_a_grafana_that_nobody_can_look_at() -> None:

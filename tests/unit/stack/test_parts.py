@@ -76,6 +76,7 @@ def test_process_compose_runs_the_same_parts_and_stops_the_app_first() -> None:
     processes = yaml.safe_load(text)["processes"]
     assert set(processes) == {part.name for part in PARTS}
     assert set(processes["app"]["depends_on"]) == {"collector"}
-    assert set(processes["collector"]["depends_on"]) == {"prometheus", "loki", "tempo"}
+    assert set(processes["collector"]["depends_on"]) == {"prometheus", "gateway", "tempo"}
+    assert set(processes["gateway"]["depends_on"]) == {"loki", "tempo"}
     assert set(processes["loki"]["depends_on"]) == {"prometheus"}
     assert [name for name in processes if "disabled" in processes[name]] == ["grafana"]

@@ -18,6 +18,7 @@ _PROCESSOR = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), pla
 _SAID = {
     "process-compose": "Process Compose\nVersion:        vVERSION\nCommit:         abc",
     "alertmanager": "alertmanager, version VERSION (branch: HEAD, revision: abc)",
+    "caddy": "vVERSION h1:abc=",
     "otelcol": "otelcol-contrib version VERSION",
     "prometheus": "prometheus, version VERSION (branch: HEAD, revision: abc)",
     "tempo": "tempo, version VERSION (branch: HEAD, revision: abc)",

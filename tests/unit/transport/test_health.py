@@ -1,11 +1,13 @@
 """Liveness, readiness and models."""
 
 import time
+from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
 from app.main import create_app
+from app.settings import load_settings
 from tests.memory import Memory
 from tests.unit.serving import quick
 
@@ -40,6 +42,46 @@ def test_model_without_a_price_has_no_pricing(memory: Memory) -> None:
     settings = quick(openai_models=("house-made",), openai_api_key="k")
     with TestClient(create_app(settings, providers=memory.providers)) as client:
         assert all("pricing" not in model for model in client.get("/v1/models").json()["data"])
+
+
+def test_models_say_their_context_and_whether_they_are_for_embeddings(
+    memory: Memory, tmp_path: Path
+) -> None:
+    file = tmp_path / "models.toml"
+    file.write_text("""
+[[providers]]
+name = "p"
+simulated = {}
+
+    [[providers.models]]
+    name = "large"
+    context_tokens = 200_000
+
+    [[providers.models]]
+    name = "text-EMBEDding-1"
+
+    [[providers.models]]
+    name = "vectors"
+    embeddings = true
+
+    [[providers.models]]
+    name = "embedded-systems-chat"
+    embeddings = false
+""")
+    settings = load_settings({"MODELS_FILE": str(file), "ALLOWED_HOSTS": "testserver"})
+    with TestClient(create_app(settings, providers=memory.providers)) as client:
+        models = {model["id"]: model for model in client.get("/v1/models").json()["data"]}
+    assert {name: model.get("context_length") for name, model in models.items()} == {
+        **dict.fromkeys(models),
+        "large": 200_000,
+    }
+    for_embeddings = {"output_modalities": ["embeddings"]}
+    assert {
+        name: model["architecture"] for name, model in models.items() if "architecture" in model
+    } == {
+        "text-EMBEDding-1": for_embeddings,
+        "vectors": for_embeddings,
+    }
 
 
 def test_models_have_the_shape_of_openai(client: TestClient) -> None:

@@ -23,7 +23,8 @@ async def _unused(*_: object) -> Any:
 
 def _check(*headers: tuple[str, str], version: str = "1.1") -> None:
     raw = [(name.encode(), value.encode()) for name, value in headers]
-    Origins(_app, [_LISTED])._check(Headers(raw=raw), version)
+    hosts = {"localhost", "a.example", "*.b.example"}
+    Origins(_app, [_LISTED], hosts)._check(Headers(raw=raw), version)
 
 
 @pytest.mark.parametrize(
@@ -55,8 +56,37 @@ async def test_version_of_the_request_decides_about_a_missing_host(
 
     scope: Scope = {"type": "http", "http_version": version, "headers": []}
     with nullcontext() if passes else pytest.raises(HttpError):
-        await Origins(app, [])(scope, _unused, _unused)
+        await Origins(app, [], set())(scope, _unused, _unused)
     assert passed == ([version] if passes else [])
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("localhost:3000", "LOCALHOST", "localhost.", "a.example", "x.b.example:80"),
+        *("127.0.0.1:3000", "192.0.2.7", "[::1]:3000", "[2001:db8::7]", ""),
+    ],
+)
+def test_own_names_and_addresses_pass(host: str) -> None:
+    _check(("host", host))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("evil.example", "evil.example:3000", "a.example.evil.example", "b.example", "xb.example"),
+        *("localhost.evil.example", "127.0.0.1.evil.example", "127.1", "2130706433", "0x7f.1"),
+    ],
+)
+def test_another_name_is_misdirected_whatever_its_origin(host: str) -> None:
+    for origin in ([], [("origin", f"http://{host}")], [("origin", _LISTED)]):
+        with pytest.raises(HttpError) as refused:
+            _check(("host", host), *origin)
+        assert (refused.value.status, refused.value.code) == (421, "host_not_allowed")
+
+
+def test_any_name_passes_on_request() -> None:
+    Origins(_app, [], {"*"})._check(Headers(raw=[(b"host", b"evil.example")]), "1.1")
 
 
 def test_http_1_0_needs_no_host() -> None:

@@ -1,0 +1,93 @@
+"""Rate limits for each API key and each client address, in the process that serves them."""
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from limits import RateLimitItem, parse_many
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.wire.errors import HttpError
+
+_RATES: Final = "app.rates"
+_PROTECTED: Final = ("/v1/", "/ws/chat")
+
+
+class RateLimiter:
+    """Counts requests and WebSocket messages. Windows are fixed: a minute begins with the first."""
+
+    def __init__(self, per_key: str | None, per_address: str | None) -> None:
+        """Rates such as `60/minute; 1000/day`; None: no limit. Raise ValueError otherwise."""
+        self._limiter = FixedWindowRateLimiter(MemoryStorage())
+        self._per_key = parse_many(per_key) if per_key else []
+        self._per_address = parse_many(per_address) if per_address else []
+
+    def check_address(self, address: str) -> None:
+        """Count a request of a client address. Raise HttpError, 429, above its rate."""
+        self._check("address_requests", "your address", self._per_address, address)
+
+    def check_key(self, name: str) -> None:
+        """Count a request with a key. Raise HttpError, 429, above its rate."""
+        self._check("key_requests", f"the API key '{name}'", self._per_key, name)
+
+    def _check(self, limit: str, whose: str, rates: Sequence[RateLimitItem], who: str) -> None:
+        for rate in rates:
+            if not self._limiter.hit(rate, limit, who):
+                reset = self._limiter.get_window_stats(rate, limit, who).reset_time
+                raise _exceeded(limit, whose, rate, math.ceil(max(1.0, reset - time.time())))
+
+
+class RateLimits:
+    """Middleware that counts each request to the API by its address, and lets `hit` count more.
+
+    Must be outside of the authentication, so that guesses of keys count.
+    """
+
+    def __init__(self, app: ASGIApp, limiter: RateLimiter) -> None:
+        self._app = app
+        self._limiter = limiter
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Forward the request. Raise HttpError with status 429."""
+        if scope["type"] in ("http", "websocket") and scope["path"].startswith(_PROTECTED):
+            scope[_RATES] = self._limiter
+            self._limiter.check_address(_address(scope))
+        await self._app(scope, receive, send)
+
+
+def hit_key(scope: Scope, name: str) -> None:
+    """Count a request with the key of that name. Raise HttpError with status 429."""
+    if limiter := _limiter(scope):
+        limiter.check_key(name)
+
+
+def hit_message(scope: Scope, key_name: str | None) -> None:
+    """Count a message of a WebSocket connection, as a request. Raise HttpError with status 429."""
+    if limiter := _limiter(scope):
+        limiter.check_address(_address(scope))
+        if key_name is not None:
+            limiter.check_key(key_name)
+
+
+def _limiter(scope: Scope) -> RateLimiter | None:
+    found = scope.get(_RATES)
+    return found if isinstance(found, RateLimiter) else None
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
+def _exceeded(limit: str, whose: str, rate: RateLimitItem, seconds: int) -> HttpError:
+    return HttpError(
+        429,
+        f"The rate limit of {whose} is {rate.amount} requests per {rate.get_expiry()} s; try again "
+        f"in {seconds} s.",
+        code="rate_limit_exceeded",
+        headers={"retry-after": str(seconds)},
+        limit=limit,
+    )

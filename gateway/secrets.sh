@@ -1,0 +1,91 @@
+#!/bin/sh
+# What: makes each secret that the stack needs by itself, once, and gives each part those of its own.
+# Run by: stack/native.py before the parts start, and docker-compose.yml, as the service `secrets`.
+# Trap: in the container there is no other program than BUSYBOX and CADDY.
+#
+# In SECRETS_DIR there is a directory for each part. A password is never replaced: remove SECRETS_DIR
+# (or the volumes) for new ones. Servers get hashes only.
+set -eu
+umask 077
+cd "$SECRETS_DIR"
+
+run() { # PROGRAM ARGUMENTS…
+  ${BUSYBOX:-} "$@"
+}
+
+# Renamed into place: whoever reads it finds all of it. No newline: the Collector would send it.
+write() { # FILE, TEXT
+  printf '%s' "$2" >"$1.new"
+  run mv "$1.new" "$1"
+}
+
+random() {
+  run head -c 32 /dev/urandom | run od -An -v -tx1 | run tr -d ' \n'
+}
+
+# 32 random bytes in hex → $value
+value_in() { # FILE
+  run mkdir -p "${1%/*}"
+  [ -s "$1" ] || write "$1" "$(random)"
+  read -r value <"$1" || :
+}
+
+# Each client of a backend has a password of its own; `operator` is whoever runs the stack.
+for user in alertmanager collector gateway grafana loki operator prometheus; do
+  value_in "$user/password"
+  # The passwords are random: a higher cost would only delay each first request.
+  [ -s "$user/hash" ] ||
+    write "$user/hash" "$(printf '%s' "$value" | "$CADDY" hash-password --algorithm bcrypt --bcrypt-cost 8)"
+  write "$user/basic" "Basic $(printf '%s' "$user:$value" | run base64 | run tr -d '\n')"
+done
+
+hash_of() { # USER → $value
+  read -r value <"$1/hash" || :
+}
+
+web() { # SERVER, its USERS…
+  server=$1
+  shift
+  users="basic_auth_users:"
+  for user; do
+    hash_of "$user"
+    users="$users
+  $user: $value"
+  done
+  run mkdir -p "$server"
+  write "$server/web.yml" "$users"
+}
+
+web prometheus collector gateway loki operator prometheus
+web alertmanager alertmanager gateway loki operator prometheus
+
+users=
+for user in collector grafana operator prometheus; do
+  hash_of "$user"
+  users="$users$user $value
+"
+done
+write gateway/users "$users"
+
+# The token with which services send telemetry: the Collector checks it, the others send it.
+value_in operator/token
+token=$value
+run mkdir -p app demo
+write collector/token "$token"
+write collector/bearer "Bearer $token"
+# The one with which others scrape the services' metrics from it.
+value_in operator/metrics_token
+write collector/metrics_token "$value"
+for sender in app demo operator; do
+  write "$sender/otlp_headers" "authorization=Bearer $token"
+done
+
+# Grafana encrypts with it what it stores of its datasources.
+value_in grafana/secret_key
+
+# In containers, each part runs as a user of its own.
+if [ -n "${BUSYBOX:-}" ]; then
+  run chown -R 65534:65534 prometheus alertmanager
+  run chown -R 472:472 grafana
+  run chown -R 10001:10001 app collector demo gateway loki
+fi

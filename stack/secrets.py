@@ -1,0 +1,85 @@
+"""The secrets that the stack makes by itself: who makes them, and those of whoever runs it."""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx2
+
+from stack.facts import ROOT
+from stack.local_http import local_client
+from stack.parts import program_path
+
+_SCRIPT = ROOT / "gateway" / "secrets.sh"
+# Of the package: headers that it sends with all telemetry (docs/otlp.md).
+HEADERS_FILE = "CHATSCOPE_OTLP_HEADERS_FILE"
+
+
+class SecretsError(RuntimeError):
+    """The secrets could not be made; the text has the reason."""
+
+
+def make(facts: Mapping[str, str]) -> None:
+    """Make what is missing, for a native stack. Raises SecretsError."""
+    directory = Path(facts["SECRETS_DIR"])
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    done = subprocess.run(
+        ["sh", _SCRIPT],
+        env={
+            "PATH": os.defpath,
+            "HOME": str(directory),
+            "SECRETS_DIR": str(directory),
+            "CADDY": str(program_path("caddy", facts)),
+        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise SecretsError(f"the secrets of the stack cannot be made: {done.stderr.strip()}")
+
+
+def operator(facts: Mapping[str, str]) -> httpx2.Auth:
+    """Return the login of whoever runs the stack at its backends; no login while there is none."""
+    try:
+        return httpx2.BasicAuth("operator", _secret(facts, "password"))
+    except FileNotFoundError:
+        return httpx2.Auth()
+
+
+def backend_client(facts: Mapping[str, str], url: str, timeout: float = 5.0) -> httpx2.Client:
+    """Return a client of the backend whose address is the fact `url`, logged in as operator."""
+    client = local_client(facts[url], timeout=timeout)
+    client.auth = operator(facts)
+    return client
+
+
+def telemetry_headers(facts: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers with which the Collector accepts telemetry."""
+    return {"authorization": f"Bearer {_secret(facts, 'token')}"}
+
+
+def metrics_headers(facts: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers with which the Collector shows the metrics of services."""
+    return {"authorization": f"Bearer {_secret(facts, 'metrics_token')}"}
+
+
+def telemetry_variables(facts: Mapping[str, str], url: str = "OTLP_URL") -> dict[str, str]:
+    """Return the variables with which a service sends to the Collector at the fact `url`."""
+    return {"OTEL_EXPORTER_OTLP_ENDPOINT": facts[url], HEADERS_FILE: headers_file(facts)}
+
+
+def headers_file(facts: Mapping[str, str]) -> str:
+    """Return the file with `telemetry_headers`, as HEADERS_FILE names it."""
+    return str(Path(facts["SECRETS_DIR"]) / "operator" / "otlp_headers")
+
+
+def grafana(facts: Mapping[str, str]) -> str:
+    """Return the header Authorization with which a native Grafana asks the gateway."""
+    return (Path(facts["SECRETS_DIR"]) / "grafana" / "basic").read_text()
+
+
+def _secret(facts: Mapping[str, str], name: str) -> str:
+    return (Path(facts["SECRETS_DIR"]) / "operator" / name).read_text().strip()
