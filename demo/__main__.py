@@ -27,10 +27,14 @@ def main() -> int:
         print(error, file=sys.stderr)
         return _WRONG_SETTINGS
     # The load tool takes a second or two to import: wrong settings are told before.
+    from chatscope import SettingsError  # noqa: PLC0415
     from demo.run import CannotAskError, run  # noqa: PLC0415
 
     try:
         return 0 if run(settings) else 1
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return _WRONG_SETTINGS
     except CannotAskError as error:
         print(error, file=sys.stderr)
         return 1

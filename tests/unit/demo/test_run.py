@@ -240,3 +240,11 @@ async def test_wrong_settings_end_it_before_it_asks_anybody() -> None:
         "CHATSCOPE_URL",
         "DEMO_USERS",
     ]
+
+
+async def test_setting_of_telemetry_that_is_invalid_is_a_wrong_setting(memory: Memory) -> None:
+    async with live(memory) as server:
+        file = {"CHATSCOPE_OTLP_HEADERS_FILE": "/nowhere"}
+        demo = await _ended(await _start(f"http://{server.address}", **file))
+    assert (demo.code, demo.output) == (2, "")
+    assert demo.errors.startswith("CHATSCOPE_OTLP_HEADERS_FILE must be")
