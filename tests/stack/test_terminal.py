@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from chatscope.cli.addresses import GRAFANA, LOKI, PROMETHEUS, SERVICE, TEMPO, Addresses, Place
 from chatscope.cli.doctor import Doctor
 from chatscope.cli.findings import Finding, State
+from drill.listener import serving
 from stack.facts import ROOT
 from stack.secrets import telemetry_variables
 from stack.waiting import poll_until
@@ -82,9 +84,10 @@ def test_command_of_the_page_works(stack: Stack, turn: Turn, command: str) -> No
     done = _run(stack, *words)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout or "--json" in words
-    # The lines of a response are its own.
+    # The lines of a response are its own, and an address cannot be broken.
     if words[0] != "chat" and "--json" not in words:
-        assert max(map(len, done.stdout.splitlines())) <= 80
+        lines = (line for line in done.stdout.splitlines() if "://" not in line)
+        assert max(map(len, lines)) <= 80
 
 
 def test_page_names_every_command() -> None:
@@ -320,6 +323,24 @@ def test_another_program_at_the_address_of_a_backend_is_a_fault(stack: Stack, pl
     assert f"another program than {place.name} answers at" in fault.text
 
 
+def test_backend_that_its_gateway_does_not_reach_is_a_fault(stack: Stack) -> None:
+    class Gateway(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(502)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Gateway) as server, serving(server):
+        url = f"http://127.0.0.1:{server.server_port}"
+        faults = _faults(_examine(stack, urls={LOKI: url}))
+    [fault] = faults.values()
+    assert fault.text == f"a gateway answers at {url}, and cannot reach it (502)"
+    assert "make logs PART=loki" in fault.fix
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "check"),
     [
@@ -373,9 +394,10 @@ def test_another_program_at_the_address_of_grafana_is_a_fault(stack: Stack) -> N
 
 
 def test_datasource_that_does_not_answer_is_a_fault(stack: Stack, tmp_path: Path) -> None:
-    addresses = {name: stack.facts[name] for name in ("PROMETHEUS_URL", "TEMPO_URL")}
+    addresses = {name: stack.facts[name] for name in ("GATEWAY_URL", "TEMPO_URL")}
     facts = {**addresses, "LOKI_URL": _nothing(), "GRAFANA_PORT": str(free_port())}
-    with grafana_alone(tmp_path, facts, {}) as url:
+    passwords = {"SECRETS_DIR": stack.facts["SECRETS_DIR"]}
+    with grafana_alone(tmp_path, facts, passwords) as url:
         faults = _faults(_examine(stack, urls={GRAFANA: url}))
     assert set(faults) == {"link to loki"}
     assert "Grafana cannot read from loki" in faults["link to loki"].text
