@@ -14,7 +14,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
-from drill.listener import serving
+from drill.webhook import serving
 from stack.facts import ROOT
 from stack.local_http import local_client
 from stack.parts import binary_path

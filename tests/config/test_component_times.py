@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from drill.listener import Listener, listener
+from drill.webhook import WebhookReceiver, webhook_receiver
 from stack.facts import ROOT
 from stack.local_http import local_client
 from stack.waiting import poll_until
@@ -42,11 +42,11 @@ _RESOLVED_AFTER = "5m"
 @pytest.fixture
 def notified(
     binary: Callable[[str], Path], tmp_path: Path
-) -> Iterator[tuple[Alertmanager, Listener, str]]:
+) -> Iterator[tuple[Alertmanager, WebhookReceiver, str]]:
     """An Alertmanager whose waits are short, and who gets its messages."""
     binary("alertmanager")
     with (
-        listener() as people,
+        webhook_receiver() as people,
         started(
             tmp_path,
             str,
@@ -61,16 +61,16 @@ def notified(
 
 @pytest.mark.slow
 def test_messages_of_a_group_wait_as_long_as_set(
-    notified: tuple[Alertmanager, Listener, str],
+    notified: tuple[Alertmanager, WebhookReceiver, str],
 ) -> None:
     alerts, people, url = notified
     begun = time.monotonic()
     alerts.push(_alert("first"))
-    poll_until(lambda: people.came("/hook"), "the first message", _PATIENCE_SECONDS, 0.01)
+    poll_until(lambda: people.bodies("/hook"), "the first message", _PATIENCE_SECONDS, 0.01)
     first = time.monotonic()
     assert_elapsed(first - begun, _WAIT_SECONDS)
     alerts.push(_alert("second"))
-    poll_until(lambda: len(people.came("/hook")) > 1, "the second", _PATIENCE_SECONDS, 0.01)
+    poll_until(lambda: len(people.bodies("/hook")) > 1, "the second", _PATIENCE_SECONDS, 0.01)
     assert_elapsed(time.monotonic() - first, _INTERVAL_SECONDS)
     with local_client(url) as client:
         loaded = client.get("/api/v2/status").raise_for_status().json()["config"]["original"]

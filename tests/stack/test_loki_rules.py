@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from alerts import logs
-from drill.listener import Listener, listener
+from drill.webhook import WebhookReceiver, webhook_receiver
 from stack import facts as stack_facts
 from stack.facts import ROOT
 from stack.local_http import local_client
@@ -45,7 +45,7 @@ class Ruler:
     """A Loki with the rules in short windows, and who is told by its Alertmanager."""
 
     url: str
-    people: Listener
+    people: WebhookReceiver
 
     def push(
         self,
@@ -149,7 +149,7 @@ def ruler(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
     groups = logs.made(_TIMES, _MOST_ERRORS)
     (folder / "logs.rules.yaml").write_text(json.dumps({"groups": groups}))
     with ExitStack() as running:
-        people = running.enter_context(listener())
+        people = running.enter_context(webhook_receiver())
         alerts = running.enter_context(
             alertmanager(directory, ALERT_WEBHOOK_URL=people.url(_HOOK)),
         )
