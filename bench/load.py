@@ -31,8 +31,8 @@ from bench.own import STACK_ERRORS, own_stack
 from dashboards import others
 from ledger import item, otlp
 from ledger.__main__ import show
-from ledger.account import Accounts, Book
-from ledger.stores import reconcile
+from ledger.account import Accounts, RunRecord
+from ledger.backends import reconcile
 from stack import facts as stack_facts
 from stack.backends import Backends
 from stack.native import NativeStack
@@ -127,7 +127,7 @@ class _Load:
     """What is sent, in requests of which each is sent until it is acknowledged."""
 
     def __init__(self, sender: otlp.Sender, rate: float, series: int) -> None:
-        self.book = Book(token_hex(4))
+        self.book = RunRecord(token_hex(4))
         self.answers: Counter[str] = Counter()
         self._sender = sender
         self._rate = rate

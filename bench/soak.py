@@ -27,8 +27,8 @@ from bench.flatness import PARTS, Bound, Trend, trend
 from bench.own import STACK_ERRORS, own_stack
 from chatscope import names
 from ledger.__main__ import show
+from ledger.backends import reconcile
 from ledger.load import Load, LoadError, steady_load
-from ledger.stores import reconcile
 from stack import facts as stack_facts
 from stack.backends import Backends
 from stack.native import NativeStack

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from app.settings import SIMULATED_MODEL
-from demo.asking import AskError, Conversation, HttpClient, Message
+from demo.clients import Conversation, HttpClient, Message, RequestError
 from drill.target import Target
 from stack.facts import ROOT
 from stack.local_http import local_client
@@ -109,7 +109,7 @@ def _load(url: str) -> Iterator[None]:
         while not done.wait(_PAUSE_SECONDS):
             try:
                 client.stream(_QUESTION, SIMULATED_MODEL)
-            except AskError:
+            except RequestError:
                 # The injected fault, or the service is being restarted.
                 continue
         client.close()

@@ -1,4 +1,4 @@
-"""Wait until a condition is true, with a clear error when it does not become true in time."""
+"""Waits until a condition is true, with a clear error if it does not become true in time."""
 
 import time
 from collections.abc import Callable

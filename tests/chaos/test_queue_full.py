@@ -8,8 +8,8 @@ import pytest
 
 from dashboards.others import LOGS_THROUGH
 from ledger.account import Accounts
+from ledger.backends import reconcile
 from ledger.load import Load, steady_load
-from ledger.stores import reconcile
 from stack.waiting import poll_until
 from tests.chaos.outages import away
 from tests.chaos.watching import of_collector

@@ -6,9 +6,9 @@ from contextlib import ExitStack, contextmanager
 
 import httpx2
 
-from ledger.account import Book
+from ledger.account import RunRecord
+from ledger.backends import reconcile
 from ledger.load import steady_load
-from ledger.stores import reconcile
 from stack.local_http import local_client
 from tests.chaos.outages import hanging, killed
 from tests.chaos.turns import all_found, risen, tokens, turns
@@ -87,8 +87,8 @@ def test_process_that_is_killed_loses_only_the_last_moment(stack: Stack) -> None
     assert set(account.spans.lost_numbers) <= in_hand
     assert set(account.logs.lost_numbers) <= in_hand
     assert account.increments.lost <= len(in_hand)
-    assert account.corrupted == account.twice == 0, account
+    assert account.corrupted == account.duplicates == 0, account
 
 
-def _made_since(load: Book, moment: int) -> set[int]:
+def _made_since(load: RunRecord, moment: int) -> set[int]:
     return {number for number, created in load.created.items() if created >= moment}

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 
 from ledger.account import Accounts
+from ledger.backends import reconcile
 from ledger.load import steady_load
-from ledger.stores import reconcile
 from tests.chaos.outages import away, hanging, killed, stopped
 from tests.running import Stack
 from tests.stack.turns import WAYS, http_turn

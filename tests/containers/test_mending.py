@@ -4,7 +4,7 @@ import os
 import signal
 
 from ledger.load import steady_load
-from ledger.stores import reconcile
+from ledger.backends import reconcile
 from stack.backends import Backends
 from stack.waiting import poll_until
 from tests.containers.project import PATIENCE_SECONDS, Project

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import cycle
 
 from dashboards.others import DAY_COST, GRAPH_EDGES_EXPIRED, LEDGER_STORED, SLO_LEFT
-from demo.asking import AskError, Conversation, HttpClient, Message
+from demo.clients import Conversation, HttpClient, Message, RequestError
 from stack.facts import ROOT
 from stack.local_http import local_client
 from stack.secrets import backend_client, telemetry_variables
@@ -165,7 +165,7 @@ def _rate(url: str) -> None:
 def _code(ask: Callable[[], object]) -> str:
     try:
         ask()
-    except AskError as error:
+    except RequestError as error:
         return error.code
     return ""
 

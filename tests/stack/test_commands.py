@@ -150,8 +150,8 @@ def test_up_without_run_picks_docker_where_an_engine_answers_and_says_why(
 ) -> None:
     assert second.up.returncode == 0, second.up.stdout + second.up.stderr
     said = {
-        "docker": "Running with Docker: an engine answers",
-        "native": "Running natively: no Docker engine answers",
+        "docker": "Running with Docker: Docker Engine",
+        "native": "Running natively: no Docker engine responds",
     }
     assert said[shell.way] in re.sub(r"\s+", " ", second.up.stdout)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from app.settings import SIMULATED_MODEL
 from chatscope import names
 from dashboards import others
-from demo.asking import Conversation
+from demo.clients import Conversation
 from stack.facts import ROOT
 from stack.local_http import local_client
 from stack.secrets import backend_client, telemetry_variables
@@ -45,9 +45,7 @@ def _service(address: str, beside: Mapping[str, str]) -> Iterator["subprocess.Po
     ) as process:
         try:
             with local_client(f"http://{address}") as client:
-                poll_until(
-                    lambda: client.get("/readyz").is_success, "the service", PATIENCE_SECONDS
-                )
+                poll_until(lambda: client.get("/readyz").is_success, "the service", PATIENCE_SECONDS)
             yield process
         finally:
             process.kill()

@@ -10,8 +10,8 @@ import pytest
 import alerts.ledger
 from ledger import item
 from ledger.account import Accounts
+from ledger.backends import reconcile
 from ledger.load import LoadError, steady_load
-from ledger.stores import reconcile
 from stack.facts import ROOT
 from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS, Stack
@@ -51,9 +51,9 @@ def test_items_of_a_process_that_was_killed_are_known_and_the_next_one_goes_on(
     # What is lost never comes.
     accounts = reconcile(stack.facts, load, patience=10.0)
     assert min(load.created) == 0
-    assert load.doubtful == {killed_after}
+    assert load.uncertain == {killed_after}
     assert set(load.created) == set(range(max(load.created) + 1))
-    assert accounts.twice == accounts.corrupted == 0
+    assert accounts.duplicates == accounts.corrupted == 0
     # What had not left the process when it was killed: never what came before or after.
     for account in (accounts.spans, accounts.logs):
         assert all(killed_after - 100 < number <= killed_after for number in account.lost_numbers)

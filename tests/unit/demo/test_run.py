@@ -96,15 +96,15 @@ async def test_people_of_every_kind_get_what_they_ask_for(whole_run: tuple[Demo,
         ("HTTP", "ticket as JSON"),
         ("HTTP", "search"),
         ("HTTP", "one of a burst"),
-        ("HTTP", "wrong model"),
+        ("HTTP", "unknown model"),
         ("HTTP", "bad temperature"),
-        ("SSE", "read as it comes"),
+        ("SSE", "streamed"),
         ("SSE", "long conversation"),
-        ("SSE", "hang up halfway"),
-        ("SSE", "no question"),
+        ("SSE", "disconnect"),
+        ("SSE", "no messages"),
         ("WebSocket", "connection"),
-        ("WebSocket", "talk"),
-        ("WebSocket", "call off halfway"),
+        ("WebSocket", "conversation"),
+        ("WebSocket", "cancel"),
         ("WebSocket", "unknown type"),
     }
     assert all(failed == 0 for _, failed in demo.rows.values())
@@ -118,7 +118,7 @@ async def test_it_ends_after_exactly_the_questions_allowed(whole_run: tuple[Demo
     # What is no question has no span of a message: it is refused in the connection's own. The
     # temperature is refused by the model.
     answered = [s for s in memory.spans if s.name.startswith(("chat ", "embeddings "))]
-    refused = {"wrong model", "no question", "unknown type"}
+    refused = {"unknown model", "no messages", "unknown type"}
     asked = sum(count for (_, what), count in told.items() if what not in refused)
     assert len(answered) == asked
 
@@ -150,7 +150,7 @@ async def test_an_answer_where_a_refusal_was_due_is_a_failure(memory: Memory) ->
         # The last answers and the end of the process included.
         with takes_at_most(2.0, factor=3.0):
             demo = await _ended(process)
-    assert "failed: HTTP, wrong model: no_model_not_found\n" in demo.output
+    assert "failed: HTTP, unknown model: no_model_not_found\n" in demo.output
 
 
 async def _start_pending(url: str, provider: Scripted) -> Process:
@@ -173,9 +173,9 @@ async def test_last_answers_count_however_long_they_take(memory: Memory) -> None
     assert demo.code == 0, demo.output + demo.errors
     assert demo.rows == {
         ("HTTP", "quick question"): (1, 0),
-        ("SSE", "read as it comes"): (1, 0),
+        ("SSE", "streamed"): (1, 0),
         ("WebSocket", "connection"): (1, 0),
-        ("WebSocket", "talk"): (1, 0),
+        ("WebSocket", "conversation"): (1, 0),
     }
 
 
@@ -188,8 +188,8 @@ async def test_questions_cut_off_by_a_signal_count_as_failures(memory: Memory) -
             demo = await _ended(process)
     assert {kind: row for kind, row in demo.rows.items() if kind[1] != "connection"} == {
         ("HTTP", "quick question"): (1, 1),
-        ("SSE", "read as it comes"): (1, 1),
-        ("WebSocket", "talk"): (1, 1),
+        ("SSE", "streamed"): (1, 1),
+        ("WebSocket", "conversation"): (1, 1),
     }
     assert demo.output.count(": client_stopped\n") == 6  # as each happens, and in the summary
 
@@ -215,7 +215,7 @@ async def test_a_model_that_is_not_served_is_told_with_those_that_are(memory: Me
         process = await _start(f"http://{server.address}", DEMO_MODELS="simulated-1,dearest")
         demo = await _ended(process)
     assert (demo.code, demo.output) == (1, "")
-    assert demo.errors == "DEMO_MODELS: dearest not served; there are simulated-1\n"
+    assert demo.errors == "DEMO_MODELS: dearest not served; available: simulated-1\n"
 
 
 async def test_a_model_that_may_cost_money_is_asked_only_by_name(memory: Memory) -> None:
@@ -229,7 +229,7 @@ async def test_where_nobody_answers_it_says_so() -> None:
     demo = await _ended(await _start("http://127.0.0.1:9"))
     assert (demo.code, demo.output) == (1, "")
     assert demo.errors == (
-        "CHATSCOPE_URL=http://127.0.0.1:9 does not answer (client_connection): is Chatscope up?\n"
+        "CHATSCOPE_URL=http://127.0.0.1:9 does not respond (client_connection): is Chatscope up?\n"
     )
 
 

@@ -100,7 +100,7 @@ def test_end_of_the_log_is_shown_when_it_fails(python: str, checkout: Path) -> N
     done = _bootstrap(python, checkout, PIP_FAILS="1")
     assert (done.returncode, done.stderr) == (1, "")
     assert done.stdout.splitlines()[1:] == [
-        "It failed; the end of .chatscope/setup.log:",
+        "Setup failed; the end of .chatscope/setup.log:",
         "no network",
         "",
     ]

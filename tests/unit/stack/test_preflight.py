@@ -39,7 +39,7 @@ def test_free_ports_are_no_problem() -> None:
 
 def test_taken_port_is_told_with_its_part_its_holder_and_the_mend(taken: int) -> None:
     line, mend = port_problems({**_free_facts(), "LOKI_GRPC_PORT": str(taken)}, PARTS)
-    assert f"port {taken}, for loki (LOKI_GRPC_PORT), is taken" in line
+    assert f"port {taken} of loki (LOKI_GRPC_PORT) is in use" in line
     assert f"process {os.getpid()}" in line
     assert "LOKI_GRPC_PORT=" in mend
     assert "make up" in mend
@@ -61,7 +61,7 @@ def test_app_and_grafana_are_asked_for_where_they_are_published() -> None:
 def test_address_of_another_machine_is_told_once() -> None:
     # 203.0.113.0/24 is for examples in documents.
     [line] = port_problems({**_free_facts(), "PUBLISH_HOST": "203.0.113.7"}, PARTS)
-    assert line.startswith("PUBLISH_HOST=203.0.113.7 is no address of this machine")
+    assert line.startswith("PUBLISH_HOST=203.0.113.7 is not an address of this machine")
 
 
 def test_ports_of_another_chatscope_are_told_in_one_line(tmp_path: Path) -> None:
@@ -79,5 +79,5 @@ def test_ports_of_another_chatscope_are_told_in_one_line(tmp_path: Path) -> None
         wanted = {**_free_facts(), "LOKI_PORT": one, "TEMPO_PORT": two}
         line, mend = port_problems(wanted, PARTS)
         other.communicate()
-    assert line == f"another Chatscope, in {tmp_path}, has these ports: {one}, {two}"
+    assert line == f"another Chatscope, in {tmp_path}, uses these ports: {one}, {two}"
     assert "make down there" in mend

@@ -87,7 +87,7 @@ def test_waiting_ends_with_the_log_of_the_part_that_died(
     monkeypatch.setattr(stack, "states", lambda: {"loki": _state("Restarting")})
     with pytest.raises(PartDiedError) as caught:
         stack.wait_ready()
-    assert "loki ended with exit code 3" in str(caught.value)
+    assert "loki exited with code 3" in str(caught.value)
     assert "address in use" in str(caught.value)
     assert "an earlier run" not in str(caught.value)
 

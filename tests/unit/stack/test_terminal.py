@@ -156,7 +156,7 @@ def test_log_lines_do_not_command_the_terminal(tmp_path: Path, words: list[str])
 def test_unknown_part_is_named_with_those_there_are(tmp_path: Path) -> None:
     done = _run(["-m", "stack", "logs", "foo"], _environment(tmp_path))
     assert done.returncode == 1
-    assert b"PART=foo is no part: it is one of app, collector" in done.stdout
+    assert b"PART=foo is not accepted: use one of app, collector" in done.stdout
 
 
 def test_logs_of_a_stack_that_never_ran_are_an_error(tmp_path: Path) -> None:

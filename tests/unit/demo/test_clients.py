@@ -8,10 +8,18 @@ from typing import Any, TypeVar
 import pytest
 
 from app.domain.provider import ProviderError
-from demo.asking import LOST, SILENT, Answer, AskError, Conversation, HttpClient, Message
+from demo.clients import (
+    DISCONNECTED,
+    TIMED_OUT,
+    Conversation,
+    HttpClient,
+    Message,
+    RequestError,
+    Response,
+)
 from tests.memory import Memory
 from tests.unit.scripted import END, MODEL, Scripted
-from tests.unit.transport.live import PATIENCE_SECONDS, live
+from tests.unit.transport.live import TIMEOUT_SECONDS, live
 
 pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 T = TypeVar("T")
@@ -21,20 +29,20 @@ _NOBODY = "http://127.0.0.1:9"
 _WAYS = ("http", "sse", "websocket")
 
 
-def _ask(way: str, url: str, model: str = MODEL, patience: float = PATIENCE_SECONDS) -> Answer:
+def _ask(way: str, url: str, model: str = MODEL, timeout: float = TIMEOUT_SECONDS) -> Response:
     """One question with a client of its own, from a thread of its own."""
     if way == "websocket":
-        with Conversation(url, patience) as conversation:
+        with Conversation(url, timeout) as conversation:
             return conversation.ask("hello", model)
-    client = HttpClient(url, patience)
+    client = HttpClient(url, timeout)
     try:
         return (client.ask if way == "http" else client.stream)(_MESSAGES, model)
     finally:
         client.close()
 
 
-async def _failure(call: Callable[[], object]) -> AskError:
-    with pytest.raises(AskError) as caught:
+async def _failure(call: Callable[[], object]) -> RequestError:
+    with pytest.raises(RequestError) as caught:
         await asyncio.to_thread(call)
     return caught.value
 
@@ -61,7 +69,7 @@ async def test_who_hangs_up_halfway_is_gone_for_the_service_too(memory: Memory) 
     async with live(memory, scripted) as server:
         client = HttpClient(f"http://{server.address}")
         answer = await asyncio.to_thread(client.stream, _MESSAGES, MODEL, 2)
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await scripted.left.wait()
         client.close()
     assert answer.text == "ab"
@@ -119,15 +127,15 @@ async def test_a_refused_connection_is_told_by_its_code(memory: Memory) -> None:
 
 @pytest.mark.parametrize("way", _WAYS)
 async def test_where_nobody_listens_the_connection_is_lost(way: str) -> None:
-    assert (await _failure(lambda: _ask(way, _NOBODY))).code == LOST
+    assert (await _failure(lambda: _ask(way, _NOBODY))).code == DISCONNECTED
 
 
 @pytest.mark.parametrize("way", ["http", "websocket"])
 async def test_a_model_that_is_silent_for_too_long_is_a_time_out(memory: Memory, way: str) -> None:
     async with live(memory, Scripted(asyncio.Event())) as server:
         url = f"http://{server.address}"
-        failure = await _failure(lambda: _ask(way, url, patience=0.2))
-    assert failure.code == SILENT
+        failure = await _failure(lambda: _ask(way, url, timeout=0.2))
+    assert failure.code == TIMED_OUT
 
 
 @asynccontextmanager
@@ -148,7 +156,7 @@ async def _breaking_off(*lines: str) -> AsyncIterator[str]:
 async def test_a_stream_that_breaks_off_is_a_lost_connection() -> None:
     head = ("HTTP/1.1 200 OK", "content-type: text/event-stream", "content-length: 999", "")
     async with _breaking_off(*head, "data: {") as url:
-        assert (await _failure(lambda: _ask("sse", url))).code == LOST
+        assert (await _failure(lambda: _ask("sse", url))).code == DISCONNECTED
 
 
 async def test_a_refusal_in_words_that_are_not_the_services_is_told_by_its_status() -> None:

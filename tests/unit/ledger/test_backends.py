@@ -1,4 +1,4 @@
-"""The questions to the stores, over real sockets, and what their answers come to."""
+"""Searches in the backends over real sockets, and the resulting accounts."""
 
 import json
 import threading
@@ -13,8 +13,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from ledger import item
-from ledger.account import Accounts, Book
-from ledger.stores import reconcile
+from ledger.account import Accounts, RunRecord
+from ledger.backends import reconcile
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +33,7 @@ class Stores:
         self.spans: list[int] = []
         self.logs: list[int] = []
         self.counter: list[float] = []
-        self.spoilt: set[int] = set()
+        self.damaged: set[int] = set()
         self.away: set[str] = set()
 
     @cached_property
@@ -95,7 +95,7 @@ class Stores:
 
     def _payload(self, number: int) -> str:
         payload = item.payload(_RUN, number)
-        return payload.replace("é", "?") if number in self.spoilt else payload
+        return payload.replace("é", "?") if number in self.damaged else payload
 
 
 class Served:
@@ -108,7 +108,7 @@ class Served:
     def account(self, items: int) -> Accounts:
         """Of a run that made so many."""
         created = {number: self.stores.moment(number) for number in range(items)}
-        return reconcile(self.facts, Book(_RUN, created), patience=1.0)
+        return reconcile(self.facts, RunRecord(_RUN, created), patience=1.0)
 
 
 @pytest.fixture
@@ -158,13 +158,13 @@ def test_each_kind_of_difference_is_told_of_its_signal(served: Served) -> None:
     _full(served.stores, 120)
     served.stores.spans.remove(77)
     served.stores.logs += [5, 5]
-    served.stores.spoilt = {9}
+    served.stores.damaged = {9}
     served.stores.counter = [119.0]
     accounts = served.account(120)
     assert accounts.spans.lost_numbers == (77,)
-    assert (accounts.spans.twice, accounts.logs.twice, accounts.logs.lost) == (0, 2, 0)
+    assert (accounts.spans.duplicates, accounts.logs.duplicates, accounts.logs.lost) == (0, 2, 0)
     assert (accounts.spans.corrupted, accounts.logs.corrupted) == (1, 1)
-    assert (accounts.increments.lost, accounts.increments.twice) == (1, 0)
+    assert (accounts.increments.lost, accounts.increments.duplicates) == (1, 0)
 
 
 def test_store_that_does_not_answer_has_shown_nothing(served: Served) -> None:
