@@ -119,10 +119,11 @@ def _measure(console: Console, rate: float, series: int, seconds: float) -> bool
     show(console, _unwatched(accounts))
     console.print(_table(used))
     console.print(
-        f"Sent: {len(load.run_record.created) / lasted:.0f} of each a second, {stored:.0f} of {series}"
-        f" series.\nRejected by the Collector and sent again: {load.rejected} requests"
-        f"{_by_code(load.codes)}.\nIn the components' metrics: {rejected:.0f} items rejected,"
-        f" {dropped:.0f} dropped; {retries} retries of the Collector."
+        f"Sent: {len(load.run_record.created) / lasted:.0f} of each per second,"
+        f" {stored:.0f} of {series} series.\n"
+        f"Rejected by the Collector and sent again: {load.rejected} requests{_by_code(load.codes)}.\n"
+        f"In the components' metrics: {rejected:.0f} items rejected, {dropped:.0f} dropped;"
+        f" {retries} retries of the Collector."
     )
     return accounts.difference == dropped == load.rejected == 0 and stored == series
 

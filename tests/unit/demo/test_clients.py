@@ -19,7 +19,7 @@ from demo.clients import (
 )
 from tests.memory import Memory
 from tests.unit.scripted import END, MODEL, Scripted
-from tests.unit.transport.live import TIMEOUT_SECONDS, live
+from tests.unit.transport.live import PATIENCE_SECONDS, live
 
 pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 T = TypeVar("T")
@@ -29,7 +29,7 @@ _NOBODY = "http://127.0.0.1:9"
 _WAYS = ("http", "sse", "websocket")
 
 
-def _ask(way: str, url: str, model: str = MODEL, timeout: float = TIMEOUT_SECONDS) -> Response:
+def _ask(way: str, url: str, model: str = MODEL, timeout: float = PATIENCE_SECONDS) -> Response:
     """One question with a client of its own, from a thread of its own."""
     if way == "websocket":
         with Conversation(url, timeout) as conversation:
@@ -69,7 +69,7 @@ async def test_who_hangs_up_halfway_is_gone_for_the_service_too(memory: Memory) 
     async with live(memory, scripted) as server:
         client = HttpClient(f"http://{server.address}")
         answer = await asyncio.to_thread(client.stream, _MESSAGES, MODEL, 2)
-        async with asyncio.timeout(TIMEOUT_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await scripted.left.wait()
         client.close()
     assert answer.text == "ab"
