@@ -121,7 +121,8 @@ def _measure(console: Console, rate: float, series: int, seconds: float) -> bool
     console.print(
         f"Sent: {len(load.run_record.created) / lasted:.0f} of each per second,"
         f" {stored:.0f} of {series} series.\n"
-        f"Rejected by the Collector and sent again: {load.rejected} requests{_by_code(load.codes)}.\n"
+        f"Rejected by the Collector and sent again: {load.rejected} requests"
+        f"{_by_code(load.codes)}.\n"
         f"In the components' metrics: {rejected:.0f} items rejected, {dropped:.0f} dropped;"
         f" {retries} retries of the Collector."
     )

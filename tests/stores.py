@@ -1,4 +1,4 @@
-"""A Loki or a Tempo of a test's own, with the configuration of the stack, on free ports."""
+"""A Loki or a Tempo for a test, with the configuration of the stack, on free ports."""
 
 import os
 import socket
@@ -16,14 +16,14 @@ from stack.waiting import poll_until
 from tests.builds import wait_for_binaries
 from tests.running import PATIENCE_SECONDS
 
-# Without the gateway, which would ask for a password.
+# Without the gateway, which requires a password.
 ON_A_PORT = ("-server.http-listen-network=tcp", "-server.http-listen-address=127.0.0.1")
 
 
 @contextmanager
 def running_loki(directory: Path) -> Iterator[str]:
-    """Run until the end of the block; give its URL."""
-    # Without rules it writes to no Prometheus.
+    """Run Loki until the end of the block; yield its URL."""
+    # Without rules, it writes to no Prometheus.
     rules = f"-ruler.storage.local.directory={directory}"
     with _running("loki", directory, rules, *ON_A_PORT) as found:
         yield f"http://127.0.0.1:{found['LOKI_PORT']}"
@@ -31,7 +31,7 @@ def running_loki(directory: Path) -> Iterator[str]:
 
 @contextmanager
 def running_tempo(directory: Path) -> Iterator[tuple[str, str]]:
-    """Run until the end of the block; give its URL and that for OTLP over gRPC."""
+    """Run Tempo until the end of the block; yield its URL and that for OTLP over gRPC."""
     with _running("tempo", directory, *ON_A_PORT) as found:
         yield f"http://127.0.0.1:{found['TEMPO_PORT']}", f"unix:{directory}/tempo-otlp.sock"
 
@@ -68,14 +68,14 @@ def _running(name: str, directory: Path, *options: str) -> Iterator[dict[str, st
 
 
 def prepare(environ: Mapping[str, str]) -> None:
-    """Make the secrets and the directory for sockets that the components of a stack expect."""
+    """Create the secrets and the directory for sockets that the components of a stack expect."""
     wait_for_binaries(["caddy"])
     supervisor.make_private(Path(environ["SOCKETS_DIR"]))
     secrets.make(environ)
 
 
 def free_ports() -> dict[str, str]:
-    """Different ports that nobody listens on, by the names of all the stack's ports."""
+    """Return different free ports, by the names of all the stack's ports."""
     with ExitStack() as held:
         return {
             name: str(held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1])
@@ -84,6 +84,6 @@ def free_ports() -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
+    """Return a free port of this machine."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])

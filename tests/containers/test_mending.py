@@ -3,8 +3,8 @@
 import os
 import signal
 
-from ledger.load import steady_load
 from ledger.backends import reconcile
+from ledger.load import steady_load
 from stack.backends import Backends
 from stack.waiting import poll_until
 from tests.containers.project import PATIENCE_SECONDS, Project

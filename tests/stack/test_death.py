@@ -45,7 +45,9 @@ def _service(address: str, beside: Mapping[str, str]) -> Iterator["subprocess.Po
     ) as process:
         try:
             with local_client(f"http://{address}") as client:
-                poll_until(lambda: client.get("/readyz").is_success, "the service", PATIENCE_SECONDS)
+                poll_until(
+                    lambda: client.get("/readyz").is_success, "the service", PATIENCE_SECONDS
+                )
             yield process
         finally:
             process.kill()
