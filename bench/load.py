@@ -314,8 +314,8 @@ def _table(used: Mapping[str, tuple[float, float]]) -> Table:
 
 
 def _by_code(codes: Mapping[str, int]) -> str:
-    codes = ", ".join(f"{times} {code}" for code, times in sorted(codes.items()))
-    return f" ({codes})" if codes else ""
+    texts = ", ".join(f"{times} {code}" for code, times in sorted(codes.items()))
+    return f" ({texts})" if texts else ""
 
 
 if __name__ == "__main__":

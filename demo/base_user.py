@@ -60,7 +60,7 @@ class DemoUser(User):
 
     def new_question(self) -> str:
         """Begin a conversation of one question."""
-        return story.request(self.begin_conversation(), _random)
+        return story.question(self.begin_conversation(), _random)
 
     def ask(
         self, transport: str, name: str, request: Callable[[], T], expected_error: str = ""

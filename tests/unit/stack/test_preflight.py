@@ -55,7 +55,7 @@ def test_app_and_grafana_are_asked_for_where_they_are_published() -> None:
         port = str(server.getsockname()[1])
         taken_there = {**_free_facts(), "APP_PORT": port, "GRAFANA_PORT": port, "LOKI_PORT": port}
         *lines, _ = port_problems({**taken_there, "PUBLISH_HOST": "127.0.0.2"}, PARTS)
-    assert [re.findall(r"for (\w+)", line) for line in lines] == [["app"], ["grafana"]]
+    assert [re.findall(r"of (\w+) \(", line) for line in lines] == [["app"], ["grafana"]]
 
 
 def test_address_of_another_machine_is_told_once() -> None:
