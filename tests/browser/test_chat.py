@@ -1,4 +1,4 @@
-"""A person chats on the page, in a real browser against the running stack."""
+"""A chat on the page, in a real browser against the running stack."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Stores that answer slowly, with 429, 503 or garbage: all is tried again, and nothing lost."""
+"""Backends that respond slowly, with 429, 503 or garbage: all is retried, and nothing is lost."""
 
 import os
 import uuid

@@ -1,4 +1,4 @@
-"""Alertmanager's configuration, what start.sh makes of it, and who is told of what."""
+"""Alertmanager's configuration, its generation by start.sh, and the routing of alerts."""
 
 import re
 import subprocess
@@ -18,7 +18,7 @@ from tests.config.files import ALERTMANAGER, COMPOSE, PROCESSES, literal_address
 from tests.config.files import variables as variables_of
 
 _START = ROOT / "alertmanager" / "start.sh"
-# Of an environment in which everybody is told.
+# An environment with all receivers.
 _EVERYBODY = {
     "ALERT_WEBHOOK_URL": "https://hook.example.com/?a=1&b=%20#c",
     "ALERT_WATCHDOG_URL": "https://watchdog.example.com",
@@ -45,7 +45,7 @@ _HOSTILE = [
     "true",
     "-n",
 ]
-# Those that the configuration may give away.
+# Values that may be in the configuration.
 _SHOWN = ("ALERT_SLACK_CHANNEL", "ALERT_EMAIL_TO", "ALERT_EMAIL_FROM", "ALERT_SMTP_USER")
 _SECRET = ("ALERT_PAGERDUTY_KEY", "ALERT_SMTP_PASSWORD")
 
@@ -54,13 +54,13 @@ Made = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(params=["sh", "busybox sh"])
 def made(request: pytest.FixtureRequest, tmp_path: Path) -> Made:
-    """Runs start.sh, with a program that only says its flags, by each shell that runs it."""
+    """Run start.sh by each shell, with a program that only prints its flags."""
     shell = request.param.split()
     if subprocess.run(["which", shell[0]], capture_output=True, check=False).returncode:
         pytest.skip(f"there is no {shell[0]}")
 
     def ran(**environ: str) -> subprocess.CompletedProcess[str]:
-        # There is no other program for it, as in the container.
+        # No other program is available, as in the container.
         given = {"PATH": str(tmp_path / "nothing"), "RUN_DIR": str(tmp_path)}
         program = ["/bin/echo", "--flag=a b"]
         return subprocess.run(
@@ -80,7 +80,7 @@ def _program(name: str) -> str:
 
 
 def receivers(directory: Path) -> dict[str, dict[str, Any]]:
-    """Those of the configuration that was made there, by name."""
+    """Return the generated files by name."""
     config = parsed(directory / "alertmanager.yml")
     return {receiver.pop("name"): receiver for receiver in config["receivers"]}
 
@@ -200,7 +200,7 @@ def test_a_value_arrives_as_it_is(made: Made, tmp_path: Path, value: str) -> Non
     done = made(**{**_EVERYBODY, **hostile})
     assert (done.returncode, done.stderr) == (0, "")
     found = receivers(tmp_path)["critical"]
-    # Alertmanager takes the word for a text where it wants one.
+    # Alertmanager would parse the word as another type.
     expected = True if value == "true" else value
     assert found["slack_configs"][0]["channel"] == expected
     assert found["email_configs"][0]["to"] == expected

@@ -1,4 +1,4 @@
-"""Prometheus's configuration, and the flags it needs because it expands no variables."""
+"""Prometheus's configuration, and the flags that it needs because it expands no variables."""
 
 import json
 import re
@@ -22,7 +22,7 @@ from tests.config.files import variables as variables_of
 
 
 def laid_out(directory: Path, config: Path) -> Path:
-    """The file beside its targets, as it is when it runs."""
+    """Return the file in the layout of the running stack, beside its targets."""
     targets = [{"targets": ["127.0.0.1:1"], "labels": {"job": "loki"}}]
     for kind in ("targets", "alertmanagers"):
         (directory / kind).mkdir()
@@ -45,7 +45,7 @@ def test_a_sample_may_have_waited_for_a_day() -> None:
 
 
 def jobs(targets: Path) -> dict[str, list[str]]:
-    """The addresses of each job in a file of targets."""
+    """Return the addresses of each job in a file of targets."""
     groups = json.loads(targets.read_text())
     found = {group["labels"]["job"]: group["targets"] for group in groups}
     assert len(found) == len(groups)
@@ -58,7 +58,7 @@ def test_no_limit_refuses_a_series() -> None:
 
 
 def test_stacks_own_parts_are_scraped_at_their_ports_in_containers() -> None:
-    # There each listens at its default port, and is found by its name.
+    # There each component listens on its default port, and is addressed by its name.
     loaded = facts.load({})
     assert jobs(DOCKER_TARGETS) == {
         "collector": [f"collector:{loaded['COLLECTOR_METRICS_PORT']}"],

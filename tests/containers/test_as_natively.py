@@ -1,4 +1,4 @@
-"""What depends on how the stack runs, and not only on its components: repeated in containers.
+"""Tests that depend on how the stack runs, not only on its components: repeated in containers.
 
 Addresses, published ports, flags, mounts, volumes and rights are set in docker-compose.yml for
 containers and in stack/process-compose.yaml for processes. Everything else is tested once,
@@ -8,7 +8,9 @@ natively.
 from tests.chaos.test_service_killed import (
     test_service_killed_while_the_collector_hangs_loses_nothing,
 )
-from tests.chaos.test_tempo_killed import test_what_a_kill_left_half_written_is_mended_and_found
+from tests.chaos.test_tempo_killed import (
+    test_block_that_a_kill_left_incomplete_is_repaired_and_found,
+)
 from tests.stack.test_alertmanager import test_it_runs_with_our_configuration_and_no_peers
 from tests.stack.test_grafana import (
     log,
@@ -75,6 +77,6 @@ __all__ = [
     "test_those_who_scrape_get_the_services_metrics_only",
     "test_turn_is_one_trace_with_the_right_parents",
     "test_visitor_cannot_write",
-    "test_what_a_kill_left_half_written_is_mended_and_found",
+    "test_block_that_a_kill_left_incomplete_is_repaired_and_found",
     "visitor",
 ]

@@ -1,4 +1,4 @@
-"""Grafana in its container, which is where most people have one: boards, links and pages."""
+"""Grafana in its container, the most common way to run it: dashboards, links and pages."""
 
 from tests.browser.conftest import browser
 from tests.browser.test_boards import page, seen, test_every_panel_shows_something, url, window

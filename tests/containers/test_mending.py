@@ -1,4 +1,4 @@
-"""A part that dies comes back by itself, one that hangs is seen, and what was stored stays."""
+"""A crashed component restarts, a hanging one is reported unhealthy, and stored data remains."""
 
 import os
 import signal
@@ -25,13 +25,13 @@ def _all(project: Project, health: str) -> None:
 
 def _processes(project: Project) -> dict[str, int]:
     pids = {name: container.pid for name, container in project.parts().items()}
-    # A signal to 0 is one to ourselves.
+    # Signal 0 only checks for existence; a PID of 0 would address this process group.
     assert all(pids.values()), pids
     return pids
 
 
 def test_every_killed_part_comes_back_and_is_healthy_and_nothing_is_lost(project: Project) -> None:
-    """All of them at the same time, under a load of numbered items."""
+    """Kill all of them at the same time, under a load of numbered items."""
     killed = _processes(project)
     with steady_load(project.facts, rate=_RATE) as load:
         http_turn(project.facts)
@@ -73,7 +73,7 @@ def test_the_service_ends_by_itself_when_told_to_stop(project: Project) -> None:
 
 
 def _counters(backends: Backends) -> dict[frozenset[tuple[str, str]], float]:
-    """Each series of tokens with its last value, those of earlier runs too."""
+    """Return each series of tokens with its last value, including those of earlier runs."""
     return {
         frozenset(sample.labels.items()): sample.value for sample in backends.prometheus(_TOKENS)
     }

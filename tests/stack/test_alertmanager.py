@@ -1,4 +1,4 @@
-"""Alertmanager as it runs: ready for alerts, and what it tells to whom."""
+"""Alertmanager at run time: readiness, and messages to each receiver."""
 
 import json
 import secrets
@@ -26,7 +26,7 @@ _ANNOTATIONS = {
 
 
 def alert(name: str, severity: str = "warning", **labels: str) -> dict[str, Any]:
-    """One as Prometheus would push it."""
+    """Return an alert as Prometheus pushes it."""
     return {
         "labels": {
             "alertname": name,
@@ -40,7 +40,7 @@ def alert(name: str, severity: str = "warning", **labels: str) -> dict[str, Any]
 
 
 def over(pushed: dict[str, Any]) -> dict[str, Any]:
-    """The same, resolved."""
+    """Return the same alert, resolved."""
     return {**pushed, "endsAt": "2025-01-01T00:00:00Z"}
 
 
@@ -60,7 +60,7 @@ def mails() -> Iterator[Mailbox]:
 def told(
     people: WebhookReceiver, mails: Mailbox, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Alertmanager]:
-    """One that tells all kinds of people."""
+    """Run an Alertmanager with all kinds of receivers."""
     with alertmanager(
         tmp_path_factory.mktemp("alertmanager"),
         ALERT_WEBHOOK_URL=people.url("/hook?key=a%20b"),
@@ -79,7 +79,7 @@ def told(
 
 @pytest.fixture(scope="module")
 def critical(told: Alertmanager) -> str:
-    """The name of a critical alert that was pushed."""
+    """Push a critical alert; return its name."""
     name = "ErrorRateHigh"
     told.push(alert(name, "critical"))
     return name
@@ -202,10 +202,10 @@ def test_a_warning_wakes_nobody(told: Alertmanager, people: WebhookReceiver, cri
 def test_the_watchdog_goes_to_its_own_address_and_nowhere_else(
     told: Alertmanager, people: WebhookReceiver
 ) -> None:
-    """Again and again, which the drill looks at."""
+    """Repetitions are checked by the drill."""
     told.push(alert("Watchdog", "none"))
     people.wait_for_alert("/watchdog", "Watchdog")
-    # It would have come before one that is pushed later.
+    # It would have arrived before an alert that is pushed later.
     told.push(alert("AnswersStall"))
     people.wait_for_alert("/hook?key=a%20b", "AnswersStall")
     assert not [a for a in people.alerts("/hook?key=a%20b") if a["labels"]["severity"] == "none"]
@@ -245,7 +245,7 @@ def test_a_consequence_is_silent_while_its_cause_is_told(
     poll_until(lambda: _hooked(people, other), "the other one to be told", PATIENCE_SECONDS)
     assert told.state(consequence["labels"]) == "suppressed"
     assert not _hooked(people, consequence)
-    # Not because it is never told.
+    # Check that it is sent at all.
     told.push(over(cause))
     poll_until(lambda: _hooked(people, consequence), "it to be told then", PATIENCE_SECONDS)
 
@@ -264,7 +264,7 @@ def _is_tempo(text: str) -> bool:
 
 
 def _pane(address: str) -> dict[str, Any]:
-    """What Grafana's Explore is to show, as it reads it from the address."""
+    """Return what Grafana's Explore shows, from the link's address."""
     [panes] = parse_qs(urlsplit(address).query or address)["panes"]
     [pane] = json.loads(panes).values()
     found: dict[str, Any] = pane

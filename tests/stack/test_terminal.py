@@ -1,4 +1,4 @@
-"""`chatscope` on the stack: the commands of its page, and a doctor that finds what is broken."""
+"""`chatscope` with the stack: the documented commands, and a doctor that finds injected faults."""
 
 import hashlib
 import json
@@ -35,7 +35,7 @@ _KEY = "key-of-the-terminal-test"
 
 
 def _environment(stack: Stack, **environ: str) -> dict[str, str]:
-    """Of a shell in the directory in which the stack was started."""
+    """Return the environment of a shell in the directory in which the stack was started."""
     kept = {
         name: text for name, text in os.environ.items() if not name.startswith(("OTEL_", "CHATSC"))
     }
@@ -57,7 +57,7 @@ def _run(stack: Stack, *words: str, **environ: str) -> "subprocess.CompletedProc
 
 @pytest.fixture(scope="module")
 def turn(stack: Stack) -> Turn:
-    """A response whose trace and log record have arrived."""
+    """Return a response whose trace and log record have arrived."""
     found = sse_turn(stack.facts)
     query = f'{{service_name=~".+"}} | trace_id="{found.trace_id}"'
     for check, what in (
@@ -82,7 +82,7 @@ def test_command_of_the_page_works(stack: Stack, turn: Turn, command: str) -> No
     done = _run(stack, *words)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout or "--json" in words
-    # The lines of a response are its own.
+    # Lines of a response are shown separately.
     if words[0] != "chat" and "--json" not in words:
         assert max(map(len, done.stdout.splitlines())) <= 80
 
@@ -181,7 +181,7 @@ def _examine(
     patience: float = _PATIENCE,
     urls: Mapping[Place, str] | None = None,
 ) -> list[Finding]:
-    """The findings for a service with these variables, and these URLs of components."""
+    """Return the findings for a service with these variables and component URLs."""
     variables = {"STATE_DIR": stack.facts["STATE_DIR"], **(environ or {})}
     doctor = Doctor(
         Addresses(variables, ROOT),
