@@ -270,7 +270,7 @@ def test_another_tab_has_its_own_chats(open_page: Open) -> None:
     expect(open_page().locator("article")).to_have_count(0)
 
 
-def test_new_chat_begins_anew_and_the_old_one_is_found_again(page: Page, talk: Chat) -> None:
+def test_new_chat_is_empty_and_the_old_one_can_be_reopened(page: Page, talk: Chat) -> None:
     _ask(page, "old")
     _ended(page)
     page.get_by_role("button", name="New chat").click()

@@ -22,7 +22,7 @@ _HOUR = 3600.0
 
 
 @pytest.mark.skipif(LIBRARY is None, reason="libfaketime is not installed")
-def test_what_a_service_tells_whose_clock_steps_is_kept_or_counted(
+def test_telemetry_of_a_service_whose_clock_steps_is_kept_or_counted(
     stack: Stack, tmp_path: Path
 ) -> None:
     clock = SteppedClock(tmp_path)

@@ -10,7 +10,7 @@ from tests.running import PATIENCE_SECONDS, Stack, settled
 from tests.stack.turns import MODEL, http_turn
 
 
-def test_answers_go_on_while_the_collector_hangs_and_nothing_is_lost(stack: Stack) -> None:
+def test_responses_continue_while_the_collector_hangs_and_nothing_is_lost(stack: Stack) -> None:
     before = settled(lambda: tokens(stack))
     with hanging(stack, "collector"):
         given = turns(stack)
@@ -19,7 +19,7 @@ def test_answers_go_on_while_the_collector_hangs_and_nothing_is_lost(stack: Stac
     none_dropped(stack)
 
 
-def test_answers_go_on_while_the_collector_is_dead(stack: Stack) -> None:
+def test_responses_continue_while_the_collector_is_dead(stack: Stack) -> None:
     """Accepted items are in its queue on disk, the others in the service's spool."""
     with away(stack, "collector"):
         given = turns(stack)

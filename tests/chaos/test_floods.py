@@ -171,7 +171,9 @@ def _read_slowly(client: socket.socket) -> None:
     poll_until(over, "the end of the connection", PATIENCE_SECONDS)
 
 
-def test_clients_that_do_not_read_are_cut_and_hold_up_nobody(stack: Stack, tmp_path: Path) -> None:
+def test_clients_that_do_not_read_are_disconnected_and_delay_no_other(
+    stack: Stack, tmp_path: Path
+) -> None:
     """Read a little from one of them at intervals."""
     whole = len(compose(chat_request(_ASK), Behaviour(answer_tokens=_TOKENS))[0])
     with service(stack, tmp_path, **_ENDLESS) as one:

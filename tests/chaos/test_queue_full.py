@@ -74,7 +74,7 @@ def accounts(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 
 @pytest.mark.parametrize("room", ["queue", "disk"])
-def test_what_a_full_queue_or_disk_refuses_is_not_lost(
+def test_items_rejected_by_a_full_queue_or_disk_are_not_lost(
     accounts: dict[str, Accounts | str], room: str
 ) -> None:
     account = accounts[room]

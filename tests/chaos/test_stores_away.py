@@ -37,7 +37,7 @@ def _answers_go_on(stack: Stack, seconds: float) -> None:
             way(stack.facts)
 
 
-def test_each_store_that_is_killed_and_away_loses_nothing(stack: Stack) -> None:
+def test_each_backend_that_is_killed_loses_nothing(stack: Stack) -> None:
     """One after another, so that the others continue; their first retries are seconds apart."""
 
     def outage() -> None:
@@ -59,7 +59,7 @@ def test_parts_that_are_stopped_and_started_lose_nothing(stack: Stack) -> None:
     assert account.lost == account.corrupted == 0, account
 
 
-def test_stores_that_hang_lose_nothing(stack: Stack) -> None:
+def test_backends_that_hang_lose_nothing(stack: Stack) -> None:
     def outage() -> None:
         with hanging(stack, *_STORES):
             _answers_go_on(stack, _LONGEST_REQUEST_SECONDS)
@@ -68,7 +68,7 @@ def test_stores_that_hang_lose_nothing(stack: Stack) -> None:
     assert account.lost == account.corrupted == 0, account
 
 
-def test_collector_that_is_killed_while_all_stores_are_away_loses_nothing(stack: Stack) -> None:
+def test_collector_killed_while_all_backends_are_down_loses_nothing(stack: Stack) -> None:
     """The backlog is on disk: the new Collector retries until the backends are back."""
 
     def outage() -> None:

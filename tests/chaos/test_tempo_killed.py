@@ -107,7 +107,7 @@ def _found(stack: Stack, trace: str) -> set[str]:
     return {span.span_id for span in stack.backends.tempo_trace(trace) or []}
 
 
-def test_what_tempo_says_it_has_outlives_its_kill(stack: Stack) -> None:
+def test_spans_acknowledged_by_tempo_survive_its_kill(stack: Stack) -> None:
     with _load(stack, _otlp_socket(stack)) as load:
         load.run()
         killed(stack, "tempo")
@@ -156,7 +156,7 @@ def _data(stack: Stack) -> Iterator[Path]:
         os.close(directory)
 
 
-def test_what_the_collector_says_it_has_outlives_two_kills_of_tempo(stack: Stack) -> None:
+def test_spans_acknowledged_by_the_collector_survive_two_kills_of_tempo(stack: Stack) -> None:
     """The second kill happens during the delivery of the first one's backlog."""
     with _load(stack, stack.facts["OTLP_URL"]) as load:
         load.run()

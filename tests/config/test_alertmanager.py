@@ -153,7 +153,7 @@ def test_how_long_is_waited_is_what_is_said(made: Made, tmp_path: Path) -> None:
         assert (route["group_wait"], route["group_interval"]) == waited
 
 
-def test_nobody_needs_to_be_told(made: Made, tmp_path: Path) -> None:
+def test_receivers_are_optional(made: Made, tmp_path: Path) -> None:
     done = made()
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split() == [
@@ -171,7 +171,7 @@ def test_an_empty_variable_is_an_unset_one(made: Made, tmp_path: Path) -> None:
     assert receivers(tmp_path)["critical"] == {}
 
 
-def test_only_who_is_named_is_told(made: Made, tmp_path: Path) -> None:
+def test_only_configured_receivers_are_notified(made: Made, tmp_path: Path) -> None:
     made(ALERT_SLACK_URL=_EVERYBODY["ALERT_SLACK_URL"])
     assert {name: set(found) for name, found in receivers(tmp_path).items()} == {
         "nobody": set(),
@@ -181,7 +181,7 @@ def test_only_who_is_named_is_told(made: Made, tmp_path: Path) -> None:
     }
 
 
-def test_everybody_is_told_but_by_pagerduty_only_of_what_is_critical(
+def test_all_receivers_are_notified_but_pagerduty_only_of_critical_alerts(
     made: Made, tmp_path: Path
 ) -> None:
     assert made(**_EVERYBODY).stderr == ""

@@ -29,12 +29,12 @@ def _board(uid: str) -> Board:
     return _BOARDS[uid]
 
 
-def test_boards_are_there() -> None:
+def test_dashboards_exist() -> None:
     assert {path.stem for path in files()} == _UIDS
 
 
 @for_each({path.stem: path for path in files()})
-def test_file_is_a_board_under_its_name(path: Path) -> None:
+def test_file_is_a_dashboard_with_its_name_as_uid(path: Path) -> None:
     board = read_board(path)
     assert board.uid == path.stem
     assert board.title
@@ -69,7 +69,7 @@ def test_each_panel_asks_something(board: Board) -> None:
 
 
 @for_each(_BOARDS)
-def test_each_link_leads_to_a_board_or_a_query(board: Board) -> None:
+def test_each_link_leads_to_a_dashboard_or_a_query(board: Board) -> None:
     uids = datasource_uids()
     dead = [
         f"{link.of!r}: {link.url or link.datasource}: {why}"
@@ -80,7 +80,7 @@ def test_each_link_leads_to_a_board_or_a_query(board: Board) -> None:
 
 
 @for_each(_BOARDS)
-def test_each_board_leads_to_others(board: Board) -> None:
+def test_each_dashboard_links_to_others(board: Board) -> None:
     assert list(board.all_links())
 
 

@@ -89,7 +89,7 @@ def test_no_span_is_dropped_for_its_size(config: Any) -> None:
     assert "max_size" not in config["exporters"]["otlp_grpc/tempo"]["sending_queue"]["batch"]
 
 
-def test_app_metrics_alone_are_offered_to_those_who_scrape(config: Any) -> None:
+def test_scrape_endpoint_exposes_app_metrics_only(config: Any) -> None:
     pipelines = config["service"]["pipelines"]
     offering = {name for name, flow in pipelines.items() if "prometheus" in flow["exporters"]}
     assert offering == {"metrics/app"}
@@ -108,7 +108,7 @@ def _to_stores(config: Any) -> dict[str, Any]:
     return {name: each for name, each in config["exporters"].items() if name != "prometheus"}
 
 
-def test_what_waits_is_on_disk_and_is_never_given_up(config: Any) -> None:
+def test_queue_is_on_disk_and_its_items_are_never_dropped(config: Any) -> None:
     past_queue = _to_stores(config).pop("prometheus_remote_write")
     assert past_queue["remote_write_queue"]["enabled"] is False
     assert past_queue["retry_on_failure"]["enabled"] is False

@@ -107,7 +107,7 @@ def test_part_is_started_again_and_asked_where_it_says_it_is_ready(part: Any) ->
     assert service["healthcheck"]["retries"] > 1
 
 
-def test_for_an_old_engine_every_health_check_is_mended() -> None:
+def test_every_health_check_is_changed_for_an_old_engine() -> None:
     lines = r"^  (\w+): \{healthcheck: \{interval: 1s, .*start_interval: !reset null\}\}$"
     mended = re.findall(lines, _OLD_ENGINE.read_text(), re.MULTILINE)
     asked = [name for name, service in _SERVICES.items() if "healthcheck" in service]
@@ -156,7 +156,7 @@ def test_only_the_service_and_grafana_are_opened_to_others(configured: Configure
 
 
 @pytest.mark.parametrize("host", ["", "127.0.0.1", "0.0.0.0"])  # noqa: S104
-def test_grafana_is_told_where_it_is_published(configured: Configured, host: str) -> None:
+def test_grafana_knows_its_published_address(configured: Configured, host: str) -> None:
     """Anonymous access depends on it, by start.sh."""
     service = configured(PUBLISH_HOST=host)["grafana"]
     published = {port["host_ip"] for port in service["ports"]}
@@ -294,7 +294,7 @@ def test_no_place_of_the_checkout_is_created_by_docker(name: str) -> None:
     assert not [volume for volume in named if volume.startswith((".", "/", "~", "$"))]
 
 
-def test_checkout_is_read_by_somebody_who_does_not_own_it() -> None:
+def test_checkout_is_read_by_an_unprivileged_user() -> None:
     users = {_SERVICES[part.name]["user"] for part in PARTS}
     assert _SERVICES["checkout"]["user"] in users - {"0:0"}
     for part in PARTS:
@@ -370,7 +370,7 @@ def test_health_is_asked_without_a_proxy(part: Any) -> None:
     assert probe[probe.index("wget") + 1 :][:2] == ["-Y", "off"]
 
 
-def test_what_the_service_cannot_send_waits_in_its_volume_or_directory() -> None:
+def test_spool_of_the_service_is_in_its_volume_or_directory() -> None:
     directory = _SERVICES["app"]["environment"]["TELEMETRY_SPOOL_DIR"]
     assert directory.startswith("/data/app/")
     assert "app-data:/data/app" in _SERVICES["app"]["volumes"]

@@ -74,7 +74,7 @@ def ini() -> dict[tuple[str, str], str]:
     return settings(GRAFANA_INI)
 
 
-def test_it_asks_nobody_outside_and_sends_nothing_there(ini: dict[tuple[str, str], str]) -> None:
+def test_grafana_makes_no_external_connection(ini: dict[tuple[str, str], str]) -> None:
     assert {
         ("analytics", "reporting_enabled"): "false",
         ("analytics", "check_for_updates"): "false",
@@ -91,7 +91,7 @@ def test_it_asks_nobody_outside_and_sends_nothing_there(ini: dict[tuple[str, str
     }.items() <= ini.items()
 
 
-def test_who_does_not_log_in_may_look_and_ask_and_nothing_else(
+def test_anonymous_user_is_a_viewer_with_explore(
     ini: dict[tuple[str, str], str],
 ) -> None:
     assert ini["auth.anonymous", "enabled"] == "true"
@@ -99,7 +99,7 @@ def test_who_does_not_log_in_may_look_and_ask_and_nothing_else(
     assert ini["users", "viewers_can_edit"] == "true"
 
 
-def test_no_password_that_everybody_knows_opens_it(ini: dict[tuple[str, str], str]) -> None:
+def test_no_default_password_is_accepted(ini: dict[tuple[str, str], str]) -> None:
     assert ini["security", "disable_initial_admin_creation"] == "true"
     assert ini["security", "admin_password"] == "$__env{GRAFANA_ADMIN_PASSWORD}"
 
@@ -123,7 +123,7 @@ def test_its_log_is_its_output_alone(ini: dict[tuple[str, str], str]) -> None:
     assert ini["log", "mode"] == "console"
 
 
-def test_places_are_left_to_who_starts_it(ini: dict[tuple[str, str], str]) -> None:
+def test_paths_are_set_by_the_environment(ini: dict[tuple[str, str], str]) -> None:
     # The official image sets GF_PATHS_*, which override the file.
     assert not [key for section, key in ini if section == "paths"]
     given = parsed(PROCESSES)["processes"]["grafana"]["environment"]

@@ -81,14 +81,14 @@ def test_native_way_scrapes_the_same_jobs_at_its_own_addresses(tmp_path: Path) -
     assert {address.partition(":")[0] for [address] in native.values()} == {"127.0.0.1"}
 
 
-def test_alerts_are_told_to_alertmanager_in_containers() -> None:
+def test_alerts_are_sent_to_alertmanager_in_containers() -> None:
     [told] = json.loads(
         DOCKER_TARGETS.parent.with_name("alertmanagers").joinpath("docker.json").read_text()
     )
     assert told["targets"] == jobs(DOCKER_TARGETS)["alertmanager"]
 
 
-def test_dead_process_is_not_seen_for_long_and_one_that_tells_each_minute_is() -> None:
+def test_lookback_hides_dead_processes_but_not_minutely_exports() -> None:
     [flag] = re.findall(r"--query.lookback-delta=(\d+)s", PROCESSES.read_text())
     assert f"--query.lookback-delta={flag}s" in parsed(COMPOSE)["services"]["prometheus"]["command"]
     for_those_who_scrape = parsed(COLLECTOR)["exporters"]["prometheus"]["metric_expiration"]

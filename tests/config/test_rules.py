@@ -74,7 +74,7 @@ def test_groups_are_looked_at_in_the_order_in_which_they_stand(path: Path) -> No
     assert test["group_eval_order"] == groups
 
 
-def test_promtool_would_tell_of_an_alert_that_is_late(run: Run, tmp_path: Path) -> None:
+def test_promtool_detects_a_late_alert(run: Run, tmp_path: Path) -> None:
     broken_copy(FOLDER / "service.rules.yaml", tmp_path, "for: 30s", "for: 5m")
     judged = run(
         "promtool",
@@ -127,7 +127,7 @@ def test_each_has_a_runbook_under_its_name(rule: dict[str, Any]) -> None:
     assert page.read_text().startswith(f"# {rule['alert']}\n")
 
 
-def test_no_record_has_the_name_of_a_metric_that_somebody_sends() -> None:
+def test_recorded_names_differ_from_exported_metrics() -> None:
     records = {rule["record"] for path in _FILES for rule in _rules(path) if "record" in rule}
     # Recorded for Grafana's own view, with the names that it queries.
     assert {name for name in records if ":" not in name} == {
@@ -137,7 +137,7 @@ def test_no_record_has_the_name_of_a_metric_that_somebody_sends() -> None:
     }
 
 
-def test_what_a_rule_makes_is_seen_until_it_is_made_again() -> None:
+def test_recorded_series_last_until_the_next_evaluation() -> None:
     [seen] = re.findall(r"--query.lookback-delta=(\d+)s", PROCESSES.read_text())
     units = {"s": 1, "m": 60}
     slowest = max(

@@ -61,7 +61,7 @@ def test_spans_are_on_disk_when_tempo_says_that_it_has_them() -> None:
     assert answered > on_disk
 
 
-def test_spans_of_a_trace_that_goes_on_reach_the_disk_as_soon() -> None:
+def test_spans_of_an_unfinished_trace_reach_the_disk_as_soon() -> None:
     assert seconds(parsed(TEMPO)["ingester"]["trace_idle_period"]) == 0
 
 
@@ -119,7 +119,7 @@ def test_tempo_refuses_an_unknown_key(run: Run, tmp_path: Path) -> None:
     assert "block_lifetime" in judged.stderr
 
 
-def test_both_ways_start_it_by_the_script_that_mends_its_log() -> None:
+def test_both_ways_to_run_start_tempo_by_the_script_that_repairs_its_wal() -> None:
     native = parsed(PROCESSES)["processes"]["tempo"]["entrypoint"]
     assert native[:3] == ["sh", "${REPO_DIR}/tempo/start.sh", "${TEMPO_BIN}"]
     service = parsed(COMPOSE)["services"]["tempo"]

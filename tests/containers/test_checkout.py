@@ -68,7 +68,7 @@ def compose(engine: Engine, checkout: Path) -> Iterator[Compose]:
     run("down", "--volumes", "--timeout", "1")
 
 
-def test_unreadable_checkout_is_named_with_the_command_that_mends_it(
+def test_unreadable_checkout_is_reported_with_the_command_that_fixes_it(
     compose: Compose, checkout: Path
 ) -> None:
     refused = compose("run", "--rm", "checkout")

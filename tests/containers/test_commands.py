@@ -31,7 +31,7 @@ def shell(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 up, second = natively.up, natively.second
 
 # In execution order.
-test_up_tells_what_runs = natively.test_up_tells_what_runs_where_and_how_to_find_the_chat
+test_up_tells_what_runs = natively.test_up_prints_addresses_and_queries_for_the_chat
 test_up_again_says_that_it_is_up = natively.test_up_again_says_that_it_is_up
 test_chat = natively.test_chat_shows_answer_tokens_cost_and_trace
 test_status_names_each_part_as_ready = natively.test_status_names_each_part_as_ready

@@ -95,7 +95,7 @@ def test_each_part_sees_its_own_secrets_only(project: Project) -> None:
         ), name
 
 
-def test_what_ran_once_ended_well(project: Project) -> None:
+def test_init_containers_exited_with_success(project: Project) -> None:
     for name in _ONCE:
         state = project.containers()[name].inspected["State"]
         assert (state["Status"], state["ExitCode"]) == ("exited", 0), name

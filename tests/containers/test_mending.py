@@ -64,7 +64,7 @@ def test_every_part_that_hangs_shows_as_unhealthy_and_later_as_healthy(project: 
     assert _processes(project) == pids
 
 
-def test_the_service_ends_by_itself_when_told_to_stop(project: Project) -> None:
+def test_service_exits_by_itself_on_sigterm(project: Project) -> None:
     project.compose("stop", "app")
     state = project.containers()["app"].inspected["State"]
     project.compose("up", "--wait", "--no-deps", "app")
@@ -84,7 +84,7 @@ def _stored(backends: Backends, turn: Turn) -> bool:
     return bool(backends.tempo_trace(turn.trace_id)) and len(backends.loki(query)) == 1
 
 
-def test_what_was_stored_is_found_after_down_and_up(project: Project, backends: Backends) -> None:
+def test_stored_data_is_found_after_down_and_up(project: Project, backends: Backends) -> None:
     before = sum(_counters(backends).values())
     turn = http_turn(project.facts)
     tokens = turn.prompt_tokens + turn.completion_tokens

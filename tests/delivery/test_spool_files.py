@@ -177,7 +177,7 @@ def test_spool_that_cannot_be_written_leaves_memory_and_is_reported_once(
 
 
 @pytest.mark.parametrize("umask", ["000", "077", "777"])
-def test_nobody_else_can_read_a_spool(
+def test_no_other_user_can_read_a_spool(
     receiver: ScriptedReceiver, start: Start, spool: Path, umask: str
 ) -> None:
     receiver.decide = refuse(grpc.StatusCode.UNAVAILABLE)

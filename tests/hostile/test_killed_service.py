@@ -51,7 +51,7 @@ def test_kill_costs_only_what_was_not_due_to_be_sent(tmp_path: Path) -> None:
     assert counted >= len(_until(asked, killed - _METRICS_SECONDS * busy)) > 0
 
 
-def test_hang_delays_no_request_and_a_kill_amid_it_costs_only_the_last_moment(
+def test_hang_delays_no_request_and_a_kill_during_it_loses_only_the_last_moment(
     tmp_path: Path,
 ) -> None:
     """Without the start that sends what is on disk: tests/delivery and tests/chaos have that."""

@@ -248,7 +248,7 @@ def test_bad_frames_close_the_connection_with_their_code(
 
 
 @pytest.mark.parametrize(("text", "code"), _MESSAGES.values(), ids=_MESSAGES)
-def test_bad_message_is_refused_and_the_connection_goes_on(
+def test_invalid_message_is_rejected_and_the_connection_continues(
     service: Service, text: bytes, code: str | None
 ) -> None:
     with attack(service) as it, connect(service.url.replace("http", "ws") + "/ws/chat") as chat:
@@ -324,7 +324,7 @@ def test_flood_of_pings_is_bounded(service: Service) -> None:
         it.leaves_log("socket closed", trace_id=it.trace_id)
 
 
-def test_client_that_vanishes_amid_an_answer_leaves_a_record(service: Service) -> None:
+def test_client_that_vanishes_during_a_response_leaves_a_record(service: Service) -> None:
     with attack(service) as it:
         client = _opened(service, _frame(_TEXT, b'{"type":"message","content":"hi"}'), it=it)
         client.close()

@@ -170,7 +170,7 @@ def test_a_traceql_query_opens_tempo(told: Alertmanager, people: WebhookReceiver
     assert pane["queries"][0]["queryType"] == "traceql"
 
 
-def test_the_end_of_an_alert_is_told(told: Alertmanager, people: WebhookReceiver) -> None:
+def test_resolved_alert_is_reported(told: Alertmanager, people: WebhookReceiver) -> None:
     pushed = alert("MemoryHigh")
     told.push(pushed)
     people.wait_for_alert("/hook?key=a%20b", "MemoryHigh")
@@ -184,7 +184,9 @@ def test_the_end_of_an_alert_is_told(told: Alertmanager, people: WebhookReceiver
     assert poll_until(titles, "Slack to hear of it", PATIENCE_SECONDS) == ["good"]
 
 
-def test_a_warning_wakes_nobody(told: Alertmanager, people: WebhookReceiver, critical: str) -> None:
+def test_warning_is_not_sent_to_pagerduty(
+    told: Alertmanager, people: WebhookReceiver, critical: str
+) -> None:
     told.push(alert("TokenSpike"))
     people.wait_for_alert("/hook?key=a%20b", "TokenSpike")
     told.push(alert("CollectorDown", "critical", service_name=""))
@@ -232,7 +234,7 @@ def test_the_watchdog_goes_to_its_own_address_and_nowhere_else(
     ],
     ids=["collector", "service", "severity"],
 )
-def test_a_consequence_is_silent_while_its_cause_is_told(
+def test_inhibited_alert_is_silent_while_its_cause_is_reported(
     told: Alertmanager,
     people: WebhookReceiver,
     cause: dict[str, Any],

@@ -88,7 +88,7 @@ class _Asked(NamedTuple):
 
 
 @pytest.mark.parametrize("board", _WITH_QUERIES, ids=lambda board: board.uid)
-def test_every_panel_of_the_board_shows_the_load(
+def test_every_panel_of_the_dashboard_shows_the_load(
     asker: Asker, window: Window, choices: Mapping[str, dict[str, Choices]], board: Board
 ) -> None:
     waiting = [
@@ -144,7 +144,7 @@ _FIELDS = [v for board in _BOARDS.values() for v in board.variables if v.kind ==
 
 
 @pytest.mark.parametrize("field", _FIELDS, ids=lambda v: f"{v.board}: ${v.name}")
-def test_what_is_typed_in_finds_its_lines_and_no_other(
+def test_text_field_finds_its_lines_and_no_other(
     asker: Asker, window: Window, choices: Mapping[str, dict[str, Choices]], field: Variable
 ) -> None:
     queries = [

@@ -52,7 +52,7 @@ def test_docker_commands_of_the_readme_are_those_that_are_run_in_containers() ->
     assert used <= set(_commands(_RUNNING))
 
 
-def test_up_tells_what_runs_where_and_how_to_find_the_chat(shell: Shell, up: str) -> None:
+def test_up_prints_addresses_and_queries_for_the_chat(shell: Shell, up: str) -> None:
     facts = stack_facts.load(shell.environment)
     for name in ("APP_URL", "PROMETHEUS_URL", "LOKI_URL", "TEMPO_URL"):
         assert facts[name] in up

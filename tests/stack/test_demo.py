@@ -140,7 +140,7 @@ def test_each_user_counts_for_the_team_of_the_key(ends: list[LogLine]) -> None:
     assert {found_team for _, _, found_team in found} == {each.team for each in story.USERS}
 
 
-def test_people_of_all_kinds_were_served(run: Run) -> None:
+def test_users_of_all_kinds_were_served(run: Run) -> None:
     assert run.code == 0, run.output
     assert set(_TOLD.findall(run.output)) <= _CODES, run.output
     assert sum(n for (_, what), n in run.rows.items() if what != "connection") == _QUESTIONS
@@ -191,7 +191,7 @@ def test_traces_over_http_begin_in_the_demo(traces: list[list[Span]]) -> None:
     assert over_http
 
 
-def test_stores_have_all_of_the_story(stack: Stack, run: Run) -> None:
+def test_backends_have_all_telemetry_of_the_demo(stack: Stack, run: Run) -> None:
     def total(metric: Metric, suffix: str, by: str, service: str) -> dict[str, float]:
         series = f'{metric.prometheus}{suffix}{{service_name="{service}"}}'
         label = names.prometheus_label(by)
@@ -236,6 +236,6 @@ def test_answers_are_those_of_named_users_in_conversations(ends: list[LogLine]) 
     assert max(turns.values()) >= 3
 
 
-def test_who_leaves_halfway_is_recorded_as_that(ends: list[LogLine]) -> None:
+def test_client_that_disconnects_is_recorded_as_cancelled(ends: list[LogLine]) -> None:
     # A response may have ended already: some of them were cancelled, not all.
     assert any(line.line == "answer cancelled" for line in ends)

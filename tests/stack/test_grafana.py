@@ -58,7 +58,7 @@ def test_it_is_healthy_in_the_pinned_version(visitor: httpx2.Client) -> None:
     assert health["version"].partition("+")[0] == grafana.VERSION
 
 
-def test_each_store_is_there_under_its_uid(visitor: httpx2.Client) -> None:
+def test_each_backend_has_its_datasource_uid(visitor: httpx2.Client) -> None:
     settings = visitor.get("/api/frontend/settings").raise_for_status().json()
     found = {source.get("uid"): source["type"] for source in settings["datasources"].values()}
     assert {uid: found.get(uid) for uid in _UIDS} == {uid: uid for uid in _UIDS}
@@ -66,7 +66,7 @@ def test_each_store_is_there_under_its_uid(visitor: httpx2.Client) -> None:
 
 
 @pytest.mark.parametrize("uid", ["prometheus", "loki", "tempo"])
-def test_store_answers_it(visitor: httpx2.Client, uid: str) -> None:
+def test_backend_answers_the_query(visitor: httpx2.Client, uid: str) -> None:
     answer = visitor.get(f"/api/datasources/uid/{uid}/health")
     assert answer.json()["status"] == "OK", answer.text
 
@@ -77,7 +77,7 @@ def test_alertmanager_answers_it(visitor: httpx2.Client) -> None:
     assert answer.raise_for_status().json()["cluster"]["status"] == "disabled"
 
 
-def test_visitor_may_ask_the_stores(visitor: httpx2.Client) -> None:
+def test_anonymous_viewer_can_query_the_backends(visitor: httpx2.Client) -> None:
     may = visitor.get("/api/access-control/user/actions").raise_for_status().json()
     assert may["datasources:explore"]
     query = {"refId": "A", "datasource": {"uid": "prometheus"}, "expr": "vector(7)"}

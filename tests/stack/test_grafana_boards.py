@@ -34,7 +34,7 @@ def visitor(stack: Stack) -> Iterator[httpx2.Client]:
 
 # Not only the readable ones: a broken dashboard is missing in Grafana, too.
 @pytest.mark.parametrize("uid", [path.stem for path in files()])
-def test_board_is_there_as_its_file_says(visitor: httpx2.Client, uid: str) -> None:
+def test_dashboard_equals_its_file(visitor: httpx2.Client, uid: str) -> None:
     def as_the_file_says() -> bool:
         answer = visitor.get(f"/api/dashboards/uid/{uid}")
         assert answer.is_success, f"board {uid!r}: {answer.text}"
@@ -48,7 +48,7 @@ def test_board_is_there_as_its_file_says(visitor: httpx2.Client, uid: str) -> No
     poll_until(as_the_file_says, f"board {uid!r}", PATIENCE_SECONDS, 1.0)
 
 
-def test_no_other_board_is_provisioned(visitor: httpx2.Client) -> None:
+def test_no_other_dashboard_is_provisioned(visitor: httpx2.Client) -> None:
     found = visitor.get("/api/search", params={"type": "dash-db", "tag": "chatscope"})
     assert {board["uid"] for board in found.raise_for_status().json()} == set(_BOARDS)
 

@@ -36,7 +36,7 @@ def test_each_item_is_found_once_and_as_it_was_made(accounts: Accounts) -> None:
         assert account.found == account.sent >= item.PER_TRACE
 
 
-def test_items_of_a_process_that_was_killed_are_known_and_the_next_one_goes_on(
+def test_items_of_a_killed_process_are_known_and_the_next_one_continues(
     stack: Stack,
 ) -> None:
     with steady_load(stack.facts) as load:
@@ -59,7 +59,7 @@ def test_items_of_a_process_that_was_killed_are_known_and_the_next_one_goes_on(
         assert all(killed_after - 100 < number <= killed_after for number in account.lost_numbers)
 
 
-def test_what_nobody_sent_is_missed(stack: Stack) -> None:
+def test_items_that_were_never_sent_are_reported_missing(stack: Stack) -> None:
     with steady_load(stack.facts) as load:
         time.sleep(_SECONDS)
     never_made = max(load.created) + 1

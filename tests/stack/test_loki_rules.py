@@ -240,7 +240,7 @@ def pushed(ruler: Ruler) -> Ruler:
     return ruler
 
 
-def test_a_burst_of_errors_is_told_and_its_end_too(pushed: Ruler) -> None:
+def test_burst_of_errors_and_its_end_are_reported(pushed: Ruler) -> None:
     alert = pushed.told("ErrorLogBurst", "above")
     assert alert["labels"] == {
         "alertname": "ErrorLogBurst",
@@ -259,7 +259,7 @@ def test_a_burst_of_errors_is_told_and_its_end_too(pushed: Ruler) -> None:
     assert ("ErrorLogBurst", "below") not in pushed.ever_told()
 
 
-def test_a_new_error_is_told_and_when_it_is_new_no_more(pushed: Ruler) -> None:
+def test_new_error_is_reported_and_resolved_later(pushed: Ruler) -> None:
     alert = pushed.told("NewErrorPattern", "changed")
     assert alert["labels"] == {
         "alertname": "NewErrorPattern",
@@ -282,7 +282,7 @@ def test_a_new_error_is_told_and_when_it_is_new_no_more(pushed: Ruler) -> None:
     assert (ended - began).total_seconds() > _NEW_SECONDS / 2
 
 
-def test_a_token_in_any_part_of_a_record_is_told(pushed: Ruler) -> None:
+def test_token_in_any_part_of_a_record_is_reported(pushed: Ruler) -> None:
     alert = pushed.told("SecretRecorded", "careless")
     assert alert["labels"] == {
         "alertname": "SecretRecorded",
@@ -303,7 +303,7 @@ def test_a_token_in_any_part_of_a_record_is_told(pushed: Ruler) -> None:
     assert ("SecretRecorded", "careful") not in pushed.ever_told()
 
 
-def test_an_alert_is_seen_where_boards_look_for_all_of_them(stack: Stack, pushed: Ruler) -> None:
+def test_alert_is_written_to_prometheus_for_dashboards(stack: Stack, pushed: Ruler) -> None:
     series = 'ALERTS{service_name="shown", alertstate="firing"}'
     [alert] = poll_until(
         lambda: stack.backends.prometheus(f"last_over_time({series}[10m])"),

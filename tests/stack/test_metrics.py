@@ -144,7 +144,7 @@ def test_scraped_buckets_carry_exemplars_that_lead_to_traces(stack: Stack) -> No
         )
 
 
-def test_those_who_scrape_get_the_services_metrics_only(stack: Stack) -> None:
+def test_scrapers_get_the_services_metrics_only(stack: Stack) -> None:
     families = _scrape(stack)
     jobs = {
         sample.labels["job"]

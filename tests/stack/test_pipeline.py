@@ -51,7 +51,7 @@ def _seconds(duration: str) -> float:
     return sum(float(n) * units[unit] for n, unit in re.findall(r"(\d+)([wdhms])", duration))
 
 
-def test_retention_is_the_same_in_each_store(stack: Stack) -> None:
+def test_retention_is_the_same_in_each_backend(stack: Stack) -> None:
     wanted = _seconds(stack.facts["RETENTION"])
 
     def get(url: str, path: str) -> httpx2.Response:

@@ -40,13 +40,13 @@ def connection_id(stack: Stack, turn: Turn) -> str:
     return poll_until(found, "the turn's root span in Tempo", PATIENCE_SECONDS)[0]
 
 
-def test_there_are_recipes_for_each_store() -> None:
+def test_recipes_exist_for_each_backend() -> None:
     assert len(_RECIPES) >= 30
     assert _STORES == ["loki", "prometheus", "tempo"]
 
 
 @pytest.mark.parametrize("store", _STORES)
-def test_every_recipe_of_a_store_answers(
+def test_every_recipe_of_a_backend_works(
     stack: Stack, turn: Turn, connection_id: str, store: str
 ) -> None:
     def ready(query: str) -> str:

@@ -80,7 +80,7 @@ def test_each_rule_is_loaded_and_healthy(stack: Stack) -> None:
     poll_until(healthy, "each rule to have been evaluated", _EVALUATED_SECONDS)
 
 
-def test_prometheus_tells_alertmanager(stack: Stack) -> None:
+def test_prometheus_sends_to_alertmanager(stack: Stack) -> None:
     """The selector of the alert that always fires."""
 
     def told() -> bool:

@@ -216,7 +216,7 @@ def test_every_exemplar_leads_back_to_the_trace(stack: Stack, observed: Observed
     poll_until(all_lead_there, "an exemplar of each series with this trace", PATIENCE_SECONDS)
 
 
-def test_texts_reach_no_store(
+def test_texts_reach_no_backend(
     stack: Stack, observed: Observed, spans: list[Span], lines: list[LogLine]
 ) -> None:
     texts = (QUESTION, observed.turn.text)

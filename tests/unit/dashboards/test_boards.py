@@ -148,7 +148,7 @@ def test_panels_fit_and_do_not_overlap(board: Json) -> None:
         taken |= cells
 
 
-def test_boards_are_stored_under_their_ids() -> None:
+def test_dashboards_are_stored_under_their_ids() -> None:
     assert {uid: board["uid"] for uid, board in _BOARDS.items()} == {uid: uid for uid in _BOARDS}
 
 
@@ -167,7 +167,7 @@ def test_frame_is_the_same_for_all(board: Json) -> None:
 
 
 @for_each(_BOARDS)
-def test_links_lead_to_all_boards_and_keep_what_was_chosen(board: Json) -> None:
+def test_links_lead_to_all_dashboards_and_keep_variables(board: Json) -> None:
     *direct, menu = board["links"]
     assert {link["url"] for link in direct} <= {links.path(uid) for uid in links.TITLES}
     assert menu["tags"] == [links.TAG]
@@ -178,7 +178,7 @@ def test_links_lead_to_all_boards_and_keep_what_was_chosen(board: Json) -> None:
 
 
 @for_each(_BOARDS)
-def test_board_has_the_variables_that_it_uses_and_no_other(board: Json) -> None:
+def test_dashboard_has_exactly_the_variables_that_it_uses(board: Json) -> None:
     used: set[str] = set()
     for panel in panels(board):
         texts = [t.get("expr") or t["query"] for t in panel.get("targets", [])]

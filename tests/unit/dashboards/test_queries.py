@@ -52,7 +52,7 @@ def test_loki_is_never_asked_for_what_matches_nothing_and_all() -> None:
     assert queries.lines() == '{service_name=~"$service", service_name!=""}'
 
 
-def test_what_a_person_types_is_taken_as_it_is() -> None:
+def test_text_field_values_are_inserted_unchanged() -> None:
     # Between double quotes a quote or a backslash in it would end or change the query.
     text, trace, conversation = queries.search()
     assert text == "|= `${text:raw}`"

@@ -48,7 +48,7 @@ async def _failure(call: Callable[[], object]) -> RequestError:
 
 
 @pytest.mark.parametrize(("way", "streamed"), [("http", False), ("sse", True), ("websocket", True)])
-async def test_an_answer_is_whole_and_a_streamed_one_tells_its_first_token(
+async def test_response_is_whole_and_a_streamed_one_has_its_first_token_time(
     memory: Memory, way: str, streamed: bool
 ) -> None:
     async with live(memory, Scripted("a ", "b", END)) as server:
@@ -64,7 +64,7 @@ async def test_models_are_those_of_the_service(memory: Memory) -> None:
         client.close()
 
 
-async def test_who_hangs_up_halfway_is_gone_for_the_service_too(memory: Memory) -> None:
+async def test_disconnect_halfway_reaches_the_service(memory: Memory) -> None:
     scripted = Scripted("a", "b", asyncio.Event())
     async with live(memory, scripted) as server:
         client = HttpClient(f"http://{server.address}")
@@ -75,7 +75,7 @@ async def test_who_hangs_up_halfway_is_gone_for_the_service_too(memory: Memory) 
     assert answer.text == "ab"
 
 
-async def test_an_answer_that_is_called_off_ends_and_the_connection_goes_on(memory: Memory) -> None:
+async def test_cancelled_response_ends_and_the_connection_continues(memory: Memory) -> None:
     async with live(memory, Scripted("a", "b", asyncio.Event())) as server:
 
         def talk() -> list[str]:
@@ -100,7 +100,7 @@ async def test_a_conversation_is_remembered(memory: Memory) -> None:
 
 @pytest.mark.parametrize("script", [(_BROKEN,), ("a", _BROKEN)], ids=["at once", "amid it"])
 @pytest.mark.parametrize("way", _WAYS)
-async def test_a_failure_is_told_by_its_code_and_trace(
+async def test_failure_has_its_code_and_trace_id(
     memory: Memory, way: str, script: tuple[Any, ...]
 ) -> None:
     async with live(memory, Scripted(*script)) as server:
@@ -110,13 +110,13 @@ async def test_a_failure_is_told_by_its_code_and_trace(
 
 
 @pytest.mark.parametrize("way", _WAYS)
-async def test_a_refusal_is_told_by_its_code(memory: Memory, way: str) -> None:
+async def test_rejection_has_its_code(memory: Memory, way: str) -> None:
     async with live(memory) as server:
         failure = await _failure(lambda: _ask(way, f"http://{server.address}", "no-such-model"))
     assert (failure.code, len(failure.trace_id)) == ("model_not_found", 32)
 
 
-async def test_a_refused_connection_is_told_by_its_code(memory: Memory) -> None:
+async def test_rejected_connection_has_its_code(memory: Memory) -> None:
     async with live(memory, max_connections=1) as server:
         url = f"http://{server.address}"
         first = await asyncio.to_thread(Conversation, url)
@@ -126,7 +126,7 @@ async def test_a_refused_connection_is_told_by_its_code(memory: Memory) -> None:
 
 
 @pytest.mark.parametrize("way", _WAYS)
-async def test_where_nobody_listens_the_connection_is_lost(way: str) -> None:
+async def test_unreachable_service_is_a_connection_error(way: str) -> None:
     assert (await _failure(lambda: _ask(way, _NOBODY))).code == DISCONNECTED
 
 
@@ -159,7 +159,7 @@ async def test_a_stream_that_breaks_off_is_a_lost_connection() -> None:
         assert (await _failure(lambda: _ask("sse", url))).code == DISCONNECTED
 
 
-async def test_a_refusal_in_words_that_are_not_the_services_is_told_by_its_status() -> None:
+async def test_foreign_error_response_is_reported_by_its_status() -> None:
     head = ("HTTP/1.1 418 No", "content-type: text/plain", "content-length: 2", "", "no")
     async with _breaking_off(*head) as url:
         assert (await _failure(lambda: _ask("websocket", url))).code == "status_418"

@@ -85,7 +85,7 @@ async def whole_run(anyio_backend: str) -> tuple[Demo, Memory]:
         return await _ended(await _start(url, DEMO_QUESTIONS=str(_QUESTIONS))), memory
 
 
-async def test_people_of_every_kind_get_what_they_ask_for(whole_run: tuple[Demo, Memory]) -> None:
+async def test_users_of_every_kind_get_their_responses(whole_run: tuple[Demo, Memory]) -> None:
     demo, _ = whole_run
     assert demo.code == 0, demo.output + demo.errors
     # The rest of the day has no peak of cost.
@@ -123,7 +123,7 @@ async def test_it_ends_after_exactly_the_questions_allowed(whole_run: tuple[Demo
     assert len(answered) == asked
 
 
-async def test_failures_are_told_with_code_and_trace_and_no_answer_is_a_failed_run(
+async def test_failures_are_printed_with_code_and_trace_and_a_run_without_response_fails(
     memory: Memory,
 ) -> None:
     broken = Scripted(ProviderError("server_error", "It failed."))
@@ -194,7 +194,7 @@ async def test_questions_cut_off_by_a_signal_count_as_failures(memory: Memory) -
     assert demo.output.count(": client_stopped\n") == 6  # as each happens, and in the summary
 
 
-async def test_told_to_stop_it_sums_up_and_ends_well(memory: Memory) -> None:
+async def test_stopped_demo_prints_its_summary_and_succeeds(memory: Memory) -> None:
     async with live(memory) as server:
         process = await _start(f"http://{server.address}")
         assert process.stdout
@@ -210,7 +210,7 @@ async def test_told_to_stop_it_sums_up_and_ends_well(memory: Memory) -> None:
     assert demo.rows
 
 
-async def test_a_model_that_is_not_served_is_told_with_those_that_are(memory: Memory) -> None:
+async def test_model_that_is_not_served_is_reported_with_the_available_ones(memory: Memory) -> None:
     async with live(memory) as server:
         process = await _start(f"http://{server.address}", DEMO_MODELS="simulated-1,dearest")
         demo = await _ended(process)
@@ -225,7 +225,7 @@ async def test_a_model_that_may_cost_money_is_asked_only_by_name(memory: Memory)
     assert demo.output.splitlines()[0].endswith("models: simulated-1")
 
 
-async def test_where_nobody_answers_it_says_so() -> None:
+async def test_unreachable_service_is_reported() -> None:
     demo = await _ended(await _start("http://127.0.0.1:9"))
     assert (demo.code, demo.output) == (1, "")
     assert demo.errors == (
@@ -233,7 +233,7 @@ async def test_where_nobody_answers_it_says_so() -> None:
     )
 
 
-async def test_wrong_settings_end_it_before_it_asks_anybody() -> None:
+async def test_invalid_settings_end_it_before_the_first_request() -> None:
     demo = await _ended(await _start("nowhere", DEMO_USERS="0"))
     assert (demo.code, demo.output) == (2, "")
     assert [line.partition("=")[0] for line in demo.errors.splitlines()] == [

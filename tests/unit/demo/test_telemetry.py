@@ -65,7 +65,7 @@ def _receiver(spans: _Spans) -> Iterator[str]:
         thread.join()
 
 
-async def test_traces_begin_in_the_demo_and_go_on_in_the_service(memory: Memory) -> None:
+async def test_traces_begin_in_the_demo_and_continue_in_the_service(memory: Memory) -> None:
     spans = _Spans()
     with _receiver(spans) as collector:
         async with live(memory) as server:

@@ -156,7 +156,7 @@ def test_all_that_is_there_is_found_over_many_pages_and_traces(served: Served) -
     assert accounts.gap == 1.0
 
 
-def test_each_kind_of_difference_is_told_of_its_signal(served: Served) -> None:
+def test_each_kind_of_difference_is_counted_for_its_signal(served: Served) -> None:
     _full(served.stores, 120)
     served.stores.spans.remove(77)
     served.stores.logs += [5, 5]
@@ -169,7 +169,7 @@ def test_each_kind_of_difference_is_told_of_its_signal(served: Served) -> None:
     assert (accounts.increments.lost, accounts.increments.duplicates) == (1, 0)
 
 
-def test_store_that_does_not_answer_has_shown_nothing(served: Served) -> None:
+def test_unreachable_backend_has_found_nothing(served: Served) -> None:
     _full(served.stores, 60)
     served.stores.away = {"/traces/"}
     accounts = served.account(60)

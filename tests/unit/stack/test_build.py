@@ -80,7 +80,7 @@ def test_stack_that_runs_does_not_wait_for_what_only_the_tests_want(
     assert missing_binaries(with_tests=False) == []
 
 
-def test_what_is_in_the_cache_is_not_built_again(cache: Path, console: Console) -> None:
+def test_cached_program_is_not_built_again(cache: Path, console: Console) -> None:
     build.build_missing(Progress(console))
     silent = Console(file=io.StringIO())
     build.build_missing(Progress(silent))

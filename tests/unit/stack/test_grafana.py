@@ -23,7 +23,7 @@ def _unpacked(directory: Path, said: str) -> dict[str, str]:
     return facts.load({"GRAFANA_HOME": str(directory)})
 
 
-def test_stack_runs_without_one_and_tells_how_to_get_it() -> None:
+def test_stack_runs_without_grafana_and_explains_how_to_get_it() -> None:
     stack = NativeStack(facts.load({}))
     assert grafana.problems(stack.facts) == []
     assert "grafana" not in [part.name for part in stack.parts]
@@ -47,7 +47,7 @@ def test_another_version_is_refused_by_its_name(tmp_path: Path, version: str) ->
     assert grafana.VERSION in line
 
 
-def test_what_is_no_grafana_is_refused(tmp_path: Path) -> None:
+def test_directory_without_grafana_is_rejected(tmp_path: Path) -> None:
     [line] = grafana.problems(facts.load({"GRAFANA_HOME": str(tmp_path)}))
     assert "no Grafana that starts" in line
     assert grafana.problems(_unpacked(tmp_path, "something else")) == [line]
@@ -84,7 +84,7 @@ def test_password_is_not_among_the_facts_that_are_written_to_disk() -> None:
     ],
     ids=str,
 )
-def test_who_may_look_follows_from_where_it_is_published_and_the_password(
+def test_anonymous_access_depends_on_publish_host_and_password(
     shell: str, environ: dict[str, str], switches: dict[str, str], tmp_path: Path
 ) -> None:
     done, seen = _started(shell, tmp_path, environ)
@@ -144,7 +144,7 @@ def _started(
     return done, seen
 
 
-def test_up_warns_of_a_grafana_that_nobody_can_look_at() -> None:
+def test_up_warns_of_a_grafana_without_any_access() -> None:
     published = facts.load({"PUBLISH_HOST": "203.0.113.7"})
     assert "GRAFANA_ADMIN_PASSWORD" in grafana.locked(published, {})
     assert grafana.locked(published, {"GRAFANA_ADMIN_PASSWORD": "long"}) == ""

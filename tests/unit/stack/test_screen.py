@@ -139,7 +139,7 @@ def test_missing_part_has_no_address_and_says_how_to_get_it() -> None:
         (_process(restarts=3), True, "ready, 3 restarts"),
     ],
 )
-def test_state_is_told_in_words(process: ProcessState | None, ready: bool, state: str) -> None:
+def test_state_is_shown_in_words(process: ProcessState | None, ready: bool, state: str) -> None:
     assert screen.row(PARTS[0], facts.load({}), process, ready).state == state
 
 

@@ -46,7 +46,7 @@ def test_run_docker_without_an_engine_is_an_error_and_not_another_way(
         _choose()
 
 
-def test_unknown_way_is_told_with_the_accepted_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_way_is_reported_with_the_accepted_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUN", "podman")
     with pytest.raises(stack_facts.FactsError, match="docker or native"):
         way.asked()
