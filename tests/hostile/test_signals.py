@@ -20,7 +20,7 @@ _STREAM = b'{"messages":[{"role":"user","content":"hi"}],"stream":true}'
 
 
 def test_suspended_service_continues_where_it_was(tmp_path: Path) -> None:
-    """A laptop's lid, a debugger, `kill -STOP`: then it ends under a client that never reads."""
+    """A closed laptop lid, a debugger, `kill -STOP`: then a stop with a client that never reads."""
     with started(tmp_path, SIMULATED_TOKENS_PER_SECOND="20") as service:
         with attack(service) as before, attack(service) as amid, service.connect() as client:
             client.sendall(_chat(before.header))
@@ -68,7 +68,7 @@ def test_signal_without_meaning_changes_nothing(tmp_path: Path, number: signal.S
 def test_signal_during_startup_ends_it(tmp_path: Path, seconds: float, workers: str) -> None:
     with launched(tmp_path, WORKERS=workers) as service:
         time.sleep(seconds)
-        # Telemetry has nothing to send, or sends it at once.
+        # Telemetry has nothing to send, or sends it immediately.
         with takes_at_most(10.0, factor=1.0):
             service.process.send_signal(signal.SIGTERM)
             code = service.process.wait(START_SECONDS)

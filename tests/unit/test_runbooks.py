@@ -1,4 +1,4 @@
-"""The runbooks: a page for each alert, with queries that ask for what there is."""
+"""The runbooks: a page for each alert, with queries of existing metrics."""
 
 import re
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""objectives.yaml: what a person may write there, and what they are told otherwise."""
+"""objectives.yaml: accepted values, and errors."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from alerts.objectives import FILE, ObjectivesError, read
 
 
 def _changed(tmp_path: Path, *keys: str, to: Any) -> Path:
-    """A copy with another value, or without the key."""
+    """Write a copy with another value, or without the key."""
     content = yaml.safe_load(FILE.read_text())
     place = content
     for key in keys[:-1]:

@@ -1,4 +1,4 @@
-"""What is called flat in a soak, and what is not."""
+"""Trends that count as flat in a soak test, and others."""
 
 from collections.abc import Callable
 from typing import Final
@@ -11,7 +11,7 @@ _BOUND: Final = Bound(0.1, 16)
 
 
 def _samples(value: Callable[[float], float]) -> list[tuple[float, float]]:
-    """Ten minutes, each 2 s."""
+    """Return ten minutes of samples, one every 2 s."""
     return [(float(second), value(second)) for second in range(0, 602, 2)]
 
 

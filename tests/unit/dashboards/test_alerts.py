@@ -1,4 +1,4 @@
-"""What boards show of alerts and objectives is what the rules make of them."""
+"""Alerts and objectives on dashboards agree with the rules."""
 
 import re
 from typing import Any, Final, get_args
@@ -85,7 +85,7 @@ def test_start_of_each_alert_of_its_area_is_marked(board: Json) -> None:
         expr = mark["target"]["expr"]
         assert f'severity="{severity}"' in expr
         assert f'area=~"{area}"' in expr
-        # All that belong to no service as well.
+        # Alerts without a service are included.
         assert 'service_name=~"$service|"' in expr
 
 

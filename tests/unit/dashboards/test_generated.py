@@ -1,4 +1,4 @@
-"""What Grafana loads is what the generator makes, byte for byte."""
+"""The committed dashboards equal the generator's output, byte for byte."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""One question by each way in: what comes back, and how each failure is called."""
+"""Requests by each transport: responses, and error codes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -30,7 +30,7 @@ _WAYS = ("http", "sse", "websocket")
 
 
 def _ask(way: str, url: str, model: str = MODEL, timeout: float = PATIENCE_SECONDS) -> Response:
-    """One question with a client of its own, from a thread of its own."""
+    """Send one request with a new client, in the current thread."""
     if way == "websocket":
         with Conversation(url, timeout) as conversation:
             return conversation.ask("hello", model)
@@ -140,7 +140,7 @@ async def test_a_model_that_is_silent_for_too_long_is_a_time_out(memory: Memory,
 
 @asynccontextmanager
 async def _breaking_off(*lines: str) -> AsyncIterator[str]:
-    """A server that says the same to everybody, and leaves."""
+    """Run a server that sends the same lines to every client, and closes the connection."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

@@ -1,4 +1,4 @@
-"""`python -m demo`, in a process of its own as its load tool wants one, against a live service."""
+"""`python -m demo` against a live service, in a process of its own, because of locust."""
 
 import asyncio
 import re
@@ -20,13 +20,13 @@ from tests.unit.transport.live import live
 
 pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 _ROOT = Path(__file__).parents[3]
-# A loaded machine needs its time to import the load tool.
+# A loaded machine needs time to import locust.
 _PATIENCE_SECONDS = 120
-# As in demo/shared.py, which imports the load tool and with it patched sockets.
+# As in demo/shared.py, whose import would patch sockets.
 _LAST_ANSWERS_SECONDS = 5.0
-# The slowest to show all they do are the newcomers, with four mistakes.
+# The newcomers need longest to send all of their requests, four invalid ones.
 _QUESTIONS = 300
-# What ends it is the bound that a test is about. A proxy would lead nowhere.
+# Each test sets the limit that ends the run. A proxy would prevent all connections.
 _FAST = {
     "DEMO_PACE": "100",
     "DEMO_SPAWN_RATE": "100",
@@ -40,14 +40,14 @@ _ROW = re.compile(r"^(HTTP|SSE|WebSocket)  +(\S.*?)  +(\d+)  +(\d+)  ", re.MULTI
 
 
 class Pliant(Scripted):
-    """Answers by the name that nobody should have."""
+    """A provider for a model name that should not exist."""
 
     models = ("no-such-model",)
 
 
 @dataclass(frozen=True)
 class Demo:
-    """A run that has ended."""
+    """A completed run."""
 
     code: int | None
     output: str
@@ -55,7 +55,7 @@ class Demo:
 
     @property
     def rows(self) -> dict[tuple[str, str], tuple[int, int]]:
-        """Count and failures by way and kind of question."""
+        """Count and failures by transport and kind of request."""
         found = _ROW.findall(self.output)
         return {(way, what): (int(count), int(failed)) for way, what, count, failed in found}
 
@@ -88,7 +88,7 @@ async def whole_run(anyio_backend: str) -> tuple[Demo, Memory]:
 async def test_users_of_every_kind_get_their_responses(whole_run: tuple[Demo, Memory]) -> None:
     demo, _ = whole_run
     assert demo.code == 0, demo.output + demo.errors
-    # The rest of the day has no peak of cost.
+    # Outside the peak of cost, one of these is missing.
     assert set(demo.rows) - {("SSE", "long report"), ("SSE", "short report")} == {
         ("HTTP", "quick question"),
         ("HTTP", "question with tools"),
@@ -141,20 +141,20 @@ async def test_failures_are_printed_with_code_and_trace_and_a_run_without_respon
 
 async def test_an_answer_where_a_refusal_was_due_is_a_failure(memory: Memory) -> None:
     async with live(memory, Pliant("a", END)) as server:
-        # The only bound of this run is its time.
+        # The only limit of this run is its time.
         process = await _start(
             f"http://{server.address}", DEMO_SECONDS="2", DEMO_MODELS="no-such-model"
         )
         assert process.stdout
         await process.stdout.readline()  # it begins
-        # The last answers and the end of the process included.
+        # Including the last responses and the end of the process.
         with takes_at_most(2.0, factor=3.0):
             demo = await _ended(process)
     assert "failed: HTTP, unknown model: no_model_not_found\n" in demo.output
 
 
 async def _start_pending(url: str, provider: Scripted) -> Process:
-    """Start a demo of three questions, and return once the model has all of them."""
+    """Start a demo of three questions, and wait until the model has all of them."""
     bounds = {"DEMO_USERS": "3", "DEMO_QUESTIONS": "3", "DEMO_MODELS": MODEL}
     process = await _start(url, **bounds)
     await asyncio.to_thread(poll_until, lambda: len(provider.requests) == 3, "three questions")
@@ -166,7 +166,7 @@ async def test_last_answers_count_however_long_they_take(memory: Memory) -> None
     provider = Scripted(gate, "a", END)
     async with live(memory, provider) as server:
         process = await _start_pending(f"http://{server.address}", provider)
-        # Longer than a demo that is told to stop waits.
+        # Longer than a stopped demo waits.
         await asyncio.sleep(_LAST_ANSWERS_SECONDS + 1)
         gate.set()
         demo = await _ended(process)

@@ -1,4 +1,4 @@
-"""The demo's settings: defaults, bounds, and what is said of wrong ones."""
+"""The demo's settings: defaults, limits, and error messages."""
 
 import re
 from pathlib import Path

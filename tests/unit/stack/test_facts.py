@@ -1,4 +1,4 @@
-"""stack.env and the environment together: who wins, and what is refused."""
+"""stack.env and the environment: priority, and rejected values."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from stack.facts import FactsError
 
 @pytest.fixture
 def own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A person's .env, and a shell that has nothing to say about it."""
+    """A user's .env, and a shell without these variables."""
     monkeypatch.setattr(facts, "OWN_ENV_FILE", tmp_path / ".env")
     monkeypatch.delenv("COMPOSE_DISABLE_ENV_FILE", raising=False)
     monkeypatch.delenv("LOKI_PORT", raising=False)

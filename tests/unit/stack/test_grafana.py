@@ -1,4 +1,4 @@
-"""A native Grafana: taken only in its pinned version, opened to nobody by accident."""
+"""A native Grafana: only the pinned version is used, and access is restricted by default."""
 
 import shutil
 import subprocess
@@ -15,7 +15,7 @@ _NO_USER = "GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"
 
 
 def _unpacked(directory: Path, said: str) -> dict[str, str]:
-    """Facts with a GRAFANA_HOME whose program says that as its version."""
+    """Return facts with a GRAFANA_HOME whose program reports that version."""
     program = directory / "bin" / "grafana"
     program.parent.mkdir()
     program.write_text(f"#!/bin/sh\necho '{said}'\n")
@@ -110,7 +110,7 @@ def test_name_that_it_answers_to_is_that_of_its_public_address(
     assert here["GF_SERVER_DOMAIN"] == domain
     assert here["GF_SECURITY_COOKIE_SECURE"] == secure
     assert here["GF_SERVER_ENFORCE_DOMAIN"] == "true"
-    # There a login is needed, and people may come by any name of the machine.
+    # There a login is required, and any host name of the machine is accepted.
     _, published = _started(
         "sh", tmp_path, {"GRAFANA_PUBLIC_URL": url, "PUBLISH_HOST": "203.0.113.7"}
     )
@@ -120,7 +120,7 @@ def test_name_that_it_answers_to_is_that_of_its_public_address(
 def _started(
     shell: str, directory: Path, environ: dict[str, str]
 ) -> tuple["subprocess.CompletedProcess[str]", dict[str, str]]:
-    """What start.sh says, and the variables that Grafana gets of it."""
+    """Return the output of start.sh, and the variables that Grafana gets."""
     program = [*shell.split(), str(facts.ROOT / "grafana-provisioning" / "start.sh")]
     if not shutil.which(program[0]):
         pytest.skip(f"there is no {program[0]}")

@@ -1,4 +1,4 @@
-"""What a machine lacks is told with the mend."""
+"""Missing requirements of a machine are reported with their fix."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Ports that are taken, told before anything starts."""
+"""Ports in use are reported before anything starts."""
 
 import os
 import re
@@ -24,7 +24,7 @@ def taken() -> Iterator[int]:
 
 
 def _free_facts() -> dict[str, str]:
-    """Facts whose ports the system has just handed out, and so are free."""
+    """Return facts with ports that the system has just assigned, and so are free."""
     names = facts.ports(facts.load({}))
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in names]
     numbers = [str(opened.getsockname()[1]) for opened in sockets]
@@ -59,7 +59,7 @@ def test_ports_of_app_and_grafana_are_checked_on_publish_host() -> None:
 
 
 def test_address_of_another_machine_is_reported_once() -> None:
-    # 203.0.113.0/24 is for examples in documents.
+    # 203.0.113.0/24 is reserved for documentation.
     [line] = port_problems({**_free_facts(), "PUBLISH_HOST": "203.0.113.7"}, PARTS)
     assert line.startswith("PUBLISH_HOST=203.0.113.7 is not an address of this machine")
 

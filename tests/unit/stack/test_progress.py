@@ -1,4 +1,4 @@
-"""Progress for people, and for logs that nobody watches."""
+"""Progress on a terminal, and in log files."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""What `up` and `status` print, on narrow and on usual terminals."""
+"""The output of `up` and `status`, on narrow and usual terminals."""
 
 import io
 from collections.abc import Mapping
@@ -47,9 +47,9 @@ def _screen(width: int, missing: Mapping[str, str] = _MISSING) -> list[str]:
 @pytest.mark.parametrize("width", [60, 80])
 def test_screen_fits_a_usual_terminal(width: int, missing: Mapping[str, str]) -> None:
     lines = _screen(width, missing)
-    # Above it is one line more.
+    # There is one more line above.
     assert len(lines) < 24
-    # A query is one line to copy, however long.
+    # A query is one line to copy, of any length.
     assert all(len(line) <= width for line in lines if _CHAT.trace_id not in line)
 
 

@@ -1,4 +1,4 @@
-"""A stack knows its own processes, and tells when one of its parts ended."""
+"""A stack identifies its own processes, and reports an exited component."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ def stack(tmp_path: Path) -> NativeStack:
 
 @pytest.fixture
 def orphan(stack: NativeStack) -> Iterator[subprocess.Popen[bytes]]:
-    """What a process-compose leaves behind when it is killed."""
+    """A process that a killed process-compose left running."""
     marked = {**os.environ, supervisor.MARKER: str(stack.state_dir)}
     command = [sys.executable, "-c", "import signal; print(flush=True); signal.pause()"]
     with subprocess.Popen(command, env=marked, stdout=subprocess.PIPE) as process:

@@ -1,4 +1,4 @@
-"""Commands in terminals that know few characters, are narrow, or stop reading."""
+"""Commands on terminals with few characters, narrow ones, or with a reader that leaves."""
 
 import json
 import os
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 _TEXT = "Grüße \N{GRINNING FACE}"
 _TOO_LONG_SECONDS = 120
-# What they print goes through the same terminal.
+# Modules whose output uses the same console.
 _COMMANDS = [
     "stack",
     "drill",
@@ -42,7 +42,7 @@ screen.show_up(console, rows, {"grafana": "…"}, Chat("…", "", "ab" * 16, 0.1
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """Port of a service that answers each message, slowly enough for a reader to leave."""
+    """Run a service that responds slowly enough for a reader to leave; yield its port."""
 
     def answer(connection: ServerConnection) -> None:
         for _ in connection:

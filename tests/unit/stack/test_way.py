@@ -1,4 +1,4 @@
-"""Which way the stack runs, and what a person is told of the choice."""
+"""The choice of the way to run, and the reason that is shown."""
 
 import io
 
