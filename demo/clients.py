@@ -56,7 +56,7 @@ class Response:
     text: str
     first_token: float | None = None
     tool_calls: Sequence[ToolCall] = ()
-    # Of a response over HTTP.
+    # For responses over HTTP.
     id: str = field(default="", compare=False)
     model: str = field(default="", compare=False)
 

@@ -23,7 +23,7 @@ class Screen:
 
     @contextmanager
     def round(self) -> Iterator[None]:
-        """Show the runs of one round; the live table is removed at its end."""
+        """Show the runs of one round; remove the live table afterwards."""
         self._runs = []
         if not self._live:
             yield

@@ -16,7 +16,7 @@ from stack.backends import Backends
 from stack.facts import ROOT, own_environment
 from stack.secrets import telemetry_variables
 
-# How long the load's process waits at its end for an unreachable Collector.
+# Maximum time for which the load's process waits for an unreachable Collector before it exits.
 _LINGER_SECONDS: Final = 60.0
 # Plus 5 s for the shutdown of a service, and a margin.
 _ENDS_SECONDS: Final = _LINGER_SECONDS + 15.0

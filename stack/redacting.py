@@ -1,8 +1,8 @@
-"""The redaction of the Collector: the rules of the package, for services without it.
+"""Generates the Collector's redaction from the package's rules, for services without the package.
 
-`python -m stack.redacting` writes them into the Collector's configuration, between two comments.
-A record is searched as in the package: for parts of secrets first, with one function call each, and
-for patterns only where a part was found.
+`python -m stack.redacting` writes it into the Collector's configuration, between two comments.
+Records are searched as in the package: for substrings of secrets first, with one function call
+each, and for patterns only where a substring was found.
 """
 
 import json
@@ -24,7 +24,7 @@ _HEAD: Final = """\
   transform/redaction:
     error_mode: ignore
 """
-# Where texts are: statements, their paths of attributes, and of single texts.
+# Locations of texts, by statements: context, paths of attributes, paths of single texts.
 _PLACES: Final = {
     "trace_statements": (
         ("resource", ("resource.attributes",), ()),
@@ -41,7 +41,7 @@ _PLACES: Final = {
     ),
 }
 _BODY: Final = "log.body"  # a text, or a map
-# In the package, digits of a text are zeros for the search; here they are what they are.
+# The package replaces digits by zeros before the search; here they are unchanged.
 _DIGITS: Final = {"ya00.": "ya29.", "%00": "%40"}
 _PHONE: Final = r"\+[ (]?[1-9]"
 _CARD: Final = r"[0-9]{4}[ -][0-9]{4}[ -][0-9]{4}"
@@ -81,7 +81,7 @@ def _statements(context: str, attributes: str, texts: Sequence[str]) -> Iterator
     found = [f'{cache}["{each.name}"] == true' for each in searches]
     yield f'set({cache}["any"], true) where {" or ".join(found)}'
     any_found = f'where {cache}["any"] == true'
-    # What an application calls the identity of a person is its own choice.
+    # user.id is not searched: applications choose its values.
     user = f'{attributes}["{USER_ID}"]'
     yield f'set({cache}["user"], {user}) {any_found} and {user} != nil'
     yield f'delete_key({attributes}, "{USER_ID}") where {cache}["user"] != nil'
@@ -112,7 +112,7 @@ class _Search:
     pattern: str
     mark: str
     needles: Sequence[str]
-    # In the place of needles: Go finds a pattern that begins with a character as fast as a text.
+    # Instead of needles: Go finds a pattern that begins with a character as fast as a text.
     begin: str | None = None
 
     def condition(self, text: str) -> str:
@@ -134,7 +134,7 @@ def _searches() -> Iterator[_Search]:
 
 
 def _search(name: str, rules: Sequence[Rule], mark: str) -> _Search:
-    """Join the patterns of rules. Of their groups, one match has those of one rule only."""
+    """Join the patterns of rules; a match has groups of one rule only."""
     before: list[str] = []
     after: list[str] = []
     number = 0
@@ -157,7 +157,7 @@ def _any_of(text: str, needles: Sequence[str]) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return a text as a literal of OTTL; the Collector replaces $ before."""
+    """Return a text as an OTTL literal; $ is escaped for the Collector's own expansion."""
     return json.dumps(text).replace("$", "$$")
 
 
@@ -166,7 +166,7 @@ def _yaml(statement: str) -> str:
 
 
 def written(configuration: str) -> str:
-    """Return a configuration with the processor as it is now."""
+    """Return a configuration with the processor replaced."""
     before, _, rest = configuration.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{rendered()}{after}"

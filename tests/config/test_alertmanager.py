@@ -163,7 +163,7 @@ def test_receivers_are_optional(made: Made, tmp_path: Path) -> None:
         "--web.external-url=https://grafana.example.com",
         "--web.route-prefix=/",
     ]
-    assert receivers(tmp_path) == {"nobody": {}, "watchdog": {}, "warning": {}, "critical": {}}
+    assert receivers(tmp_path) == {"none": {}, "watchdog": {}, "warning": {}, "critical": {}}
 
 
 def test_an_empty_variable_is_an_unset_one(made: Made, tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_an_empty_variable_is_an_unset_one(made: Made, tmp_path: Path) -> None:
 def test_only_configured_receivers_are_notified(made: Made, tmp_path: Path) -> None:
     made(ALERT_SLACK_URL=_EVERYBODY["ALERT_SLACK_URL"])
     assert {name: set(found) for name, found in receivers(tmp_path).items()} == {
-        "nobody": set(),
+        "none": set(),
         "watchdog": set(),
         "warning": {"slack_configs"},
         "critical": {"slack_configs"},
@@ -187,7 +187,7 @@ def test_all_receivers_are_notified_but_pagerduty_only_of_critical_alerts(
     assert made(**_EVERYBODY).stderr == ""
     people = {"webhook_configs", "slack_configs", "email_configs"}
     assert {name: set(found) for name, found in receivers(tmp_path).items()} == {
-        "nobody": set(),
+        "none": set(),
         "watchdog": {"webhook_configs"},
         "warning": people,
         "critical": {*people, "pagerduty_configs"},
@@ -274,7 +274,7 @@ def test_all_that_is_wrong_is_said_at_once(made: Made) -> None:
     ]
 
 
-@pytest.mark.parametrize("environ", [{}, _EVERYBODY], ids=["nobody", "everybody"])
+@pytest.mark.parametrize("environ", [{}, _EVERYBODY], ids=["none", "all"])
 def test_amtool_accepts_what_is_made(
     made: Made, run: Run, tmp_path: Path, environ: dict[str, str]
 ) -> None:
@@ -290,7 +290,7 @@ def test_amtool_accepts_what_is_made(
         ({"alertname": "ServiceDown", "severity": "critical"}, "critical"),
         ({"alertname": "ErrorRateHigh", "severity": "warning"}, "warning"),
         ({"alertname": "SomebodysOwn"}, "warning"),
-        ({"alertname": "SomebodysOwn", "severity": "none"}, "nobody"),
+        ({"alertname": "SomebodysOwn", "severity": "none"}, "none"),
         ({"alertname": "Watchdog", "severity": "none"}, "watchdog"),
     ],
 )
@@ -337,7 +337,7 @@ def test_alertmanager_runs_on_it_without_a_warning(
         with local_client(url) as client:
             poll_until(lambda: client.get("/-/ready").is_success, "Alertmanager to be ready")
             status = client.get("/api/v2/status").raise_for_status().json()
-    assert "receiver: nobody" in status["config"]["original"]
+    assert "receiver: none" in status["config"]["original"]
     assert not any(_EVERYBODY[name] in status["config"]["original"] for name in _SECRET)
     assert status["cluster"]["status"] == "disabled"
     assert [line for line in said if "level=INFO" not in line] == []

@@ -88,7 +88,7 @@ def critical(told: Alertmanager) -> str:
 def test_it_runs_with_our_configuration_and_no_peers(stack: Stack) -> None:
     with backend_client(stack.facts, "ALERTMANAGER_URL") as client:
         status = client.get("/api/v2/status").raise_for_status().json()
-    assert "receiver: nobody" in status["config"]["original"]
+    assert "receiver: none" in status["config"]["original"]
     assert status["cluster"]["status"] == "disabled"
 
 
@@ -100,7 +100,7 @@ def test_an_alert_that_comes_in_is_shown_with_its_receiver(stack: Stack) -> None
         wanted = {"filter": f"alertname={name}"}
         [found] = client.get("/api/v2/alerts", params=wanted).raise_for_status().json()
     assert found["status"]["state"] in ("active", "unprocessed")
-    assert [receiver["name"] for receiver in found["receivers"]] == ["nobody"]
+    assert [receiver["name"] for receiver in found["receivers"]] == ["none"]
 
 
 def test_a_webhook_gets_labels_annotations_and_where_grafana_is(
