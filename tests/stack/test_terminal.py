@@ -1,4 +1,4 @@
-"""`chatscope` on the stack: the commands of its page, and a doctor that finds what is broken."""
+"""`chatscope` with the stack: the documented commands, and a doctor that finds injected faults."""
 
 import hashlib
 import json
@@ -37,7 +37,7 @@ _KEY = "key-of-the-terminal-test"
 
 
 def _environment(stack: Stack, **environ: str) -> dict[str, str]:
-    """Of a shell in the directory in which the stack was started."""
+    """Return the environment of a shell in the directory in which the stack was started."""
     kept = {
         name: text for name, text in os.environ.items() if not name.startswith(("OTEL_", "CHATSC"))
     }
@@ -59,7 +59,7 @@ def _run(stack: Stack, *words: str, **environ: str) -> "subprocess.CompletedProc
 
 @pytest.fixture(scope="module")
 def turn(stack: Stack) -> Turn:
-    """A response whose trace and log record have arrived."""
+    """Return a response whose trace and log record have arrived."""
     found = sse_turn(stack.facts)
     query = f'{{service_name=~".+"}} | trace_id="{found.trace_id}"'
     for check, what in (
@@ -184,7 +184,7 @@ def _examine(
     patience: float = _PATIENCE,
     urls: Mapping[Place, str] | None = None,
 ) -> list[Finding]:
-    """The findings for a service with these variables, and these URLs of components."""
+    """Return the findings for a service with these variables and component URLs."""
     variables = {"STATE_DIR": stack.facts["STATE_DIR"], **(environ or {})}
     doctor = Doctor(
         Addresses(variables, ROOT),
