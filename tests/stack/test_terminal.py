@@ -17,7 +17,7 @@ import pytest
 from chatscope.cli.addresses import GRAFANA, LOKI, PROMETHEUS, SERVICE, TEMPO, Addresses, Place
 from chatscope.cli.doctor import Doctor
 from chatscope.cli.findings import Finding, State
-from drill.listener import serving
+from drill.webhook import serving
 from stack.facts import ROOT
 from stack.secrets import telemetry_variables
 from stack.waiting import poll_until
