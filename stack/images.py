@@ -1,6 +1,6 @@
-"""The official images that docker-compose.yml names, each with the Go module of the same release.
+"""The official images of docker-compose.yml, each with the Go module of the same release.
 
-The native way builds the modules, Docker takes the images: a change of one is a change of both.
+The native stack builds the modules, Docker uses the images: always change both together.
 """
 
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Image:
-    """One image; `module` is "" where no part of it is built here.
+    """One image; `module` is empty if it is not built here.
 
-    `directory` is the one of stack/ that pins the module, `binary` the program built there,
-    `entrypoint` and `user` are what the official image runs, and as whom. `licence` is the SPDX
-    identifier of the program, `digest` that of the index of all platforms (`sha256:…`), "" where
-    it is not known for certain: docs/versions.md.
+    `directory`: the directory of stack/ that pins the module; `binary`: the program built there;
+    `entrypoint` and `user`: those of the official image; `licence`: the SPDX identifier of the
+    program; `digest`: of the index of all platforms (`sha256:…`), empty if it is not known for
+    certain (docs/versions.md).
     """
 
     part: str
@@ -35,7 +35,7 @@ class Image:
 
     @property
     def reference(self) -> str:
-        """As `docker pull` takes it: with the digest, if it is known."""
+        """The reference for `docker pull`, with the digest if it is known."""
         return f"{self.tagged}@{self.digest}" if self.digest else self.tagged
 
     @property
@@ -54,7 +54,7 @@ IMAGES = (
         "Apache-2.0",
         "sha256:c5918f78992ee73b0d6f0e599423ac5ec52dd5d9726733114d6eca53d5a32ed5",
         "collector",
-        # Of the same release as every component of its distribution.
+        # Of the same release as all components of its distribution.
         "github.com/open-telemetry/opentelemetry-collector-contrib/receiver/hostmetricsreceiver",
         "v0.158.0",
         "otelcol",
@@ -64,13 +64,13 @@ IMAGES = (
         "prom/prometheus",
         "v3.16.0",
         "/bin/prometheus",
-        # Its `nobody`.
+        # `nobody` of the image.
         "65534",
         "Apache-2.0",
         "",
         "prometheus",
         "github.com/prometheus/prometheus",
-        # As a Go module 3.16.0 is called 0.316.0.
+        # The Go module version of 3.16.0 is 0.316.0.
         "v0.316.0",
         "prometheus",
     ),
@@ -97,7 +97,7 @@ IMAGES = (
         "",
         "tempo",
         "github.com/grafana/tempo",
-        # Its releases are no versions that Go accepts; this is the commit of 2.8.0.
+        # Its release tags are not accepted by Go; this is the commit of 2.8.0.
         "v1.5.1-0.20250529124718-87c2dc380cec",
         "tempo",
     ),
@@ -136,7 +136,7 @@ IMAGES = (
         "AGPL-3.0-only",
         "sha256:70d9599b186ce287be0d2c5ba9a78acb2e86c1a68c9c41449454d0fc3eeb84e8",
     ),
-    # Copies itself to where the others' health checks find it.
+    # Copies itself to a volume for the others' health checks.
     Image(
         "init",
         "busybox",
@@ -148,7 +148,7 @@ IMAGES = (
     ),
 )
 
-# What the Dockerfile begins with.
+# The Dockerfile's base image.
 BASE = Image(
     "base",
     "python",
