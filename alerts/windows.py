@@ -42,6 +42,9 @@ class Windows:
     # A service that sent nothing for so long is silent. Longer than `asked`: without the Collector
     # nobody asks, and no service is to be missed for that.
     silent: str
+    # Over what a trend is drawn, and for how long it must lead to the same end.
+    trend: str
+    trend_hold: str
     # How long a difference of the ledger must stay: longer than any part is behind the others.
     settled: str
     # For the pace of spending, how often it is in an hour, and how often a day is added up: so many
@@ -71,6 +74,8 @@ NORMAL: Final = Windows(
     asked="30s",
     # Longer than the minute that SDKs with default settings wait between two exports.
     silent="70s",
+    trend="6h",
+    trend_hold="30m",
     settled="10m",
     pace="15m",
     paces_an_hour=4,
@@ -114,6 +119,9 @@ DRILL: Final = Windows(
     hold="10s",
     asked="15s",
     silent="25s",
+    # A disk is not for a drill.
+    trend="6h",
+    trend_hold="30m",
     # A drill takes what is lost with a service that it kills for what it is.
     settled="10m",
     pace="30s",
