@@ -177,6 +177,10 @@ def _is_size(value: str) -> bool:
     return bool(re.fullmatch(r"0|[1-9][0-9]*(MB|GB|TB)", value))
 
 
+def _is_rate(value: str) -> bool:
+    return bool(re.fullmatch(r"[1-9][0-9]{0,3}", value))
+
+
 # Suffix of a name, what its value must be, and the same in words; the first that fits counts.
 _KINDS: list[tuple[str, Callable[[str], bool], str]] = [
     ("_PORT", _is_port, "a port, 1 to 65535"),
@@ -185,6 +189,7 @@ _KINDS: list[tuple[str, Callable[[str], bool], str]] = [
     ("PUBLISH_HOST", _is_address, "an IPv4 address of this machine, or 0.0.0.0 for all of them"),
     ("_HOST", _is_host, "a host name or an address"),
     ("RETENTION", _is_hours, "whole hours such as 360h"),
+    ("_RATE_MB", _is_rate, "whole megabytes a second, 1 to 9999"),
     ("_SIZE", _is_size, "a size such as 5GB (MB, GB or TB), or 0"),
 ]
 
