@@ -122,7 +122,8 @@ def _failing(
         value=value("humanizePercentage"),
         dashboard=_on_board(),
         query=log_lines(
-            keep(equals(GEN_AI_REQUEST_MODEL, _MODEL)), keep(matches(ERROR_TYPE, pattern))
+            keep(f"{prometheus_label(GEN_AI_REQUEST_MODEL)}={quoted(GEN_AI_REQUEST_MODEL)}"),
+            keep(matches(ERROR_TYPE, pattern)),
         ),
     )
 

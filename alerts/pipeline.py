@@ -245,6 +245,8 @@ def _disk_alert(severity: Severity, expr: str, hold: str, subject: str) -> Alert
         expr=expr,
         area="pipeline",
         severity=severity,
+        # Also of its recorded value, so that there are two.
+        labels={"severity": severity},
         hold=hold,
         summary=f"{subject} {value('humanizePercentage')} used: without room, backends stop to "
         "store.",
