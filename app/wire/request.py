@@ -115,7 +115,8 @@ def _part_characters(part: object) -> int:
     texts = [part.get(name) for name in _TEXTS]
     if any(isinstance(text, str) for text in texts):
         return sum(len(text) for text in texts if isinstance(text, str))
-    return 0 if part.get("type") in _MEDIA else len(to_json(part))
+    kind = part.get("type")
+    return 0 if isinstance(kind, str) and kind in _MEDIA else len(to_json(part))
 
 
 def _object(data: object) -> dict[str, Any]:
