@@ -7,7 +7,7 @@ import sys
 
 import atheris
 
-from fuzz.target import Target
+from fuzz.target import Target, quiet
 
 # What is imported below is instrumented: each branch of ours is seen.
 with atheris.instrument_imports(include=["app", "chatscope"], enable_loader_override=False):
@@ -25,7 +25,8 @@ def main(arguments: list[str]) -> None:
         target.run(data)
 
     atheris.Setup([sys.argv[0], *options], run)
-    atheris.Fuzz()
+    with quiet():
+        atheris.Fuzz()
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
 """A fuzz target, and the bound on the time that one input may take."""
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
+
+from loguru import logger
 
 # Seconds of this thread's CPU for one input of at most a few kilobytes.
 _SLOW: Final = 0.25
@@ -51,3 +55,15 @@ def ensure(condition: object, promise: str) -> None:
     """Raise BrokenPromise unless the condition holds."""
     if not condition:
         raise BrokenPromise(promise)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Drop the log records of refused inputs, of which there are many."""
+    logging.disable(logging.CRITICAL)
+    logger.disable("app")
+    try:
+        yield
+    finally:
+        logger.enable("app")
+        logging.disable(logging.NOTSET)
