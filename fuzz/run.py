@@ -61,7 +61,7 @@ def fuzz(target: Target, *, inputs: int | None = None, seconds: int | None = Non
         *([f"-max_total_time={seconds}"] if seconds else []),
         *("-print_final_stats=1", "-verbosity=1", "-use_value_profile=0"),
     ]
-    started = time.monotonic()
+    begun = 0.0
     figures = Figures(target.name)
     output: list[str] = []
     with subprocess.Popen(
@@ -72,13 +72,15 @@ def fuzz(target: Target, *, inputs: int | None = None, seconds: int | None = Non
             output = [*output[-60:], line]
             if match := _STATUS.search(line):
                 done, coverage, size, _ = map(int, match.groups())
-                elapsed = time.monotonic() - started
+                # The start, with the instrumentation of all modules, does not count.
+                begun = begun or time.monotonic()
+                elapsed = time.monotonic() - begun
                 figures = Figures(target.name, done, elapsed, coverage, size)
                 print(f"\r{figures}", end="\x1b[K", flush=True)
     print()
     if process.returncode:
         print("".join(output))
-        return Figures(**{**figures.__dict__, "fault": _newest_fault(target, started)})
+        return Figures(**{**figures.__dict__, "fault": _newest_fault(target)})
     return figures
 
 
@@ -125,6 +127,6 @@ def _quoted(word: str) -> str:
     return '"' + "".join(f"\\x{byte:02x}" for byte in word.encode()) + '"'
 
 
-def _newest_fault(target: Target, started: float) -> Path | None:
+def _newest_fault(target: Target) -> Path | None:
     found = sorted(STATE.glob(f"{target.name}-*"), key=lambda path: path.stat().st_mtime)
     return found[-1] if found else None
