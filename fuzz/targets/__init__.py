@@ -5,7 +5,7 @@ from typing import Final
 
 from fuzz.target import Target
 
-_MODULES: Final = ("requests", "providers")
+_MODULES: Final = ("requests", "providers", "http", "files", "telemetry", "backends")
 
 
 def load() -> dict[str, Target]:
