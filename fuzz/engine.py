@@ -9,8 +9,12 @@ import atheris
 
 from fuzz.target import Target, quiet
 
-# What is imported below is instrumented: each branch of ours is seen.
-with atheris.instrument_imports(include=["app", "chatscope"], enable_loader_override=False):
+# Whose branches are seen: ours, and those of libraries that parse for us.
+_INSTRUMENTED = [
+    *("app", "chatscope", "opentelemetry.baggage", "opentelemetry.trace.propagation"),
+    *("uvicorn.protocols", "websockets.frames", "websockets.protocol", "websockets.server"),
+]
+with atheris.instrument_imports(include=_INSTRUMENTED, enable_loader_override=False):
     from fuzz import targets
 
     _TARGETS = targets.load()

@@ -6,6 +6,7 @@ first byte chooses one of a target's documents, and each of the following bytes 
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 _NUMBERS: Final[tuple[Any, ...]] = (
@@ -65,7 +66,7 @@ class Source:
         """Divide `data` into up to eight pieces."""
         cuts = sorted({self.byte() * len(data) // 255 for _ in range(self.below(8))})
         edges = [0, *cuts, len(data)]
-        return [data[a:b] for a, b in zip(edges, edges[1:], strict=False) if a < b]
+        return [data[a:b] for a, b in pairwise(edges) if a < b]
 
     def text(self, words: Sequence[str] = ()) -> str:
         """Return a known word, a text that often causes faults, or any characters."""
@@ -77,7 +78,7 @@ class Source:
             case _:
                 return self.take(self.below(24)).decode("utf-8", "replace")
 
-    def value(self, words: Sequence[str] = (), depth: int = 0) -> Any:
+    def value(self, words: Sequence[str] = (), depth: int = 0) -> Any:  # noqa: PLR0911 - a table
         """Return a value of JSON, or one of Python's JSON such as NaN."""
         kind = self.below(16)
         if kind >= 10 and depth >= _MAX_DEPTH:

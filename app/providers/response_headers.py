@@ -14,6 +14,5 @@ def passed_on(headers: Mapping[str, str]) -> dict[str, str]:
     return {
         name.lower(): value
         for name, value in headers.items()
-        if (name.lower() in _NAMES or _LIMITS.fullmatch(name.lower()))
-        and _VALUE.fullmatch(value)
+        if (name.lower() in _NAMES or _LIMITS.fullmatch(name.lower())) and _VALUE.fullmatch(value)
     }

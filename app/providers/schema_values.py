@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 # Optional properties are omitted, and lists are as short as possible, in deeper levels.
 _MAX_DEPTH: Final = 4
@@ -247,7 +247,7 @@ def _limits(schema: Mapping[str, Any], low: float, high: float) -> tuple[float, 
     return least, most
 
 
-def _is(value: object) -> bool:
+def _is(value: object) -> TypeGuard[int | float]:
     """Whether a value is a number with which one can reckon."""
     return (
         isinstance(value, int | float)

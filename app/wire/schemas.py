@@ -65,9 +65,7 @@ def schemas(limits: Mapping[str, int]) -> dict[str, Schema]:
     }
 
 
-def _request(
-    names: Collection[str], required: list[str], types: Mapping[str, Schema]
-) -> Schema:
+def _request(names: Collection[str], required: list[str], types: Mapping[str, Schema]) -> Schema:
     known = {**_KNOWN, **types}
     return {
         "type": "object",

@@ -75,7 +75,9 @@ def spans(trace: Mapping[str, Any]) -> list[Span]:
 
 def attributes(raw: Mapping[str, Any]) -> dict[str, Attribute]:
     """Return the attributes of an object of OTLP's JSON."""
-    return {text(pair["key"]): _value(pair.get("value", {})) for pair in raw.get("attributes") or ()}
+    return {
+        text(pair["key"]): _value(pair.get("value", {})) for pair in raw.get("attributes") or ()
+    }
 
 
 def _span(raw: Mapping[str, Any], scope: str, resource: dict[str, Attribute]) -> Span:

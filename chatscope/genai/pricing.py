@@ -327,7 +327,9 @@ def _check_table(path: Path, table: Mapping[str, Any]) -> None:
     def need(condition: object, place: tuple[str, ...], accepted: str) -> None:
         if not condition:
             where = ".".join(place)
-            raise PriceTableError(f"{path}: {where}: must be {accepted}, as `make prices` writes it")
+            raise PriceTableError(
+                f"{path}: {where}: must be {accepted}, as `make prices` writes it"
+            )
 
     for name in ("version", "date"):
         need(isinstance(table.get(name, ""), str), (name,), "a text")

@@ -2,10 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
 from typing import Any, Final
-
-from rich.console import Console
 
 from chatscope.cli import records
 from chatscope.cli.errors import CommandError
@@ -18,7 +15,6 @@ from chatscope.cli.tempo import Tempo
 from chatscope.cli.trace import Trace, as_object
 from fuzz.source import Source, as_json
 from fuzz.target import Target, ensure
-
 
 # C0, C1, DEL, and marks that change the direction of a text.
 _CONTROLS: Final = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -40,16 +36,24 @@ def _with(client: Any, found: Any) -> Any:
 
 
 _SPAN: Final = {
-    "traceId": "AAAAAAAAAAAAAAAAAAAAAQ==", "spanId": "AAAAAAAAAAE=", "name": "n",
-    "kind": "SPAN_KIND_SERVER", "startTimeUnixNano": "1", "endTimeUnixNano": "5",
+    "traceId": "AAAAAAAAAAAAAAAAAAAAAQ==",
+    "spanId": "AAAAAAAAAAE=",
+    "name": "n",
+    "kind": "SPAN_KIND_SERVER",
+    "startTimeUnixNano": "1",
+    "endTimeUnixNano": "5",
     "status": {"code": "STATUS_CODE_ERROR", "message": "m"},
-    "attributes": [{"key": "a", "value": {"intValue": "5"}},
-                   {"key": "b", "value": {"arrayValue": {"values": [{"stringValue": "x"}]}}},
-                   {"key": "c", "value": {"kvlistValue": {"values": [
-                       {"key": "d", "value": {"doubleValue": 1.5}}]}}}],
+    "attributes": [
+        {"key": "a", "value": {"intValue": "5"}},
+        {"key": "b", "value": {"arrayValue": {"values": [{"stringValue": "x"}]}}},
+        {
+            "key": "c",
+            "value": {"kvlistValue": {"values": [{"key": "d", "value": {"doubleValue": 1.5}}]}},
+        },
+    ],
     "events": [{"name": "e", "timeUnixNano": "3", "attributes": []}],
     "links": [{"traceId": "0" * 32, "spanId": "0" * 16}],
-}  # fmt: skip
+}
 _SCOPES: Final = [{"scope": {"name": "s"}, "spans": [_SPAN]}]
 _RESOURCE: Final = {"attributes": [{"key": "service.name", "value": {"stringValue": "s"}}]}
 _TRACES: Final = (
@@ -57,8 +61,26 @@ _TRACES: Final = (
     json.dumps({"batches": [{"resource": _RESOURCE, "scopeSpans": _SCOPES}]}),
 )
 _WORDS: Final = (
-    *("trace", "batches", "resourceSpans", "scopeSpans", "spans", "scope", "resource", "attributes"),
-    *("key", "value", "stringValue", "intValue", "boolValue", "doubleValue", "arrayValue", "values"),
+    *(
+        "trace",
+        "batches",
+        "resourceSpans",
+        "scopeSpans",
+        "spans",
+        "scope",
+        "resource",
+        "attributes",
+    ),
+    *(
+        "key",
+        "value",
+        "stringValue",
+        "intValue",
+        "boolValue",
+        "doubleValue",
+        "arrayValue",
+        "values",
+    ),
     *("kvlistValue", "bytesValue", "traceId", "spanId", "parentSpanId", "startTimeUnixNano"),
     *("endTimeUnixNano", "status", "events", "links", "timeUnixNano", "data", "result", "stream"),
     *("metric", "resultType", "vector", "scalar", "traces", "traceID", "NaN", "+Inf", "1"),
@@ -77,10 +99,25 @@ def _check_trace(data: bytes) -> None:
 
 
 _LINES: Final = (
-    json.dumps({"data": {"result": [{"stream": {"service_name": "s", "trace_id": "1", "span_id": "2",
-        "severity_text": "ERROR", "gen_ai_evaluation_score_value": "1"},
-        "values": [["1", "text"], ["2", "x", {}]]}]}}),
-)  # fmt: skip
+    json.dumps(
+        {
+            "data": {
+                "result": [
+                    {
+                        "stream": {
+                            "service_name": "s",
+                            "trace_id": "1",
+                            "span_id": "2",
+                            "severity_text": "ERROR",
+                            "gen_ai_evaluation_score_value": "1",
+                        },
+                        "values": [["1", "text"], ["2", "x", {}]],
+                    }
+                ]
+            }
+        }
+    ),
+)
 
 
 def _check_lines(data: bytes) -> None:
@@ -97,9 +134,11 @@ def _check_lines(data: bytes) -> None:
 
 
 _SAMPLES: Final = (
-    json.dumps({"data": {"resultType": "vector", "result": [{"metric": {"a": "b"}, "value": [1.5, "2"]}]}}),
+    json.dumps(
+        {"data": {"resultType": "vector", "result": [{"metric": {"a": "b"}, "value": [1.5, "2"]}]}}
+    ),
     json.dumps({"data": {"resultType": "scalar", "result": [1.5, "NaN"]}}),
-)  # fmt: skip
+)
 
 
 def _check_samples(data: bytes) -> None:
@@ -111,19 +150,42 @@ def _check_samples(data: bytes) -> None:
 
 
 _RECORDED: Final = (
-    json.dumps([{"role": "user", "parts": [{"type": "text", "content": "t"},
-        {"type": "blob", "modality": "image", "mime_type": "image/png", "content": "AA"},
-        {"type": "uri", "modality": "image", "uri": "u"}, {"type": "file", "file_id": "f"}]},
-        {"role": "assistant", "name": "n", "parts": [{"type": "tool_call", "id": "i", "name": "n",
-         "arguments": {"a": 1}}, {"type": "refusal", "content": "no"}]},
-        {"role": "tool", "parts": [{"type": "tool_call_response", "id": "i", "response": {}}]}]),
+    json.dumps(
+        [
+            {
+                "role": "user",
+                "parts": [
+                    {"type": "text", "content": "t"},
+                    {
+                        "type": "blob",
+                        "modality": "image",
+                        "mime_type": "image/png",
+                        "content": "AA",
+                    },
+                    {"type": "uri", "modality": "image", "uri": "u"},
+                    {"type": "file", "file_id": "f"},
+                ],
+            },
+            {
+                "role": "assistant",
+                "name": "n",
+                "parts": [
+                    {"type": "tool_call", "id": "i", "name": "n", "arguments": {"a": 1}},
+                    {"type": "refusal", "content": "no"},
+                ],
+            },
+            {"role": "tool", "parts": [{"type": "tool_call_response", "id": "i", "response": {}}]},
+        ]
+    ),
     json.dumps([{"type": "function", "name": "n", "parameters": {}}]),
-)  # fmt: skip
+)
 
 
 def _check_recorded(data: bytes) -> None:
     source = Source(data)
-    text = as_json(source.edited(_RECORDED, ("parts", "role", "type", "content", "modality", "audio"))).decode()
+    text = as_json(
+        source.edited(_RECORDED, ("parts", "role", "type", "content", "modality", "audio"))
+    ).decode()
     as_json([*messages_of(text), *system_of(text), *map(dict, tools_of(text))])
 
 
@@ -139,4 +201,4 @@ TARGETS: Final = (
     Target("prometheus_samples", _check_samples, (b"\0", b"\1"), _WORDS),
     Target("recorded_messages", _check_recorded, (b"\0", b"\1"), ()),
     Target("terminal_text", _check_screen, (b"a\x1b[31m\xc2\x9b\xe2\x80\xae\r\n\t",), (), 100),
-)  # fmt: skip
+)

@@ -16,10 +16,10 @@ from chatscope.genai import Usage
 from chatscope.genai.pricing import PriceTable, PriceTableError
 from chatscope.otlp.variables import VARIABLES as OTLP_VARIABLES
 from chatscope.sdk_variables import VARIABLES as SDK_VARIABLES
-from fuzz.source import Source, as_json, json_input
+from fuzz.source import Source, json_input
 from fuzz.target import Target, ensure
 
-_SECRET: Final = "s3cretpassw0rd"
+_SECRET: Final = "s3cretpassw0rd"  # noqa: S105
 _LONGEST_PROBLEM: Final = 8_000
 
 
@@ -50,12 +50,12 @@ def _toml(value: Any) -> str:
             return "{ " + ", ".join(pairs) + " }"
         case list():
             return "[" + ", ".join(map(_toml, value)) + "]"
-        case float() if value != value or abs(value) == float("inf"):
-            return "nan" if value != value else "inf" if value > 0 else "-inf"
         case int() | float():
             return repr(value)
         case _:
-            return json.dumps("" if value is None else value).replace("\\ud", "?").replace("\x7f", "")
+            return (
+                json.dumps("" if value is None else value).replace("\\ud", "?").replace("\x7f", "")
+            )
 
 
 def _is_deep(value: Any, depth: int = 0) -> bool:
@@ -87,16 +87,48 @@ def _problems(read: Callable[[], object]) -> None:
 
 _MODELS: Final = (
     json.dumps({"providers": [{"name": "p", "simulated": {}, "models": [{"name": "m"}]}]}),
-    json.dumps({"providers": [
-        {"name": "p", "base_url": "https://a.example/v1", "api_key_env": "KEY", "timeout": 5.0,
-         "headers": {"x-a": _SECRET}, "query": {"a": _SECRET}, "organization": "o",
-         "models": [{"name": "m", "upstream": "u", "aliases": ["a"], "fallbacks": ["n"],
-                     "context_tokens": 5, "embeddings": True}]},
-        {"name": "q", "simulated": {"error_rate": 0.5, "errors": ["timeout"], "phase":
-            {"every_seconds": 5.0, "for_seconds": 1.0}}, "models": [{"name": "n"}]},
-        {"name": "r", "base_url": f"http://u:{_SECRET}@b", "azure": {"api_version": "v"},
-         "api_key_file": "f", "models": [{"name": "o", "fallbacks": ["m"]}]}]}),
-)  # fmt: skip
+    json.dumps(
+        {
+            "providers": [
+                {
+                    "name": "p",
+                    "base_url": "https://a.example/v1",
+                    "api_key_env": "KEY",
+                    "timeout": 5.0,
+                    "headers": {"x-a": _SECRET},
+                    "query": {"a": _SECRET},
+                    "organization": "o",
+                    "models": [
+                        {
+                            "name": "m",
+                            "upstream": "u",
+                            "aliases": ["a"],
+                            "fallbacks": ["n"],
+                            "context_tokens": 5,
+                            "embeddings": True,
+                        }
+                    ],
+                },
+                {
+                    "name": "q",
+                    "simulated": {
+                        "error_rate": 0.5,
+                        "errors": ["timeout"],
+                        "phase": {"every_seconds": 5.0, "for_seconds": 1.0},
+                    },
+                    "models": [{"name": "n"}],
+                },
+                {
+                    "name": "r",
+                    "base_url": f"http://u:{_SECRET}@b",
+                    "azure": {"api_version": "v"},
+                    "api_key_file": "f",
+                    "models": [{"name": "o", "fallbacks": ["m"]}],
+                },
+            ]
+        }
+    ),
+)
 _MODEL_WORDS: Final = (
     *("providers", "name", "base_url", "api_key_env", "api_key_file", "timeout", "connect_timeout"),
     *("max_retries", "headers", "query", "organization", "project", "azure", "simulated", "models"),
@@ -114,11 +146,22 @@ def _check_models(data: bytes) -> None:
 _DIGEST: Final = "0" * 64
 _KEYS: Final = (
     json.dumps({"keys": [{"name": "k", "sha256": _DIGEST}]}),
-    json.dumps({"keys": [{"name": "k", "sha256": _DIGEST, "scopes": ["models"], "team": "t",
-                          "limits": {"usd_per_day": 1.5, "tokens_per_day": 9},
-                          "user_limits": {"usd_per_day": 0.1}},
-                         {"name": "l", "sha256": "1" * 64}]}),
-)  # fmt: skip
+    json.dumps(
+        {
+            "keys": [
+                {
+                    "name": "k",
+                    "sha256": _DIGEST,
+                    "scopes": ["models"],
+                    "team": "t",
+                    "limits": {"usd_per_day": 1.5, "tokens_per_day": 9},
+                    "user_limits": {"usd_per_day": 0.1},
+                },
+                {"name": "l", "sha256": "1" * 64},
+            ]
+        }
+    ),
+)
 _KEY_WORDS: Final = (
     *("keys", "name", "sha256", "scopes", "inference", "models", "team", "limits", "user_limits"),
     *("usd_per_day", "tokens_per_day", _DIGEST, "k"),
@@ -137,17 +180,53 @@ def _check_keys(data: bytes) -> None:
     _problems(read)
 
 
-_PRICE: Final = {"prompt": 1.5, "completion": 2, "cache_read": 0.1, "tiers": [{"above": 9, "prompt": 3}]}
+_PRICE: Final = {
+    "prompt": 1.5,
+    "completion": 2,
+    "cache_read": 0.1,
+    "tiers": [{"above": 9, "prompt": 3}],
+}
 _PRICES: Final = (
     json.dumps({"m": {"prompt": 0.15, "completion": 0.6}, "p": {"m": _PRICE}}),
-    json.dumps({"version": "v", "date": "2026-01-01", "providers": {
-        "openai": {"models": {"m": _PRICE}, "names": {"n": "m"}, "fallback": ["x"]},
-        "p": {"models": {"m": [_PRICE, {**_PRICE, "from": "2026-01-01"},
-              {**_PRICE, "between": ["01:00", "02:00"], "weekdays": True}]}}}}),
-)  # fmt: skip
+    json.dumps(
+        {
+            "version": "v",
+            "date": "2026-01-01",
+            "providers": {
+                "openai": {"models": {"m": _PRICE}, "names": {"n": "m"}, "fallback": ["x"]},
+                "p": {
+                    "models": {
+                        "m": [
+                            _PRICE,
+                            {**_PRICE, "from": "2026-01-01"},
+                            {**_PRICE, "between": ["01:00", "02:00"], "weekdays": True},
+                        ]
+                    }
+                },
+            },
+        }
+    ),
+)
 _PRICE_WORDS: Final = (
-    *("prompt", "completion", "cache_read", "cache_write", "cache_write_1h", "audio_input", "tiers"),
-    *("image_input", "reasoning", "audio_output", "above", "version", "date", "providers", "models"),
+    *(
+        "prompt",
+        "completion",
+        "cache_read",
+        "cache_write",
+        "cache_write_1h",
+        "audio_input",
+        "tiers",
+    ),
+    *(
+        "image_input",
+        "reasoning",
+        "audio_output",
+        "above",
+        "version",
+        "date",
+        "providers",
+        "models",
+    ),
     *("names", "fallback", "from", "between", "weekdays", "openai", "p", "m", "n", "01:00"),
     *("2026-01-01", "25:00"),
 )
@@ -178,7 +257,15 @@ _NAMES: Final = tuple(name for name in _VARIABLES if not name.endswith(_WITHOUT)
 _SETTING_WORDS: Final = (
     *("true", "false", "*", "https://a.example", "http://[::1", "http://a:99999", ",,", "/", "1e5"),
     *("0", "-1", "99999999999999999999", "a=b,c=d", "a=%zz", "grpc", "http/protobuf", "gzip"),
-    *("parentbased_traceidratio", "nan", "inf", "127.0.0.1", "10.0.0.0/8", "localhost", "10/minute"),
+    *(
+        "parentbased_traceidratio",
+        "nan",
+        "inf",
+        "127.0.0.1",
+        "10.0.0.0/8",
+        "localhost",
+        "10/minute",
+    ),
 )
 
 
@@ -202,8 +289,15 @@ def _check_settings(data: bytes) -> None:
 
 
 TARGETS: Final = (
-    Target("models_file", _check_models, (b"\0", b"\1", b"\xff[[providers]]\nname = \"p\"\n"), _MODEL_WORDS),
-    Target("keys_file", _check_keys, (b"\0", b"\1", b"\xff[[keys]]\nname = \"k\"\n"), _KEY_WORDS),
+    Target(
+        "models_file",
+        _check_models,
+        (b"\0", b"\1", b'\xff[[providers]]\nname = "p"\n'),
+        _MODEL_WORDS,
+    ),
+    Target("keys_file", _check_keys, (b"\0", b"\1", b'\xff[[keys]]\nname = "k"\n'), _KEY_WORDS),
     Target("prices_file", _check_prices, (b"\0", b"\1", b"\xff{}"), _PRICE_WORDS),
-    Target("settings", _check_settings, (b"\0\0\1\1\1", b"\2\1\1\1\1\2\2\1\2"), _SETTING_WORDS, 120),
-)  # fmt: skip
+    Target(
+        "settings", _check_settings, (b"\0\0\1\1\1", b"\2\1\1\1\1\2\2\1\2"), _SETTING_WORDS, 120
+    ),
+)

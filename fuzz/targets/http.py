@@ -6,6 +6,10 @@ from typing import Any, Final
 
 import httptools
 import uvicorn
+from opentelemetry import baggage, trace
+from opentelemetry.propagate import inject
+from starlette.datastructures import Headers
+from starlette.requests import Request
 from uvicorn.server import ServerState
 
 from app.domain.identity import Identity
@@ -19,10 +23,6 @@ from app.wire.errors import HttpError
 from chatscope.propagation import extract_parent
 from fuzz.source import Source
 from fuzz.target import Target, ensure
-from opentelemetry import baggage, trace
-from opentelemetry.propagate import inject
-from starlette.datastructures import Headers
-from starlette.requests import Request
 
 _KEY: Final = b"dGhlIHNhbXBsZSBub25jZQ=="
 _HANDSHAKE: Final = (
@@ -35,7 +35,15 @@ _WORDS: Final = (
     *("Host: a\r\n", "Content-Length: 3\r\n", "Content-Length: 0\r\n", "Expect: 100-continue\r\n"),
     *("Transfer-Encoding: chunked\r\n", "Connection: close\r\n", "Connection: Upgrade\r\n"),
     *("Upgrade: websocket\r\n", "Upgrade: h2c\r\n", "Sec-WebSocket-Version: 13\r\n", "\r\n\r\n"),
-    *("0\r\n\r\n", "3\r\nabc\r\n", "ffffffff\r\n", "3;a=b\r\n", "Trailer: x\r\n", "/v1/models", "%zz"),
+    *(
+        "0\r\n\r\n",
+        "3\r\nabc\r\n",
+        "ffffffff\r\n",
+        "3;a=b\r\n",
+        "Trailer: x\r\n",
+        "/v1/models",
+        "%zz",
+    ),
 )
 
 
@@ -165,9 +173,15 @@ class _Connection:
         self.app = _App()
         self.transport = _Transport()
         self.config = uvicorn.Config(
-            self.app, log_config=None, lifespan="off", ws_max_size=4_096, ws_ping_interval=None,
-            ws=_web_socket, http="httptools", access_log=False,
-        )  # fmt: skip
+            self.app,
+            log_config=None,
+            lifespan="off",
+            ws_max_size=4_096,
+            ws_ping_interval=None,
+            ws=_web_socket,  # type: ignore[arg-type]
+            http="httptools",
+            access_log=False,
+        )
         self.config.load()
 
     def run(self, kind: type, pieces: Sequence[bytes]) -> tuple[bytes, list[dict[str, Any]]]:
@@ -180,9 +194,12 @@ class _Connection:
 
     async def _feed(self, kind: type, pieces: Sequence[bytes]) -> None:
         protocol = kind(
-            limits=_LIMITS, config=self.config, server_state=ServerState(), app_state={},
+            limits=_LIMITS,
+            config=self.config,
+            server_state=ServerState(),
+            app_state={},
             _loop=self.loop,
-        )  # fmt: skip
+        )
         self.transport.protocol = protocol
         protocol.connection_made(self.transport)
         for piece in pieces:
@@ -287,12 +304,18 @@ def _check_handshake(data: bytes) -> None:
     """A handshake is refused with a response, or accepted by the server that then gets it."""
     source = Source(data)
     headers = [
-        (b"host", b"a"), (b"upgrade", b"websocket"), (b"connection", b"Upgrade"),
-        (b"sec-websocket-key", _KEY), (b"sec-websocket-version", b"13"),
-    ]  # fmt: skip
+        (b"host", b"a"),
+        (b"upgrade", b"websocket"),
+        (b"connection", b"Upgrade"),
+        (b"sec-websocket-key", _KEY),
+        (b"sec-websocket-version", b"13"),
+    ]
     for _ in range(source.below(4)):
         position = source.below(len(headers) + 1)
-        name = source.choice([name for name, _ in headers] + [b"content-length", b"sec-websocket-extensions", b"sec-websocket-protocol", b"origin"])
+        name = source.choice(
+            [name for name, _ in headers]
+            + [b"content-length", b"sec-websocket-extensions", b"sec-websocket-protocol", b"origin"]
+        )
         value = source.take(source.below(30)).translate(None, b"\r\n\0")
         headers[position : position + source.below(2)] = [(name, value)]
     method = source.choice([b"GET", b"POST", b"HEAD"])
@@ -304,6 +327,10 @@ def _check_handshake(data: bytes) -> None:
         ensure(error.status in (400, 426) and len(error.message) < 600, "it is the client's fault")
         return
     ensure(request_head(method, target, headers).endswith(b"\r\n\r\n"), "it is a head")
+
+
+async def _none(*_: Any) -> Any:
+    """Neither receive nor send."""
 
 
 class _Reached(Exception):
@@ -332,9 +359,18 @@ def _check_headers(data: bytes) -> None:
         (source.choice(_NAMES).encode(), source.text(_VALUES).encode("latin-1", "replace"))
         for _ in range(source.below(6))
     ]
-    scope = {"type": "http", "http_version": source.choice(["1.1", "1.0"]), "headers": headers,
-             "method": "POST", "path": "/", "query_string": b""}  # fmt: skip
-    for check in (lambda: _ORIGINS(scope, None, None).send(None), lambda: _check_type(Request(scope))):
+    scope = {
+        "type": "http",
+        "http_version": source.choice(["1.1", "1.0"]),
+        "headers": headers,
+        "method": "POST",
+        "path": "/",
+        "query_string": b"",
+    }
+    for check in (
+        lambda: _ORIGINS(scope, _none, _none).send(None),
+        lambda: _check_type(Request(scope)),
+    ):
         try:
             check()
         except _Reached:
@@ -344,7 +380,9 @@ def _check_headers(data: bytes) -> None:
     list(_presented(scope))
     identity = Identity.of({}, {}, Headers(scope=scope))
     for text in (identity.user_id, identity.session_id, identity.conversation_id):
-        ensure(text is None or (0 < len(text) <= 256 and text.isprintable()), "an identity is a word")
+        ensure(
+            text is None or (0 < len(text) <= 256 and text.isprintable()), "an identity is a word"
+        )
 
 
 _PARENT: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -371,29 +409,51 @@ def _check_propagation(data: bytes) -> None:
         ensure(0 < span.trace_id < 2**128 and 0 < span.span_id < 2**64, "IDs have their size")
     carrier: dict[str, str] = {}
     inject(carrier, context=context)
-    for name, value in carrier.items():
-        ensure("\n" not in value and "\r" not in value, f"{name} is one line")
-    for key, value in baggage.get_all(context).items():
-        ensure(isinstance(key, str) and isinstance(value, str), "baggage is text")
+    for sent in carrier.values():
+        ensure("\n" not in sent and "\r" not in sent, "a header is one line")
+    for key, found in baggage.get_all(context).items():
+        ensure(isinstance(key, str) and isinstance(found, str), "baggage is text")
 
 
+_HOST: Final = b"Host: a\r\n"
 _REQUESTS: Final = (
-    b"GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n",
-    b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\nHost: a\r\n\r\n",
-    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n\r\n",
-    b"POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 3\r\n\r\nabc",
-    b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nConnection: close\r\nContent-Length: 1\r\n\r\na",
+    b"GET /v1/models HTTP/1.1\r\n" + _HOST + b"\r\n",
+    b"POST /v1/chat/completions HTTP/1.1\r\n" + _HOST + b"Content-Length: 3\r\n\r\nabc"
+    b"GET / HTTP/1.1\r\n" + _HOST + b"\r\n",
+    b"POST / HTTP/1.1\r\n" + _HOST + b"Transfer-Encoding: chunked\r\n\r\n"
+    b"3\r\nabc\r\n0\r\nX: y\r\n\r\n",
+    b"POST / HTTP/1.1\r\n" + _HOST + b"Connection: Upgrade\r\nUpgrade: h2c\r\n"
+    b"Content-Length: 3\r\n\r\nabc",
+    b"POST / HTTP/1.1\r\n" + _HOST + b"Expect: 100-continue\r\nConnection: close\r\n"
+    b"Content-Length: 1\r\n\r\na",
     _HANDSHAKE,
 )
 _TAIL: Final = b"\x00\x40\x80\xc0\x02\x03\x04\x05"
 TARGETS: Final = (
     Target("http_parser", _check_parser, tuple(each + _TAIL for each in _REQUESTS), _WORDS, 400),
-    Target("http_connection", _check_connection, tuple(each + b"\0" for each in _REQUESTS), _WORDS, 400),
-    Target("websocket_frames", _check_frames, (
-        b"\0\x81\5\5hello", b"\0\1\3\3abc\x80\3\3def\x89\3\1p\x88\3\2\x03\xe8", b"\0\x81\3\3\xff\xfe\xfd",
-        b"\xff\x82\x80\0\0\0\0", b"\0\x81\x01\x27" + b"a" * 39 + b"\xff",
-    ), (), 300),
-    Target("websocket_handshake", _check_handshake, (b"", b"\1\3\3\5abcde"), ("permessage-deflate",), 200),
+    Target(
+        "http_connection", _check_connection, tuple(each + b"\0" for each in _REQUESTS), _WORDS, 400
+    ),
+    Target(
+        "websocket_frames",
+        _check_frames,
+        (
+            b"\0\x81\5\5hello",
+            b"\0\1\3\3abc\x80\3\3def\x89\3\1p\x88\3\2\x03\xe8",
+            b"\0\x81\3\3\xff\xfe\xfd",
+            b"\xff\x82\x80\0\0\0\0",
+            b"\0\x81\x01\x27" + b"a" * 39 + b"\xff",
+        ),
+        (),
+        300,
+    ),
+    Target(
+        "websocket_handshake",
+        _check_handshake,
+        (b"", b"\1\3\3\5abcde"),
+        ("permessage-deflate",),
+        200,
+    ),
     Target("request_headers", _check_headers, (b"\1\0\0\0", b"\2\0\0\0\1\0\4"), _VALUES, 200),
     Target("propagation", _check_propagation, (b"\1\0\3\0\1\0\6\0\1\0\x08",), _PROPAGATION, 300),
-)  # fmt: skip
+)

@@ -59,11 +59,24 @@ def _stream(*chunks: dict[str, Any], finish: str = "stop") -> str:
     return json.dumps([*chunks, _chunk({}, finish_reason=finish)])
 
 
-_USAGE: Final = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5,
-                 "prompt_tokens_details": {"cached_tokens": 1},
-                 "completion_tokens_details": {"reasoning_tokens": 1}}  # fmt: skip
-_LOGPROBS: Final = {"content": [{"token": "t", "logprob": -1.5, "bytes": [1], "top_logprobs": [
-    {"token": "u", "logprob": -2.5}]}], "refusal": None}  # fmt: skip
+_USAGE: Final = {
+    "prompt_tokens": 3,
+    "completion_tokens": 2,
+    "total_tokens": 5,
+    "prompt_tokens_details": {"cached_tokens": 1},
+    "completion_tokens_details": {"reasoning_tokens": 1},
+}
+_LOGPROBS: Final = {
+    "content": [
+        {
+            "token": "t",
+            "logprob": -1.5,
+            "bytes": [1],
+            "top_logprobs": [{"token": "u", "logprob": -2.5}],
+        }
+    ],
+    "refusal": None,
+}
 _STREAMS: Final = (
     _stream(_chunk({"role": "assistant", "content": ""}), _chunk({"content": "Hello"})),
     _stream(
@@ -72,11 +85,27 @@ _STREAMS: Final = (
         {**_CHUNK, "choices": [], "usage": _USAGE},
     ),
     _stream(
-        _chunk({"tool_calls": [{"index": 0, "id": "c", "type": "function",
-                                "function": {"name": "f", "arguments": ""}}]}),
+        _chunk(
+            {
+                "tool_calls": [
+                    {
+                        "index": 0,
+                        "id": "c",
+                        "type": "function",
+                        "function": {"name": "f", "arguments": ""},
+                    }
+                ]
+            }
+        ),
         _chunk({"tool_calls": [{"index": 0, "function": {"arguments": '{"a":'}}]}),
-        _chunk({"tool_calls": [{"index": 0, "function": {"arguments": "1}"}},
-                               {"index": 1, "id": "d", "function": {"name": "g"}}]}),
+        _chunk(
+            {
+                "tool_calls": [
+                    {"index": 0, "function": {"arguments": "1}"}},
+                    {"index": 1, "id": "d", "function": {"name": "g"}},
+                ]
+            }
+        ),
         finish="tool_calls",
     ),
     _stream(
@@ -86,21 +115,59 @@ _STREAMS: Final = (
         _chunk({"refusal": "no"}),
         _chunk({"function_call": {"name": "f", "arguments": "{}"}}),
     ),
-    _stream({**_CHUNK, "choices": [{"index": 0, "text": "t", "message": {"content": "m"}}],
-             "x_groq": {"usage": _USAGE}, "error": None, "content_filter_results": {}}),
+    _stream(
+        {
+            **_CHUNK,
+            "choices": [{"index": 0, "text": "t", "message": {"content": "m"}}],
+            "x_groq": {"usage": _USAGE},
+            "error": None,
+            "content_filter_results": {},
+        }
+    ),
     json.dumps([_chunk({"content": "a"}), {"error": {"message": "overloaded", "code": 503}}]),
-)  # fmt: skip
+)
 _WHOLE: Final = (
-    json.dumps({**_CHUNK, "object": "chat.completion", "usage": _USAGE, "choices": [
-        {"index": 0, "message": {"role": "assistant", "content": "Hello"}, "logprobs": _LOGPROBS,
-         "finish_reason": "stop"}]}),
-    json.dumps({**_CHUNK, "object": "chat.completion", "choices": [
-        {"index": 0, "message": {"role": "assistant", "content": None, "tool_calls": [
-            {"id": "c", "type": "function", "function": {"name": "f", "arguments": {"a": 1}}}]},
-         "finish_reason": "tool_calls"},
-        {"index": 1, "text": "t", "stop_reason": "x"}]}),
+    json.dumps(
+        {
+            **_CHUNK,
+            "object": "chat.completion",
+            "usage": _USAGE,
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": "Hello"},
+                    "logprobs": _LOGPROBS,
+                    "finish_reason": "stop",
+                }
+            ],
+        }
+    ),
+    json.dumps(
+        {
+            **_CHUNK,
+            "object": "chat.completion",
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {
+                        "role": "assistant",
+                        "content": None,
+                        "tool_calls": [
+                            {
+                                "id": "c",
+                                "type": "function",
+                                "function": {"name": "f", "arguments": {"a": 1}},
+                            }
+                        ],
+                    },
+                    "finish_reason": "tool_calls",
+                },
+                {"index": 1, "text": "t", "stop_reason": "x"},
+            ],
+        }
+    ),
     json.dumps({"error": {"message": "bad key", "type": "t", "param": "p", "code": "c"}}),
-)  # fmt: skip
+)
 _WORDS: Final = (
     *("id", "object", "chat.completion.chunk", "chat.completion", "created", "model", "choices"),
     *("index", "delta", "message", "text", "role", "assistant", "content", "refusal", "type"),
@@ -176,11 +243,17 @@ def _translate(events: Sequence[Event], path: str, body: dict[str, Any]) -> None
 
 
 _FORMATS: Final = (
-    ("/v1/messages", {"max_tokens": 1, "messages": [{"role": "user", "content": "x"}],
-                      "thinking": {"type": "enabled", "budget_tokens": 9}}),
+    (
+        "/v1/messages",
+        {
+            "max_tokens": 1,
+            "messages": [{"role": "user", "content": "x"}],
+            "thinking": {"type": "enabled", "budget_tokens": 9},
+        },
+    ),
     ("/v1/responses", {"input": "x", "include": ["message.output_text.logprobs"]}),
     ("/v1/completions", {"prompt": "x", "logprobs": 1}),
-)  # fmt: skip
+)
 
 
 def _failed(error: ProviderError) -> None:
@@ -203,7 +276,11 @@ def _check_response(data: bytes, documents: Sequence[str]) -> None:
         found = source.edited(documents, _WORDS)
         chunks = found if isinstance(found, list) and mode % 8 < 6 else [found]
         as_stream = documents is _STREAMS or mode % 8 == 7
-        content = b"".join(b"data: %b\n\n" % as_json(each) for each in chunks) if as_stream else as_json(found)
+        content = (
+            b"".join(b"data: %b\n\n" % as_json(each) for each in chunks)
+            if as_stream
+            else as_json(found)
+        )
         content += b"data: [DONE]\n\n" if as_stream and mode & 64 else b""
     try:
         events = list(_read(request, [content]))
@@ -235,9 +312,18 @@ def _check_error(data: bytes) -> None:
     _failed(reported_error(found, _CLEANER))
 
 
-_USAGES: Final = (json.dumps(_USAGE), json.dumps({"input_tokens": 3, "cache_read_input_tokens": 1,
-    "cache_creation_input_tokens": 1, "output_tokens": 2, "cache_creation": {
-        "ephemeral_5m_input_tokens": 1, "ephemeral_1h_input_tokens": 0}}))  # fmt: skip
+_USAGES: Final = (
+    json.dumps(_USAGE),
+    json.dumps(
+        {
+            "input_tokens": 3,
+            "cache_read_input_tokens": 1,
+            "cache_creation_input_tokens": 1,
+            "output_tokens": 2,
+            "cache_creation": {"ephemeral_5m_input_tokens": 1, "ephemeral_1h_input_tokens": 0},
+        }
+    ),
+)
 
 
 def _check_usage(data: bytes) -> None:
@@ -259,7 +345,9 @@ _HEADERS: Final = (
 
 def _check_headers(data: bytes) -> None:
     source = Source(data)
-    headers = {source.text(_HEADERS): source.text(("1", "100", "1m30s")) for _ in range(source.below(6))}
+    headers = {
+        source.text(_HEADERS): source.text(("1", "100", "1m30s")) for _ in range(source.below(6))
+    }
     kept = passed_on(headers)
     for name, value in kept.items():
         f"{name}: {value}".encode("ascii")
@@ -282,13 +370,26 @@ def _response_seeds(documents: Sequence[str]) -> tuple[bytes, ...]:
 
 
 TARGETS: Final = (
-    Target("provider_events", _check_sse, (
-        b"data: a\n\ndata: b\r\n\r\nevent: x\rdata:c\r\r: ping\nerror: e\n\nid: 1\n\xef\xbb\xbf01234567",
-        b"\xef\xbb\xbfdata: [DONE]\n\n01234567",
-    ), ("data: ", "event: ", "error: ", "id:", "retry:", "\\x0d\\x0a", "[DONE]")),
-    Target("provider_stream", _check_stream, (*_response_seeds(_STREAMS), b"\xffdata: [DONE]\n\n"), _WORDS),
+    Target(
+        "provider_events",
+        _check_sse,
+        (
+            b"data: a\n\ndata: b\r\n\r\nevent: x\rdata:c\r\r: ping\n"
+            b"error: e\n\nid: 1\n\xef\xbb\xbf01234567",
+            b"\xef\xbb\xbfdata: [DONE]\n\n01234567",
+        ),
+        ("data: ", "event: ", "error: ", "id:", "retry:", "\\x0d\\x0a", "[DONE]"),
+    ),
+    Target(
+        "provider_stream",
+        _check_stream,
+        (*_response_seeds(_STREAMS), b"\xffdata: [DONE]\n\n"),
+        _WORDS,
+    ),
     Target("provider_response", _check_whole, (*_response_seeds(_WHOLE), b"\xff{}"), _WORDS),
-    Target("provider_error", _check_error, tuple(bytes([3, i]) for i in range(len(_ERRORS))), _WORDS),
+    Target(
+        "provider_error", _check_error, tuple(bytes([3, i]) for i in range(len(_ERRORS))), _WORDS
+    ),
     Target("provider_usage", _check_usage, (b"\0", b"\1"), _WORDS),
     Target("provider_headers", _check_headers, (b"\3", b"\5\1\2\3\4"), _HEADERS),
-)  # fmt: skip
+)

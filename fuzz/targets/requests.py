@@ -18,10 +18,14 @@ from app.wire.parsing import parse_json, validate
 from app.wire.request import completion_request, embedding_request
 from app.wire.websocket import Question, parse_message
 from chatscope.genai import content
-from fuzz.source import as_json, json_input, Source
+from fuzz.source import Source, as_json, json_input
 from fuzz.target import Target, ensure
 
-_LIMITS: Final = {"max_message_chars": 4_000, "max_request_messages": 20, "max_request_chars": 8_000}
+_LIMITS: Final = {
+    "max_message_chars": 4_000,
+    "max_request_messages": 20,
+    "max_request_chars": 8_000,
+}
 # Characters of an error: its texts are shortened, whatever the request has.
 _LONGEST_ERROR: Final = 4_000
 
@@ -47,10 +51,24 @@ _CHAT: Final = (
             "model": "m",
             "messages": [
                 {"role": "system", "content": "be short"},
-                {"role": "user", "content": [{"type": "text", "text": "what is this?"},
-                 {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]},
-                {"role": "assistant", "content": None, "tool_calls": [{"id": "c", "type":
-                 "function", "function": {"name": "find", "arguments": "{}"}}]},
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "text", "text": "what is this?"},
+                        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+                    ],
+                },
+                {
+                    "role": "assistant",
+                    "content": None,
+                    "tool_calls": [
+                        {
+                            "id": "c",
+                            "type": "function",
+                            "function": {"name": "find", "arguments": "{}"},
+                        }
+                    ],
+                },
                 {"role": "tool", "tool_call_id": "c", "content": "found"},
             ],
             "stream": True,
@@ -66,11 +84,28 @@ _CHAT: Final = (
     json.dumps(
         {
             "messages": [{"role": "user", "content": "find the city"}],
-            "tools": [{"type": "function", "function": {"name": "find", "description": "city",
-                       "parameters": {"type": "object", "properties": {"city": {"type": "string"},
-                        "count": {"type": "integer", "minimum": 1, "maximum": 9},
-                        "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "minItems": 1}},
-                        "required": ["city", "count"]}}}],
+            "tools": [
+                {
+                    "type": "function",
+                    "function": {
+                        "name": "find",
+                        "description": "city",
+                        "parameters": {
+                            "type": "object",
+                            "properties": {
+                                "city": {"type": "string"},
+                                "count": {"type": "integer", "minimum": 1, "maximum": 9},
+                                "tags": {
+                                    "type": "array",
+                                    "items": {"enum": ["a", "b"]},
+                                    "minItems": 1,
+                                },
+                            },
+                            "required": ["city", "count"],
+                        },
+                    },
+                }
+            ],
             "tool_choice": "auto",
             "parallel_tool_calls": True,
         }
@@ -78,12 +113,31 @@ _CHAT: Final = (
     json.dumps(
         {
             "messages": [{"role": "user", "content": "json"}],
-            "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {
-                "type": "object", "properties": {"a": {"$ref": "#/$defs/b"}, "c": {"anyOf": [
-                    {"type": "null"}, {"type": "number", "multipleOf": 0.5}]}},
-                "required": ["a"], "additionalProperties": False, "$defs": {"b": {"type": "array",
-                    "prefixItems": [{"type": "string", "format": "date"}], "uniqueItems": True,
-                    "items": {"allOf": [{"type": "string"}, {"maxLength": 3}]}}}}}},
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {
+                    "name": "n",
+                    "schema": {
+                        "type": "object",
+                        "properties": {
+                            "a": {"$ref": "#/$defs/b"},
+                            "c": {
+                                "anyOf": [{"type": "null"}, {"type": "number", "multipleOf": 0.5}]
+                            },
+                        },
+                        "required": ["a"],
+                        "additionalProperties": False,
+                        "$defs": {
+                            "b": {
+                                "type": "array",
+                                "prefixItems": [{"type": "string", "format": "date"}],
+                                "uniqueItems": True,
+                                "items": {"allOf": [{"type": "string"}, {"maxLength": 3}]},
+                            }
+                        },
+                    },
+                },
+            },
         }
     ),
 )
@@ -123,7 +177,9 @@ def use(request: ChatRequest) -> None:
     for message in request.messages:
         message_text(message).encode()
     recorded = (content.input_messages(request.messages), content.tool_definitions(request.tools))
-    for text, most in zip(recorded, (content.MAX_INPUT_BYTES, content.MAX_OTHER_BYTES), strict=True):
+    for text, most in zip(
+        recorded, (content.MAX_INPUT_BYTES, content.MAX_OTHER_BYTES), strict=True
+    ):
         json.loads(text)
         ensure(len(text.encode()) <= most, "recorded content is limited")
     rendered(request.body).decode()
@@ -246,14 +302,43 @@ _BODIES: Final = {
                 "max_tokens": 5,
                 "system": [{"type": "text", "text": "s"}],
                 "messages": [
-                    {"role": "user", "content": [{"type": "text", "text": "t"},
-                     {"type": "image", "source": {"type": "base64", "media_type": "image/png",
-                                                  "data": "AA"}},
-                     {"type": "document", "source": {"type": "text", "data": "d"}, "title": "t"}]},
-                    {"role": "assistant", "content": [{"type": "thinking", "thinking": "h"},
-                     {"type": "tool_use", "id": "i", "name": "n", "input": {"a": 1}}]},
-                    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "i",
-                     "content": [{"type": "text", "text": "r"}], "is_error": True}]},
+                    {
+                        "role": "user",
+                        "content": [
+                            {"type": "text", "text": "t"},
+                            {
+                                "type": "image",
+                                "source": {
+                                    "type": "base64",
+                                    "media_type": "image/png",
+                                    "data": "AA",
+                                },
+                            },
+                            {
+                                "type": "document",
+                                "source": {"type": "text", "data": "d"},
+                                "title": "t",
+                            },
+                        ],
+                    },
+                    {
+                        "role": "assistant",
+                        "content": [
+                            {"type": "thinking", "thinking": "h"},
+                            {"type": "tool_use", "id": "i", "name": "n", "input": {"a": 1}},
+                        ],
+                    },
+                    {
+                        "role": "user",
+                        "content": [
+                            {
+                                "type": "tool_result",
+                                "tool_use_id": "i",
+                                "content": [{"type": "text", "text": "r"}],
+                                "is_error": True,
+                            }
+                        ],
+                    },
                 ],
                 "tools": [{"name": "n", "input_schema": {"type": "object"}}],
                 "tool_choice": {"type": "tool", "name": "n", "disable_parallel_tool_use": True},
@@ -272,19 +357,31 @@ _BODIES: Final = {
                 "model": "m",
                 "instructions": "i",
                 "input": [
-                    {"role": "user", "content": [{"type": "input_text", "text": "t"},
-                     {"type": "input_image", "image_url": "data:,", "detail": "low"},
-                     {"type": "input_file", "file_data": "d", "filename": "f"}]},
+                    {
+                        "role": "user",
+                        "content": [
+                            {"type": "input_text", "text": "t"},
+                            {"type": "input_image", "image_url": "data:,", "detail": "low"},
+                            {"type": "input_file", "file_data": "d", "filename": "f"},
+                        ],
+                    },
                     {"type": "reasoning", "summary": [{"type": "summary_text", "text": "s"}]},
                     {"type": "function_call", "call_id": "c", "name": "n", "arguments": "{}"},
                     {"type": "function_call_output", "call_id": "c", "output": "o"},
-                    {"role": "assistant", "content": [{"type": "output_text", "text": "t"},
-                     {"type": "refusal", "refusal": "no"}]},
+                    {
+                        "role": "assistant",
+                        "content": [
+                            {"type": "output_text", "text": "t"},
+                            {"type": "refusal", "refusal": "no"},
+                        ],
+                    },
                 ],
                 "tools": [{"type": "function", "name": "n", "parameters": {}, "strict": True}],
                 "tool_choice": {"type": "function", "name": "n"},
-                "text": {"format": {"type": "json_schema", "name": "n", "schema": {}},
-                         "verbosity": "low"},
+                "text": {
+                    "format": {"type": "json_schema", "name": "n", "schema": {}},
+                    "verbosity": "low",
+                },
                 "reasoning": {"effort": "low", "summary": "auto"},
                 "include": ["message.output_text.logprobs"],
                 "top_logprobs": 2,
@@ -299,9 +396,19 @@ _BODIES: Final = {
         json.dumps({"prompt": "hi"}),
         json.dumps(
             {
-                "prompt": ["hi"], "model": "m", "max_tokens": 3, "logprobs": 2, "n": 2,
-                "best_of": 2, "echo": False, "stream": True, "seed": 1, "logit_bias": {"1": 2},
-                "stream_options": {"include_usage": True}, "temperature": 0.5, "stop": ["x"],
+                "prompt": ["hi"],
+                "model": "m",
+                "max_tokens": 3,
+                "logprobs": 2,
+                "n": 2,
+                "best_of": 2,
+                "echo": False,
+                "stream": True,
+                "seed": 1,
+                "logit_bias": {"1": 2},
+                "stream_options": {"include_usage": True},
+                "temperature": 0.5,
+                "stop": ["x"],
             }
         ),
     ),
@@ -310,12 +417,26 @@ _BODIES: Final = {
 _LOGPROBS: Final = {"content": [{"token": "t", "logprob": -0.5, "top_logprobs": []}]}
 _CALL: Final = {"id": "c", "type": "function", "function": {"name": "n", "arguments": "{}"}}
 COMPLETION: Final[dict[str, Any]] = {
-    "id": "c", "object": "chat.completion", "created": 1, "model": "m",
-    "choices": [{"index": 0, "finish_reason": "tool_calls", "logprobs": _LOGPROBS,
-                 "message": {"role": "assistant", "content": "text", "reasoning_content": "r",
-                             "refusal": None, "tool_calls": [_CALL]}}],
+    "id": "c",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "m",
+    "choices": [
+        {
+            "index": 0,
+            "finish_reason": "tool_calls",
+            "logprobs": _LOGPROBS,
+            "message": {
+                "role": "assistant",
+                "content": "text",
+                "reasoning_content": "r",
+                "refusal": None,
+                "tool_calls": [_CALL],
+            },
+        }
+    ],
     "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
-}  # fmt: skip
+}
 
 _CHUNK: Final[dict[str, Any]] = {
     **COMPLETION,
@@ -361,7 +482,16 @@ TARGETS: Final = (
     Target("feedback_request", _check_feedback, _seeds(_FEEDBACK)),
     Target("websocket_message", _check_message, _seeds(_MESSAGES), _MESSAGE_WORDS),
     *(
-        Target(f"{name}_request", _format_check(path, FORMATS[path]), _seeds(_BODIES[path]), _FORMAT_WORDS)
-        for name, path in (("messages", "/v1/messages"), ("responses", "/v1/responses"), ("text_completions", "/v1/completions"))
+        Target(
+            f"{name}_request",
+            _format_check(path, FORMATS[path]),
+            _seeds(_BODIES[path]),
+            _FORMAT_WORDS,
+        )
+        for name, path in (
+            ("messages", "/v1/messages"),
+            ("responses", "/v1/responses"),
+            ("text_completions", "/v1/completions"),
+        )
     ),
 )

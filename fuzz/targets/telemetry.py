@@ -4,6 +4,7 @@ and what an OTLP receiver responds."""
 import math
 import time
 from collections import UserDict, deque
+from contextlib import suppress
 from dataclasses import make_dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -14,24 +15,24 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any, Final
 from uuid import UUID
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from opentelemetry._logs import SeverityNumber
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, TraceState
 
 from chatscope.otlp import log_records, spans
 from chatscope.otlp.anyvalue import any_value, attributes
 from chatscope.otlp.client import Outcome, accepted
-from chatscope.otlp.http_client import _retry_after as retry_after_of_header
 from chatscope.otlp.grpc_client import _retry_delay
+from chatscope.otlp.http_client import _retry_after as retry_after_of_header
 from chatscope.otlp.steps import Steps
 from chatscope.otlp.values import MAX_DEPTH, MAX_ITEMS, MAX_TOTAL_BYTES, convert
 from chatscope.otlp.wire import LEN, fields, sized, tag
 from chatscope.redaction import Redactor
 from fuzz.source import Source
 from fuzz.target import Target, ensure
-from opentelemetry._logs import SeverityNumber
-from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, TraceState
 
 _MOST_ENCODED: Final = MAX_TOTAL_BYTES + 64 * MAX_ITEMS + 4_096
 
@@ -70,15 +71,40 @@ class _Number(int):
 
 _Record = make_dataclass("_Record", ["left", "right"])
 _SCALARS: Final[tuple[Any, ...]] = (
-    _Code.A, _Name.A, _Hostile(), _Text("text"), _Number(5), _Hostile, 2**70, -(2**63), True,
-    Decimal("1e999999"), Decimal("NaN"), Fraction(1, 3), UUID(int=5), date(2026, 1, 1), None,
-    datetime(2026, 1, 1, tzinfo=UTC), timedelta(9), PurePosixPath("/a"), ValueError("a", 5),
-    OSError(2, "x", "y"), KeyError(_Hostile()), 1j, float("nan"), b"\xff", bytearray(b"a"),
-    memoryview(b"ab"), range(10**30), "4111 1111 1111 1111", 4111111111111111, "sk-abcdefghij1234567890",
-)  # fmt: skip
+    _Code.A,
+    _Name.A,
+    _Hostile(),
+    _Text("text"),
+    _Number(5),
+    _Hostile,
+    2**70,
+    -(2**63),
+    True,
+    Decimal("1e999999"),
+    Decimal("NaN"),
+    Fraction(1, 3),
+    UUID(int=5),
+    date(2026, 1, 1),
+    None,
+    datetime(2026, 1, 1, tzinfo=UTC),
+    timedelta(9),
+    PurePosixPath("/a"),
+    ValueError("a", 5),
+    OSError(2, "x", "y"),
+    KeyError(_Hostile()),
+    1j,
+    float("nan"),
+    b"\xff",
+    bytearray(b"a"),
+    memoryview(b"ab"),
+    range(10**30),
+    "4111 1111 1111 1111",
+    4111111111111111,
+    "sk-abcdefghij1234567890",
+)
 
 
-def _python_value(source: Source, known: list[Any], depth: int = 0) -> Any:
+def _python_value(source: Source, known: list[Any], depth: int = 0) -> Any:  # noqa: PLR0911, PLR0912 - a table
     """Return any value of Python; of those in `known`, some again, also within themselves."""
     kind = source.below(16)
     if depth > 5:
@@ -153,12 +179,19 @@ def _check_items(data: bytes) -> None:
     source = Source(data)
     context, given = _context(source), _attributes(source)
     now = time.time_ns()
-    encoded = spans.encode_plain(context, context, source.text(), SpanKind.CLIENT, (now, now), (given,))
+    encoded = spans.encode_plain(
+        context, context, source.text(), SpanKind.CLIENT, (now, now), (given,)
+    )
     span = Span.FromString(encoded)
     ensure(span.trace_id == context.trace_id.to_bytes(16, "big"), "a span keeps its trace ID")
     found = b"".join(attributes(tag(6, LEN), given, Steps()))
     record = log_records.encode_plain(
-        (now, now), (SeverityNumber.INFO, source.text()), source.text(), found, context, source.text()
+        (now, now),
+        (SeverityNumber.INFO, source.text()),
+        source.text(),
+        found,
+        context,
+        source.text(),
     )
     ensure(LogRecord.FromString(record).time_unix_nano == now, "a record keeps its time")
 
@@ -177,10 +210,8 @@ def _check_answers(data: bytes) -> None:
     delays = [retry_after_of_header(header)]
     detail = _RETRY_INFO + tag(2, LEN) + sized(tag(1, LEN) + sized(data[:100]))
     for each in (detail, data):
-        try:
+        with suppress(ValueError, IndexError):
             delays.append(_retry_delay(each))
-        except (ValueError, IndexError):
-            pass
     ensure(all(0 <= delay < math.inf for delay in delays), "a delay is a finite time")
 
 
@@ -201,12 +232,51 @@ def _check_wire(data: bytes) -> None:
 
 _REDACTOR: Final = Redactor(values=["configured-s3cret", "é-päss w0rd"], user_id_key="k")
 _PARTS: Final = (
-    *("sk-", "cs-", "sk_live_", "AKIA", "ghp_", "github_pat_", "glpat-", "AIza", "ya29.", "GOCSPX-"),
-    *("xoxb-", "xapp-", "hooks.slack.com/services/", "hf_", "npm_", "pypi-", "gsk_", "glsa_", "SG."),
+    *(
+        "sk-",
+        "cs-",
+        "sk_live_",
+        "AKIA",
+        "ghp_",
+        "github_pat_",
+        "glpat-",
+        "AIza",
+        "ya29.",
+        "GOCSPX-",
+    ),
+    *(
+        "xoxb-",
+        "xapp-",
+        "hooks.slack.com/services/",
+        "hf_",
+        "npm_",
+        "pypi-",
+        "gsk_",
+        "glsa_",
+        "SG.",
+    ),
     *("eyJ", "://", "u:p@h", "bearer ", "Basic ", "authorization: ", "x-api-key: ", "cookie: a=b"),
     *("password=", "secret: ", "token=", "api_key", "a@b.cc", "%40", "4111 1111 1111 1111", "+49 "),
-    *("(212) 555-1234", "phone: 0", "-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----", "eyJ-"),
-    *("configured-s3cret", "abcDEF123456", "0" * 20, "a" * 40, "-", ".", "_", " ", "\n", "é", "A1" * 20),
+    *(
+        "(212) 555-1234",
+        "phone: 0",
+        "-----BEGIN PRIVATE KEY-----",
+        "-----END PRIVATE KEY-----",
+        "eyJ-",
+    ),
+    *(
+        "configured-s3cret",
+        "abcDEF123456",
+        "0" * 20,
+        "a" * 40,
+        "-",
+        ".",
+        "_",
+        " ",
+        "\n",
+        "é",
+        "A1" * 20,
+    ),
 )
 _LONG: Final = 3_000
 # Seconds of CPU for 3,000 characters: linear patterns need less than a tenth of it.
@@ -218,7 +288,11 @@ def _check_redaction(data: bytes) -> None:
     source = Source(data)
     text = ""
     while not source.ended:
-        part = source.choice(_PARTS) if source.below(4) else source.take(source.below(9)).decode("utf-8", "replace")
+        part = (
+            source.choice(_PARTS)
+            if source.below(4)
+            else source.take(source.below(9)).decode("utf-8", "replace")
+        )
         text += part * (1 + source.below(3))
     if text and data[-1] % 4 == 0:
         text *= _LONG // len(text) + 1
@@ -231,9 +305,27 @@ def _check_redaction(data: bytes) -> None:
 
 
 TARGETS: Final = (
-    Target("otlp_values", _check_values, (b"\x06\3\0\0\2\1", b"\x08\2\0\0\1\0\1", b"\x0a\7\5\xc8"), max_bytes=256),
+    Target(
+        "otlp_values",
+        _check_values,
+        (b"\x06\3\0\0\2\1", b"\x08\2\0\0\1\0\1", b"\x0a\7\5\xc8"),
+        max_bytes=256,
+    ),
     Target("otlp_items", _check_items, (b"\1\1\0\0\1\0\5\1\0\2\3\4", b""), max_bytes=256),
-    Target("otlp_answers", _check_answers, (*_ANSWERS, b"5", b"Wed, 21 Oct 2026 07:28:00 GMT"), ("GMT", "inf", "nan", "1e9"), 200),
+    Target(
+        "otlp_answers",
+        _check_answers,
+        (*_ANSWERS, b"5", b"Wed, 21 Oct 2026 07:28:00 GMT"),
+        ("GMT", "inf", "nan", "1e9"),
+        200,
+    ),
     Target("otlp_wire", _check_wire, (*_ANSWERS, b"\x2a\x04\x0a\x02\x10\x01"), (), 200),
-    Target("redaction", _check_redaction, (b"", *(bytes([1, i, 0]) for i in range(len(_PARTS)))), _PARTS, 200, _SLOW),
-)  # fmt: skip
+    Target(
+        "redaction",
+        _check_redaction,
+        (b"", *(bytes([1, i, 0]) for i in range(len(_PARTS)))),
+        _PARTS,
+        200,
+        _SLOW,
+    ),
+)

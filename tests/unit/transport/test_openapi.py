@@ -4,17 +4,17 @@ import json
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from openapi_spec_validator import validate
 from starlette.testclient import TestClient
 
+from app.domain.errors import InvalidRequest
 from app.main import create_app
 from app.transport.errors import _endpoints
 from app.transport.openapi import description
 from app.wire.errors import HttpError, error_object
 from app.wire.formats import FORMATS
 from app.wire.request import completion_request
-from app.domain.errors import InvalidRequest
-from jsonschema import Draft202012Validator
 from tests.memory import Memory
 from tests.unit.serving import quick
 
