@@ -97,7 +97,7 @@ mutation: ## Change code, and see tests fail; MODULE=app/domain/errors.py
 	$(BOOTSTRAP)
 	@nice -n 15 $(PY) -m tests.mutation $(MODULE) $(if $(SAMPLE),--sample $(SAMPLE))
 
-fuzz: ## Fuzz the parsers; TARGET=settings SECONDS=60 or INPUTS=1000000
+fuzz: ## Fuzz the parsers; TARGET=settings, SECONDS=60, INPUTS=9
 	$(BOOTSTRAP)
 	@nice -n 15 $(PY) -m fuzz $(TARGET) $(if $(SECONDS),--seconds $(SECONDS)) \
 	$(if $(INPUTS),--inputs $(INPUTS))

@@ -56,7 +56,8 @@ def fuzz(target: Target, *, inputs: int | None = None, seconds: int | None = Non
     command = [
         *(sys.executable, "-m", "fuzz.engine", target.name, str(directory)),
         *(f"-max_len={target.max_bytes}", f"-timeout={_TIMEOUT}", f"-rss_limit_mb={_MEMORY}"),
-        *(f"-artifact_prefix={STATE / target.name}-", f"-dict={_dictionary(target)}"),
+        *(f"-artifact_prefix={STATE / target.name}-",),
+        *([f"-dict={_dictionary(target)}"] if target.words else ()),
         *([f"-runs={inputs}"] if inputs else []),
         *([f"-max_total_time={seconds}"] if seconds else []),
         *("-print_final_stats=1", "-verbosity=1", "-use_value_profile=0"),
