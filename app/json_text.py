@@ -81,6 +81,8 @@ def repaired(value: Any) -> Any:
 
 def joined_surrogates(text: str) -> str:
     """Return the text with pairs of surrogates as one character and others replaced."""
+    if text.isascii():
+        return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 

@@ -117,6 +117,10 @@ class ResponseStream(Protocol):
         """The perf_counter at which the provider ended, or now, without the time for which it
         waited for the reader."""
 
+    @property
+    def has_chunk(self) -> bool:
+        """Whether the next event is a chunk, and there already: reading it takes no time."""
+
     async def aclose(self) -> None:
         """End the call; return when the provider has released it, or after a timeout."""
 

@@ -82,8 +82,8 @@ class Output(Protocol):
     def started(self, headers: Mapping[str, str]) -> None:
         """Note the provider's headers, which belong to the response; called before it starts."""
 
-    async def delta(self, chunk: Chunk) -> None:
-        """Send a chunk."""
+    async def delta(self, chunk: Chunk, *, more: bool = False) -> None:
+        """Send a chunk; if `more` follow at once, it may be held back and sent with them."""
 
     async def completed(self, summary: Summary) -> None:
         """Send the end of a complete response."""
@@ -108,16 +108,19 @@ async def run_turn(telemetry: "Telemetry", turn: Turn, output: Output) -> None:
         failure: Exception | None = None
         try:
             async with aclosing(_stream(turn, answer)) as events:
+                has_output = False  # since the last call of `mark_sent`
                 try:
                     # Without helpers: each chunk passes through this frame only.
                     async for event in events:
                         if not isinstance(event, Chunk):
                             await end.handle(event)
                             continue
-                        has_output = end.note(event)
-                        await output.delta(event)
-                        if has_output and turn.request.stream:
+                        has_output |= end.note(event)
+                        more = events.has_chunk
+                        await output.delta(event, more=more)
+                        if has_output and not more and turn.request.stream:
                             end.mark_sent()
+                            has_output = False
                 finally:
                     answer.provider_ended(events.ended)
         except asyncio.CancelledError as cancelled:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from app.domain.attempt import Attempt, OnAttempt
-from app.domain.provider import Event, Model, ProviderError, ResponseStream
+from app.domain.provider import Chunk, Event, Model, ProviderError, ResponseStream
 from app.domain.request import ChatRequest
 
 # The client's request caused it: another provider would refuse it too.
@@ -76,6 +76,13 @@ class FallbackStream:
         now = time.perf_counter()
         ended: float = getattr(self._stream, "ended", now)
         return ended
+
+    @property
+    def has_chunk(self) -> bool:
+        """Whether the next event is a chunk, and there already."""
+        if self._held or self._stream is None:
+            return bool(self._held) and isinstance(self._held[0], Chunk)
+        return self._stream.has_chunk
 
     async def aclose(self) -> None:
         """End the running attempt; no other begins."""

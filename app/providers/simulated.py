@@ -99,7 +99,8 @@ class SimulatedProvider:
         self._quota = Quota(behaviour.requests_per_minute)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Event]:
-        """Yield one token at a time; a stall or an error may come before any of them."""
+        """Yield one token at a time, or a whole response; a stall or an error may come before any
+        token."""
         check(request)
         headers = self._quota.take(time.time())
         now = self._behaviour.at(time.time())
@@ -125,19 +126,25 @@ class SimulatedProvider:
             stall_at = 0
         due = time.monotonic() + now.first_token_seconds
         pause = 1 / now.tokens_per_second if now.tokens_per_second else 0.0
+        texts: list[str] = []  # of a response that is sent as a whole
         for position, chunk in enumerate(prepared):
             if position == stall_at:
                 due += now.stall_seconds
             # By the clock, so that the time that the reader takes is not added.
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            if (delay := due - time.monotonic()) > 0:
+                await asyncio.sleep(delay)
             if position == error_at:
                 raise failure(error, headers)
             if headers and position == 0:
                 yield Started(headers=headers)
-            if end.body is None:
+            if request.stream:
                 yield chunk
+            elif end.body is None:
+                texts.append(chunk.text)
             if chunk.size != 0:
                 due += pause
+        if text := "".join(texts):
+            yield Chunk(text)
         yield end
 
     async def embed(self, request: EmbeddingRequest) -> Embedded:

@@ -6,15 +6,19 @@ cancellation, cannot delay its response.
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncGenerator
 from typing import Final, Self
 
 from loguru import logger
 
-from app.domain.provider import Completed, Event, ProviderError
+from app.domain.provider import Chunk, Completed, Event, ProviderError
 from chatscope.logs import without_texts
 
 CLOSING_SECONDS: Final = 2.0
+# Events that the provider may be ahead of its reader: those of some packets, so that tasks do not
+# take turns for each event of a burst.
+READ_AHEAD: Final = 32
 # The event loop has only weak references to waiting tasks.
 _tasks: set[asyncio.Task[None]] = set()
 
@@ -29,7 +33,9 @@ class StreamGuard:
     def __init__(self, stream: AsyncGenerator[Event], *, stall_seconds: float) -> None:
         """`stall_seconds`: the longest time that a reader waits for the next event."""
         self._stall_seconds = stall_seconds
-        self._queue: asyncio.Queue[Event | Exception] = asyncio.Queue(maxsize=1)
+        self._events: deque[Event | Exception] = deque()
+        self._more: asyncio.Future[None] | None = None  # of a reader that waits for an event
+        self._room: asyncio.Future[None] | None = None  # of the stream, which waits for the reader
         self._ended = False
         self._closing = False
         self._loop = asyncio.get_running_loop()
@@ -51,15 +57,25 @@ class StreamGuard:
         """The perf_counter at which the provider ended, or now, without its pauses."""
         return self._now() if self._provider_ended is None else self._provider_ended
 
+    @property
+    def has_chunk(self) -> bool:
+        """Whether the next event is a chunk, and there already."""
+        return bool(self._events) and isinstance(self._events[0], Chunk)
+
     async def __anext__(self) -> Event:
         """Return the next event. Raise the stream's exception, or ProviderError for a stall."""
         if self._ended:
             raise StopAsyncIteration
-        self._waiting_since = self._loop.time()
-        try:
-            event = await self._queue.get()
-        finally:
-            self._waiting_since = None
+        while not self._events:
+            self._waiting_since = self._loop.time()
+            self._more = self._loop.create_future()
+            try:
+                await self._more
+            finally:
+                self._waiting_since = self._more = None
+        event = self._events.popleft()
+        if self._room and not self._room.done():
+            self._room.set_result(None)
         if isinstance(event, Exception):
             raise event
         self._ended = isinstance(event, Completed)
@@ -83,9 +99,8 @@ class StreamGuard:
         would cost more than everything else here."""
         since, now = self._waiting_since, self._loop.time()
         left = self._stall_seconds if since is None else since + self._stall_seconds - now
-        if left <= 0 and self._queue.empty():
-            self._provider_ended = self._now()
-            self._queue.put_nowait(ProviderError("stalled", "The model stopped responding."))
+        if left <= 0 and not self._events:
+            self._fail(ProviderError("stalled", "The model stopped responding."))
         else:
             self._timer = self._loop.call_later(max(left, 0), self._check_silence)
 
@@ -97,35 +112,43 @@ class StreamGuard:
                 event.at = time.perf_counter() - self._paused
                 if isinstance(event, Completed):
                     self._provider_ended = event.at
-                    await self._queue.put(event)
+                    self._put(event)
                     return
-                if self._queue.full():
-                    await self._pause(event)
-                else:
-                    self._queue.put_nowait(event)
-            await self._fail(_ended_early())
+                if len(self._events) >= READ_AHEAD:
+                    await self._pause()
+                self._put(event)
+            self._fail(_ended_early())
         except Exception as error:
             if self._closing:
-                raise  # nothing reads the queue any more: `_discard` logs it
-            await self._fail(error)
+                raise  # nothing reads the events any more: `_discard` logs it
+            self._fail(error)
         except asyncio.CancelledError:
             if self._task.cancelling():
                 raise
             # Not cancelled by this class, but by something inside the provider.
-            await self._fail(_ended_early())
+            self._fail(_ended_early())
         finally:
             await stream.aclose()
 
-    async def _pause(self, event: Event) -> None:
+    def _put(self, event: Event | Exception) -> None:
+        self._events.append(event)
+        if self._more and not self._more.done():
+            self._more.set_result(None)
+
+    async def _pause(self) -> None:
         """Wait until the reader has taken an earlier event."""
         self._paused_since = time.perf_counter()
-        await self._queue.put(event)
+        self._room = self._loop.create_future()
+        try:
+            await self._room
+        finally:
+            self._room = None
         self._paused += time.perf_counter() - self._paused_since
         self._paused_since = None
 
-    async def _fail(self, error: Exception) -> None:
+    def _fail(self, error: Exception) -> None:
         self._provider_ended = self._now()
-        await self._queue.put(error)
+        self._put(error)
 
     def _now(self) -> float:
         """Return the perf_counter of now, or of the beginning of a pause, without the pauses."""

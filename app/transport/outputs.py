@@ -70,28 +70,43 @@ class EventStream(_HttpOutput):
     """Server-sent events. The status is sent with the first of them, so that an early failure
     has a status of its own."""
 
-    async def delta(self, chunk: Chunk) -> None:
-        """Send a chunk."""
-        data = self._rendering.delta(chunk)
-        if not data:
+    def __init__(
+        self, scope: Scope, receive: Receive, writer: ResponseWriter, rendering: Rendering
+    ) -> None:
+        super().__init__(scope, receive, writer, rendering)
+        self._held: list[bytes] = []
+
+    async def delta(self, chunk: Chunk, *, more: bool = False) -> None:
+        """Send a chunk, and those held back: several in one write cost little more than one."""
+        if data := self._rendering.delta(chunk):
+            self._held.append(data)
+        if more or not self._held:
             return
         if not self._writer.started:
             await self._start()
-        await self._writer({"type": "http.response.body", "body": data, "more_body": True})
+        body = self._taken()
+        await self._writer({"type": "http.response.body", "body": body, "more_body": True})
 
     async def completed(self, summary: Summary) -> None:
         """Send the last chunks."""
-        data = self._rendering.last(summary)
+        self._held.append(self._rendering.last(summary))
         if not self._writer.started:
             await self._start()
-        await self._end(data)
+        await self._end(self._taken())
 
     async def failed(self, error: ServiceError, trace_id: str) -> None:
         """Send an error response, or an error event if the stream has started."""
+        if self._held and not self._writer.started:
+            await self._start()
         if self._writer.started:
-            await self._end(self._rendering.error(error, trace_id))
+            self._held.append(self._rendering.error(error, trace_id))
+            await self._end(self._taken())
         else:
             await super().failed(error, trace_id)
+
+    def _taken(self) -> bytes:
+        held, self._held = self._held, []
+        return b"".join(held)
 
     async def _start(self) -> None:
         """Send the status and the headers."""
@@ -112,7 +127,7 @@ class WholeResponse(_HttpOutput):
         super().__init__(scope, receive, writer, rendering)
         self._text: list[str] = []
 
-    async def delta(self, chunk: Chunk) -> None:
+    async def delta(self, chunk: Chunk, *, more: bool = False) -> None:
         """Keep the text of a provider that gives nothing else."""
         self._text.append(chunk.text)
 

@@ -300,7 +300,7 @@ class WebSocketOutput:
         """Send that the model is called now."""
         await self._sender.send(render_accepted(model, self.conversation_id, trace_id))
 
-    async def delta(self, chunk: Chunk) -> None:
+    async def delta(self, chunk: Chunk, *, more: bool = False) -> None:
         """Send the text of a chunk; other output is not part of this format."""
         if chunk.text:
             await self._sender.send(render_delta(chunk.text))

@@ -149,8 +149,8 @@ def test_response_has_its_figures(page: Page, talk: Chat) -> None:
     ):
         expect(facts).to_contain_text(re.compile(figure))
     price = "$2.50 in, $10.00 out per million tokens"
-    facts = f"by house · {price} · 128,000 tokens of context"
-    expect(page.locator("#price")).to_have_text(facts)
+    shown = f"by house · {price} · 128,000 tokens of context"
+    expect(page.locator("#price")).to_have_text(shown)
 
 
 def test_models_for_embeddings_are_not_offered(page: Page) -> None:

@@ -108,7 +108,7 @@ def _found(stack: Stack, trace: str) -> set[str]:
 
 
 def test_what_tempo_says_it_has_outlives_its_kill(stack: Stack) -> None:
-    with _load(stack, tempo_otlp(stack.facts)) as load:
+    with _load(stack, _otlp_socket(stack)) as load:
         load.run()
         killed(stack, "tempo")
         wanted = load.acknowledged()
@@ -117,10 +117,7 @@ def test_what_tempo_says_it_has_outlives_its_kill(stack: Stack) -> None:
 
 def test_what_a_kill_left_half_written_is_mended_and_found(stack: Stack) -> None:
     """As if it had been killed in the moment in which it writes its meta.json anew."""
-    # In containers nobody else reaches Tempo's socket.
-    in_containers = isinstance(stack.running, DockerStack)
-    address = stack.facts["OTLP_URL"] if in_containers else tempo_otlp(stack.facts)
-    with _load(stack, address) as load:
+    with _load(stack, _otlp_socket(stack)) as load:
         load.run()
         with _data(stack) as data, ExitStack() as outage:
             # Without new spans it may complete its open blocks before the kill.
@@ -139,6 +136,13 @@ def _open_blocks(data: Path) -> list[list[Path]]:
     """The meta.json of blocks in the write-ahead log, and in the generator."""
     patterns = ("wal/*+*/meta.json", "generator/traces/*/*+*/meta.json")
     return [list(data.glob(pattern)) for pattern in patterns]
+
+
+def _otlp_socket(stack: Stack) -> str:
+    """Where Tempo gets spans, as `ledger.otlp` takes it."""
+    if isinstance(stack.running, DockerStack):
+        return f"unix:/proc/{stack.pid('tempo')}/root/sockets/tempo-otlp.sock"
+    return tempo_otlp(stack.facts)
 
 
 @contextmanager

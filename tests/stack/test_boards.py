@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from chatscope.names import GEN_AI_CONVERSATION_ID, USER_ID, prometheus_label
+from chatscope.names import CONNECTION_ID, GEN_AI_CONVERSATION_ID, USER_ID, prometheus_label
 from dashboards import variables
 from dashboards.others import TRACE_ID
 from stack.waiting import poll_until
@@ -173,11 +173,14 @@ def _typed(field: Variable, lines: list[Line]) -> tuple[str, Callable[[Line], bo
     """What a person copies into a field out of a line, and which lines they mean by it."""
     if field.name == variables.TEXT.name:
         return "completed", lambda line: "completed" in line.text
-    key = {
-        variables.TRACE.name: TRACE_ID,
-        variables.CONVERSATION.name: prometheus_label(GEN_AI_CONVERSATION_ID),
-        variables.USER.name: prometheus_label(USER_ID),
+    keys = {
+        variables.TRACE.name: (TRACE_ID,),
+        # A conversation that nobody names has the ID of its connection.
+        variables.CONVERSATION.name: tuple(
+            map(prometheus_label, (GEN_AI_CONVERSATION_ID, CONNECTION_ID))
+        ),
+        variables.USER.name: (prometheus_label(USER_ID),),
     }[field.name]
-    value = next(line.metadata[key] for line in lines if key in line.metadata)
+    value = next(line.metadata[keys[0]] for line in lines if keys[0] in line.metadata)
     # The beginning of an ID is enough.
-    return value, lambda line: line.metadata.get(key, "").startswith(value)
+    return value, lambda line: any(line.metadata.get(key, "").startswith(value) for key in keys)

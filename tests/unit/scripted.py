@@ -14,11 +14,11 @@ from chatscope.genai.request import Usage
 MODEL = "scripted-1"
 END = Completed(finish_reason="stop", usage=Usage(3, 2), response_id="r-1", response_model=MODEL)
 
-Step = str | Event | Exception | asyncio.Event
+Step = str | Event | Exception | asyncio.Event | float
 
 
 class Scripted:
-    """Texts come out, exceptions are raised, events are waited for."""
+    """Yields texts, raises exceptions, waits for events, and pauses for numbers of seconds."""
 
     name = "scripted"
     models = (MODEL,)
@@ -44,6 +44,8 @@ class Scripted:
                         yield step
                     case asyncio.Event():
                         await step.wait()
+                    case float():
+                        await asyncio.sleep(step)
                     case _:
                         raise step
         finally:

@@ -48,7 +48,7 @@ class _Output:
     def started(self, headers: Mapping[str, str]) -> None:
         self.headers = headers
 
-    async def delta(self, chunk: Chunk) -> None:
+    async def delta(self, chunk: Chunk, *, more: bool = False) -> None:
         if len(self.texts) == self._gone_after:
             raise ClientDisconnected
         self.texts.append(chunk.text)
@@ -260,7 +260,7 @@ async def test_times_of_the_provider_are_without_those_of_a_slow_client(
     telemetry: Telemetry, memory: Memory
 ) -> None:
     class Slow(_Output):
-        async def delta(self, chunk: Chunk) -> None:
+        async def delta(self, chunk: Chunk, *, more: bool = False) -> None:
             await asyncio.sleep(0.1)
 
     await run_turn(telemetry, _turn(Scripted(*"abcdef", END)), Slow())
@@ -345,7 +345,7 @@ async def test_client_that_cancels_and_leaves_is_no_failure(
 async def test_a_client_that_is_gone_ends_the_call_and_is_no_failure(
     telemetry: Telemetry, memory: Memory, gone_after: int, answers: int
 ) -> None:
-    provider = Scripted("a", "b", asyncio.Event())
+    provider = Scripted("a", 0.01, "b", asyncio.Event())
     output = _Output(gone_after=gone_after)
     await run_turn(telemetry, _turn(provider), output)
     assert provider.left.is_set()

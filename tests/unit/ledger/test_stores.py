@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -112,7 +113,7 @@ class Served:
 
 
 @pytest.fixture
-def served() -> Iterator[Served]:
+def served(tmp_path: Path) -> Iterator[Served]:
     stores = Stores()
 
     class Handler(BaseHTTPRequestHandler):
@@ -134,7 +135,8 @@ def served() -> Iterator[Served]:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
         facts = dict.fromkeys(("PROMETHEUS_URL", "LOKI_URL", "TEMPO_URL"), url)
-        yield Served(facts, stores)
+        # They ask for no password.
+        yield Served({**facts, "SECRETS_DIR": str(tmp_path)}, stores)
         server.shutdown()
 
 

@@ -18,7 +18,7 @@ _PLAIN = Behaviour(answer_tokens=30)
 
 def _request(text: str = "hello there", **parameters: object) -> ChatRequest:
     messages = [{"role": "user", "content": text}]
-    return chat_request({"messages": messages, "model": MODEL, **parameters})
+    return chat_request({"messages": messages, "model": MODEL, "stream": True, **parameters})
 
 
 async def _ask(request: ChatRequest, behaviour: Behaviour = _PLAIN) -> tuple[list[str], Completed]:
@@ -49,6 +49,13 @@ async def test_another_seed_or_question_gives_other_words() -> None:
         _ask(_request("hello you")),
     ):
         assert (await other)[0] != texts
+
+
+async def test_response_that_is_not_streamed_is_one_text() -> None:
+    streamed, streamed_end = await _ask(_request())
+    whole, end = await _ask(_request(stream=False))
+    assert whole == ["".join(streamed)]
+    assert end.usage == streamed_end.usage
 
 
 async def test_a_word_is_a_token() -> None:

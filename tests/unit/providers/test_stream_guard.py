@@ -1,4 +1,4 @@
-"""A provider's stream: one piece ahead, not silent for ever, and cleared up in its own task."""
+"""A provider's stream: a few events ahead, not silent for ever, and cleaned up in its own task."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ import pytest
 
 from app.domain.provider import Chunk, Completed, Event, ProviderError
 from app.providers import stream_guard
-from app.providers.stream_guard import StreamGuard
+from app.providers.stream_guard import READ_AHEAD, StreamGuard
 from app.wire.errors import http_status
 from tests.unit.scripted import END
 
@@ -151,7 +151,7 @@ async def test_failure_after_the_end_is_logged_without_texts(logged: list["Recor
     assert str(record["exception"].value) == "<text withheld>"
 
 
-async def test_it_is_one_piece_ahead_of_its_reader() -> None:
+async def test_it_is_a_limited_number_of_events_ahead_of_its_reader() -> None:
     pulled = 0
 
     async def stream() -> _Stream:
@@ -162,10 +162,24 @@ async def test_it_is_one_piece_ahead_of_its_reader() -> None:
 
     async with _supply(stream()) as supply:
         await anext(supply)
+        assert supply.has_chunk
         for _ in range(20):
             await asyncio.sleep(0)
-    # One taken, one ahead, one in hand.
-    assert pulled == 3
+    # One taken, and the next one in hand.
+    assert pulled == 1 + READ_AHEAD + 1
+
+
+async def test_chunk_of_a_provider_that_pauses_is_not_there_before() -> None:
+    async def stream() -> _Stream:
+        yield _A
+        await asyncio.sleep(0.01)
+        yield END
+
+    async with _supply(stream()) as supply:
+        assert not supply.has_chunk
+        assert await anext(supply) == _A
+        assert not supply.has_chunk
+        assert await anext(supply) == END
 
 
 @pytest.mark.parametrize("fails", [False, True])

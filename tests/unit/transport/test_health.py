@@ -68,7 +68,7 @@ simulated = {}
     name = "embedded-systems-chat"
     embeddings = false
 """)
-    settings = load_settings({"MODELS_FILE": str(file)})
+    settings = load_settings({"MODELS_FILE": str(file), "ALLOWED_HOSTS": "testserver"})
     with TestClient(create_app(settings, providers=memory.providers)) as client:
         models = {model["id"]: model for model in client.get("/v1/models").json()["data"]}
     assert {name: model.get("context_length") for name, model in models.items()} == {

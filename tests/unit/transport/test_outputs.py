@@ -95,6 +95,29 @@ async def test_stream_is_sent_chunk_by_chunk_past_caches_and_buffers(server: _Se
     assert server.writer.complete
 
 
+async def test_chunks_of_a_burst_are_sent_together(server: _Server) -> None:
+    stream = _stream(server)
+    await stream.delta(Chunk("a"), more=True)
+    await stream.delta(Chunk("b"), more=True)
+    assert server.sent == []
+    await stream.delta(Chunk("c"))
+    [_, body] = server.sent
+    assert body["body"].count(b"\n\n") == 4  # the role and three texts
+    await stream.delta(Chunk("d"), more=True)
+    await stream.completed(_SUMMARY)
+    assert len(server.sent) == 3
+    assert b'"content":"d"' in server.sent[-1]["body"]
+
+
+async def test_chunks_that_were_held_back_are_sent_before_an_error(server: _Server) -> None:
+    stream = _stream(server)
+    await stream.delta(Chunk("a"), more=True)
+    await stream.failed(_FAILURE, "t" * 32)
+    assert server.status == 200
+    assert b'"content":"a"' in server.body
+    assert _last(server.body) == error_object(_FAILURE, "t" * 32)
+
+
 async def test_stream_that_fails_before_its_first_chunk_has_a_status(server: _Server) -> None:
     await _stream(server).failed(_FAILURE, "t" * 32)
     assert (server.status, server.headers[b"retry-after"]) == (504, b"7")
