@@ -420,7 +420,7 @@ def test_whole_response_keeps_what_the_format_does_not_know() -> None:
     assert (chunks[0].data or {})["choices"][0]["delta"]["audio"] == {"id": "a"}
 
 
-def _call(**function: Any) -> dict[str, Any]:
+def _odd_call(**function: Any) -> dict[str, Any]:
     call = {"index": 0, "id": "c", "type": "function", "function": function}
     return {"tool_calls": [call]}
 
@@ -440,11 +440,17 @@ def _odd_chunk(delta: dict[str, Any], **more: Any) -> bytes:
             ),
             {"content": "ab"},
         ),
-        ((_odd_chunk(_call(name="f", arguments=None)), _odd_chunk(_call(arguments="{}"))), {}),
+        (
+            (
+                _odd_chunk(_odd_call(name="f", arguments=None)),
+                _odd_chunk(_odd_call(arguments="{}")),
+            ),
+            {},
+        ),
         (
             (
                 _odd_chunk({"tool_calls": [{"index": 0, "id": "c", "function": "text"}]}),
-                _odd_chunk(_call(arguments="{}")),
+                _odd_chunk(_odd_call(arguments="{}")),
             ),
             {},
         ),
