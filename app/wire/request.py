@@ -17,7 +17,8 @@ from app.wire.parsing import MAX_PROBLEMS, joined, value_text
 
 MAX_MODEL_LENGTH: Final = 200
 # Payloads of content parts that are not text; a model does not read them as characters.
-_MEDIA: Final = frozenset({"image_url", "input_audio", "file", "video_url", "audio"})
+# A tuple, because a client's value may be an object, which no set can look up.
+_MEDIA: Final = ("image_url", "input_audio", "file", "video_url", "audio")
 _TEXTS: Final = ("text", "refusal")
 
 Limits = Mapping[str, int]
