@@ -251,8 +251,8 @@ _VARIABLES: Final = (
     *(str(field.validation_alias) for field in Settings.model_fields.values()),
     *(*RESTRICTIONS, *SDK_VARIABLES, *OTLP_VARIABLES),
 )
-# Files and directories that the settings may name are read or made elsewhere.
-_WITHOUT: Final = ("FILE", "DIR", "CERTIFICATE", "CLIENT_KEY")
+# Directories are made where there are none.
+_WITHOUT: Final = ("DIR",)
 _NAMES: Final = tuple(name for name in _VARIABLES if not name.endswith(_WITHOUT))
 _SETTING_WORDS: Final = (
     *("true", "false", "*", "https://a.example", "http://[::1", "http://a:99999", ",,", "/", "1e5"),
@@ -265,6 +265,8 @@ _SETTING_WORDS: Final = (
         "10.0.0.0/8",
         "localhost",
         "10/minute",
+        "~nobody-there/x",
+        "9" * 300,
     ),
 )
 

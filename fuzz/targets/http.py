@@ -180,7 +180,6 @@ class _Connection:
             ws_ping_interval=None,
             ws=_web_socket,  # type: ignore[arg-type]
             http="httptools",
-            access_log=False,
         )
         self.config.load()
 
