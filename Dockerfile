@@ -1,7 +1,7 @@
-# What: the images of the service (target `app`) and of the load that shows it off (`demo`).
+# What: the images of the service (target `app`) and of the load generator (target `demo`).
 # Built by: docker compose, or `docker build --target app -t chatscope-app .`
-# Trap: every package is a wheel with a hash; one without a wheel for this Python stops the
-# build, since there is no compiler here to build it.
+# Trap: every package is a wheel with a hash; a package without a wheel for this Python fails the
+# build, since the image has no compiler.
 
 FROM python:3.13.16-slim-trixie AS base
 ENV PYTHONUNBUFFERED=1 \
@@ -26,17 +26,17 @@ RUN chmod -R a+rX demo chatscope && python -m compileall -q demo chatscope
 USER 10001:10001
 CMD ["python", "-m", "demo"]
 
-# Last, and so what a build without a target makes.
+# Last, and so the default target.
 FROM base AS app
 COPY --from=packages /packages /packages
 COPY app app
 COPY chatscope chatscope
-# The checkout may be its owner's alone to read. And the file system is read-only at run time:
-# without compiling here each start would compile anew.
+# The checkout may be readable by its owner only. The file system is read-only at run time: without
+# compiling here, each start would compile again.
 RUN chmod -R a+rX app chatscope && python -m compileall -q app chatscope
-# Nobody in particular, and not root.
+# An unprivileged user.
 USER 10001:10001
-# In a container loopback is reached by nobody else.
+# In a container, loopback is not reachable from outside.
 ENV HOST=0.0.0.0 \
     PORT=3000
 EXPOSE 3000

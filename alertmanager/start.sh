@@ -1,10 +1,10 @@
 #!/bin/sh
-# What: starts Alertmanager with the receivers that the environment names: it fills in
-# alertmanager.yml, which says how, into RUN_DIR.
+# What: starts Alertmanager with the receivers that are set in the environment: writes
+# alertmanager.yml with their values into RUN_DIR.
 # Run by: stack/process-compose.yaml and docker-compose.yml, as `sh start.sh PROGRAM FLAGS…`.
-# Trap: in the container there is a shell and no other program, so only its own words will do.
+# Trap: the container has a shell and no other program, so only shell builtins can be used.
 set -eu
-# Of what is written here, the secrets are for Alertmanager only.
+# The written secrets are readable by Alertmanager only.
 umask 077
 
 here=$(cd "${0%/*}" && pwd)
@@ -22,7 +22,7 @@ value_of() { # NAME → $value
   esac
 }
 
-# One line; and not what Alertmanager would take for a template.
+# One line, and no Alertmanager template.
 text() { # NAME…
   for name; do
     value_of "$name"
@@ -54,7 +54,7 @@ duration() { # NAME…
   done
 }
 
-needs() { # NAME, and what must be set with it
+needs() { # NAME, and the variables that must be set with it
   value_of "$1"
   [ -n "$value" ] || return 0
   first=$1
@@ -65,7 +65,7 @@ needs() { # NAME, and what must be set with it
   done
 }
 
-quoted() { # a text → $quoted, the same in YAML
+quoted() { # TEXT → $quoted, the same as a YAML scalar
   rest=$1
   quoted=
   while :; do
@@ -77,7 +77,7 @@ quoted() { # a text → $quoted, the same in YAML
   quoted="'$quoted$rest'"
 }
 
-# A secret may be in a file: NAME_FILE in place of NAME.
+# A secret may be in a file: NAME_FILE instead of NAME.
 for name in ALERT_WEBHOOK_URL ALERT_SLACK_URL ALERT_SMTP_PASSWORD ALERT_PAGERDUTY_KEY ALERT_WATCHDOG_URL; do
   value_of "${name}_FILE"
   [ -z "$value" ] || read -r "$name" <"$value" || :
@@ -124,7 +124,7 @@ while IFS= read -r line || [ -n "$line" ]; do
   case $line in
     *"_file: \${"*"}")
       value_of "$name"
-      # Also when it is skipped: a secret of an earlier run must not stay.
+      # Also when it is skipped: a secret of an earlier run must not remain.
       printf '%s' "$value" >"$RUN_DIR/$name"
       value=$RUN_DIR/$name
       ;;
@@ -136,7 +136,7 @@ while IFS= read -r line || [ -n "$line" ]; do
     "") printf '%s\n' "$line" ;;
     *)
       case $value in
-        # In quotes it would be a text.
+        # In quotes it would be a string.
         true | false) quoted=$value ;;
         *) quoted "$value" ;;
       esac
@@ -145,6 +145,6 @@ while IFS= read -r line || [ -n "$line" ]; do
   esac
 done <"$here/alertmanager.yml" >"$RUN_DIR/alertmanager.yml" || exit 1
 
-# What people reach from elsewhere is Grafana: the links in messages lead there.
+# Only Grafana is reachable from elsewhere: links in messages lead there.
 exec "$@" --config.file="$RUN_DIR/alertmanager.yml" \
   --web.external-url="$GRAFANA_PUBLIC_URL" --web.route-prefix=/

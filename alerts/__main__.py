@@ -1,4 +1,4 @@
-"""Writes the rules to where Prometheus and Loki load them from: `python -m alerts`."""
+"""Writes the rule files of Prometheus and Loki: `python -m alerts`."""
 
 import argparse
 import sys
@@ -18,7 +18,7 @@ _LOKI: Final = "loki's ruler, as rules of the tenant `fake`, which is all there 
 
 
 def files(wanted: Wanted, windows: Windows = NORMAL) -> dict[str, str]:
-    """The text of each file by its path in the checkout. Raises SlothError."""
+    """Return the text of each file by its path in the checkout. Raises SlothError."""
     made = {
         "service": ("availability, errors, latency and saturation of services", service.groups),
         "llm": ("errors, latency and cost of models", llm.groups),

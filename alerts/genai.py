@@ -1,7 +1,7 @@
-"""Metrics of model calls under one name, whichever version of the GenAI conventions made them.
+"""Metrics of model calls under one name, for all versions of the GenAI conventions.
 
-Most libraries still use the names from before version 0.1.0. A process that makes both, as during
-a migration, is counted by the newer ones only: for each operation, provider and model.
+Most libraries still use the names from before version 0.1.0. A process that exports both, as
+during a migration, is counted by the newer names only: per operation, provider and model.
 """
 
 from typing import Any, Final
@@ -39,13 +39,13 @@ _SAME_CALLS: Final = ", ".join(
         *map(prometheus_label, (GEN_AI_OPERATION_NAME, GEN_AI_PROVIDER_NAME, GEN_AI_REQUEST_MODEL)),
     ]
 )
-# No board asks for these, and without them there are fewer series.
+# Not used by any dashboard; dropped to reduce the number of series.
 _LEFT_OUT: Final = (GEN_AI_RESPONSE_MODEL, SERVER_ADDRESS, SERVER_PORT)
 _TOKENS: Final = (("input", CLIENT_INPUT_TOKENS), ("output", CLIENT_OUTPUT_TOKENS))
 
 
 def groups(windows: Windows) -> list[dict[str, Any]]:
-    """The group of these rules; rules that read them come after it."""
+    """Return the group of these rules; rules that read them must come after it."""
     rules = [
         *_united(others.CALL_SECONDS, CLIENT_INFERENCE_DURATION, OLDER_DURATION),
         *_united(others.FIRST_CHUNK_SECONDS, CLIENT_TIME_TO_FIRST_CHUNK, OLDER_TIME_TO_FIRST_CHUNK),

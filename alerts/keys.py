@@ -1,4 +1,4 @@
-"""Alerts about API keys: is the budget of one used up, or nearly?"""
+"""Alerts about the budgets of API keys: nearly or completely used."""
 
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ def groups(wanted: Wanted, windows: Windows) -> list[dict[str, Any]]:
 
 
 def _used(name: str, compared: str, severity: Severity) -> Alert:
-    # Each worker exports the amounts of all of them.
+    # Each worker exports the amounts of all workers.
     used = aggregate("max", select(BUDGET_USED), _BY_BUDGET)
     limit = aggregate("max", select(BUDGET_LIMIT), _BY_BUDGET)
     return Alert(

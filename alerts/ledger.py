@@ -1,9 +1,9 @@
-"""The ledger's rules: for each signal and hop what came in, what left it, and what is missing.
+"""The ledger's rules: items that entered and left each hop, by signal, and their difference.
 
-Exact, as `increase` is not: it makes of some samples what it would be in all of the time. What
-came in is counted up to a moment ago and what left until now, since parts tell of themselves at
-different times. Under steady traffic more leaves than came in, by as much as comes in such a
-moment; a smaller loss than that is seen when the traffic rests.
+Exact, unlike `increase`, which extrapolates from the samples. Incoming items are counted up to a
+moment ago and outgoing ones until now, because components export at different times. Under steady
+traffic more items leave than came in, by the number that arrives in that moment; a smaller loss is
+visible when the traffic stops.
 """
 
 from collections.abc import Sequence
@@ -24,19 +24,19 @@ from dashboards import others
 from dashboards.others import EXPORTER, JOB, PROCESSOR, RECEIVER, Hop, Series
 from dashboards.queries import or_zero
 
-# Seconds, as PromQL adds no times. A loss is seen for so long.
+# In seconds, because PromQL cannot add durations: how long a loss is visible.
 _OVER: Final = 1800
-# Two scrapes, 15 s apart, and the way between two parts.
+# Two scrapes, 15 s apart, and the transfer between two components.
 _LAG: Final = 30
-# What left is counted from earlier on, so that all that came in is among it.
+# The count of outgoing items starts earlier, so that it includes all incoming ones.
 _EARLIER: Final = 60
-# A counter that was not told for so long was not there.
+# A counter without a sample for this time did not exist.
 _SEEN: Final = 3600
-# A part that is younger has told of less than the account is about.
+# A younger component has exported less than the account covers.
 _ACCOUNT: Final = _OVER + 2 * _EARLIER
-# In a queue for so long, it waits for a store that is away.
+# Items that are queued for this time wait for an unreachable backend.
 _WAITS: Final = "1m"
-# Of what is scraped each 15 s.
+# For metrics that are scraped every 15 s.
 _RATE: Final = "1m"
 _STORES: Final = "loki|tempo|prometheus"
 _PARTS: Final = f"collector|{_STORES}"
@@ -46,7 +46,7 @@ Counter = tuple[Metric | Series, Sequence[str]]
 
 
 class _Step(NamedTuple):
-    """What came in must have left, or somebody told that it was given up."""
+    """One hop of one signal: each incoming item must have left it or been counted as dropped."""
 
     signal: str
     hop: str
@@ -75,8 +75,8 @@ def _way(
 
 
 def _points() -> list[_Step]:
-    """A point that could not be sent is no loss, and what Prometheus acknowledged is stored: it
-    counts samples, those that it scrapes among them."""
+    """Return the hops of metric points: failed attempts are no loss, and points that Prometheus
+    acknowledged are stored; it counts samples, scraped ones included."""
     through = others.POINTS_THROUGH
     processed = (others.POINTS_PROCESSED, (matches(PROCESSOR, others.LAST_OF_POINTS),))
     queued = (equals(EXPORTER, others.TO_PROMETHEUS),)
@@ -101,7 +101,7 @@ _STEPS: Final = (
 
 
 def groups(interval: str) -> list[dict[str, Any]]:
-    """What came in and what left, each by signal and hop; then what to make of it."""
+    """Return the sums of incoming and outgoing items by signal and hop, and their difference."""
     rules: list[Rule] = []
     for step in _STEPS:
         labels = {others.TOLD_OF: step.signal, others.HOP: step.hop}
@@ -119,14 +119,14 @@ def groups(interval: str) -> list[dict[str, Any]]:
     settled = f"({others.LEDGER_UNSETTLED.prometheus} == bool 0)"
     rules += [
         record(others.LEDGER_UNSETTLED.prometheus, _unsettled()),
-        # 0 where it says nothing.
+        # 0 while the difference has no meaning.
         record(others.LEDGER_DIFFERENCE.prometheus, f"{missing} * on () group_left () {settled}"),
     ]
     return [group("ledger", rules, interval)]
 
 
 def _stored() -> dict[str, str]:
-    """By signal, for each second; of points, those that Prometheus acknowledged."""
+    """Return stored items per second, by signal; for points, those that Prometheus acknowledged."""
     spans = f"{_rate(others.TEMPO_ACCEPTED)} - {or_zero(_rate(others.TEMPO_DISCARDED))}"
     logs = f"{_rate(others.LOKI_RECEIVED)} - {or_zero(_rate(others.LOKI_DISCARDED))}"
     points = _rate(others.POINTS_THROUGH.sent, equals(EXPORTER, others.PAST_QUEUE_OUT))
@@ -134,7 +134,7 @@ def _stored() -> dict[str, str]:
 
 
 def _total(counter: Counter, *, over: int, until: int = 0) -> str:
-    """How much a counter rose, to the last item, where processes began and ended meanwhile too."""
+    """Return the exact increase of a counter, including processes that started or ended."""
     metric, where = counter
     selector = select(metric, *where)
     now = f"last_over_time({selector}[{over}s]{_ago(until)})"
@@ -151,7 +151,7 @@ def _ago(seconds: int) -> str:
 
 
 def _unsettled() -> str:
-    """1 while something waits, and as long as a part was away or began within the account."""
+    """Return 1 during a backlog, and if a component was down or started within the account."""
     started = select(others.PART_STARTED, matches(JOB, _STORES))
     up = select(others.UP, matches(JOB, _PARTS))
     reasons = [

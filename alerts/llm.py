@@ -1,4 +1,4 @@
-"""Alerts about the models: do their calls succeed, are they quick, and what do they cost?"""
+"""Alerts about model calls: failures, latency, cost."""
 
 from typing import Any, Final
 
@@ -53,7 +53,7 @@ _AREA: Final[Area] = "llm"
 _BY_MODEL: Final = (*BY_SERVICE, GEN_AI_REQUEST_MODEL)
 _MODEL: Final = label(GEN_AI_REQUEST_MODEL)
 _PAID: Final = keep(f"{prometheus_label(ANSWER_COST)} > 0")
-# What app/providers calls what a provider does; a test holds this to it.
+# Error types that app/providers sets for failures of a provider; checked by a test.
 RATE_LIMITED: Final = ("rate_limit_exceeded",)
 SERVER_ERRORS: Final = (
     "server_error",
@@ -79,7 +79,7 @@ def groups(wanted: Wanted, windows: Windows) -> list[dict[str, Any]]:
     ]
     spent = increase(LLM_COST, over="1d")
     budget: list[Alert | Rule] = [
-        # For the board, which would have to read a day of samples each time that it is looked at.
+        # For a dashboard, which would otherwise read a day of samples at each refresh.
         record(others.DAY_COST.prometheus, spent),
         record(others.DAY_BUDGET.prometheus, f"vector({wanted.cost.daily_usd:g})"),
         _daily("DailyBudgetSpent", 0.8, "warning", wanted),
@@ -197,7 +197,7 @@ def _spike(wanted: Wanted, windows: Windows) -> Alert:
         f"60 * sum by ({prometheus_label(BY_SERVICE[0])}) "
         f"(rate({before}[{windows.usual}] offset {windows.rate}))"
     )
-    # A service that was not there for the whole of the time before has no usual yet.
+    # A service that did not run for the whole reference period has no usual value yet.
     there = f"count by ({prometheus_label(BY_SERVICE[0])}) "
     there += f"({before} offset {windows.usual})"
     return Alert(

@@ -1,4 +1,4 @@
-"""The alerts that read log lines: the rules of Loki's ruler."""
+"""Alerts on log lines: the rules of Loki's ruler."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ from dashboards.others import ERROR, EXCEPTION_TYPE, MODULE, SERVICE_NAME, SEVER
 from dashboards.queries import keep, matches
 from dashboards.variables import SERVICE
 
-# What makes two error lines of a service the same error: who logged, where in the code, and of
-# what type. Not the text, which carries ids and numbers.
+# Attributes that identify an error of a service: logger, code location and type. Not the text,
+# which contains IDs and numbers.
 PATTERN: Final = (MODULE, CODE_FUNCTION_NAME, CODE_LINE_NUMBER, ERROR_TYPE, EXCEPTION_TYPE)
 
-# The shapes of tokens; each match is a secret without further checks.
+# Formats of tokens for which each match is a secret without further checks.
 TOKENS: Final = "|".join(
     rule.re2() for rule in RULES if rule.kind == SECRETS and rule.re2() and not rule.groups
 )
@@ -34,11 +34,11 @@ _ARE_ERRORS: Final = keep(matches(SEVERITY, ERROR))
 
 @dataclass(frozen=True)
 class Times:
-    """Over how long the rules look, as LogQL spells it.
+    """Time ranges of the rules, as LogQL durations.
 
-    `burst`: over which errors are counted, and `share`: the part of the usual five minutes'
-    errors that is no burst yet; `hold`: how long there must be too many. `new`: how long an
-    error is new; `known`: how long before that it must not have been.
+    `burst`: range in which errors are counted; `share`: its fraction of the threshold for five
+    minutes; `hold`: how long the threshold must be exceeded. `new`: how long an error is new;
+    `known`: the preceding range in which it must not have occurred.
     """
 
     burst: str
@@ -46,14 +46,14 @@ class Times:
     hold: str
     new: str
     known: str
-    # Over which tokens are looked for, with all that belongs to a line: that takes most time.
+    # Range of the search for tokens in all fields of a line, which is the most expensive one.
     tokens: str
-    # Between evaluations.
+    # Evaluation interval.
     interval: str
 
 
-# Loki reads some 300,000 lines in a second: at 50 lines a second, an evaluation that looks at
-# 3 hours takes 2 s of one core.
+# Loki reads about 300,000 lines in a second: at 50 lines a second, an evaluation over 3 hours takes
+# 2 s of one core.
 NORMAL: Final = Times(
     burst="5m", share=1, hold="1m", new="10m", known="3h", tokens="2m", interval="1m"
 )
@@ -69,7 +69,7 @@ def groups(wanted: Wanted, chosen: windows.Windows) -> list[dict[str, Any]]:
 
 
 def made(times: Times, most_errors: int) -> list[dict[str, Any]]:
-    """The groups; `most_errors`: how many lines within `times.burst` are no burst yet."""
+    """Return the groups; `most_errors`: maximum number of lines within `times.burst`."""
     return [
         group("errors", [_burst(times, most_errors)], times.interval),
         group("patterns", [_new_pattern(times)], times.interval),
@@ -102,10 +102,10 @@ def _new_pattern(times: Times) -> Alert:
 
 
 def _secret(times: Times) -> Alert:
-    """A token that redaction has not replaced: in a line, or in anything that belongs to it."""
+    """Return the alert about a token that redaction has not replaced, in any field of a line."""
     stream = f"{{{matches(SERVICE_NAME, '.+')}}}"
     found = f"|~ `{TOKENS}`"
-    # A dot is all labels of a line. An annotation is a template itself.
+    # In a template, a dot is all labels of a line. The annotation itself is a template, too.
     whole = "{{ __line__ }} {{ . }}"
     written = f'{{{{ "{whole}" }}}}'
     expr = f"count_over_time({stream} | line_format `{whole}` {found} [{times.tokens}])"
@@ -140,8 +140,8 @@ def _alert(
 
 
 def _errors(over: str, by: Iterable[str], before: str = "") -> str:
-    """How many error lines there were, by what they carry."""
-    # A selector must have a matcher that an empty label does not meet.
+    """Return the number of error lines, by their attributes."""
+    # A selector needs a matcher that does not match an empty label.
     stream = f"{{{matches(SERVICE_NAME, '.+')}}}"
     labels = ", ".join(map(prometheus_label, by))
     offset = f" offset {before}" if before else ""
@@ -153,5 +153,5 @@ def _where_given(attribute: str) -> str:
 
 
 def _quoted(attribute: str) -> str:
-    """The label's value as LogQL reads it, whatever is in it."""
+    """Return the label's value quoted for LogQL, whatever it contains."""
     return f'{{{{ printf "%q" $labels.{prometheus_label(attribute)} }}}}'

@@ -1,4 +1,4 @@
-"""Reads objectives.yaml, the one file of the alerts that a person edits."""
+"""Reads objectives.yaml, the only file of the alerts that users edit."""
 
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -13,7 +13,7 @@ FILE: Final = Path(__file__).with_name("objectives.yaml")
 
 
 class ObjectivesError(ValueError):
-    """What is wrong with the file: a line for each key."""
+    """Invalid objectives; the text has a line for each key."""
 
     def __init__(self, file: Path, problems: list[str]) -> None:
         self.problems = problems
@@ -21,7 +21,7 @@ class ObjectivesError(ValueError):
 
 
 def _bound(histogram: Metric) -> AfterValidator:
-    """Only at a bucket's bound does a histogram know how many were below."""
+    """Return a validator that accepts bucket bounds only: a histogram has no counts in between."""
     bounds = histogram.buckets or ()
 
     def known(seconds: float) -> float:
@@ -88,9 +88,9 @@ class Thresholds(_Section):
 
 
 class Wanted(_Section):
-    """The whole file."""
+    """The content of objectives.yaml."""
 
-    # It stands in queries as it is.
+    # Inserted into queries without quoting.
     service: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
     objectives: Objectives
     cost: Cost
@@ -98,7 +98,7 @@ class Wanted(_Section):
 
 
 def read(file: Path = FILE) -> Wanted:
-    """Raises ObjectivesError."""
+    """Read and validate a file. Raises ObjectivesError."""
     try:
         return Wanted.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
     except yaml.YAMLError as error:

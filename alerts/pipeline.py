@@ -1,4 +1,4 @@
-"""Alerts about the delivery of telemetry, and of the alerts themselves."""
+"""Alerts about the delivery of telemetry and of alerts."""
 
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from dashboards.others import EXPORTER, JOB, REASON, RECEIVER
 from dashboards.queries import RECEIVED_ONCE, SENT_ONCE
 
 _COLLECTOR: Final = "collector"
-# Prometheus cannot miss itself: that is what the Watchdog is for.
+# Prometheus cannot report its own absence: see the Watchdog.
 STORES: Final = ("loki", "tempo", "alertmanager")
 _REFUSED_BY_STORES: Final = (
     others.LOKI_DISCARDED,
@@ -28,7 +28,7 @@ _REFUSED_BY_STORES: Final = (
     others.PROMETHEUS_TOO_OLD,
     others.PROMETHEUS_INVALID,
 )
-# No service is at fault, so it is the lines of all of them.
+# No single service is the cause, so the query shows the lines of all.
 _ERROR_LINES: Final = (
     f'{{{others.SERVICE_NAME.replace(".", "_")}!=""}} | {others.SEVERITY}=~"{others.ERROR}"'
 )
@@ -80,7 +80,7 @@ def _store(windows: Windows) -> Alert:
 def _filling(wanted: Wanted, windows: Windows) -> Alert:
     size = aggregate("max", select(others.EXPORT_QUEUE_SIZE), (EXPORTER,))
     capacity = aggregate("max", select(others.EXPORT_QUEUE_CAPACITY), (EXPORTER,))
-    # Each signal has the same room in a service's spool.
+    # Each signal has the same limit in a service's spool.
     fuller = aggregate("max", select(SPOOL_BYTES), BY_SERVICE)
     room = aggregate("max", select(SPOOL_CAPACITY), BY_SERVICE)
     much = f"> {wanted.thresholds.queue_share:g}"
@@ -122,7 +122,7 @@ def _refused(windows: Windows) -> Alert:
 
 
 def _dropped(windows: Windows) -> Alert:
-    """By the Collector, or by a service before its export."""
+    """Return the alert about items dropped by the Collector, or by a service before its export."""
     over = windows.scraped
     given_up = [rise(hop.send_failed, SENT_ONCE, over=over, by=(EXPORTER,)) for hop in others.HOPS]
     own = [
@@ -145,7 +145,7 @@ def _dropped(windows: Windows) -> Alert:
 
 
 def _rejecting(windows: Windows) -> Alert:
-    """By a store, or by the Collector, which cannot add up every delta."""
+    """Return the alert about items discarded by a backend, or deltas that cannot be added up."""
     by = (JOB, REASON)
     risen = [rise(series, over=windows.scraped, by=by) for series in _REFUSED_BY_STORES]
     deltas = differs(others.DELTA_ERROR)
@@ -164,7 +164,7 @@ def _rejecting(windows: Windows) -> Alert:
 
 
 def _lost(windows: Windows) -> Alert:
-    """Of which nobody told: the sums of two neighbours do not agree."""
+    """Return the alert about uncounted losses: the sums of adjacent hops differ."""
     return Alert(
         name="TelemetryLost",
         expr=f"{select(others.LEDGER_DIFFERENCE)} > 0",

@@ -1,4 +1,4 @@
-"""The text of the rules' PromQL, put together from registered names."""
+"""PromQL of the rules, built from registered names."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -10,15 +10,15 @@ from dashboards.queries import aggregate, differs, differs_from, equals, matches
 __all__ = ["aggregate", "differs", "differs_from", "equals", "matches", "together"]
 
 BY_SERVICE: Final = (SERVICE_NAME,)
-# For how long before its first sample a counter must have been unknown to count as new: one that
-# was only away for a while, with the Collector, is not.
+# A counter is new if it did not exist for this time before its first sample; one that was only
+# missing during an outage, with the Collector, is not new.
 _UNKNOWN: Final = "1h"
-# Nor is one of which nobody could know, because Prometheus itself was away.
+# Nor is a counter new if Prometheus itself was down before.
 _WATCHED: Final = f"{UP.prometheus}{{{equals(JOB, 'prometheus')}}}"
 
 
 def select(metric: Metric | Series, *where: str, part: str = "") -> str:
-    """A selector over all services; `part` is a histogram's bucket, sum or count."""
+    """Return a selector over all services; `part` is a histogram's bucket, sum or count."""
     name = f"{metric.prometheus}_{part}" if part else metric.prometheus
     return f"{name}{{{', '.join(where)}}}" if where else name
 
@@ -30,9 +30,9 @@ def rise(
     by: Iterable[str] = BY_SERVICE,
     part: str = "",
 ) -> str:
-    """How much a counter rose, the first count of a new series too.
+    """Return the increase of a counter, including the first value of a new series.
 
-    A series of errors is born with its first error, at 1: `increase` alone never sees that one.
+    A series of errors starts with its first error, at 1: `increase` alone never counts that one.
     """
     selector = select(metric, *where, part=part)
     return aggregate(
@@ -50,7 +50,7 @@ def rise(
 
 
 def aggregate_without(function: str, expression: str, left_out: Iterable[str]) -> str:
-    """`sum`, `max`, … of an expression, by all labels but some."""
+    """Return `sum`, `max`, … of an expression, by all labels except some."""
     labels = ", ".join(prometheus_label(attribute) for attribute in left_out)
     return f"{function} without ({labels}) ({expression})"
 
@@ -61,7 +61,7 @@ def increase(
     over: str,
     by: Iterable[str] = BY_SERVICE,
 ) -> str:
-    """How much a counter rose, where the first count of a new series is next to nothing."""
+    """Return the increase of a counter whose first value is negligible."""
     return aggregate("sum", f"increase({select(metric, *where)}[{over}])", by)
 
 
@@ -72,7 +72,7 @@ def rate(
     by: Iterable[str] = BY_SERVICE,
     part: str = "",
 ) -> str:
-    """For each second."""
+    """Return the rate per second."""
     return aggregate("sum", f"rate({select(metric, *where, part=part)}[{over}])", by)
 
 
@@ -88,12 +88,12 @@ def quantile(
 
 
 def share(part: str, whole: str) -> str:
-    """Without a whole there is no share."""
+    """Return a ratio; no value if the whole is 0."""
     return f"{part}\n/ ({whole} > 0)"
 
 
 def within(seconds: float) -> str:
-    """The bucket up to that bound, in either spelling of a whole number."""
+    """Return a matcher of the bucket with that bound, in both notations of a whole number."""
     text = f"{seconds:g}"
     return matches("le", f"{text}([.]0)?") if "." not in text else equals("le", text)
 

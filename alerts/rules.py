@@ -1,4 +1,4 @@
-"""What a rule is, and the files of rules as Prometheus and Loki read them."""
+"""Alert rules, and the rule files of Prometheus and Loki."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from dashboards import links
 from dashboards.others import ALERT_NAME, ALERT_UNIT, ALERT_VALUE, SERVICE_NAME
 
 RUNBOOKS: Final = "docs/runbooks"
-# Of the series that a rule speaks of; filled in by Prometheus and Loki.
+# A template that Prometheus and Loki fill in with the alert's label.
 SERVICE_LABEL: Final = f"{{{{ $labels.{prometheus_label(SERVICE_NAME)} }}}}"
 
 Severity = Literal["critical", "warning", "none"]
@@ -27,12 +27,12 @@ _HEADER: Final = """\
 
 
 def label(name: str) -> str:
-    """What the series says under that label."""
+    """Return a template for the value of a label."""
     return f"{{{{ $labels.{prometheus_label(name)} }}}}"
 
 
 def value(form: str = "") -> str:
-    """The value of the expression; `form` is a function of Prometheus's templates."""
+    """Return a template for the value; `form` is a function of Prometheus's templates."""
     return f"{{{{ $value | {form} }}}}" if form else "{{ $value }}"
 
 
@@ -41,7 +41,7 @@ def number(digits: int = 0) -> str:
 
 
 def board(uid: str, **variables: str) -> str:
-    """The board's path, with what is chosen on it."""
+    """Return a dashboard's path with the selected variables."""
     chosen = "&".join(f"var-{name}={_encoded(text)}" for name, text in variables.items())
     return links.path(uid) + (f"?{chosen}" if chosen else "")
 
@@ -51,19 +51,19 @@ def _encoded(text: str) -> str:
 
 
 def log_lines(*stages: str) -> str:
-    """A ready LogQL query for the service that the alert is about."""
+    """Return a LogQL query for the alert's service."""
     return " ".join([f'{{{prometheus_label(SERVICE_NAME)}="{SERVICE_LABEL}"}}', *stages])
 
 
 def spans(*conditions: str) -> str:
-    """A ready TraceQL query for the service that the alert is about."""
+    """Return a TraceQL query for the alert's service."""
     own = f'resource.{SERVICE_NAME} = "{SERVICE_LABEL}"'
     return "{ " + " && ".join([own, *conditions]) + " }"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Alert:
-    """One alert; its texts are templates of Prometheus."""
+    """One alert; its texts are Prometheus templates."""
 
     name: str
     expr: str
@@ -74,7 +74,7 @@ class Alert:
     value: str
     dashboard: str
     query: str
-    # In place of the ones that the expression leaves.
+    # Replace the labels of the expression's result.
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def rule(self) -> Rule:
@@ -87,9 +87,9 @@ class Alert:
         }
 
     def rules(self) -> list[Rule]:
-        """The alert, and a record of its value where it has one, for the dashboards."""
+        """Return the alert rule, and a recording rule of its value for the dashboards, if any."""
         alert = self.rule()
-        # Of log lines it would be a second search of all of them.
+        # For log lines, a second search of all of them would be needed.
         if "$value" not in self.value or self.area == "logs" or self.severity == "none":
             return [alert]
         labels = {ALERT_NAME: self.name, ALERT_UNIT: self._unit(), **self.labels}
@@ -128,7 +128,7 @@ def group(name: str, rules: Iterable[Alert | Rule], interval: str) -> dict[str, 
 
 
 class _Dumper(yaml.SafeDumper):
-    """Texts of several lines as blocks, and each mapping in full."""
+    """A dumper that writes multi-line texts as blocks, and all mappings in full."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -142,7 +142,7 @@ _Dumper.add_representer(str, _text)
 
 
 def encode(groups: Iterable[Mapping[str, Any]], what: str, loader: str) -> str:
-    """The text of a file of rules."""
+    """Return the text of a rule file."""
     body = yaml.dump(
         {"groups": list(groups)}, Dumper=_Dumper, sort_keys=False, width=1000, allow_unicode=True
     )

@@ -1,4 +1,4 @@
-"""Alerts about the service itself: is it there, do answers succeed, has it room?"""
+"""Alerts about the service: availability, error rate, latency, saturation."""
 
 from typing import Any, Final
 
@@ -45,10 +45,10 @@ from dashboards.answers import ERRORS
 from dashboards.queries import keep
 from dashboards.variables import SERVICE
 
-# Kept from no answer by us: their client left, or asked for what no model can give.
+# Errors that the service did not cause: the client disconnected, or its request was invalid.
 THEIRS: Final = f"{CANCELLED}|invalid_request"
 FAILED: Final = (differs(ERROR_TYPE), differs_from(ERROR_TYPE, THEIRS))
-# The names under which Grafana's Service Graph view asks for what the Collector counts.
+# Metric names that Grafana's Service Graph view queries, for the Collector's metrics.
 _VIEW: Final = {
     "traces_spanmetrics_calls_total": others.SPAN_CALLS.prometheus,
     "traces_spanmetrics_latency_bucket": f"{others.SPAN_SECONDS.prometheus}_bucket",
@@ -56,7 +56,7 @@ _VIEW: Final = {
 
 
 def on_board(uid: str) -> str:
-    """That board for the service that the alert is about."""
+    """Return the path of a dashboard for the alert's service."""
     return board(uid, **{SERVICE.name: SERVICE_LABEL})
 
 
@@ -69,7 +69,7 @@ def groups(wanted: Wanted, windows: Windows) -> list[dict[str, Any]]:
     ]
 
 
-# 1 while the service says that it is ready; of those services only that are to be there.
+# 1 while the service is ready; only for services that are expected to run.
 _READY: Final = select(others.CHECKED, equals(others.STATUS_CLASS, "2xx"))
 
 
@@ -88,7 +88,7 @@ def _down() -> Alert:
 
 
 def _silent(windows: Windows) -> Alert:
-    # Without the Collector nobody asks, and it is the Collector that is missed.
+    # Without the Collector no checks are made, and CollectorDown fires instead.
     asked = aggregate("count", f"count_over_time({_READY}[{windows.asked}])", BY_SERVICE)
     told = f"count_over_time({select(PROCESS_UPTIME)}[{windows.silent}])"
     heard = aggregate("count", told, BY_SERVICE)
@@ -112,7 +112,7 @@ def _failing(wanted: Wanted, windows: Windows) -> Alert:
     answers = rise(LLM_RESPONSE_TIME, over=windows.rate, part="count")
     return Alert(
         name="ErrorRateHigh",
-        # A few failures of a quiet night are no rate.
+        # Minimum number: a few failures in a quiet night are not a rate.
         expr=f"{share(failed, answers)} > {most.error_share:g}\n"
         f"and {failed} >= {most.least_answers}",
         area="service",
@@ -120,7 +120,7 @@ def _failing(wanted: Wanted, windows: Windows) -> Alert:
         hold=windows.soon,
         summary=f"{value('humanizePercentage')} of the responses of {SERVICE_LABEL} fail.",
         value=value("humanizePercentage"),
-        # Its first screen has the failed responses, with their reasons.
+        # The dashboard whose first screen shows failed responses with their reasons.
         dashboard=on_board(links.LLM),
         query=log_lines(ERRORS),
     )
@@ -196,7 +196,7 @@ def _sockets(wanted: Wanted, windows: Windows) -> Alert:
 
 
 def _seen_as(name: str, series: str) -> Rule:
-    """One for one: a sum of counters would jump back when one of them ends."""
+    """Return a renaming of each series: a sum of counters would drop when one of them ends."""
     served = f"{series}{{{equals(others.SPAN_KIND, others.KIND_SERVER)}}}"
     service = prometheus_label(others.SERVICE_NAME)
     return record(name, f'label_replace({served}, "service", "$1", "{service}", "(.*)")')

@@ -1,4 +1,4 @@
-"""Over how long the rules look: as they run, and short for a drill."""
+"""Time ranges of the rules: normal ones, and short ones for the fire drill."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,54 +7,54 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Burn:
-    """So many percent of a budget gone in the long window, and it goes on in the short one."""
+    """A share of the error budget used in the long window, confirmed in the short one."""
 
     percent: float
     short: str
     long: str
 
 
-# Two that call a person at once, and two that can wait for the morning.
+# Two that page immediately, and two tickets.
 Burns = tuple[tuple[Burn, Burn], tuple[Burn, Burn]]
 
 
 @dataclass(frozen=True)
 class Windows:
-    """The times of a set of rules, as Prometheus spells them; `interval` is between evaluations."""
+    """Time ranges of a rule set as Prometheus durations; `interval` is between evaluations."""
 
     name: str
-    # What the service tells, each second or once a minute.
+    # For metrics of services, exported each second or once a minute.
     rate: str
-    # Enough answers for a percentile.
+    # Enough responses for a percentile.
     sample: str
-    # What is scraped each 15 s.
+    # For metrics that are scraped every 15 s.
     scraped: str
-    # The usual of a service, with which a spike is compared.
+    # Reference range of a service, with which a spike is compared.
     usual: str
-    # Of the alerts about availability, which must come fast, and of all others.
+    # Evaluation intervals: of alerts about availability, and of all others.
     fast: str
     interval: str
-    # How long it must hold: a short one for what is certain, and a longer one.
+    # How long a condition must hold: short if it is certain, and longer.
     soon: str
     hold: str
-    # Within this time each service was asked whether it is ready; it is asked each 5 s.
+    # Range that contains a readiness check of each service; checks are made every 5 s.
     asked: str
-    # A service that sent nothing for so long is silent. Longer than `asked`: without the Collector
-    # nobody asks, and no service is to be missed for that.
+    # A service without metrics for this time is silent. Longer than `asked`: without the Collector
+    # no checks are made, and no service must be reported for that.
     silent: str
-    # How long a difference of the ledger must stay: longer than any part is behind the others.
+    # How long a difference of the ledger must last: longer than any component lags behind.
     settled: str
-    # For the pace of spending, how often it is in an hour, and how often a day is added up: so many
-    # samples are not to be read every 15 s.
+    # For the rate of spending: its range, the number of ranges per hour, and the interval of daily
+    # sums, which are too expensive for every 15 s.
     pace: str
     paces_an_hour: int
     daily: str
-    # Between samples of what is kept for the objectives, and the time that each is about.
+    # Interval of the samples recorded for the objectives, and the range of each.
     step: str
     events: str
-    # How often each event is counted so, as the times overlap.
+    # Number of samples that count the same event, because ranges overlap.
     weight: int
-    # By the period of the objectives.
+    # By period of the objectives.
     burns: Mapping[str, Burns]
 
 
@@ -69,19 +69,19 @@ NORMAL: Final = Windows(
     soon="1m",
     hold="5m",
     asked="30s",
-    # Longer than the minute that SDKs with default settings wait between two exports.
+    # Longer than the minute between two exports of SDKs with default settings.
     silent="70s",
     settled="10m",
     pace="15m",
     paces_an_hour=4,
     daily="1m",
     step="30s",
-    # Two samples of an SDK that sends once a minute.
+    # Two samples of an SDK that exports once a minute.
     events="2m",
     weight=4,
     burns={
-        # The rates of the usual 30 days, 14, 6, 3 and 1 times what the budget allows, but for the
-        # last: at its rate a week would be over before three days are.
+        # The usual burn rates for 30 days: 14, 6, 3 and 1 times the budget's rate. The last one is
+        # higher here, because at rate 1 a week would end before three days had passed.
         "7d": (
             (Burn(8.5, "5m", "1h"), Burn(21, "30m", "6h")),
             (Burn(43, "2h", "1d"), Burn(60, "6h", "3d")),
@@ -95,13 +95,13 @@ NORMAL: Final = Windows(
 
 
 def _drilled(period_hours: int) -> Burns:
-    """The same rates, in windows that are clean again a minute after the trouble."""
+    """Return the same burn rates in windows that are empty a minute after the repair."""
     minute = 100 / 60 / period_hours
     page = (Burn(14 * minute, "20s", "1m"), Burn(6 * 2 * minute, "30s", "2m"))
     return page, (Burn(3 * 3 * minute, "40s", "3m"), Burn(1.4 * 5 * minute, "1m", "5m"))
 
 
-# An SDK that sends once a minute is not for a drill.
+# SDKs that export once a minute are not supported in a drill.
 DRILL: Final = Windows(
     name="drill",
     rate="30s",
@@ -114,7 +114,7 @@ DRILL: Final = Windows(
     hold="10s",
     asked="15s",
     silent="25s",
-    # A drill takes what is lost with a service that it kills for what it is.
+    # In a drill, losses with a killed service are expected.
     settled="10m",
     pace="30s",
     paces_an_hour=120,
@@ -126,6 +126,6 @@ DRILL: Final = Windows(
 )
 ALL: Final = {windows.name: windows for windows in (NORMAL, DRILL)}
 
-# Without the service for so long it is down: longer than a restart takes.
+# A service that is not ready for this time is down: longer than a restart.
 DOWN_FOR: Final = "30s"
 SILENT_FOR: Final = "10s"

@@ -1,7 +1,7 @@
-"""From a first start, with nothing stored, to the first chat found in all three stores.
+"""Measures the time from a first start to the first chat in all three backends.
 
-In each way of running: how long that takes, and what each part's memory is a while later, when
-nothing happens. Built parts and images are there beforehand.
+For each way of running, with programs and images already built; also the memory of each
+component when it is idle.
 """
 
 import os
@@ -23,7 +23,7 @@ from stack.progress import Progress
 from stack.screen import MIB
 from stack.terminal import Terminal
 
-# Away from a running stack and from those of the tests.
+# Added to the ports; differs from a running stack and from those of the tests.
 _OFFSET = 24_000
 _IDLE_SECONDS = 20.0
 _WAYS: Mapping[str, Callable[[Mapping[str, str]], Stack]] = {
@@ -34,7 +34,7 @@ _WAYS: Mapping[str, Callable[[Mapping[str, str]], Stack]] = {
 
 @dataclass
 class Run:
-    """One first start: seconds from the beginning to each step, and bytes of each part at rest."""
+    """One first start: seconds until each step, and bytes of each idle component."""
 
     started: float = 0.0
     ready: float = 0.0
@@ -43,7 +43,7 @@ class Run:
 
 
 def main(rounds: int = 3) -> None:
-    """Measures each way that can be gone here, and prints medians."""
+    """Measure each way of running that is possible here, and print medians."""
     console = Terminal()
     for name in _WAYS:
         choice = _choice(name, console)
@@ -71,7 +71,7 @@ def _run(choice: way.Choice) -> Run:
         environ = {**os.environ, **stack_facts.shifted(_OFFSET), "STATE_DIR": directory}
         stack = choice.stack(stack_facts.load(environ))
         begun = time.perf_counter()
-        # As `make up` does it.
+        # As in `make up`.
         firstchat.prepare()
         try:
             stack.start()
@@ -90,18 +90,18 @@ def _run(choice: way.Choice) -> Run:
 
 def _table(name: str, runs: Sequence[Run]) -> Table:
     title = f"First start, {name}, median of {len(runs)}"
-    table = Table("what", "", title=title, box=None)
+    table = Table("figure", "", title=title, box=None)
     for what, value in (
         ("started, s", [run.started for run in runs]),
         ("all ready, s", [run.ready for run in runs]),
-        ("one chat in three stores, s", [run.found for run in runs]),
+        ("one chat in three backends, s", [run.found for run in runs]),
     ):
         table.add_row(what, f"{median(value):.1f}")
     parts = {part for run in runs for part in run.memory}
     for part in sorted(parts):
-        table.add_row(f"{part} at rest, MiB", _mib([run.memory[part] for run in runs]))
+        table.add_row(f"{part} idle, MiB", _mib([run.memory[part] for run in runs]))
     without = [sum(run.memory.values()) - run.memory.get("grafana", 0) for run in runs]
-    table.add_row("all but Grafana at rest, MiB", _mib(without))
+    table.add_row("all but Grafana idle, MiB", _mib(without))
     return table
 
 

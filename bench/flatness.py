@@ -1,4 +1,4 @@
-"""Whether a quantity stays where it is under a steady load: the pure half of bench.soak."""
+"""Checks whether a quantity stays constant under a steady load: the pure part of bench.soak."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ _HOUR: Final = 3600.0
 
 @dataclass(frozen=True)
 class Bound:
-    """How much a quantity may have grown and still be called flat: a share of it, or `least`."""
+    """Accepted growth of a quantity that counts as flat: a share of it, or at least `least`."""
 
     share: float
     least: float
 
     def of(self, before: float) -> float:
-        """The most that it may have grown from there."""
+        """Return the accepted growth from a value."""
         return max(self.share * before, self.least)
 
 
 @dataclass(frozen=True)
 class Trend:
-    """Medians of the second part of a run and of its last; `hourly`: growth in an hour of it."""
+    """Medians of the second and the last fifth of a run; `hourly`: growth per hour."""
 
     before: float
     after: float
@@ -32,22 +32,22 @@ class Trend:
 
     @property
     def is_flat(self) -> bool:
-        """What falls is flat, too: nothing is used up."""
+        """Whether it did not grow beyond the bound; a decrease is flat, too."""
         return self.after - self.before <= self.bound
 
 
 def trend(samples: Sequence[tuple[float, float]], bound: Bound) -> Trend:
-    """Of (seconds, value) in the order of time, enough of them that no part is empty.
+    """Return the trend of (seconds, value) pairs, ordered by time, with no empty fifth.
 
-    The first part is left out: there caches and pools fill. Raises ValueError.
+    The first fifth is ignored, because caches and pools fill. Raises ValueError.
     """
     start, end = samples[0][0], samples[-1][0]
     length = (end - start) / PARTS
     second = [value for time, value in samples if length <= time - start < 2 * length]
     last = [value for time, value in samples if time - start >= (PARTS - 1) * length]
     if not second or not last or not length:
-        raise ValueError(f"{len(samples)} samples are too few to see a trend in")
+        raise ValueError(f"{len(samples)} samples are too few for a trend")
     before, after = median(second), median(last)
-    # Between the middles of the two parts.
+    # Between the midpoints of the two fifths.
     hours = (PARTS - 2) * length / _HOUR
     return Trend(before, after, (after - before) / hours, bound.of(before))

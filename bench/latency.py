@@ -1,7 +1,7 @@
-"""From the end of an answer until each signal can be queried: p50 and p95, ours and the SDK's.
+"""Time from the end of a response until each signal can be queried, ours and the SDK's defaults.
 
-Runs against the running stack (`make up`). Two services answer in the same run: the
-stack's own, with our flush intervals, and one with the SDK's defaults, its alternative.
+Runs against the running stack (`make up`). Two services respond in the same run: the stack's own,
+with our flush intervals, and one with the SDK's defaults. Prints p50 and p95.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from stack.secrets import telemetry_variables
 from stack.terminal import Terminal
 from stack.waiting import poll_until
 
-# The specification's defaults, which the SDK has: in milliseconds.
+# The defaults of the specification and the SDK, in milliseconds.
 _SDK_DEFAULTS = {
     "OTEL_BSP_SCHEDULE_DELAY": "5000",
     "OTEL_BLRP_SCHEDULE_DELAY": "1000",
@@ -40,18 +40,20 @@ _POLL_SECONDS = 0.01
 
 @dataclass(frozen=True)
 class Service:
-    """One service under measurement, known in the stores by its name."""
+    """One measured service, identified by its name in the backends."""
 
     name: str
     facts: Mapping[str, str]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print a table; 1 when the stack does not answer."""
+    """Measure and print a table; return 1 if the stack does not respond."""
     console = Terminal()
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--turns", type=int, default=40, help="answers of our service")
-    parser.add_argument("--sdk-turns", type=int, default=6, help="answers with the SDK's defaults")
+    parser.add_argument("--turns", type=int, default=40, help="responses of our service")
+    parser.add_argument(
+        "--sdk-turns", type=int, default=6, help="responses with the SDK's defaults"
+    )
     options = parser.parse_args(arguments)
     facts = stack_facts.load()
     ours = Service("chatscope", facts)
@@ -88,37 +90,37 @@ def _with_sdk_defaults(facts: Mapping[str, str]) -> Iterator[Service]:
 
 
 def _measure(service: Service, turns: int, console: Console) -> dict[str, list[float]]:
-    """Seconds for each signal, one for each turn."""
+    """Return the seconds for each signal, one for each turn."""
     found: dict[str, list[float]] = {"trace": [], "log": [], "metric": []}
-    with Backends(service.facts) as stores:
+    with Backends(service.facts) as backends:
         for number in range(1, turns + 1):
-            for signal, seconds in _one_turn(service, stores).items():
+            for signal, seconds in _one_turn(service, backends).items():
                 found[signal].append(seconds)
             if number % 10 == 0 or number == turns:
                 console.print(f"{service.name}: {number} of {turns}", style="dim")
     return found
 
 
-def _one_turn(service: Service, stores: Backends) -> dict[str, float]:
+def _one_turn(service: Service, backends: Backends) -> dict[str, float]:
     tokens = f'sum({names.LLM_TOKEN_USAGE.prometheus}{{service_name="{service.name}"}})'
 
     def counted() -> float:
-        return sum(sample.value for sample in stores.prometheus(tokens))
+        return sum(sample.value for sample in backends.prometheus(tokens))
 
     before = counted()
     chat = send(service.facts)
     ended = time.monotonic()
     line = queries(chat.trace_id)["LogQL"].replace("chatscope", service.name, 1)
     checks: dict[str, Callable[[], object]] = {
-        "trace": lambda: any(not s.parent for s in stores.tempo_trace(chat.trace_id) or []),
-        "log": lambda: stores.loki(line),
+        "trace": lambda: any(not s.parent for s in backends.tempo_trace(chat.trace_id) or []),
+        "log": lambda: backends.loki(line),
         "metric": lambda: counted() > before,
     }
     return _seconds_until(checks, ended)
 
 
 def _seconds_until(checks: Mapping[str, Callable[[], object]], since: float) -> dict[str, float]:
-    """Ask for all at the same time: one signal's wait must not stand in another's figure."""
+    """Poll all signals concurrently, so that no signal's wait affects another's figure."""
     seconds: dict[str, float] = {}
 
     def wait(signal: str, check: Callable[[], object]) -> None:
@@ -134,7 +136,7 @@ def _seconds_until(checks: Mapping[str, Callable[[], object]], since: float) -> 
 
 
 def _table(ours: Mapping[str, list[float]], theirs: Mapping[str, list[float]]) -> Table:
-    table = Table(title="Seconds from an answer's end until its signal can be queried")
+    table = Table(title="Seconds from a response's end until its signal can be queried")
     for column in ("signal", "p50", "p95", "SDK p50", "SDK p95", "SDK p50 / ours"):
         table.add_column(column, justify="left" if column == "signal" else "right")
     for signal in ours:

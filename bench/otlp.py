@@ -1,12 +1,12 @@
-"""What delivery costs: our processors beside the SDK's with the official exporters.
+"""Cost of delivery: our processors compared with the SDK's and the official exporters.
 
     python -m bench.otlp
     python -m bench.otlp --steps
 
-Both sides send to the same receiver on a socket of this machine, in turns, each in a process of
-its own. CPU is that of the sending process, all threads, divided by the items. The longest hold of
-the interpreter's lock is the longest time in which a thread that wants to run every 0.2 ms could
-not. The second table is of single steps (bench/otlp_steps.py).
+Both send to the same local receiver, alternately, each in its own process. CPU is that of the
+sending process, all threads, per item. The longest hold of the interpreter lock is the longest
+time for which a thread that wants to run every 0.2 ms could not. The second table shows single
+steps (bench/otlp_steps.py).
 """
 
 import argparse
@@ -47,7 +47,7 @@ _RATE_PAUSE = 256  # items after which the sender lets the exporter catch up
 
 
 def main() -> int:
-    """Print a table; a `--one` run prints its own figures as JSON."""
+    """Print a table; with `--one`, print one result as JSON."""
     parser = argparse.ArgumentParser(description="Cost of OTLP delivery.")
     parser.add_argument("--one", nargs=3, metavar=("SIDE", "SIGNAL", "BATCH"))
     parser.add_argument("--steps", action="store_true", help="only the table of single steps")
@@ -71,7 +71,7 @@ def main() -> int:
 
 
 def _compare(endpoint: str, rounds: int) -> None:
-    print("median of", rounds, "rounds; us of CPU an item, longest hold of the lock in ms")
+    print("median of", rounds, "rounds; us of CPU per item, longest hold of the lock in ms")
     print(f"{'':22}{'official':>18}{'chatscope.otlp':>18}{'ratio':>8}")
     for signal in ("span", "log"):
         for batch in _BATCHES:
@@ -82,7 +82,7 @@ def _show_steps(endpoint: str) -> None:
     with http_receiver() as http:
         command = [sys.executable, "-m", "bench.otlp", "--hold", endpoint, http]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=600)
-    print("longest hold of the interpreter's lock by one step, ms")
+    print("longest hold of the interpreter lock by one step, ms")
     for name, seconds in json.loads(done.stdout).items():
         print(f"{name:44}{seconds * 1e3:8.2f}")
 
@@ -105,7 +105,7 @@ def _row(signal: str, batch: int, endpoint: str, rounds: int) -> None:
 
 
 def receiver() -> tuple[grpc.Server, str]:
-    """Accept every export; the body is not looked at."""
+    """Start a receiver that accepts every export and ignores its body; return its address."""
 
     class Handler(grpc.GenericRpcHandler):
         def service(self, handler_call_details: Any) -> Any:
@@ -143,7 +143,7 @@ def _cpu(emit: Callable[[int], None], finish: Callable[[], None]) -> float:
 
 
 class _Watch:
-    """Measures the longest time for which a thread that is ready could not run."""
+    """Measures the longest time for which a runnable thread could not run."""
 
     def __init__(self) -> None:
         self.longest = 0.0
@@ -175,7 +175,7 @@ def _delivery(batch: int, endpoint: str) -> Any:
 def _side(
     side: str, signal: str, batch: int, endpoint: str
 ) -> tuple[Callable[[int], None], Callable[[], Any]]:
-    """Return what emits one item, and what waits until all are sent; side `none` sends nothing."""
+    """Return functions that emit one item and flush; side `none` sends nothing."""
     made = _spans() if signal == "span" else _logs()
     if side == "official":
         processor = made.official(
@@ -195,7 +195,7 @@ def _side(
 
 @dataclass(frozen=True)
 class _Made:
-    """A provider of one signal: how it is given a processor and an item, and which there are."""
+    """A provider of one signal, with its processors and exporters."""
 
     add: Callable[[Any], None]
     emit: Callable[[int], None]

@@ -1,11 +1,11 @@
-"""How long each step of the delivery holds the interpreter lock, on its largest usual input.
+"""Measures how long each step of the delivery holds the interpreter lock, for large inputs.
 
-Each step runs in the main thread of a process without a switch interval, so that the lock is passed
-on only where the step itself releases it. A second thread wakes every 0.05 ms and reads how much
+Each step runs in the main thread of a process without a switch interval, so that the lock is only
+released where the step itself releases it. A second thread wakes every 0.05 ms and reads how much
 CPU time the first one has used since it could run last: CPU time, so that other processes of the
-machine do not count. Shown is the best of some rounds of the longest hold in each: where the
-second thread itself had to wait for a processor, a round shows more. The collector of garbage is
-switched off; it holds the lock in proportion to the whole program's objects.
+machine do not count. The result is the minimum over several rounds of the longest hold in each: a
+round in which the second thread had to wait for a processor shows more. Garbage collection is off,
+because it holds the lock in proportion to all objects of the program.
 """
 
 import gc
@@ -60,7 +60,7 @@ def longest_holds(grpc_endpoint: str, http_endpoint: str) -> dict[str, float]:
 
 @contextmanager
 def http_receiver() -> Iterator[str]:
-    """Accept every export over HTTP; the body is not looked at."""
+    """Run an HTTP receiver that accepts every export and ignores its body; yield its address."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -92,7 +92,7 @@ def _hold(step: Step) -> float:
 
 
 class _Watch:
-    """Measures the CPU time of the other threads between two moments in which this one ran."""
+    """Measures the CPU time of other threads between two moments in which this one ran."""
 
     def __init__(self) -> None:
         self.longest = 0.0
@@ -178,7 +178,7 @@ def _batches() -> dict[str, Step]:
     return {
         "batch, joining 512 items of 1 MiB": lambda: encode_request(same),
         "batch, joining 512 items of 512 scopes": lambda: encode_request(items),
-        "batch, taking 512 scopes apart": lambda: decode_request(request),
+        "batch, splitting 512 scopes": lambda: decode_request(request),
         "queue, taking 512 items": lambda: queues.pop().take(_MEBIBYTE),
         "queue, an item of 32 MiB drops all others": lambda: queues.pop().put((items[0][0], large)),
     }
@@ -203,7 +203,7 @@ def _disk(directory: Path) -> dict[str, Step]:
     return {
         "spool, compressing 1 MiB": lambda: zlib.compress(body, 1),
         "spool, decompressing 1 MiB": lambda: zlib.decompress(packed),
-        "spool, keeping 1 MiB": lambda: spool.append(body, 512),
+        "spool, storing 1 MiB": lambda: spool.append(body, 512),
         "spool, claiming 1 MiB": lambda: spool.claim(10.0),
         "spool, counting": spool.backlog,
     }

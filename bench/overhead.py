@@ -1,12 +1,12 @@
-# ruff: noqa: PLC0415 - each variant imports what it measures, in a process of its own.
-"""CPU that telemetry adds to a request and to a streamed chunk, for several ways of adding it.
+# ruff: noqa: PLC0415 - each variant imports its packages, in a separate process.
+"""CPU that telemetry adds to a request and to a streamed chunk, for several instrumentations.
 
     python -m bench.overhead
 
-Each variant serves the same requests, by raw ASGI calls, in a fresh process, in turns, and exports
-to a receiver in this process. `total` is the CPU of all threads, exports included; `on the loop` is
-that of the event loop's thread, which requests wait for. Figures are medians of the differences to
-`bare` in the same round. A JSON request has these parts, and no variant writes to a console:
+Each variant serves the same requests, by raw ASGI calls, in a fresh process, alternately, and
+exports to a receiver in this process. `total` is the CPU of all threads, exports included; `on the
+loop` is that of the event loop's thread, which delays requests. Figures are medians of the
+differences to `bare` in the same round. No variant writes to a console. For each JSON request:
 
 - bare: no telemetry and no log record.
 - chatscope: one server span, the HTTP metrics, and one record of loguru, exported as OTLP. Its
@@ -44,10 +44,10 @@ from bench.otlp import receiver
 from stack.terminal import Terminal
 
 _CHUNKS: Final = 400
-# After so many requests the exporters may catch up: what is dropped costs nothing.
+# After so many requests the exporters may catch up, because dropped items would cost nothing.
 _BURST: Final = 64
 _PAUSE: Final = 0.02  # s
-# As long as the SDK's default: one collection for each measurement, whatever the machine does.
+# The SDK's default: one collection per measurement, on any machine.
 _METRIC_INTERVAL_MS: Final = 60_000
 _TARGET: Final = 1 / 6
 _CHUNK_TARGET: Final = 0.5  # us
@@ -124,7 +124,7 @@ def _ours_with_stock_http(endpoint: str) -> Built:
 
 
 def _stock(endpoint: str) -> Built:
-    # The names that ours has; read when the middleware is constructed.
+    # The same attribute names as ours; read when the middleware is constructed.
     os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"] = "http"
     from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
     from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
@@ -216,7 +216,7 @@ def _logfire(endpoint: str) -> Built:
     return instrumented, logfire.force_flush
 
 
-# The parts of a JSON request: spans and metrics, log record, exports.
+# Telemetry of a JSON request in each variant.
 _PARTS: Final = {
     "bare": "no telemetry, no log record",
     "chatscope": "1 span, HTTP metrics, 1 loguru record; OTLP; no console",
@@ -236,7 +236,7 @@ _VARIANTS: Final[Mapping[str, Callable[[str], Built]]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print a table; a `--one` run prints its own figures as JSON."""
+    """Print a table; with `--one`, print one result as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--requests", type=int, default=3000)
@@ -289,7 +289,7 @@ async def _measure(app: ASGIApp, flush: Flush, requests: int) -> Figures:
 
 
 async def _cpu(app: ASGIApp, path: str, times: int, flush: Flush) -> tuple[float, float]:
-    """Return CPU microseconds for each request: of all threads, and of this one."""
+    """Return CPU microseconds per request: of all threads, and of this one."""
     total, loop = time.process_time(), time.thread_time()
     for number in range(times):
         await _request(app, path)
@@ -377,7 +377,7 @@ def _table(found: Mapping[str, list[Figures]]) -> Table:
             table.add_row(name, "not installed", "", "", "")
         elif name == "bare":
             own = [median(getattr(each, key) for each in found[name]) for key in asdict(added)]
-            table.add_row("bare, all of it", "", *[f"{value:.2f}" for value in own])
+            table.add_row("bare, total", "", *[f"{value:.2f}" for value in own])
         else:
             share = f"{added.total / stock.total:.2f}"
             rest = (f"{added.total:.1f}", f"{added.loop:.1f}", f"{added.chunk:.2f}")

@@ -1,4 +1,4 @@
-"""A native stack of a benchmark's own, away from a person's, and with nothing of the last run."""
+"""A native stack for a benchmark, separate from the user's, and without data of earlier runs."""
 
 import os
 import shutil
@@ -15,32 +15,32 @@ from stack.progress import Progress
 from stack.supervisor import SupervisorError
 from stack.waiting import WaitError
 
-# Away also from the stacks of the tests and of other benchmarks.
+# Added to the ports; differs from the offsets of tests and other benchmarks.
 _OFFSET: Final = 11_000
 
 
 class OwnStackError(RuntimeError):
-    """There is no room for it; the text says why."""
+    """The stack cannot be started; the text contains the reason."""
 
 
-# What a stack may fail by, each with a text for a person.
+# Expected failures of a stack, each with a text for users.
 STACK_ERRORS: Final = (OwnStackError, PartDiedError, SupervisorError, WaitError)
 
 
 @contextmanager
 def own_stack(directory: Path, progress: Progress) -> Iterator[NativeStack]:
-    """Inside, it runs and is ready; its data and logs are in the directory, and stay.
+    """Run a stack, ready inside; its data and logs remain in the directory.
 
     Raises OwnStackError.
     """
     shutil.rmtree(directory, ignore_errors=True)
     environ = {**os.environ, **stack_facts.shifted(_OFFSET), "STATE_DIR": str(directory)}
     stack = NativeStack(stack_facts.load(environ))
-    # What one before it left that was killed.
+    # Processes of an earlier run that was killed.
     stack.stop()
     if problems := port_problems(stack.facts, stack.parts):
         raise OwnStackError("\n".join([*problems[:-1], "Is another one running?"]))
-    with progress.activity("Starting a stack of its own"):
+    with progress.activity("Starting a separate stack"):
         stack.start()
     try:
         stack.wait_ready()

@@ -1,7 +1,7 @@
-"""What waits and how it leaves: memory of a queued item, and how long a batch holds the loop.
+"""Memory of a queued item, and how long encoding a batch holds the interpreter lock.
 
-The sizes of the SDK's queues and batches in chatscope/providers.py come from here. The
-alternative in the same run is the SDK's default batch of 512.
+The sizes of queues and batches in chatscope/providers.py are based on these figures. The SDK's
+default batch of 512 is measured in the same run.
 """
 
 import time
@@ -34,7 +34,7 @@ def main() -> int:
     console = Terminal()
     (spans, logs), by_item = _turns()
     console.print(f"Memory of one queued item (a span with its share of log): {by_item:.0f} bytes")
-    table = Table(title="Encoding a batch holds the interpreter's lock")
+    table = Table(title="Encoding a batch holds the interpreter lock")
     for column in ("batch", "span us each", "span ms held", "log us each", "log ms held"):
         table.add_column(column, justify="right")
     for size in _BATCHES:
@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def _turns() -> tuple[tuple[Sequence[ReadableSpan], Sequence[ReadableLogRecord]], float]:
-    """Real spans and records of turns, and the bytes that each keeps."""
+    """Return real spans and log records of turns, and the bytes that each uses."""
     memory = Memory()
     settings = TelemetrySettings(known_models=frozenset({_MODEL}), log_level="INFO")
     telemetry = Telemetry(settings, memory.providers)

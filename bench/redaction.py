@@ -1,9 +1,9 @@
-"""What redaction costs for each record, and how much ordinary text it changes.
+"""Cost of redaction per record, and how much ordinary text it changes.
 
     python -m bench.redaction
     python -m bench.redaction --text DIRECTORY …    # files that are searched for false positives
 
-Cost: CPU time to encode a typical log record of a response, its two spans, and texts of several
+Cost: CPU time to encode a typical log record of a response, a server span, and texts of several
 lengths, with all kinds of redaction and without. Ordinary text: by default the documentation,
 licences and sources that come with this Python and its packages.
 """
@@ -51,12 +51,12 @@ class Cost:
 
     @property
     def ratio(self) -> float:
-        """How many times as long it takes with redaction."""
+        """Time with redaction, relative to the time without."""
         return self.redacted / self.without
 
 
 def _log_record() -> bytes:
-    """The record of a response: as the service makes it, with IDs of its own."""
+    """Return the record of a response, like the service's, with unique IDs."""
     attributes = plain_attributes(
         {
             "gen_ai.conversation.id": f"conv-{uuid4()}",
@@ -80,7 +80,7 @@ def _log_record() -> bytes:
 
 
 def _span() -> bytes:
-    """The server span of a request, with a client of its own."""
+    """Return the server span of a request with a unique client."""
     return encode_span(
         ReadableSpan(
             name="POST /v1/chat/completions",
@@ -123,7 +123,7 @@ RECORDS: Final[Mapping[str, Callable[[], bytes]]] = {
 
 
 def measure(record: Callable[[], bytes], repeats: int = _REPEATS, calls: int = 0) -> Cost:
-    """Measure one record in turns, with redaction and without; the fastest of `repeats`."""
+    """Measure a record alternately with and without redaction; use the fastest of `repeats`."""
     if not calls:
         started = time.process_time()
         for _ in range(10):
@@ -147,7 +147,7 @@ def measure(record: Callable[[], bytes], repeats: int = _REPEATS, calls: int = 0
 
 @dataclass(frozen=True)
 class Changed:
-    """What redaction finds in ordinary text."""
+    """Redactions found in ordinary text."""
 
     lines: int
     characters: int
@@ -201,7 +201,7 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.redaction", description=__doc__)
     parser.add_argument("--text", nargs="+", type=Path, help="directories of ordinary text")
     parser.add_argument("--seconds", type=float, default=60.0, help="limit of the search")
-    parser.add_argument("--examples", action="store_true", help="print what was found")
+    parser.add_argument("--examples", action="store_true", help="print the redacted lines")
     options = parser.parse_args(arguments)
     console: Any = Terminal()
     table = Table("record", "without, µs", "redacted, µs", "difference, µs", "ratio")

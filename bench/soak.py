@@ -1,9 +1,9 @@
-"""An hour of people in ten minutes, and a steady load of numbered items beside them: what grows?
+"""Soak test: an hour of simulated users in ten minutes, with a steady load of numbered items.
 
-On a native stack of its own. In the end each process's memory, open files and threads, and the
-app's tasks, must be where they were in the second fifth of the time, within the bounds below, and
-each numbered item must be there once. Memory is what the kernel cannot take back: without the
-pages of files. Exit code 0 when all of that holds, 1 when not.
+Runs a separate native stack. At the end each process's memory, open files and threads, and the
+app's tasks, must be as in the second fifth of the time, within the bounds below, and each numbered
+item must be stored once. Memory excludes file pages, which the kernel can reclaim. Exit code 0 if
+all of that holds, otherwise 1.
 """
 
 import argparse
@@ -27,8 +27,8 @@ from bench.flatness import PARTS, Bound, Trend, trend
 from bench.own import STACK_ERRORS, own_stack
 from chatscope import names
 from ledger.__main__ import show
+from ledger.backends import reconcile
 from ledger.load import Load, LoadError, steady_load
-from ledger.stores import reconcile
 from stack import facts as stack_facts
 from stack.backends import Backends
 from stack.native import NativeStack
@@ -42,53 +42,53 @@ _SAMPLES: Final = _DIRECTORY / "samples.csv"
 _SAMPLE_SECONDS: Final = 2.0
 _SAY_SECONDS: Final = 60.0
 _HOUR_SECONDS: Final = 3600.0
-# As fast as the demo takes it.
+# The maximum that the demo accepts.
 _FASTEST_PACE: Final = 100.0
-# The demo ends when it is told to; it needs a second or two to sum up.
+# The demo needs a second or two for its summary after SIGTERM.
 _DEMO_ENDS_SECONDS: Final = 30.0
 _MEMORY, _FILES, _THREADS, _TASKS = "MiB", "files", "threads", "tasks"
-# Wider than what a garbage collector takes and gives back from one minute to the next.
+# Wider than the fluctuation by garbage collection from one minute to the next.
 _BOUNDS: Final[Mapping[str, Bound]] = {
     _MEMORY: Bound(0.1, 16),
     _FILES: Bound(0.1, 16),
     _THREADS: Bound(0.1, 8),
-    # Those of seven people come and go with their questions.
+    # Tasks of the simulated users vary with their requests.
     _TASKS: Bound(0.1, 16),
 }
-# What came since the last chunk or block was written is held in memory, with the pools for it.
-_STORES: Final = frozenset({"prometheus", "loki", "tempo"})
-_MEMORY_OF_STORES: Final = Bound(0.25, 64)
+# Data since the last written chunk or block is in memory, with its pools.
+_BACKENDS: Final = frozenset({"prometheus", "loki", "tempo"})
+_MEMORY_OF_BACKENDS: Final = Bound(0.25, 64)
 _APP: Final = "app"
 _LEDGER: Final = "ledger's source"
-# By process and what is counted of it, its values with their times.
+# By process and quantity: (seconds, value) pairs.
 Series = dict[tuple[str, str], list[tuple[float, float]]]
 
 
 class SoakError(RuntimeError):
-    """It cannot take place; the text says why."""
+    """The test cannot be run; the text contains the reason."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run, and print what came of it."""
+    """Run the test and print the result."""
     console = Terminal()
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10.0, help="how long (default 10)")
-    parser.add_argument("--rate", type=float, default=100.0, help="items a second (default 100)")
+    parser.add_argument("--minutes", type=float, default=10.0, help="duration (default 10)")
+    parser.add_argument("--rate", type=float, default=100.0, help="items per second (default 100)")
     options = parser.parse_args(arguments)
-    # As by Ctrl-C: nothing is left running.
+    # As by Ctrl-C: stops the stack.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        is_well = _soak(console, options.minutes * 60, options.rate)
+        succeeded = _soak(console, options.minutes * 60, options.rate)
     except KeyboardInterrupt:
-        console.print("\nInterrupted: its stack is gone.")
+        console.print("\nInterrupted; its stack is stopped.")
         return 130
     except (SoakError, LoadError, *STACK_ERRORS) as error:
         console.print(str(error), markup=False, soft_wrap=True)
         return 1
-    if not is_well:
+    if not succeeded:
         console.print(f"All samples: {_SAMPLES}", soft_wrap=True)
-        console.print(f"Logs of the parts: {_DIRECTORY / 'logs'}", soft_wrap=True)
-    return 0 if is_well else 1
+        console.print(f"Logs of the components: {_DIRECTORY / 'logs'}", soft_wrap=True)
+    return 0 if succeeded else 1
 
 
 def _soak(console: Console, seconds: float, rate: float) -> bool:
@@ -96,12 +96,12 @@ def _soak(console: Console, seconds: float, rate: float) -> bool:
     with own_stack(_DIRECTORY, progress) as stack:
         pace = min(max(1.0, _HOUR_SECONDS / seconds), _FASTEST_PACE)
         console.print(
-            f"{elapsed(seconds)} of people who pause {pace:.1f} times shorter than people do, and"
-            f" of {rate:g} numbered spans, log lines and increments a second."
+            f"{elapsed(seconds)} of simulated users with {pace:.1f} times shorter pauses than real"
+            f" ones, and {rate:g} numbered spans, log lines and increments per second."
         )
         with (
             steady_load(stack.facts, rate=rate) as load,
-            _people(stack.facts, pace, seconds),
+            _users(stack.facts, pace, seconds),
             progress.activity("Soaking"),
         ):
             series = _sampled(console, stack, load, seconds)
@@ -115,12 +115,12 @@ def _soak(console: Console, seconds: float, rate: float) -> bool:
 
 
 def _bound(name: str, what: str) -> Bound:
-    return _MEMORY_OF_STORES if what == _MEMORY and name in _STORES else _BOUNDS[what]
+    return _MEMORY_OF_BACKENDS if what == _MEMORY and name in _BACKENDS else _BOUNDS[what]
 
 
 @contextmanager
-def _people(facts: Mapping[str, str], pace: float, seconds: float) -> Iterator[None]:
-    """Inside, they chat. Raises SoakError when nobody was answered."""
+def _users(facts: Mapping[str, str], pace: float, seconds: float) -> Iterator[None]:
+    """Run simulated users inside. Raises SoakError if they got no response."""
     environ = {
         **os.environ,
         "CHATSCOPE_URL": facts["APP_URL"],
@@ -130,8 +130,8 @@ def _people(facts: Mapping[str, str], pace: float, seconds: float) -> Iterator[N
         "DEMO_SECONDS": f"{2 * seconds:.0f}",
         "PYTHONUNBUFFERED": "1",
     }
-    place = _DIRECTORY / "logs" / "people.log"
-    with place.open("w") as log:
+    log_file = _DIRECTORY / "logs" / "users.log"
+    with log_file.open("w") as log:
         demo = subprocess.Popen(
             [sys.executable, "-m", "demo"],
             cwd=stack_facts.ROOT,
@@ -149,31 +149,31 @@ def _people(facts: Mapping[str, str], pace: float, seconds: float) -> Iterator[N
             demo.kill()
             demo.wait()
     if demo.returncode:
-        raise SoakError(f"The people were not answered:\n{place.read_text()[-2000:]}")
+        raise SoakError(f"The simulated users got no response:\n{log_file.read_text()[-2000:]}")
 
 
 def _sampled(console: Console, stack: NativeStack, load: Load, seconds: float) -> Series:
     series: Series = defaultdict(list)
-    began = said = time.monotonic()
-    with Backends(stack.facts) as stores:
-        while (now := time.monotonic()) - began < seconds:
+    started = reported = time.monotonic()
+    with Backends(stack.facts) as backends:
+        while (now := time.monotonic()) - started < seconds:
             stack.raise_if_dead()
             pids = {name: state.pid for name, state in stack.states().items() if state.running}
             pids[_LEDGER] = load.pid
             for name, pid in pids.items():
                 for what, value in _of_process(pid).items():
-                    series[name, what].append((now - began, value))
+                    series[name, what].append((now - started, value))
             with suppress(httpx2.HTTPError):
-                series[_APP, _TASKS].append((now - began, _tasks(stores)))
-            if now - said >= _SAY_SECONDS:
-                said = now
-                _say(console, now - began, series)
+                series[_APP, _TASKS].append((now - started, _tasks(backends)))
+            if now - reported >= _SAY_SECONDS:
+                reported = now
+                _report(console, now - started, series)
             time.sleep(_SAMPLE_SECONDS)
     return series
 
 
 def _keep(series: Series) -> None:
-    """For whoever wants to see the curve of what is not flat."""
+    """Write all samples to a file, to plot quantities that are not flat."""
     with _SAMPLES.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(("process", "what", "seconds", "value"))
@@ -182,31 +182,31 @@ def _keep(series: Series) -> None:
 
 
 def _of_process(pid: int) -> dict[str, float]:
-    """Of the process and those that it started; one that has ended is found out elsewhere."""
+    """Return the sums of a process and its children; none if it has exited."""
     sums: dict[str, float] = defaultdict(float)
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         for one in (process, *process.children(recursive=True)):
             memory = one.memory_info()
-            # Only Linux tells of the pages of files.
+            # Only Linux reports the file pages.
             sums[_MEMORY] += (memory.rss - getattr(memory, "shared", 0)) / MIB
             sums[_FILES] += one.num_fds()
             sums[_THREADS] += one.num_threads()
     return sums
 
 
-def _tasks(stores: Backends) -> float:
+def _tasks(backends: Backends) -> float:
     service = names.EVENT_LOOP_TASKS.prometheus
-    return sum(sample.value for sample in stores.prometheus(f"sum({service})"))
+    return sum(sample.value for sample in backends.prometheus(f"sum({service})"))
 
 
-def _say(console: Console, seconds: float, series: Series) -> None:
+def _report(console: Console, seconds: float, series: Series) -> None:
     last = [f"{name} {of[-1][1]:.0f}" for (name, what), of in series.items() if what == _MEMORY]
     console.print(f"{elapsed(seconds)}, MiB: {', '.join(last)}", style="dim")
 
 
 def _show(console: Console, trends: Mapping[tuple[str, str], Trend], series: Series) -> None:
-    """A row for each process; what is not flat is red, and told again."""
+    """Print a row for each process, and a line for each quantity that is not flat."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column(f"fifth 2 → {PARTS}", no_wrap=True)
     for title in (_MEMORY, "MiB/hour", "peak MiB", _FILES, _THREADS, _TASKS):
@@ -220,7 +220,7 @@ def _show(console: Console, trends: Mapping[tuple[str, str], Trend], series: Ser
     for (name, what), found in trends.items():
         if not found.is_flat:
             grown = found.after - found.before
-            console.print(f"Not flat: {name}, {grown:.0f} {what} more; {found.bound:.0f} may be")
+            console.print(f"Not flat: {name}, {grown:.0f} {what} more; limit {found.bound:.0f}")
 
 
 def _cell(found: Trend | None) -> str:

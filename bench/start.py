@@ -1,9 +1,9 @@
-"""From exec to ready: each part with its own defaults and with our configuration.
+"""Time from exec to ready: each component with its own defaults and with our configuration.
 
-In each round the four parts start together, as `make up` starts them, once in each way. Own
-defaults are the least that a part starts with: its addresses, its directories, and what its
-documentation's first example has. Then, in each way of running, a whole first start: see
-bench/first_trace.py.
+In each round the four components start together, as in `make up`, once in each variant. Own
+defaults are the minimum that a component starts with: its addresses, its directories, and the
+first example of its documentation. Then a whole first start is measured for each way of running:
+see bench/first_trace.py.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from stack.native import NativeStack
 from stack.parts import PARTS, Part
 from stack.terminal import Terminal
 
-# Away from a running stack and from those of the tests.
+# Added to the ports; differs from a running stack and from those of the tests.
 _OFFSET = 24_000
 _POLL_SECONDS = 0.01
 _PATIENCE_SECONDS = 90.0
@@ -80,26 +80,26 @@ _OWN_DEFAULTS = {
     """,
 }
 _MEASURED = [part for part in PARTS if part.name in _OWN_DEFAULTS]
-# Ours asks Loki and Tempo through it.
+# Readiness of Loki and Tempo is checked through it, with our configuration.
 [_GATEWAY] = [part for part in PARTS if part.name == "gateway"]
 
 
 class NotReadyError(RuntimeError):
-    """A part ended, or took too long; the text has the end of its log."""
+    """A component exited, or was not ready in time; the text has the end of its log."""
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way to start the parts: the command of each, and their environment."""
+class Variant:
+    """A variant: the command of each component, and their environment."""
 
     commands: Mapping[str, Sequence[str]]
     environment: Mapping[str, str]
-    # Where a part says that it is ready, if not where ours does.
+    # Readiness URLs that differ from ours.
     ready: Mapping[str, str] = field(default_factory=dict)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures and prints a table of medians, in seconds."""
+    """Measure and print a table of medians, in seconds."""
     console = Terminal()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
@@ -114,22 +114,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _round(make: Callable[[NativeStack], Way]) -> dict[str, float]:
-    """Seconds until ready of each part, all four started together on fresh directories."""
+def _round(make: Callable[[NativeStack], Variant]) -> dict[str, float]:
+    """Return each component's seconds until ready, started together on fresh directories."""
     with tempfile.TemporaryDirectory(prefix="chatscope-bench-") as directory:
         environ = {**os.environ, **stack_facts.shifted(_OFFSET), "STATE_DIR": directory}
         stack = NativeStack(stack_facts.load(environ))
         stack.prepare()
         secrets.make(stack.facts)
-        way = make(stack)
+        variant = make(stack)
         with ThreadPoolExecutor(len(_MEASURED)) as pool, ExitStack() as running:
-            if _GATEWAY.name in way.commands:
-                running.enter_context(_started(_GATEWAY, way, stack.log_dir))
+            if _GATEWAY.name in variant.commands:
+                running.enter_context(_started(_GATEWAY, variant, stack.log_dir))
             seconds = {}
             for part in _MEASURED:
                 started = time.perf_counter()
-                process = running.enter_context(_started(part, way, stack.log_dir))
-                url = way.ready.get(part.name, part.ready_url).format_map(stack.facts)
+                process = running.enter_context(_started(part, variant, stack.log_dir))
+                url = variant.ready.get(part.name, part.ready_url).format_map(stack.facts)
                 seconds[part] = pool.submit(_seconds_until_ready, url, started, process)
             return {part.name: _result(part, wait, stack) for part, wait in seconds.items()}
 
@@ -142,7 +142,7 @@ def _result(part: Part, seconds: Future[float], stack: NativeStack) -> float:
         raise NotReadyError(f"{part.name} {error}; the end of its log:\n{log}") from error
 
 
-def _our_configuration(stack: NativeStack) -> Way:
+def _our_configuration(stack: NativeStack) -> Variant:
     environment = stack.environment()
     text = (stack_facts.ROOT / "stack" / "process-compose.yaml").read_text()
     processes = yaml.safe_load(text)["processes"]
@@ -152,10 +152,10 @@ def _our_configuration(stack: NativeStack) -> Way:
         ]
         for part in (*_MEASURED, _GATEWAY)
     }
-    return Way(commands, environment)
+    return Variant(commands, environment)
 
 
-def _own_defaults(stack: NativeStack) -> Way:
+def _own_defaults(stack: NativeStack) -> Variant:
     environment = stack.environment()
     files = {}
     for name, text in _OWN_DEFAULTS.items():
@@ -172,23 +172,23 @@ def _own_defaults(stack: NativeStack) -> Way:
         "loki": [environment["LOKI_BIN"], f"-config.file={files['loki']}"],
         "tempo": [environment["TEMPO_BIN"], f"-config.file={files['tempo']}"],
     }
-    return Way(commands, environment, {"prometheus": "{PROMETHEUS_URL}/-/ready"})
+    return Variant(commands, environment, {"prometheus": "{PROMETHEUS_URL}/-/ready"})
 
 
 @contextmanager
-def _started(part: Part, way: Way, log_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _started(part: Part, variant: Variant, log_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
     with (log_dir / f"{part.name}.log").open("a") as log:
         process = subprocess.Popen(
-            way.commands[part.name],
-            cwd=way.environment["SOCKETS_DIR"],
-            env=way.environment,
+            variant.commands[part.name],
+            cwd=variant.environment["SOCKETS_DIR"],
+            env=variant.environment,
             stdout=log,
             stderr=subprocess.STDOUT,
         )
     try:
         yield process
     finally:
-        # Its data are thrown away with the directory: no need for a gentle end.
+        # Its data are deleted with the directory: no need for a graceful shutdown.
         process.kill()
         process.wait()
 
@@ -197,7 +197,7 @@ def _seconds_until_ready(url: str, started: float, process: subprocess.Popen[byt
     while not _answers(url):
         waited = time.perf_counter() - started
         if process.poll() is not None:
-            raise NotReadyError(f"ended with exit code {process.returncode}")
+            raise NotReadyError(f"exited with code {process.returncode}")
         if waited > _PATIENCE_SECONDS:
             raise NotReadyError(f"was not ready after {waited:.0f} s")
         time.sleep(_POLL_SECONDS)
@@ -205,7 +205,7 @@ def _seconds_until_ready(url: str, started: float, process: subprocess.Popen[byt
 
 
 def _answers(url: str) -> bool:
-    # The barest client: four of them poll on the cores that the parts start on.
+    # A minimal client: four of them poll on the cores on which the components start.
     address = urlsplit(url)
     connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=2.0)
     try:
@@ -219,7 +219,7 @@ def _answers(url: str) -> bool:
 
 def _table(theirs: Sequence[Mapping[str, float]], ours: Sequence[Mapping[str, float]]) -> Table:
     table = Table(
-        "part",
+        "component",
         *("own defaults", "ours", "ratio"),
         title=f"Seconds from exec to ready, median of {len(ours)}",
         box=None,

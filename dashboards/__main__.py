@@ -1,4 +1,4 @@
-"""Writes boards to where Grafana loads them from: `python -m dashboards [uid …]`, or all."""
+"""Writes the dashboards that Grafana loads: `python -m dashboards [uid …]`, default all."""
 
 import importlib
 import sys
@@ -15,7 +15,7 @@ FOLDER: Final = Path(__file__).parent.parent / "grafana-provisioning" / "dashboa
 
 
 def uids() -> list[str]:
-    """Each module of `boards` makes the board whose uid is its name, with hyphens."""
+    """Return the UIDs: the names of the modules in `boards`, with hyphens."""
     return sorted(
         module.stem.replace("_", "-") for module in Path(boards.__path__[0]).glob("[!_]*.py")
     )

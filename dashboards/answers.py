@@ -1,4 +1,4 @@
-"""What several boards show of responses: how many, how many failed, how long they took."""
+"""Queries and panels of responses that several dashboards share: rate, errors, duration."""
 
 from typing import Final
 
@@ -32,26 +32,26 @@ from dashboards.queries import (
     ratio,
 )
 
-# Cancelled by the client, or by a service that stopped.
+# Cancelled by the client, or by a stopping service.
 _SHUTDOWN: Final = "shutting_down"
-# The limits that many clients reach at a time.
+# Limits that are shared by all clients.
 LIMITED: Final = {"responses": ANSWERS_ACTIVE, "connections": SOCKET_CONNECTIONS}
-# Of those, the names that the service gives them.
+# The service's names of those limits.
 LIMIT_NAMES: Final = {"responses": "answers", "connections": "connections"}
 
 COMPLETED: Final = equals(ERROR_TYPE, "")
-# Nothing failed in these.
+# Outcomes without an error.
 GIVEN_UP: Final = matches(ERROR_TYPE, f"{CANCELLED}|{_SHUTDOWN}")
 FAILED: Final = differs_from(ERROR_TYPE, f"|{CANCELLED}|{_SHUTDOWN}")
 ERRORS: Final = keep(matches(SEVERITY, ERROR))
 
-# The same limits as the first lines of the alerts ErrorRateHigh and AnswersSlow.
+# The same limits as in the warnings ErrorRateHigh and AnswersSlow.
 _ERROR_SHARE: Final = (0.02, 0.1)
 _SECONDS: Final = (15, 30)
 
 
 def error_rate() -> stat.Panel:
-    """Over the time shown, so that what failed a minute ago still counts."""
+    """Return a panel over the whole time range, so that an error a minute ago still counts."""
     failed = or_zero(increase(LLM_RESPONSE_TIME, FAILED, part="count"))
     warn, bad = _ERROR_SHARE
     return is_well(
@@ -112,9 +112,9 @@ def fullest() -> stat.Panel:
 
 
 def with_reason(otherwise: str = "") -> str:
-    """The stage that adds why a response failed, in the words that are kept of it.
+    """Return the stage that adds the reason of a failed response.
 
-    Another record has `otherwise`, a part of a template.
+    Other records get `otherwise`, a part of a template.
     """
     names = (ERROR_TYPE, HTTP_RESPONSE_STATUS_CODE, ERROR_MESSAGE)
     fields = " ".join(f"{{{{.{prometheus_label(name)}}}}}" for name in names)

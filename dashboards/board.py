@@ -1,4 +1,4 @@
-"""What all boards have in common: one frame, rows that fill its 24 columns, steady numbers."""
+"""The common frame of dashboards: settings, rows that fill 24 columns, stable panel IDs."""
 
 import re
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ from dashboards.panels import Panel
 from dashboards.variables import VARIABLES
 
 COLUMNS: Final = 24
-# Panels with a time axis, which shows marks of alerts.
+# Panels with a time axis, which shows annotations of alerts.
 _CHARTS: Final = (timeseries.Panel, heatmap.Panel)
 
 
 @dataclass(frozen=True)
 class Row:
-    """Panels beside each other under one heading, of one height.
+    """Panels of the same height, side by side under one heading.
 
-    `widths` in columns, else all have the same; panels that find no room go on below. The panels
-    of a `folded` row are hidden, and send no queries, until somebody opens it.
+    `widths` in columns, default equal; panels that do not fit continue below. Panels of a `folded`
+    row are hidden, and send no queries until it is opened.
     """
 
     title: str
@@ -42,9 +42,9 @@ def assemble(
     refresh: str = "30s",
     since: str = "now-30m",
 ) -> Dashboard:
-    """A board with the variables that its queries use, and links to its neighbours.
+    """Return a dashboard with the variables of its queries, and links to other dashboards.
 
-    Each refresh asks dozens of questions: more often than a person reads them is waste.
+    Each refresh sends dozens of queries, so the interval is no shorter than users need.
     """
     builder = (
         dashboard.Dashboard(links.TITLES[uid])
@@ -71,7 +71,7 @@ def assemble(
         if row.folded:
             _place(heading, row, top + 1)
             builder.with_row(heading)
-            # The next row stands directly under a folded one.
+            # The next row is directly below a folded one.
             top += 1
         else:
             builder.with_row(heading)
@@ -82,7 +82,7 @@ def assemble(
 
 
 def _place(builder: dashboard.Dashboard | dashboard.Row, row: Row, top: int) -> int:
-    """Below each other from `top` on, as far as they do not fit side by side; where it ends."""
+    """Place panels from `top` on, in lines if they do not fit side by side; return the end."""
     width = COLUMNS // max(len(row.panels), 1)
     left = 0
     for n, panel in enumerate(row.panels):

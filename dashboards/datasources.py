@@ -1,4 +1,4 @@
-"""The datasources that boards ask, by the uids of grafana-provisioning/datasources."""
+"""References to the datasources, by the UIDs of grafana-provisioning/datasources."""
 
 from typing import Final
 

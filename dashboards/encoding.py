@@ -1,4 +1,4 @@
-"""A board as the text of the file that Grafana loads: the same board is the same text."""
+"""Encodes a dashboard as the JSON text that Grafana loads, always in the same order."""
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard

@@ -1,4 +1,4 @@
-"""What names a line: the values of its labels, which Grafana fills in."""
+"""Legends of series: label values that Grafana fills in."""
 
 from chatscope.names import prometheus_label
 

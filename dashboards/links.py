@@ -1,4 +1,4 @@
-"""The boards there are, and the links between them: time range and choices go along."""
+"""The list of dashboards, and links between them that keep time range and variables."""
 
 import zlib
 from typing import Final
@@ -18,7 +18,7 @@ PIPELINE: Final = "pipeline"
 OBJECTIVES: Final = "objectives"
 RUNBOOKS: Final = "runbooks"
 
-# In the order in which a person looks.
+# In display order.
 TITLES: Final = {
     HOME: "Home",
     SERVICE: "Service",
@@ -33,33 +33,33 @@ TITLES: Final = {
     RUNBOOKS: "Runbooks",
 }
 
-# The alerts that a board marks, by their area, where it is not the board's own name.
+# Area of the alerts that a dashboard shows, if it is not the dashboard's own name.
 AREAS: Final = {LLM_DETAIL: LLM, CONVERSATIONS: LLM, USERS: LLM, RUNTIME: SERVICE}
 
 
-# All boards have it.
+# A tag of all dashboards.
 TAG: Final = "chatscope"
-# Beside each other above the panels; there is room for no more in one line.
+# Shown side by side above the panels; more do not fit in one line.
 _DIRECT: Final = (HOME, SERVICE, LLM, LOGS)
 
 
 def path(uid: str) -> str:
-    """A board's address in Grafana."""
+    """Return a dashboard's path in Grafana."""
     return f"/d/{uid}"
 
 
 def number(title: str) -> int:
-    """A panel's ID, which stands in links to it: the same wherever the panel stands."""
+    """Return a panel's ID for links: the same wherever the panel is placed."""
     return zlib.crc32(title.encode()) % 1_000_000_000 + 1
 
 
 def to_panel(uid: str, panel: str) -> str:
-    """The address of one panel of a board, by its ID."""
+    """Return the path of one panel of a dashboard, by its ID."""
     return f"{path(uid)}?viewPanel=panel-{panel}"
 
 
 class _Above(models.DashboardLink):
-    """A link above the panels, where one sees it.
+    """A link that is visible above the panels.
 
     Grafana shows there only links without a placement; the library would put it into a menu.
     """
@@ -77,7 +77,7 @@ class _Link(dashboard.DashboardLink):
 
 
 def to_board(uid: str, title: str = "") -> dashboard.DashboardLink:
-    """A board's own link, or a panel's, to a board."""
+    """Return a link of a dashboard, or of a panel, to a dashboard."""
     return (
         _Link(title or TITLES[uid])
         .type(models.DashboardLinkType.LINK)
@@ -90,7 +90,7 @@ def to_board(uid: str, title: str = "") -> dashboard.DashboardLink:
 
 
 def neighbours(uid: str) -> list[dashboard.DashboardLink]:
-    """From a board to the most used ones, and to all others in a menu."""
+    """Return links to the most used dashboards, and a menu of all others."""
     every = (
         _Link("All dashboards")
         .type(models.DashboardLinkType.DASHBOARDS)

@@ -1,4 +1,4 @@
-"""Panels: each has a short noun as its title, a description, and a unit for its numbers."""
+"""Panels, each with a title, a description, and a unit."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -76,21 +76,21 @@ ORANGE: Final = "orange"
 RED: Final = "red"
 BLUE: Final = "blue"
 
-# In an empty panel, instead of "No data", which reads as a failure.
+# Text of an empty panel, instead of "No data", which looks like a failure.
 NONE: Final = "None in the time shown"
-# The time of a row of a table, as a unit.
+# Unit of a time column.
 ROW_TIME: Final = "time:MM-DD HH:mm:ss"
-# In an empty cell of a table.
+# Text of an empty cell.
 EMPTY: Final = "-"
-# What the transformation extractFields says of an attribute that a record lacks.
+# Output of the transformation extractFields for a missing attribute.
 MISSING: Final = {"type": "value", "options": {"Not Found": {"text": EMPTY}}}
-# Least upper end of an axis: Grafana scales an axis of zeros up to 100, and of shares to 10000 %.
+# Minimum upper end of an axis: Grafana scales an axis of zeros up to 100, and of shares to 10000 %.
 _SOFT_MAX: Final = {"percentunit": 1.0, "short": 1.0, "ops": 1.0, "reqps": 0.1, "s": 0.01}
 
 
 @dataclass(frozen=True)
 class Query:
-    """A query of numbers: its text, its legend (`{{label}}` is filled in), and who answers it."""
+    """A numeric query: text, legend (`{{label}}` is filled in), and datasource."""
 
     text: str
     legend: str = ""
@@ -105,7 +105,7 @@ def log_count(text: str, legend: str = "") -> Query:
     return Query(text, legend, LOKI)
 
 
-# -- one for each kind of panel ----------------------------------------------------------
+# -- one function for each kind of panel ------------------------------------------------
 
 
 def is_well(  # noqa: PLR0913
@@ -119,11 +119,10 @@ def is_well(  # noqa: PLR0913
     no_value: str = "None",
     over_range: bool = False,
 ) -> stat.Panel:
-    """A number that is green when all is well: yellow from `warn`, red from `bad`.
+    """Return a number that is green when healthy: yellow from `warn`, red from `bad`.
 
-    With `bad` below `warn` it is the other way round: low is what is bad. Without both it is
-    no judgement and stays blue. `over_range` is for a query over all the time that the board
-    shows, which is sent once, for its end.
+    With `bad` below `warn` low values are bad. Without both it stays blue. `over_range` is for a
+    query over the whole time range of the dashboard, which is sent once, for its end.
     """
     panel = _framed(stat.Panel(), title, description, query.datasource)
     panel = _asking(panel, [query], instant=over_range)
@@ -132,14 +131,14 @@ def is_well(  # noqa: PLR0913
         .thresholds(_thresholds(warn, bad))
         .no_value(no_value)
         .color_mode(BigValueColorMode.BACKGROUND if warn is not None else BigValueColorMode.VALUE)
-        # With a line under them, some numbers would be smaller than others.
+        # A sparkline below would make some numbers smaller than others.
         .graph_mode(BigValueGraphMode.NONE)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
     )
 
 
 def with_query(panel: stat.Panel, query: Query) -> stat.Panel:
-    """With a second number beside the first."""
+    """Add a second number beside the first."""
     return panel.with_target(_prometheus(query, "B", False, True, False))
 
 
@@ -155,10 +154,10 @@ def lines(  # noqa: PLR0913
     numbers: bool = False,
     at_least: float | None = 0,
 ) -> timeseries.Panel:
-    """Values over time. Exemplars are for durations, cost and tokens: each dot opens its trace.
+    """Return a time series panel. Exemplars are for durations, cost and tokens: they open traces.
 
-    A count's dots would all stand at 1, and say nothing. `numbers`: the legend is a table with the
-    mean, the highest and the last value.
+    Exemplars of a count would all be at 1. `numbers`: the legend is a table with the mean, maximum
+    and last value.
     """
     panel = _framed(timeseries.Panel(), title, description, queries[0].datasource)
     panel = _asking(panel, queries, exemplars=exemplars)
@@ -167,7 +166,7 @@ def lines(  # noqa: PLR0913
         .line_width(1.5)
         .fill_opacity(40 if stacked or bars else 8)
         .show_points(VisibilityMode.AUTO)
-        # A metric that comes every second or every 15 has no gap; a dead service has one.
+        # Metrics with an interval of 1 s or 15 s have no gaps; a stopped service has one.
         .span_nulls(60_000)
         .draw_style(GraphDrawStyle.BARS if bars else GraphDrawStyle.LINE)
         .legend(
@@ -187,18 +186,18 @@ def lines(  # noqa: PLR0913
         )
     )
     if bars:
-        # As many as one can tell from each other.
+        # The number that can be distinguished.
         panel = panel.max_data_points(100)
     if unit in _SOFT_MAX:
         panel = panel.axis_soft_max(_SOFT_MAX[unit])
-    # The panel's own words would stand in the numbers of the legend as well.
+    # Otherwise the panel's "no value" text would appear in the legend's numbers.
     dash = [DynamicConfigValue("noValue", EMPTY)]
     panel = panel.no_value(NONE).override_by_regexp("/.*/", dash)
     return panel if at_least is None else panel.axis_soft_min(at_least)
 
 
 def spread(title: str, description: str, unit: str, buckets: str) -> heatmap.Panel:
-    """How often each value came, over time, by colour; each dot opens a trace.
+    """Return a heatmap of a distribution over time; exemplars open traces.
 
     `buckets` is the increase of a histogram's buckets by `le`.
     """
@@ -215,7 +214,7 @@ def spread(title: str, description: str, unit: str, buckets: str) -> heatmap.Pan
     )
     return (
         panel.with_target(target)
-        # As many as one can tell from each other.
+        # The number that can be distinguished.
         .max_data_points(60)
         .color(
             heatmap.HeatmapColorOptions()
@@ -226,7 +225,7 @@ def spread(title: str, description: str, unit: str, buckets: str) -> heatmap.Pan
             .steps(64)
         )
         .exemplars_color("rgba(255,120,10,0.9)")
-        # Nobody at all is no colour, rather than the palest.
+        # No colour for 0, instead of the palest one.
         .filter_values(heatmap.FilterValueRange().le(1e-9))
         .y_axis(heatmap.YAxisConfig().unit(unit))
         .no_value(NONE)
@@ -237,7 +236,7 @@ def spread(title: str, description: str, unit: str, buckets: str) -> heatmap.Pan
 def top(
     title: str, description: str, unit: str, query: Query, *, calc: str = "lastNotNull"
 ) -> bargauge.Panel:
-    """Few values compared, over all the time that the board shows: one bar for each."""
+    """Return a bar for each of few values, over the whole time range."""
     panel = _framed(bargauge.Panel(), title, description, query.datasource)
     return (
         _asking(panel, [query], instant=True)
@@ -263,22 +262,22 @@ def counted(
     value: str,
     narrow: int = 165,
 ) -> table.Panel:
-    """A table of how much there was of each, the most first.
+    """Return a table of one number per label set, highest first.
 
-    `columns` maps each label of the query's answer to its heading, the widest first; the others
+    `columns` maps each label of the query's result to its heading, the widest first; the others
     are `narrow`. `value` is the number's heading.
     """
     panel = _framed(table.Panel(), title, description, query.datasource)
     panel = _asking(panel, [query], instant=True, as_table=True)
     if query.datasource is LOKI:
-        # It answers with a frame for each series.
+        # The result has a frame for each series.
         panel = panel.with_transformation(_transformation("labelsToFields", {"mode": "columns"}))
         panel = panel.with_transformation(_transformation("merge", {}))
     columns = {prometheus_label(name): heading for name, heading in columns.items()}
     names = {"Value": value, "Value #A": value, **columns}
     order = {name: n for n, name in enumerate(["Value", "Value #A", *columns])}
     for n, heading in enumerate(columns.values()):
-        # A line's number is no quantity.
+        # The line number is not a quantity.
         looks = [DynamicConfigValue("unit", "string")]
         if n:
             looks.append(DynamicConfigValue("custom.width", narrow))
@@ -306,18 +305,18 @@ def measured(
     sort_by: str = "",
     hidden: Sequence[str] = (),
 ) -> table.Panel:
-    """A table with several numbers of each thing.
+    """Return a table with several numbers per row.
 
-    `columns` maps each label that the answers have in common to its heading; `numbers` each
-    further heading to its query, in PromQL, and its unit. The highest of `sort_by` is first;
-    labels that are `hidden` have no column.
+    `columns` maps each common label of the results to its heading; `numbers` maps each further
+    heading to its PromQL query and its unit. The highest value of `sort_by` is first; `hidden`
+    labels have no column.
     """
     panel = _framed(table.Panel(), title, description, PROMETHEUS)
     queries = [prom(text) for text, _ in numbers.values()]
     panel = _asking(panel, queries, instant=True, as_table=True)
     names = {prometheus_label(name): heading for name, heading in columns.items()}
     for n, (heading, (_, unit)) in enumerate(numbers.items()):
-        # A single query's numbers have no letter.
+        # The number of a single query has no letter in its name.
         names[f"Value #{chr(ord('A') + n)}" if len(numbers) > 1 else "Value"] = heading
         looks = [DynamicConfigValue("unit", unit), DynamicConfigValue("custom.width", 115)]
         panel = panel.override_by_name(heading, looks)
@@ -337,7 +336,7 @@ def measured(
 
 
 def without_nulls(panel: table.Panel) -> table.Panel:
-    """A cell without a value has a dash; a table without rows says that there are none."""
+    """Show a dash in cells without a value, and a text in a table without rows."""
     return panel.no_value(NONE).override_by_regexp("/.*/", [DynamicConfigValue("noValue", EMPTY)])
 
 
@@ -352,7 +351,7 @@ def log_table(  # noqa: PLR0913
     sort_by: str = "Time",
     limit: int = 100,
 ) -> table.Panel:
-    """Log records as rows, each with a link to its trace; Loki returns the newest `limit`.
+    """Return a table of log records with links to their traces; Loki returns the newest `limit`.
 
     `columns` maps attributes to headings; `numbers` the headings that are numbers to their units.
     """
@@ -401,7 +400,7 @@ def log_table(  # noqa: PLR0913
         )
         .sort_by([common.TableSortByFieldState().display_name(sort_by).desc(True)])
     )
-    # An attribute with one value in a list is shown without the brackets.
+    # Show a list of one value without brackets.
     single = {"type": "regex", "options": {"pattern": r'\["([^"]*)"\]', "result": {"text": "$1"}}}
     for heading in columns.values():
         looks = [DynamicConfigValue("mappings", [MISSING, single])]
@@ -417,7 +416,7 @@ def log_table(  # noqa: PLR0913
 
 
 def limited(panel: timeseries.Panel, limit: float, color: str) -> timeseries.Panel:
-    """With a line at a limit, which is in sight however low the values are."""
+    """Add a line at a limit, which is visible even if all values are low."""
     style = common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED)
     steps = [Threshold(None, "transparent"), Threshold(limit, color)]
     thresholds = dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)
@@ -425,7 +424,7 @@ def limited(panel: timeseries.Panel, limit: float, color: str) -> timeseries.Pan
 
 
 def colored(panel: timeseries.Panel, colors: Mapping[str, str]) -> timeseries.Panel:
-    """Fixed colours for series, by regular expressions of their names."""
+    """Set fixed colours of series, by regular expressions of their names."""
     for pattern, color in colors.items():
         fixed = {"mode": "fixed", "fixedColor": color}
         panel = panel.override_by_regexp(pattern, [DynamicConfigValue("color", fixed)])
@@ -435,7 +434,7 @@ def colored(panel: timeseries.Panel, colors: Mapping[str, str]) -> timeseries.Pa
 def log_lines(
     title: str, description: str, query: str, *, limit: int = 100, details: bool = True
 ) -> logs.Panel:
-    """The log lines themselves; a line opens to all it carries and leads to its trace."""
+    """Return a panel of log lines; a line opens to its attributes and links to its trace."""
     panel = _framed(logs.Panel(), title, description, LOKI)
     return (
         panel.with_target(
@@ -465,13 +464,13 @@ def traces(
     limit: int = 50,
     sort_by: str = "Start time",
 ) -> table.Panel:
-    """A table of traces; a click on one opens it.
+    """Return a table of traces; a click on one opens it.
 
-    Tempo answers with the newest that match, not with the slowest: sort by "Duration" a query
-    that asks for slow ones already.
+    Tempo returns the newest matches, not the slowest: sort by "Duration" only a query that already
+    selects slow traces.
     """
     panel = _framed(table.Panel(), title, description, TEMPO)
-    # The name takes what is left: else the duration, which would come last, had no room.
+    # The name takes the remaining width: otherwise the duration, the last column, had no room.
     widths = {"Trace ID": 120, "Start time": 160, "Duration": 90, "Service": 90}
     for column, width in widths.items():
         panel = panel.override_by_name(column, [DynamicConfigValue("custom.width", width)])
@@ -496,12 +495,12 @@ def traces(
 
 
 def words(title: str, description: str, markdown: str) -> text.Panel:
-    """Text for a person."""
+    """Return a panel of text."""
     panel = _framed(text.Panel(), title, description, None)
     return panel.mode(TextMode.MARKDOWN).content(markdown)
 
 
-# -- what they share ---------------------------------------------------------------------
+# -- common options ------------------------------------------------------------------------
 
 
 def _framed(panel: P, title: str, description: str, datasource: DataSourceRef | None) -> P:

@@ -1,4 +1,4 @@
-"""LogQL for the one record of each response, its texts and its ratings."""
+"""LogQL for the log record of each response, its content and its ratings."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -27,7 +27,7 @@ from dashboards.queries import RANGE, aggregate, differs, keep, lines, matches
 from dashboards.variables import CONVERSATION, MODEL, OUTCOME, USER, Text
 
 _ENDS: Final = "answer (completed|failed|cancelled)"
-# The event with the texts has all attributes of the record, and must not be counted as well.
+# The event with the content has all attributes of the record, and must not be counted as well.
 RECORDS: Final = f"|~ `^{_ENDS}$`"
 _RECORDS_AND_TEXTS: Final = f"|~ `^({_ENDS}|{EVENT_INFERENCE_DETAILS})$`"
 RATINGS: Final = f"|= `{EVENT_EVALUATION}`"
@@ -38,16 +38,16 @@ def _value(attribute: str) -> str:
 
 
 def exactly(attribute: str, field: Text) -> str:
-    """The stage that keeps to what was typed in, if anything was.
+    """Return the stage that filters by a text field, if it is not empty.
 
-    The pattern of an empty field begins with its second alternative, which is everything.
+    The pattern of an empty field begins with its second alternative, which matches everything.
     """
     pattern = f"`${{{field.name}:raw}}(?:$|^.*)`"
     return keep(f"{prometheus_label(attribute)}=~{pattern}")
 
 
 def chosen() -> list[str]:
-    """The stages for the chosen model, user and conversation."""
+    """Return the stages for the chosen model, user and conversation."""
     return [
         keep(matches(GEN_AI_REQUEST_MODEL, f"${MODEL.name}")),
         exactly(USER_ID, USER),
@@ -56,18 +56,18 @@ def chosen() -> list[str]:
 
 
 def records(*stages: str) -> str:
-    """The records of responses of the chosen services."""
+    """Return the response records of the chosen services."""
     return lines(RECORDS, *stages)
 
 
 def of_outcome() -> str:
-    """The stage for the chosen outcome; records of other things have none."""
+    """Return the stage for the chosen outcome; other records have none."""
     return keep(matches(ANSWER_OUTCOME, f"${OUTCOME.name}"))
 
 
 def facts() -> str:
-    """The part of a template that shows what a line has of a response: model, time, tokens, cost,
-    the reason of a failure, and a rating."""
+    """Return the template part that shows the facts of a response: model, time, tokens, cost,
+    the reason of a failure, and the rating."""
     shown = {
         GEN_AI_REQUEST_MODEL: "{{ . }}",
         ANSWER_SECONDS: '{{ printf "%.2f" (float64 .) }} s',
@@ -93,11 +93,11 @@ def facts() -> str:
 
 
 def transcript() -> str:
-    """The lines of a conversation: the texts of each turn where they are captured, and its facts.
+    """Return the lines of a conversation: captured content of each turn, and its facts.
 
-    Of a request, the messages after the last response in it are new.
+    The messages of a request after the last response in it are new.
     """
-    # Variables of the template are numbers: names would be taken for those of the dashboard.
+    # Template variables are numbers: names would be replaced as dashboard variables.
     part = (
         "{{ range .parts }}"
         '{{ if eq .type "tool_call" }} [{{ .name }}: '
@@ -127,11 +127,11 @@ def transcript() -> str:
 
 
 def added(attribute: str, *stages: str, by: Iterable[str], over: str = RANGE) -> str:
-    """The sum of a number of the records of responses, by attributes."""
+    """Return the sum of a number in response records, by attributes."""
     found = records(keep(differs(attribute)), *stages, f"| unwrap {prometheus_label(attribute)}")
     return aggregate("sum", f"sum_over_time({found} [{over}])", by)
 
 
 def counted(*stages: str, by: Iterable[str], over: str = RANGE) -> str:
-    """The number of responses, by attributes."""
+    """Return the number of responses, by attributes."""
     return aggregate("sum", f"count_over_time({records(*stages)} [{over}])", by)

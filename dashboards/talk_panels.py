@@ -1,4 +1,4 @@
-"""Tables of conversations, and of what users, teams and keys have used."""
+"""Tables of conversations, and of usage by users, teams and keys."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -22,7 +22,7 @@ from dashboards.panels import MISSING, ROW_TIME, without_nulls
 from dashboards.queries import differs, equals, keep
 from dashboards.variables import CONVERSATION, USER, Text
 
-# The most that Loki returns at once is 5,000 (max_entries_limit_per_query).
+# Loki's maximum is 5,000 lines (max_entries_limit_per_query).
 _MAX_RECORDS: Final = 2_000
 _MAX_ROWS: Final = 100
 # "Conversation" is the name of a link of the datasource.
@@ -41,7 +41,7 @@ _NUMBER_WIDTH: Final = 95
 
 
 def link(title: str, uid: str, field: Text) -> DynamicConfigValue:
-    """A link of a cell: to a board, with the cell's value in one of its fields."""
+    """Return a cell's link to a dashboard, with the cell's value in one of its variables."""
     url = (
         f"{links.path(uid)}?${{__url_time_range}}&${{service:queryparam}}"
         f"&var-{field.name}=${{__value.raw:percentencode}}"
@@ -50,7 +50,7 @@ def link(title: str, uid: str, field: Text) -> DynamicConfigValue:
 
 
 def conversations(title: str, description: str) -> table.Panel:
-    """The newest conversations, one row each; a click on an ID shows it below."""
+    """Return a table of the newest conversations; a click on an ID shows it below."""
     numbers = {
         "cost": f".{prometheus_label(ANSWER_COST)}",
         "input": f".{prometheus_label(GEN_AI_USAGE_INPUT_TOKENS)}",
@@ -121,7 +121,7 @@ def conversations(title: str, description: str) -> table.Panel:
 
 
 def spending(title: str, description: str, by: str, heading: str) -> table.Panel:
-    """What each value of an attribute has used, the highest cost first."""
+    """Return a table of the usage by values of an attribute, highest cost first."""
     of = [keep(differs(by)), *responses.chosen()]
     tokens = " + ".join(
         responses.added(each, *of, by=[by])
@@ -133,7 +133,7 @@ def spending(title: str, description: str, by: str, heading: str) -> table.Panel
         "Tokens": f"({tokens})",
         "Errors": responses.counted(*of, keep(equals(ANSWER_OUTCOME, _FAILED)), by=[by]),
     }
-    # One query, because Grafana could not tell the numbers of several apart.
+    # A single query, because Grafana could not distinguish the numbers of several.
     query = "\nor ".join(
         f'label_replace(topk({_MAX_ROWS}, {text}), "{_FIGURE}", "{figure}", "", "")'
         for figure, text in figures.items()
@@ -161,7 +161,7 @@ def _asking(
     target = target.query_type("instant" if instant else "range")
     panel = table.Panel().title(title).description(description).datasource(LOKI)
     panel = panel.with_target(target.max_lines(limit) if limit else target)
-    # Records bring a unit for each column.
+    # Records need a unit for each column.
     return without_nulls(panel.unit("string") if instant else panel)
 
 
@@ -170,7 +170,7 @@ def _aggregated(*functions: str) -> dict[str, Any]:
 
 
 def _organized(names: Mapping[str, str]) -> dict[str, Any]:
-    """Only these fields, in this order, under these names."""
+    """Return a transformation that selects, orders and renames fields."""
     return {
         "indexByName": {name: n for n, name in enumerate(names)},
         "renameByName": dict(names),

@@ -1,4 +1,4 @@
-"""What a person can choose on a board. The same names everywhere, so that links carry them on."""
+"""Dashboard variables, with the same names everywhere, so that links keep their values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,23 +19,23 @@ from chatscope.names import (
 from dashboards.datasources import PROMETHEUS
 from dashboards.others import CALL_SECONDS, SERVICE_NAME
 
-# Also for series that lack the label.
+# Matches series without the label, too.
 EVERYTHING: Final = ".*"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A variable with the values that a label has: several may be chosen, or all."""
+    """A variable with the values of a label: several can be chosen, or all."""
 
     name: str
     label: str
     attribute: str
-    # The series whose values are offered, by their names.
+    # Names of the series whose label values are offered.
     series: tuple[str, ...]
 
     @property
     def matcher(self) -> str:
-        """How a query keeps to what is chosen."""
+        """Return the matcher of the chosen values."""
         return f'{prometheus_label(self.attribute)}=~"${self.name}"'
 
     def build(self) -> dashboard.QueryVariable:
@@ -59,7 +59,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Text:
-    """A variable that a person types in; empty means no restriction."""
+    """A text field; empty means no restriction."""
 
     name: str
     label: str
@@ -77,7 +77,7 @@ class Text:
 
 @dataclass(frozen=True)
 class OneOf:
-    """A variable with a few given values; the first one holds until another is chosen."""
+    """A variable with a few given values; the first one is the default."""
 
     name: str
     label: str
@@ -97,7 +97,7 @@ class OneOf:
 
 @dataclass(frozen=True)
 class Pattern:
-    """A variable with a few patterns, by their names; the first one holds at first."""
+    """A variable with a few named patterns; the first one is the default."""
 
     name: str
     label: str
@@ -118,13 +118,13 @@ class Pattern:
 
 Variable = Choice | Text | OneOf | Pattern
 
-# Model calls of any instrumentation: other applications have no other metric of ours.
+# Model calls of any instrumentation: other applications have no other metric in common.
 _CALLS: Final = f"{CALL_SECONDS.prometheus}_count"
 SERVICE: Final = Choice("service", "Service", SERVICE_NAME, (PROCESS_UPTIME.prometheus, _CALLS))
 MODEL: Final = Choice(
     "model", "Model", GEN_AI_REQUEST_MODEL, (f"{LLM_RESPONSE_TIME.prometheus}_count", _CALLS)
 )
-# Requests and sockets: a route has the one or the other.
+# Requests and sockets: a route has one or the other.
 ROUTE: Final = Choice(
     "route",
     "Route",
@@ -181,4 +181,4 @@ VARIABLES: Final[tuple[Variable, ...]] = (
     OUTCOME,
     TEXT,
 )
-"""In the order in which boards show them."""
+"""All variables in display order."""

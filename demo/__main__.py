@@ -1,7 +1,7 @@
-"""`python -m demo`: 0 when the service answered, 1 when it did not, 2 for wrong settings."""
+"""Run the demo; exit code 0 if the service responded, 1 if not, 2 for invalid settings."""
 
 # ruff: noqa: E402
-# Sockets and locks wait for each other from here on; what is imported before would not.
+# From here on, sockets and locks cooperate with gevent; modules imported earlier would not.
 from gevent import monkey
 
 monkey.patch_all()
@@ -12,12 +12,12 @@ import sys
 from demo.environment import LoadSettingsError
 from demo.settings import DemoSettings
 
-_WRONG_SETTINGS = 2
+_INVALID_SETTINGS = 2
 
 
 def main() -> int:
-    """Run; the process's exit code."""
-    # Failures have the service's words in them, which the terminal may not be able to show.
+    """Run the demo and return the exit code."""
+    # Failures contain texts of the service, which the terminal may not be able to show.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -25,13 +25,17 @@ def main() -> int:
         settings = DemoSettings.read()
     except LoadSettingsError as error:
         print(error, file=sys.stderr)
-        return _WRONG_SETTINGS
-    # The load tool takes a second or two to import: wrong settings are told before.
-    from demo.run import CannotAskError, run  # noqa: PLC0415
+        return _INVALID_SETTINGS
+    # Importing locust takes a second or two: report invalid settings first.
+    from chatscope import SettingsError  # noqa: PLC0415
+    from demo.run import UnavailableError, run  # noqa: PLC0415
 
     try:
         return 0 if run(settings) else 1
-    except CannotAskError as error:
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return _INVALID_SETTINGS
+    except UnavailableError as error:
         print(error, file=sys.stderr)
         return 1
 

@@ -1,4 +1,4 @@
-"""Settings of a load: the environment, read once, every wrong value told in a line of its own."""
+"""Settings of a load: the environment, read once; each invalid value is reported in a line."""
 
 import os
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 
 
 class LoadSettingsError(ValueError):
-    """What is wrong with the environment; `problems` has a line for each variable."""
+    """Invalid settings in the environment; `problems` has a line for each variable."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -26,7 +26,7 @@ def setting(
     ge: float | None = None,
     le: float | None = None,
 ) -> Any:
-    """A field that is read from `variable`; what it means, and which values it takes."""
+    """Return a field that is read from `variable`, with its meaning and the accepted values."""
     return Field(
         default,
         validation_alias=variable,
@@ -39,7 +39,7 @@ def setting(
 
 
 class LoadSettings(BaseModel):
-    """The base of such settings: each field is a `setting`."""
+    """Base class of load settings; each field is a `setting`."""
 
     model_config = ConfigDict(
         frozen=True, validate_by_name=True, extra="forbid", allow_inf_nan=False
@@ -47,7 +47,7 @@ class LoadSettings(BaseModel):
 
     @classmethod
     def read(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """Settings of this process or of a mapping; empty is unset. Raises LoadSettingsError."""
+        """Read settings of a mapping or this process; empty is unset. Raises LoadSettingsError."""
         environ = os.environ if environ is None else environ
         variables = [str(field.validation_alias) for field in cls.model_fields.values()]
         given = {name: value for name in variables if (value := environ.get(name, "").strip())}
@@ -59,7 +59,7 @@ class LoadSettings(BaseModel):
 
     @classmethod
     def _explain(cls, given: Mapping[str, str], problem: ErrorDetails) -> str:
-        """One line: the variable, the value given, and what is accepted."""
+        """Return one line: the variable, its value, and the accepted values."""
         variable = str(problem["loc"][0])
         fields = cls.model_fields.values()
         extra = next(f for f in fields if f.validation_alias == variable).json_schema_extra

@@ -1,4 +1,4 @@
-"""Which models the demo asks: those that cost nothing, unless others are named."""
+"""Models that the demo requests: those that cost nothing, unless others are configured."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _LARGE: Final = "large"
 
 @dataclass(frozen=True)
 class DemoModels:
-    """Models by what they are asked for."""
+    """Models by purpose."""
 
     names: Sequence[str]
 

@@ -1,4 +1,4 @@
-"""One run of the demo: people come, chat until a bound is reached or somebody stops it, and go."""
+"""One run of the demo: starts simulated users, and stops them at a limit or on a signal."""
 
 import os
 import signal
@@ -10,30 +10,30 @@ import gevent
 
 import chatscope
 from demo import summary, telemetry
-from demo.asking import AskError, HttpClient
+from demo.clients import HttpClient, RequestError
 from demo.models import DemoModels, free
-from demo.people import KINDS, Searcher
 from demo.settings import DemoSettings
 from demo.shared import DemoEnvironment
+from demo.users import KINDS, Searcher
 
 _LINE_EVERY_SECONDS = 30.0
 
 
-class CannotAskError(RuntimeError):
-    """There is nobody, or no model, to ask; the text says why."""
+class UnavailableError(RuntimeError):
+    """The service or its models cannot be used; the text contains the reason."""
 
 
 def run(settings: DemoSettings) -> bool:
-    """Whether the service answered. Raises CannotAskError before anything was asked."""
+    """Run the demo; return whether the service responded. Raises UnavailableError before that."""
     models = DemoModels(_models(settings))
     kinds = [kind for kind in KINDS if models.has_embeddings or kind is not Searcher]
     telemetry.start()
     environment = DemoEnvironment(settings, models, kinds[: settings.users])
     environment.events.request.add_listener(_show_failure)  # type: ignore[no-untyped-call]
     for number in (signal.SIGTERM, signal.SIGINT):
-        gevent.signal_handler(number, environment.over.set)
+        gevent.signal_handler(number, environment.done.set)
     _say(
-        f"{settings.users} people ask {settings.url} up to {settings.questions} questions"
+        f"{settings.users} users send up to {settings.questions} questions to {settings.url}"
         f" in up to {settings.seconds:g} s; models: {', '.join(models.names)}"
     )
     started = time.monotonic()
@@ -44,34 +44,36 @@ def run(settings: DemoSettings) -> bool:
     chatscope.shutdown()
     _say(_progress(environment, started))
     _say(summary.table(environment.stats))
-    # What a task did not expect is a bug of ours; its traceback was logged.
-    return summary.answered(environment.stats) and not runner.exceptions
+    # An unexpected exception in a task is a bug of the demo; its traceback was logged.
+    return summary.responded(environment.stats) and not runner.exceptions
 
 
 def _models(settings: DemoSettings) -> list[str]:
     client = HttpClient(settings.url)
     try:
         offered = client.models()
-    except AskError as error:
-        raise CannotAskError(
-            f"CHATSCOPE_URL={settings.url} does not answer ({error}): is Chatscope up?"
+    except RequestError as error:
+        raise UnavailableError(
+            f"CHATSCOPE_URL={settings.url} does not respond ({error}): is Chatscope up?"
         ) from error
     finally:
         client.close()
     if missing := [model for model in settings.models if model not in offered]:
-        raise CannotAskError(
-            f"DEMO_MODELS: {', '.join(missing)} not served; there are {', '.join(offered)}"
+        raise UnavailableError(
+            f"DEMO_MODELS: {', '.join(missing)} not served; available: {', '.join(offered)}"
         )
-    # An answer of the others may cost money: they are asked only by name.
+    # Responses of other models may cost money: they are requested only if configured.
     models = list(settings.models) or free(offered)
     if not models:
-        raise CannotAskError(f"DEMO_MODELS: name some of {', '.join(offered)}; none is simulated")
+        raise UnavailableError(
+            f"DEMO_MODELS must name some of {', '.join(offered)}: none of them is simulated"
+        )
     return models
 
 
 def _wait(environment: DemoEnvironment, started: float, until: float) -> None:
     while (left := until - time.monotonic()) > 0:
-        if environment.over.wait(min(left, _LINE_EVERY_SECONDS)):
+        if environment.done.wait(min(left, _LINE_EVERY_SECONDS)):
             return
         _say(_progress(environment, started))
 
@@ -81,7 +83,7 @@ def _progress(environment: DemoEnvironment, started: float) -> str:
     return f"{time.monotonic() - started:.0f} s: {asked} questions, {failed} failures"
 
 
-def _show_failure(request_type: str, name: str, exception: AskError | None, **_: Any) -> None:
+def _show_failure(request_type: str, name: str, exception: RequestError | None, **_: Any) -> None:
     if exception:
         trace = f", trace {exception.trace_id}" if exception.trace_id else ""
         _say(f"failed: {request_type}, {name}: {exception.code}{trace}")
@@ -91,6 +93,6 @@ def _say(text: str) -> None:
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        # Nobody reads any more: end as if told to.
+        # The reader closed the pipe: end as on a signal.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         signal.raise_signal(signal.SIGTERM)

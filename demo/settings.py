@@ -1,4 +1,4 @@
-"""The demo's settings: the environment, read once; every bound has a value."""
+"""The demo's settings: the environment, read once; every limit has a value."""
 
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -17,7 +17,7 @@ def _split(value: object) -> object:
 def _web_address(url: str) -> str:
     parts = urlsplit(url)
     bare = not (parts.path.strip("/") or parts.query or parts.fragment)
-    # `port` raises a ValueError of its own for what is no port.
+    # `port` raises its own ValueError for an invalid port.
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or not bare:
         raise ValueError("not the address of a service")
     return url.rstrip("/")
@@ -30,7 +30,7 @@ class DemoSettings(LoadSettings):
         "http://127.0.0.1:3000", "CHATSCOPE_URL", "Service that gets the load.",
         "http or https, a host and a port, such as http://127.0.0.1:3000",
     )  # fmt: skip
-    # One of each kind of people (demo/people.py).
+    # One of each kind (demo/users.py).
     users: int = setting(
         11, "DEMO_USERS",
         "Number of concurrent users; with fewer than 11 some kinds are missing.",

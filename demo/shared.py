@@ -1,4 +1,4 @@
-"""What the people of one run share: whom they ask, and how many questions are left."""
+"""State shared by the users of one run: the service's address, and the remaining questions."""
 
 import time
 from collections.abc import Sequence
@@ -11,22 +11,22 @@ from demo.models import DemoModels
 from demo.settings import DemoSettings
 from demo.story import is_peak
 
-# Stopped by a signal or by its time, the demo waits this long for pending answers: less than the
-# ten seconds after which `docker stop` kills.
+# After a signal or at the time limit, the demo waits this long for pending responses: less than the
+# ten seconds after which `docker stop` kills it.
 _LAST_ANSWERS_SECONDS = 5.0
 
 
 class Budget:
-    """The questions that may still be asked; `over` is set once the last of them has ended."""
+    """The remaining questions; sets `done` once the last of them has ended."""
 
-    def __init__(self, questions: int, over: Event) -> None:
+    def __init__(self, questions: int, done: Event) -> None:
         self.asked = 0
         self._left = questions
         self._pending = 0
-        self._over = over
+        self._done = done
 
     def take(self, wanted: int = 1) -> int:
-        """Return as many of `wanted` questions as are left; each must be `ended`."""
+        """Take up to `wanted` questions, and return their number; call `ended` for each."""
         got = min(wanted, self._left)
         self._left -= got
         self._pending += got
@@ -34,10 +34,10 @@ class Budget:
         return got
 
     def ended(self) -> None:
-        """Count a question as answered, failed or cut off."""
+        """Count a question as completed, failed or cancelled."""
         self._pending -= 1
         if self.is_spent and not self._pending:
-            self._over.set()
+            self._done.set()
 
     @property
     def is_spent(self) -> bool:
@@ -46,7 +46,7 @@ class Budget:
 
 
 class DemoEnvironment(Environment):
-    """Locust's environment, with what our people look up in it."""
+    """Locust's environment with the demo's shared state."""
 
     def __init__(
         self, settings: DemoSettings, models: DemoModels, kinds: Sequence[type[User]]
@@ -57,11 +57,11 @@ class DemoEnvironment(Environment):
         self.url = settings.url
         self.models = models
         self.pace = settings.pace
-        # Set when nobody shall ask any more.
-        self.over = Event()
-        self.budget = Budget(settings.questions, self.over)
+        # Set when no more questions shall be sent.
+        self.done = Event()
+        self.budget = Budget(settings.questions, self.done)
 
     @property
     def is_peak(self) -> bool:
-        """Whether it is the time of long prompts."""
+        """Whether it is the time of the long prompts."""
         return is_peak(time.time() * self.pace)

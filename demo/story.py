@@ -1,4 +1,4 @@
-"""What the demo is about: the staff of a web shop, and what they ask its assistant."""
+"""Texts of the demo: the staff of a web shop, and their questions to its assistant."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,14 +11,14 @@ SERVICE: Final = "shop-assistant"
 
 @dataclass(frozen=True)
 class User:
-    """Somebody who asks."""
+    """A member of the staff."""
 
     name: str
     team: str
 
     @property
     def id(self) -> str:
-        """The user as telemetry knows it."""
+        """The user ID in telemetry."""
         return f"{self.name}@{self.team}"
 
     @property
@@ -95,7 +95,7 @@ _QUESTIONS: Final[Mapping[str, Sequence[str]]] = {
     ),
 }
 _CITIES: Final = ("Vienna", "Lisbon", "Oslo", "Ghent", "Turin", "Graz")
-# What the assistant knows, for searches by embeddings.
+# Texts that the assistant searches by embeddings.
 DOCUMENTS: Final = (
     "Returns are possible within 30 days; the refund goes back to the card.",
     "Parcels arrive within three working days; express parcels on the next day.",
@@ -137,7 +137,7 @@ _TOOL_QUESTIONS: Final = (
     "Please look up the status of order {order}.",
     "What is the weather in {city}? The courier is on a bicycle.",
 )
-# Words of the report that is pasted again and again when cost is at its peak.
+# Repeated in the long report at the peak of cost.
 _REPORT: Final = (
     "On day {n} the shop had {orders} orders; {late} parcels were late, and the returns desk "
     "answered all messages within a day. The lamp sold best, and the stock of shoes is low. "
@@ -213,7 +213,7 @@ def complaint(random: Random) -> str:
 
 
 def rating(model: str, random: Random) -> tuple[str, str] | None:
-    """Return the label and the comment with which somebody rates a response; most do not."""
+    """Return a rating's label and comment; None for most responses."""
     if random.random() > _RATED:
         return None
     label = "bad" if random.random() < _BAD.get(model, _USUALLY_BAD) else "good"
@@ -226,7 +226,7 @@ def search(random: Random) -> str:
 
 
 def report(random: Random) -> str:
-    """Return a prompt of some 4,000 words."""
+    """Return a prompt of about 4,000 words."""
     days = (
         _REPORT.format(n=n, orders=random.randint(80, 400), late=random.randint(0, 12))
         for n in range(1, _REPORT_DAYS + 1)

@@ -1,22 +1,22 @@
-"""What locust counted, in a few lines: by way in and kind of question, and why some failed."""
+"""A summary of locust's statistics, by transport and kind of request, with the failures."""
 
 from locust.stats import RequestStats, StatsEntry
 
-from demo.person import FIRST_TOKEN, WAYS
+from demo.base_user import FIRST_TOKEN, TRANSPORTS
 
 _COLUMNS = "{:<9}  {:<16}  {:>6}  {:>6}  {:>7}  {:>7}  {:>18}"
-_TITLES = ("way", "what", "count", "failed", "p50 ms", "p95 ms", "first token p50 ms")
+_TITLES = ("transport", "request", "count", "failed", "p50 ms", "p95 ms", "first token p50 ms")
 
 
-def answered(stats: RequestStats) -> bool:
-    """Whether any text of an answer came back."""
+def responded(stats: RequestStats) -> bool:
+    """Return whether any response contained text."""
     return any(entry.total_content_length for entry in stats.entries.values())
 
 
 def table(stats: RequestStats) -> str:
-    """A row for each way and kind of question, then one for each reason of a failure."""
-    entries = [entry for entry in stats.entries.values() if entry.method in WAYS]
-    entries.sort(key=lambda entry: (WAYS.index(entry.method), entry.name))
+    """Return a row for each transport and kind of request, then one for each kind of failure."""
+    entries = [entry for entry in stats.entries.values() if entry.method in TRANSPORTS]
+    entries.sort(key=lambda entry: (TRANSPORTS.index(entry.method), entry.name))
     rows = [_COLUMNS.format(*_TITLES), *(_row(stats, entry) for entry in entries)]
     rows += [
         f"{error.occurrences} failed: {error.method}, {error.name}: {error.error}"

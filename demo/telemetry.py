@@ -1,4 +1,4 @@
-"""The demo's own telemetry: it is a service that uses Chatscope, as another application would."""
+"""The demo's own telemetry: a service that uses Chatscope like any other application."""
 
 import os
 import signal
@@ -18,9 +18,9 @@ _tracer: Final = trace.get_tracer("demo")
 
 def start() -> None:
     """Export traces, metrics and log records of this process, over HTTP."""
-    # gRPC has an event loop of its own, which gevent does not know.
+    # gRPC has its own event loop, which gevent does not control.
     os.environ["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/protobuf"
-    # The demo ends by itself on a signal, with a summary.
+    # The demo handles the signal itself, and prints a summary.
     signal.signal(signal.SIGTERM, lambda *_: None)
     chatscope.configure(service_name=SERVICE)
 

@@ -1,4 +1,4 @@
-"""`python -m drill [case]`: 0 when the right alerts came, and no other; 1 when not."""
+"""Run a fire drill; exit code 0 if the expected alerts arrived and no others, otherwise 1."""
 
 import argparse
 import signal
@@ -10,10 +10,10 @@ from rich.console import Console
 
 from alerts.budgets import SlothError
 from alerts.objectives import ObjectivesError
-from drill.cases import CASES, PROMISED, rounds
-from drill.course import run
-from drill.ground import GroundError, ground
+from drill.cases import CASES, OBJECTIVES_SERVICE, rounds
+from drill.runs import run
 from drill.screen import Screen, show_result
+from drill.target import TargetError, target
 from stack.base import PartDiedError
 from stack.facts import ROOT
 from stack.progress import Progress
@@ -23,11 +23,11 @@ from stack.waiting import WaitError
 
 _DIRECTORY: Final = ROOT / ".chatscope" / "drill"
 _EXPECTED: Final = (
-    GroundError,
     ObjectivesError,
     PartDiedError,
     SlothError,
     SupervisorError,
+    TargetError,
     WaitError,
 )
 
@@ -36,14 +36,14 @@ def main(arguments: list[str]) -> int:
     console = Terminal()
     parser = argparse.ArgumentParser(prog="python -m drill", description=__doc__)
     names = [case.name for case in CASES]
-    parser.add_argument("case", nargs="?", choices=names, help="one case; default all")
+    parser.add_argument("case", nargs="?", choices=names, help="run one case instead of all")
     chosen = parser.parse_args(arguments).case
-    # As by Ctrl-C: nothing is left running.
+    # As by Ctrl-C: stops the stack.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return _drill(console, chosen)
     except KeyboardInterrupt:
-        console.print("\nInterrupted: the drill's stack is gone.")
+        console.print("\nInterrupted; the drill's stack is stopped.")
         return 130
     except _EXPECTED as error:
         console.print(str(error), markup=False, soft_wrap=True)
@@ -54,23 +54,23 @@ def _drill(console: Console, chosen: str | None) -> int:
     cases = tuple(case for case in CASES if chosen in (None, case.name))
     minutes = "a minute or two" if chosen else "about three minutes"
     console.print(
-        "A fire drill: starts a Chatscope for the purpose, with rules that look at seconds, breaks"
-        f" it, and sees who is told what. It takes {minutes}; the Chatscope that you run, and"
-        " whom its alerts reach, are left alone. Ctrl-C ends all of it."
+        "Fire drill: starts a separate stack with rules whose windows are seconds, injects faults,"
+        f" and checks which alerts arrive. It takes {minutes}. Your own stack and its receivers are"
+        " not touched. Press Ctrl-C to stop."
     )
     for case in cases:
-        console.print(f"  {case.name:10} {case.breaks}")
+        console.print(f"  {case.name:10} {case.description}")
     console.print()
-    screen, courses = Screen(console), []
-    with ExitStack() as until_the_end:
+    screen, runs = Screen(console), []
+    with ExitStack() as exits:
         with Progress(console).activity("Starting the drill's stack"):
-            place = until_the_end.enter_context(ground(_DIRECTORY, about=PROMISED))
+            stack = exits.enter_context(target(_DIRECTORY, service=OBJECTIVES_SERVICE))
         for together in rounds(cases):
             with screen.round():
-                courses += run(place, together, screen.show)
-    show_result(console, courses)
-    if any(course.faults for course in courses):
-        console.print(f"Logs of the parts: {_DIRECTORY / 'state' / 'logs'}", soft_wrap=True)
+                runs += run(stack, together, screen.show)
+    show_result(console, runs)
+    if any(each.problems for each in runs):
+        console.print(f"Logs of the components: {_DIRECTORY / 'state' / 'logs'}", soft_wrap=True)
         return 1
     return 0
 

@@ -1,4 +1,4 @@
-"""What is broken, and what is right to be told of it; all else is wrong."""
+"""The cases of the drill: injected faults and expected alerts; any other alert is a problem."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,61 +6,63 @@ from typing import Any, Final
 
 from chatscope.names import prometheus_label
 from dashboards.others import JOB, SERVICE_NAME
-from drill import troubles
-from drill.ground import APP, Alert
-from drill.troubles import Trouble
+from drill import faults
+from drill.faults import Fault
+from drill.target import APP, Alert
 
 _SERVICE: Final = prometheus_label(SERVICE_NAME)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One thing that breaks. Alerts are spelled `name severity`.
+    """A fault and its alerts, written as `name severity`.
 
-    `told`: those that must come, and end when it is mended, but for those that are `lasting`;
-    `also`: what the same cause may lead to; `inhibited`: what must fire and must not be told.
-    `labels`: what its alerts carry; those with other values are of another case, or wrong.
-    `stays`: for so many seconds at least it stays broken, so that what is wrong has time to come.
+    `expected`: alerts that must arrive, and end after the repair unless they are in `lasting`;
+    `allowed`: further alerts that the fault may cause; `inhibited`: alerts that must fire without
+    a message. `labels`: labels of all its alerts; an alert with other values belongs to another
+    case or is a problem. `min_seconds`: minimum duration of the fault, so that unexpected alerts
+    have the time to arrive.
     """
 
     name: str
-    breaks: str
-    trouble: Trouble
-    told: frozenset[str]
-    also: frozenset[str] = frozenset()
+    description: str
+    fault: Fault
+    expected: frozenset[str]
+    allowed: frozenset[str] = frozenset()
     inhibited: frozenset[str] = frozenset()
     lasting: frozenset[str] = frozenset()
     labels: Mapping[str, str] = field(default_factory=dict)
-    stays: float = 0.0
+    min_seconds: float = 0.0
 
     @property
-    def alone(self) -> bool:
-        """It hurts what all services share."""
+    def exclusive(self) -> bool:
+        """Whether it affects components that all services share, and so must run alone."""
         return _SERVICE not in self.labels
 
-    def owns(self, alert: Alert) -> bool:
-        """Whether it is about what is broken here."""
-        return self.alone or all(alert["labels"].get(k) == v for k, v in self.labels.items())
+    def matches(self, alert: Alert) -> bool:
+        """Return whether an alert belongs to this case."""
+        return self.exclusive or all(alert["labels"].get(k) == v for k, v in self.labels.items())
 
 
 def kind(alert: Mapping[str, Any]) -> str:
+    """Return an alert's `name severity`."""
     return f"{alert['labels']['alertname']} {alert['labels'].get('severity')}"
 
 
-def _of(name: str) -> dict[str, str]:
+def _service(name: str) -> dict[str, str]:
     return {_SERVICE: f"drill-{name}"}
 
 
-_FAILING: Final = _of("failing")
-# The service that the objectives are about.
-PROMISED: Final = _FAILING[_SERVICE]
+_FAILING: Final = _service("failing")
+# The service that the objectives apply to.
+OBJECTIVES_SERVICE: Final = _FAILING[_SERVICE]
 
 CASES: Final = (
     Case(
         name="failing",
-        breaks="each answer of the model fails",
-        trouble=troubles.asked(PROMISED, troubles.failing),
-        told=frozenset(
+        description="each response of the model fails",
+        fault=faults.misconfigured(OBJECTIVES_SERVICE, faults.failing),
+        expected=frozenset(
             {
                 "ErrorRateHigh warning",
                 "ModelServerErrors warning",
@@ -69,65 +71,65 @@ CASES: Final = (
                 "AvailabilityBudgetBurn critical",
             }
         ),
-        # When it is no longer urgent: over an hour too much has failed all the same.
-        also=frozenset({"AvailabilityBudgetBurn warning"}),
+        # After the urgent alert: the error budget of the last hour is still exceeded.
+        allowed=frozenset({"AvailabilityBudgetBurn warning"}),
         lasting=frozenset({"AvailabilityBudgetBurn warning"}),
         labels=_FAILING,
     ),
     Case(
         name="stalling",
-        breaks="each answer pauses on its way",
-        trouble=troubles.asked("drill-stalling", troubles.stalling),
-        told=frozenset({"AnswersStall warning"}),
-        # The pause may come before the first words.
-        also=frozenset({"FirstTokenSlow warning"}),
-        labels=_of("stalling"),
+        description="each response pauses",
+        fault=faults.misconfigured("drill-stalling", faults.stalling),
+        expected=frozenset({"AnswersStall warning"}),
+        # The pause may come before the first token.
+        allowed=frozenset({"FirstTokenSlow warning"}),
+        labels=_service("stalling"),
     ),
     Case(
         name="costing",
-        breaks="an answer costs what a day may",
-        trouble=troubles.asked("drill-costing", troubles.dear),
-        told=frozenset({"CostPerHourHigh warning", "DailyBudgetExceeded critical"}),
+        description="one response costs the budget of a day",
+        fault=faults.misconfigured("drill-costing", faults.expensive),
+        expected=frozenset({"CostPerHourHigh warning", "DailyBudgetExceeded critical"}),
         inhibited=frozenset({"DailyBudgetSpent warning"}),
-        # What was spent is spent, for a day.
+        # The budget remains exceeded for the rest of the day.
         lasting=frozenset({"DailyBudgetExceeded critical"}),
-        labels=_of("costing"),
+        labels=_service("costing"),
     ),
     Case(
         name="flood",
-        breaks="all sockets of a service are taken",
-        trouble=troubles.flooded("drill-flood"),
-        told=frozenset({"SocketsNearLimit warning"}),
-        labels=_of("flood"),
+        description="all WebSocket connections of a service are taken",
+        fault=faults.flooded("drill-flood"),
+        expected=frozenset({"SocketsNearLimit warning"}),
+        labels=_service("flood"),
     ),
     Case(
         name="killed",
-        breaks="the service is killed",
-        trouble=troubles.app_killed,
-        told=frozenset({"ServiceDown critical"}),
+        description="the service is killed",
+        fault=faults.app_killed,
+        expected=frozenset({"ServiceDown critical"}),
         inhibited=frozenset({"ServiceSilent critical"}),
         labels={_SERVICE: APP},
     ),
     Case(
         name="loki",
-        breaks="Loki is stopped",
-        trouble=troubles.stopped("loki"),
-        told=frozenset({"StoreDown critical"}),
+        description="Loki is stopped",
+        fault=faults.stopped("loki"),
+        expected=frozenset({"StoreDown critical"}),
         labels={JOB: "loki"},
     ),
     Case(
         name="collector",
-        breaks="the Collector is stopped",
-        trouble=troubles.stopped("collector"),
-        told=frozenset({"CollectorDown critical"}),
+        description="the Collector is stopped",
+        fault=faults.stopped("collector"),
+        expected=frozenset({"CollectorDown critical"}),
         labels={JOB: "collector"},
-        # No service is heard, and none is to be missed for it: ServiceSilent would take 40 s.
-        stays=50.0,
+        # Long enough for ServiceSilent, which takes 40 s and must not be reported.
+        min_seconds=50.0,
     ),
 )
 
 
 def rounds(cases: tuple[Case, ...] = CASES) -> list[list[Case]]:
-    """Those that can be run together, and then each that cannot."""
-    together = [case for case in cases if not case.alone]
-    return [each for each in (together, *([case] for case in cases if case.alone)) if each]
+    """Return the cases that can run together, then each exclusive one."""
+    together = [case for case in cases if not case.exclusive]
+    return [each for each in (together, *([case] for case in cases if case.exclusive)) if each]

@@ -1,4 +1,4 @@
-"""What is wrong with a message: its labels, its words, and where its links lead."""
+"""Checks of alert messages: labels, annotations and links."""
 
 import json
 import re
@@ -11,50 +11,50 @@ from urllib.parse import parse_qs, urlsplit
 import httpx2
 
 from drill.cases import Case, kind
-from drill.ground import ALERTS, WATCHDOG, Alert, Ground
+from drill.target import ALERTS, WATCHDOG, Alert, Target
 from stack.facts import ROOT
 
 _ANNOTATIONS: Final = {"summary", "value", "runbook_url", "dashboard", "query"}
-_BOARDS: Final = ROOT / "grafana-provisioning" / "dashboards"
-# What Go's templates leave where something was not there.
+_DASHBOARDS: Final = ROOT / "grafana-provisioning" / "dashboards"
+# Leftovers of Go's templates where a value is missing.
 _UNFILLED: Final = re.compile(r"\{\{|\}\}|<no value>|%!|<error")
-# As alertmanager/messages.tmpl knows them.
+# The same condition as in alertmanager/messages.tmpl.
 _TRACEQL: Final = re.compile(r"^{ *[a-z]+[.:]")
 
 
-def faults(ground: Ground, case: Case, alert: Alert) -> Iterator[str]:
-    """Each fault of an alert that was told."""
+def problems(target: Target, case: Case, alert: Alert) -> Iterator[str]:
+    """Yield each problem of an alert that arrived."""
     name = kind(alert)
-    for fault in (*_labels(ground, case, alert), *_annotations(alert), *_links(ground, alert)):
-        yield f"{name}: {fault}"
+    for problem in (*_labels(target, case, alert), *_annotations(alert), *_links(target, alert)):
+        yield f"{name}: {problem}"
 
 
-def of_its_end(resolved: Alert) -> Iterator[str]:
-    """What is wrong with the message that it is over."""
-    began, ended = (datetime.fromisoformat(resolved[name]) for name in ("startsAt", "endsAt"))
-    if began >= ended:
-        yield f"{kind(resolved)}: it ends at {ended}, and began at {began}"
+def resolved_problems(alert: Alert) -> Iterator[str]:
+    """Yield the problems of a message that an alert is resolved."""
+    started, ended = (datetime.fromisoformat(alert[name]) for name in ("startsAt", "endsAt"))
+    if started >= ended:
+        yield f"{kind(alert)}: ended at {ended}, before its start at {started}"
 
 
-def of_watchdog(ground: Ground) -> Iterator[str]:
-    """It comes to its own receiver, and nothing else does; and nowhere else."""
-    own = {alert["labels"]["alertname"] for alert in ground.people.alerts(WATCHDOG)}
+def watchdog_problems(target: Target) -> Iterator[str]:
+    """Check that the watchdog's receiver gets the Watchdog only, and the other one never does."""
+    own = {alert["labels"]["alertname"] for alert in target.receiver.alerts(WATCHDOG)}
     if own != {"Watchdog"}:
-        yield f"who is told that the way is whole was told: {own}"
-    if "Watchdog" in {alert["labels"]["alertname"] for alert in ground.people.alerts(ALERTS)}:
-        yield "people were told of the Watchdog"
-    addresses = {body["externalURL"] for body in ground.people.came(ALERTS)}
-    if addresses - {ground.facts["GRAFANA_PUBLIC_URL"]}:
-        yield f"messages say that Grafana is at {addresses}"
+        yield f"the watchdog's receiver got {own}"
+    if "Watchdog" in {alert["labels"]["alertname"] for alert in target.receiver.alerts(ALERTS)}:
+        yield "the Watchdog was sent to the receiver of alerts"
+    addresses = {body["externalURL"] for body in target.receiver.bodies(ALERTS)}
+    if addresses - {target.facts["GRAFANA_PUBLIC_URL"]}:
+        yield f"messages contain a wrong address of Grafana: {addresses}"
 
 
-def _labels(ground: Ground, case: Case, alert: Alert) -> Iterator[str]:
+def _labels(target: Target, case: Case, alert: Alert) -> Iterator[str]:
     labels = alert["labels"]
-    rules = [rule for rule in ground.rules if rule["alert"] == labels["alertname"]]
+    rules = [rule for rule in target.rules if rule["alert"] == labels["alertname"]]
     if not any(rule["labels"].items() <= labels.items() for rule in rules):
-        yield f"labels of no rule: {labels}"
+        yield f"labels match no rule: {labels}"
     if not case.labels.items() <= labels.items():
-        yield f"labels are to have {dict(case.labels)}: {labels}"
+        yield f"labels must include {dict(case.labels)}: {labels}"
 
 
 def _annotations(alert: Alert) -> Iterator[str]:
@@ -66,30 +66,30 @@ def _annotations(alert: Alert) -> Iterator[str]:
             yield f"{name} is not filled in: {text!r}"
 
 
-def _links(ground: Ground, alert: Alert) -> Iterator[str]:
+def _links(target: Target, alert: Alert) -> Iterator[str]:
     texts = alert["annotations"]
     if not (ROOT / texts["runbook_url"]).is_file():
-        yield f"there is no {texts['runbook_url']}"
-    board = urlsplit(texts["dashboard"])
-    if board.path.removeprefix("/d/") not in _uids():
-        yield f"there is no board {board.path}"
+        yield f"{texts['runbook_url']} does not exist"
+    dashboard = urlsplit(texts["dashboard"])
+    if dashboard.path.removeprefix("/d/") not in _uids():
+        yield f"dashboard {dashboard.path} does not exist"
     service = alert["labels"].get("service_name")
-    if service and [service] not in parse_qs(board.query).values():
-        yield f"its board is not about {service}: {texts['dashboard']}"
+    if service and [service] not in parse_qs(dashboard.query).values():
+        yield f"the dashboard does not select {service}: {texts['dashboard']}"
     try:
-        _ask(ground, texts["query"])
-    except httpx2.HTTPStatusError as refused:
-        yield f"its query is refused: {texts['query']}: {refused.response.text.strip()}"
+        _query(target, texts["query"])
+    except httpx2.HTTPStatusError as error:
+        yield f"the query is rejected: {texts['query']}: {error.response.text.strip()}"
 
 
-def _ask(ground: Ground, query: str) -> list[Any]:
+def _query(target: Target, query: str) -> list[Any]:
     if _TRACEQL.search(query):
-        return list(ground.stores.tempo_search(query))
-    return list(ground.stores.loki(query))
+        return list(target.backends.tempo_search(query))
+    return list(target.backends.loki(query))
 
 
 def _uids() -> set[str]:
-    return {_uid(path) for path in _BOARDS.glob("*.json")}
+    return {_uid(path) for path in _DASHBOARDS.glob("*.json")}
 
 
 def _uid(path: Path) -> str:

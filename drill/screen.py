@@ -1,4 +1,4 @@
-"""What a person sees: a line for each case while it goes, and a table in the end."""
+"""Output of the drill: a line for each running case, and a table of the results."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -8,77 +8,77 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
 
-from drill.course import Course
+from drill.runs import CaseRun
 from stack.progress import elapsed
 
 
 class Screen:
-    """Shows courses: on a terminal as they are now, else a line for each step."""
+    """Shows runs: as a live table on a terminal, otherwise a line for each step."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live = console.is_terminal and not console.is_dumb_terminal
-        self._courses: list[Course] = []
-        self._said: dict[str, str] = {}
+        self._runs: list[CaseRun] = []
+        self._printed: dict[str, str] = {}
 
     @contextmanager
     def round(self) -> Iterator[None]:
-        """What is shown inside gives way to the table of the next."""
-        self._courses = []
+        """Show the runs of one round; remove the live table afterwards."""
+        self._runs = []
         if not self._live:
             yield
             return
-        with Live(get_renderable=self._now, console=self._console, transient=True):
+        with Live(get_renderable=self._table, console=self._console, transient=True):
             yield
 
-    def show(self, courses: list[Course]) -> None:
-        """Hears how they go."""
-        self._courses = courses
+    def show(self, runs: list[CaseRun]) -> None:
+        """Show the current state of the runs."""
+        self._runs = runs
         if self._live:
             return
-        for course in courses:
-            step = _step(course)
-            if self._said.get(course.case.name) != step:
-                self._said[course.case.name] = step
-                self._console.print(f"{course.case.name}: {step}", markup=False, soft_wrap=True)
+        for each in runs:
+            name, step = each.case.name, _step(each)
+            if self._printed.get(name) != step:
+                self._printed[name] = step
+                self._console.print(f"{name}: {step}", markup=False, soft_wrap=True)
 
-    def _now(self) -> RenderableType:
+    def _table(self) -> RenderableType:
         table = Table.grid(expand=True, padding=(0, 2, 0, 0))
         table.add_column(no_wrap=True)
         table.add_column(no_wrap=True, justify="right")
         table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
-        for course in self._courses:
-            since = "" if course.over else elapsed(time.time() - course.since)
-            table.add_row(course.case.name, since, _step(course))
+        for each in self._runs:
+            since = "" if each.done else elapsed(time.time() - each.since)
+            table.add_row(each.case.name, since, _step(each))
         return table
 
 
-def _step(course: Course) -> str:
-    if course.over:
-        return "over"
-    names = ", ".join(each.partition(" ")[0] for each in course.awaited)
-    if course.mended is None:
-        return f"waits for {names}" if names else "stays broken for a while"
-    return f"mended, ends: {names}"
+def _step(run: CaseRun) -> str:
+    if run.done:
+        return "done"
+    names = ", ".join(each.partition(" ")[0] for each in run.pending)
+    if run.repaired is None:
+        return f"waiting for {names}" if names else "watching for unexpected alerts"
+    return f"repaired; waiting for the end of {names}"
 
 
-def show_result(console: Console, courses: Iterable[Course]) -> None:
-    """Case, alerts, after how long they came and ended; then what was wrong."""
+def show_result(console: Console, runs: Iterable[CaseRun]) -> None:
+    """Print cases, alerts, and the times until they arrived and ended; then the problems."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("case", no_wrap=True)
     table.add_column("alerts", no_wrap=True)
     table.add_column("fired after", justify="right")
     table.add_column("resolved after", justify="right")
-    courses = list(courses)
-    for course in courses:
-        names = sorted({each.partition(" ")[0] for each in course.kinds})
-        style = "red" if course.faults else "green"
-        times = (_seconds(course.fired_after), _seconds(course.resolved_after))
-        table.add_row(f"[{style}]{course.case.name}[/]", "\n".join(names) or "none", *times)
+    runs = list(runs)
+    for each in runs:
+        names = sorted({kind.partition(" ")[0] for kind in each.kinds})
+        style = "red" if each.problems else "green"
+        times = (_seconds(each.fired_after), _seconds(each.resolved_after))
+        table.add_row(f"[{style}]{each.case.name}[/]", "\n".join(names) or "none", *times)
     console.print(table)
-    for course in courses:
-        for fault in course.faults:
-            console.print(f"{course.case.name}: {fault}", style="red", markup=False, soft_wrap=True)
+    for each in runs:
+        for problem in each.problems:
+            console.print(f"{each.case.name}: {problem}", style="red", markup=False, soft_wrap=True)
 
 
 def _seconds(seconds: float | None) -> str:

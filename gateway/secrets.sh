@@ -1,10 +1,11 @@
 #!/bin/sh
-# What: makes each secret that the stack needs by itself, once, and gives each part those of its own.
-# Run by: stack/native.py before the parts start, and docker-compose.yml, as the service `secrets`.
-# Trap: in the container there is no other program than BUSYBOX and CADDY.
+# What: generates the stack's own secrets, once, and distributes them to the components.
+# Run by: stack/native.py before the components start, and docker-compose.yml, as the service
+# `secrets`.
+# Trap: in the container BUSYBOX and CADDY are the only programs.
 #
-# In SECRETS_DIR there is a directory for each part. A password is never replaced: remove SECRETS_DIR
-# (or the volumes) for new ones. Servers get hashes only.
+# SECRETS_DIR contains a directory for each component. A password is never replaced: remove
+# SECRETS_DIR (or the volumes) to get new ones. Servers get hashes only.
 set -eu
 umask 077
 cd "$SECRETS_DIR"
@@ -13,7 +14,8 @@ run() { # PROGRAM ARGUMENTS…
   ${BUSYBOX:-} "$@"
 }
 
-# Renamed into place: whoever reads it finds all of it. No newline: the Collector would send it.
+# Renamed into place, so that readers always see the whole file. No newline: the Collector would
+# send it.
 write() { # FILE, TEXT
   printf '%s' "$2" >"$1.new"
   run mv "$1.new" "$1"
@@ -23,14 +25,14 @@ random() {
   run head -c 32 /dev/urandom | run od -An -v -tx1 | run tr -d ' \n'
 }
 
-# 32 random bytes in hex → $value
-value_in() { # FILE
+# Generates 32 random bytes in hex unless FILE exists.
+value_in() { # FILE → $value
   run mkdir -p "${1%/*}"
   [ -s "$1" ] || write "$1" "$(random)"
   read -r value <"$1" || :
 }
 
-# Each client of a backend has a password of its own; `operator` is whoever runs the stack.
+# Each client of a backend has its own password; `operator` is for the operator of the stack.
 for user in alertmanager collector gateway grafana loki operator prometheus; do
   value_in "$user/password"
   # The passwords are random: a higher cost would only delay each first request.
@@ -43,7 +45,7 @@ hash_of() { # USER → $value
   read -r value <"$1/hash" || :
 }
 
-web() { # SERVER, its USERS…
+web() { # SERVER, USERS…
   server=$1
   shift
   users="basic_auth_users:"
@@ -67,23 +69,23 @@ for user in collector grafana operator prometheus; do
 done
 write gateway/users "$users"
 
-# The token with which services send telemetry: the Collector checks it, the others send it.
+# Token with which services send telemetry: the Collector checks it, the others send it.
 value_in operator/token
 token=$value
 run mkdir -p app demo
 write collector/token "$token"
 write collector/bearer "Bearer $token"
-# The one with which others scrape the services' metrics from it.
+# Token with which scrapers read the services' metrics from the Collector.
 value_in operator/metrics_token
 write collector/metrics_token "$value"
 for sender in app demo operator; do
   write "$sender/otlp_headers" "authorization=Bearer $token"
 done
 
-# Grafana encrypts with it what it stores of its datasources.
+# Grafana encrypts stored datasource credentials with it.
 value_in grafana/secret_key
 
-# In containers, each part runs as a user of its own.
+# In containers, each component runs as its own user.
 if [ -n "${BUSYBOX:-}" ]; then
   run chown -R 65534:65534 prometheus alertmanager
   run chown -R 472:472 grafana

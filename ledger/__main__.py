@@ -1,4 +1,4 @@
-"""`python -m ledger`: 0 when all that was made is stored once and as it was, 1 when not."""
+"""Run the ledger; exit code 0 if every item is stored once and intact, otherwise 1."""
 
 import sys
 import time
@@ -9,30 +9,30 @@ from rich.table import Table
 
 from demo.environment import LoadSettingsError
 from ledger.account import Account, Accounts
+from ledger.backends import reconcile
 from ledger.item import SERVICE, trace_id, trace_of
 from ledger.load import Load, LoadError, steady_load
 from ledger.settings import LedgerSettings
-from ledger.stores import reconcile
 from stack import facts, way
 from stack.progress import Progress
 from stack.terminal import Terminal
 
-_WRONG_SETTINGS = 2
+_INVALID_SETTINGS = 2
 _TICK_SECONDS = 0.5
 _NUMBERS_SHOWN = 5
-_COLUMNS = ("sent", "found", "lost", "twice", "corrupted", "late", "latest")
-# Columns of a terminal in which a whole row fits.
-_WIDTH = 75
+_COLUMNS = ("sent", "found", "lost", "duplicates", "corrupted", "late", "latest")
+# Width at which a whole row fits.
+_WIDTH = 80
 
 
 def main() -> int:
-    """Run; the process's exit code."""
+    """Run the ledger and return the exit code."""
     console = Terminal()
     try:
         settings = LedgerSettings.read(facts.own_environment())
     except LoadSettingsError as error:
         console.print(str(error), markup=False, soft_wrap=True)
-        return _WRONG_SETTINGS
+        return _INVALID_SETTINGS
     stack = way.running(facts.load())
     if stack is None:
         console.print("Chatscope is not running: make up")
@@ -50,16 +50,16 @@ def main() -> int:
 
 def _run(console: Console, known: dict[str, str], settings: LedgerSettings) -> Accounts:
     console.print(
-        f"{SERVICE} makes {settings.rate:g} spans, log lines and increments a second for"
-        f" {settings.seconds:g} s, then each one is looked for."
+        f"{SERVICE} creates {settings.rate:g} spans, log lines and increments a second for"
+        f" {settings.seconds:g} s, and then looks for each of them."
     )
     progress = Progress(console)
     with (
         steady_load(known, rate=settings.rate) as load,
-        progress.activity("Making items"),
+        progress.activity("Creating items"),
     ):
         _until(progress, load, settings.seconds)
-    with progress.activity("Looking for each of them"):
+    with progress.activity("Looking for each item"):
         accounts = reconcile(
             known, load, settings.patience, late_after=settings.late, tick=progress.tick
         )
@@ -75,7 +75,7 @@ def _until(progress: Progress, load: Load, seconds: float) -> None:
 
 
 def show(console: Console, accounts: Accounts) -> None:
-    """A row for each signal, a column in a narrow terminal; then what else there is to say."""
+    """Print a row for each signal, or a column on a narrow terminal, and further results."""
     lines = [_row(name, account) for name, account in accounts.all.items()]
     titles = ("run " + accounts.run, *_COLUMNS)
     narrow = console.width < _WIDTH
@@ -89,7 +89,7 @@ def show(console: Console, accounts: Accounts) -> None:
     for line in lines:
         table.add_row(*line)
     console.print(table)
-    console.print(f"The longest time without a sample of the counter: {accounts.gap:.1f} s")
+    console.print(f"Longest time without a sample of the counter: {accounts.gap:.1f} s")
     for name, account in accounts.all.items():
         if account.lost_numbers:
             shown = [
@@ -101,7 +101,7 @@ def show(console: Console, accounts: Accounts) -> None:
 
 def _row(name: str, account: Account) -> tuple[str, ...]:
     style = "red" if account.difference else "green"
-    counts = (account.sent, account.found, account.lost, account.twice, account.corrupted)
+    counts = (account.sent, account.found, account.lost, account.duplicates, account.corrupted)
     is_known = account.latest is not None
     late = str(account.late) if is_known else ""
     latest = f"{account.latest:.1f} s" if is_known else ""

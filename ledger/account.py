@@ -1,4 +1,4 @@
-"""What a run made, what was found of it, and the difference."""
+"""The items of a run, the items found in the backends, and the difference."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,71 +10,71 @@ _NS = 1_000_000_000
 
 @dataclass(frozen=True)
 class Found:
-    """One item in a store; without a number, or not intact, it was spoilt on the way."""
+    """An item in a backend; it is damaged if it has no number or is not intact."""
 
     number: int | None
     intact: bool
 
 
-class Sightings:
-    """What was found of one signal so far.
+class Observations:
+    """The items of one signal found so far.
 
     `first`: by number, when it was first seen, in seconds since the epoch; `times`: how often it is
-    there; `spoilt`: what is not as it was made, and how many had no number.
+    stored; `damaged`: numbers of damaged items; `unnumbered`: the number of items without a number.
     """
 
     def __init__(self) -> None:
         self.first: dict[int, float] = {}
         self.times: dict[int, int] = {}
-        self.spoilt: set[int] = set()
-        self.strays = 0
+        self.damaged: set[int] = set()
+        self.unnumbered = 0
 
-    def note(self, found: Iterable[Found], now: float) -> None:
-        """What one look found; one that was seen before is seen again, not found twice."""
+    def add(self, found: Iterable[Found], now: float) -> None:
+        """Add the result of one search; an item of several searches is not a duplicate."""
         seen = Counter[int]()
-        strays = 0
-        for one in found:
-            if one.number is None:
-                strays += 1
+        unnumbered = 0
+        for item in found:
+            if item.number is None:
+                unnumbered += 1
                 continue
-            seen[one.number] += 1
-            if not one.intact:
-                self.spoilt.add(one.number)
+            seen[item.number] += 1
+            if not item.intact:
+                self.damaged.add(item.number)
         for number, times in seen.items():
             self.first.setdefault(number, now)
             self.times[number] = max(times, self.times.get(number, 0))
-        self.strays = max(strays, self.strays)
+        self.unnumbered = max(unnumbered, self.unnumbered)
 
 
 @dataclass
-class Book:
-    """One run: what it made, by number, when, in nanoseconds; and what of it was found so far.
+class RunRecord:
+    """One run: its items by number with their creation time in nanoseconds, and the found items.
 
-    `doubtful`: told of by a process that was killed, which may not have come to make it.
+    `uncertain`: announced by a process that was killed, perhaps before it created them.
     """
 
     run: str
     created: dict[int, int] = field(default_factory=dict)
-    doubtful: set[int] = field(default_factory=set)
-    spans: Sightings = field(default_factory=Sightings)
-    logs: Sightings = field(default_factory=Sightings)
+    uncertain: set[int] = field(default_factory=set)
+    spans: Observations = field(default_factory=Observations)
+    logs: Observations = field(default_factory=Observations)
 
     def certain(self) -> set[int]:
-        """What must be found."""
-        return set(dict(self.created)) - self.doubtful
+        """Return the numbers of items that must be found."""
+        return set(dict(self.created)) - self.uncertain
 
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """One signal: how much was sent and found, and the difference.
+    """Number of items of one signal that were sent and found, and the difference.
 
-    `latest`: seconds after which the last one was found, where that is known.
+    `latest`: seconds until the last one was found, if known.
     """
 
     sent: int
     found: int
     lost: int = 0
-    twice: int = 0
+    duplicates: int = 0
     late: int = 0
     corrupted: int = 0
     latest: float | None = None
@@ -82,13 +82,13 @@ class Account:
 
     @property
     def difference(self) -> int:
-        """All that must be 0; what is late is only late."""
-        return self.lost + self.twice + self.corrupted
+        """The number of errors; late items are no errors."""
+        return self.lost + self.duplicates + self.corrupted
 
 
 @dataclass(frozen=True)
 class Accounts:
-    """Those of one run; `gap`: the longest time without a sample of its counter, in seconds."""
+    """The accounts of one run; `gap`: longest time without a sample of its counter, in seconds."""
 
     run: str
     spans: Account
@@ -98,7 +98,7 @@ class Accounts:
 
     @property
     def all(self) -> dict[str, Account]:
-        """By what a person calls them."""
+        """The accounts by displayed name."""
         return {"spans": self.spans, "log lines": self.logs, "increments": self.increments}
 
     @property
@@ -106,8 +106,8 @@ class Accounts:
         return sum(account.lost for account in self.all.values())
 
     @property
-    def twice(self) -> int:
-        return sum(account.twice for account in self.all.values())
+    def duplicates(self) -> int:
+        return sum(account.duplicates for account in self.all.values())
 
     @property
     def corrupted(self) -> int:
@@ -115,42 +115,46 @@ class Accounts:
 
     @property
     def difference(self) -> int:
-        """All that must be 0."""
+        """The number of errors."""
         return sum(account.difference for account in self.all.values())
 
 
-def settle_items(book: Book, sightings: Sightings, late_after: float) -> Account:
-    """Of a signal whose items are found one by one."""
-    known = book.created.keys() & sightings.first.keys()
-    lost = book.certain() - sightings.first.keys()
-    waits = [sightings.first[number] - book.created[number] / _NS for number in known]
-    # One that nobody made is none of ours: something spoilt its number.
-    unknown = sightings.first.keys() - book.created.keys()
+def account_of_items(
+    run_record: RunRecord, observations: Observations, late_after: float
+) -> Account:
+    """Return the account of a signal whose items are found one by one."""
+    known = run_record.created.keys() & observations.first.keys()
+    lost = run_record.certain() - observations.first.keys()
+    waits = [observations.first[number] - run_record.created[number] / _NS for number in known]
+    # A number that was never created is the result of damage.
+    unknown = observations.first.keys() - run_record.created.keys()
     return Account(
-        sent=len(book.certain() | known),
+        sent=len(run_record.certain() | known),
         found=len(known),
         lost=len(lost),
-        twice=sum(sightings.times[number] - 1 for number in known),
+        duplicates=sum(observations.times[number] - 1 for number in known),
         late=sum(wait > late_after for wait in waits),
-        corrupted=len(sightings.spoilt | unknown) + sightings.strays,
+        corrupted=len(observations.damaged | unknown) + observations.unnumbered,
         latest=max(waits, default=None),
         lost_numbers=tuple(sorted(lost)),
     )
 
 
-def settle_sums(book: Book, series: Iterable[Sequence[tuple[float, float]]]) -> Account:
-    """Of a counter: a series of (time, value) for each process that made items.
+def account_of_counter(
+    run_record: RunRecord, series: Iterable[Sequence[tuple[float, float]]]
+) -> Account:
+    """Return the account of a counter, from a series of (time, value) per process.
 
-    A counter that falls was spoilt.
+    A counter that falls is corrupted.
     """
     series = [points for points in series if points]
     found = round(sum(max(value for _, value in points) for points in series))
-    certain = len(book.certain())
+    certain = len(run_record.certain())
     return Account(
-        sent=min(max(certain, found), len(book.created)),
+        sent=min(max(certain, found), len(run_record.created)),
         found=found,
         lost=max(0, certain - found),
-        twice=max(0, found - len(book.created)),
+        duplicates=max(0, found - len(run_record.created)),
         corrupted=sum(
             later < earlier for points in series for (_, earlier), (_, later) in pairwise(points)
         ),
@@ -158,17 +162,17 @@ def settle_sums(book: Book, series: Iterable[Sequence[tuple[float, float]]]) -> 
 
 
 def longest_gap(series: Iterable[Sequence[tuple[float, float]]]) -> float:
-    """Seconds, over all the series of a run as if they were one."""
+    """Return the longest gap in seconds, over all series of a run as if they were one."""
     times = sorted(time for points in series for time, _ in points)
     return max((later - earlier for earlier, later in pairwise(times)), default=0.0)
 
 
-def is_complete(book: Book) -> bool:
-    """Whether each span and log line has been found."""
-    certain = book.certain()
-    return certain <= book.spans.first.keys() and certain <= book.logs.first.keys()
+def is_complete(run_record: RunRecord) -> bool:
+    """Return whether each span and log line has been found."""
+    certain = run_record.certain()
+    return certain <= run_record.spans.first.keys() and certain <= run_record.logs.first.keys()
 
 
-def missing(created: Mapping[int, int], sightings: Sightings) -> set[int]:
-    """What is yet to be found."""
-    return created.keys() - sightings.first.keys()
+def missing(created: Mapping[int, int], observations: Observations) -> set[int]:
+    """Return the numbers of items that have not been found yet."""
+    return created.keys() - observations.first.keys()

@@ -1,4 +1,4 @@
-"""A steady load of numbered items, made by a process of its own; what it made is known here."""
+"""A steady load of numbered items, created by a separate process and recorded here."""
 
 import subprocess
 import sys
@@ -10,26 +10,26 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Final
 
-from ledger.account import Book
-from ledger.stores import LOOKS
+from ledger.account import RunRecord
+from ledger.backends import SEARCHES
 from stack.backends import Backends
 from stack.facts import ROOT, own_environment
 from stack.secrets import telemetry_variables
 
-# At its end, the load's process waits so long for a Collector that is away.
+# Maximum time for which the load's process waits for an unreachable Collector before it exits.
 _LINGER_SECONDS: Final = 60.0
-# A service has 5 s to shut down.
+# Plus 5 s for the shutdown of a service, and a margin.
 _ENDS_SECONDS: Final = _LINGER_SECONDS + 15.0
-# How exactly it is known after how long an item was found.
+# Precision of the time after which an item was found.
 _LOOK_EVERY_SECONDS: Final = 0.5
 
 
 class LoadError(RuntimeError):
-    """The load's process failed by itself; the text is its own."""
+    """The load's process failed; the text is the end of its log."""
 
 
-class Load(Book):
-    """The book of a run, and the process that makes its items."""
+class Load(RunRecord):
+    """The record of a run, and the process that creates its items."""
 
     def __init__(self, facts: Mapping[str, str], rate: float, directory: Path) -> None:
         super().__init__(token_hex(4))
@@ -41,13 +41,13 @@ class Load(Book):
 
     @property
     def pid(self) -> int:
-        """Of the process that makes the items; 0 while there is none."""
+        """The process ID of the load; 0 while it does not run."""
         return self._process.pid if self._process else 0
 
     def start(self) -> None:
-        """A process that goes on with the next number, and sends what one before it left.
+        """Start a process that continues with the next number and sends its predecessor's spool.
 
-        Returns when it makes items, or has ended.
+        Returns when it creates items, or has ended.
         """
         assert self._process is None  # noqa: S101
         options = {
@@ -66,23 +66,23 @@ class Load(Book):
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                # Ctrl-C is for us.
+                # Ctrl-C must reach this process only.
                 process_group=0,
             )
-        began = threading.Event()
-        self._reader = threading.Thread(target=self._read, args=(self._process, began))
+        started = threading.Event()
+        self._reader = threading.Thread(target=self._read, args=(self._process, started))
         self._reader.start()
-        began.wait()
+        started.wait()
 
     def kill(self) -> None:
-        """By SIGKILL. `start` puts another process in its place."""
+        """Send SIGKILL; `start` starts a new process."""
         if self._process:
             self._process.kill()
             self._gone(self._process)
-            self.doubtful |= {max(self.created)} if self.created else set()
+            self.uncertain |= {max(self.created)} if self.created else set()
 
     def end(self) -> None:
-        """It makes no more, and ends when it has sent what waits. Raises LoadError."""
+        """Stop creating items, and wait until the backlog is sent. Raises LoadError."""
         process = self._process
         if process is None:
             return
@@ -100,12 +100,12 @@ class Load(Book):
     def _log(self) -> Path:
         return self._directory / "load.log"
 
-    def _read(self, process: subprocess.Popen[str], began: threading.Event) -> None:
+    def _read(self, process: subprocess.Popen[str], started: threading.Event) -> None:
         assert process.stdout  # noqa: S101
-        for number, created in told(process.stdout):
+        for number, created in parse(process.stdout):
             self.created[number] = created
-            began.set()
-        began.set()
+            started.set()
+        started.set()
 
     def _gone(self, process: subprocess.Popen[str]) -> None:
         process.wait()
@@ -116,8 +116,8 @@ class Load(Book):
         self._process = None
 
 
-def told(lines: Iterable[str]) -> Iterator[tuple[int, int]]:
-    """Numbers, and when in nanoseconds; a killed process's half line is of an item never made."""
+def parse(lines: Iterable[str]) -> Iterator[tuple[int, int]]:
+    """Yield numbers and times in nanoseconds; an incomplete line is of an item never created."""
     for line in lines:
         if line.endswith("\n"):
             number, created = line.split()
@@ -126,13 +126,13 @@ def told(lines: Iterable[str]) -> Iterator[tuple[int, int]]:
 
 @contextmanager
 def steady_load(facts: Mapping[str, str], *, rate: float = 100.0) -> Iterator[Load]:
-    """Inside, items are made; after it, all that were made have been handed to the Collector.
+    """Create items inside; at the end all of them have been delivered to the Collector.
 
-    Meanwhile they are looked for in the stores, of which any may be away. Raises LoadError.
+    Meanwhile they are searched in the backends, which may be unreachable. Raises LoadError.
     """
-    with tempfile.TemporaryDirectory() as directory, Backends(facts) as stores:
+    with tempfile.TemporaryDirectory() as directory, Backends(facts) as backends:
         load = Load(facts, rate, Path(directory))
-        with _watched(stores, load):
+        with _watched(backends, load):
             load.start()
             try:
                 yield load
@@ -142,20 +142,20 @@ def steady_load(facts: Mapping[str, str], *, rate: float = 100.0) -> Iterator[Lo
 
 
 @contextmanager
-def _watched(stores: Backends, book: Book) -> Iterator[None]:
-    """Inside, it is seen after how long each item is found."""
-    over = threading.Event()
+def _watched(backends: Backends, run_record: RunRecord) -> Iterator[None]:
+    """Search items continuously, to find out how long each takes to arrive."""
+    done = threading.Event()
 
-    def watch(look: Callable[[Backends, Book], None]) -> None:
-        while not over.wait(_LOOK_EVERY_SECONDS):
-            look(stores, book)
+    def watch(search: Callable[[Backends, RunRecord], None]) -> None:
+        while not done.wait(_LOOK_EVERY_SECONDS):
+            search(backends, run_record)
 
-    watchers = [threading.Thread(target=watch, args=(look,)) for look in LOOKS]
+    watchers = [threading.Thread(target=watch, args=(search,)) for search in SEARCHES]
     for watcher in watchers:
         watcher.start()
     try:
         yield
     finally:
-        over.set()
+        done.set()
         for watcher in watchers:
             watcher.join()

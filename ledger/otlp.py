@@ -1,4 +1,4 @@
-"""Telemetry as any sender may send it: items put together by hand, and what the Collector said."""
+"""OTLP requests built by hand, as any sender may send them, and the Collector's responses."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -33,7 +33,7 @@ _METHODS: Final[Mapping[Any, str]] = {
     ExportLogsServiceRequest: _SERVICE.format("logs.v1.LogsService"),
     ExportMetricsServiceRequest: _SERVICE.format("metrics.v1.MetricsService"),
 }
-# As our own Collector's receiver has it.
+# The limit of our Collector's receiver.
 _LARGEST: Final = 16 * 1024 * 1024
 _ANSWER_SECONDS: Final = 30.0
 
@@ -50,23 +50,23 @@ class Sender:
         self._channel = channel
         self._headers = headers
 
-    def send(self, request: Request, wrong: Mapping[bytes, bytes] | None = None) -> None:
-        """Raises grpc.RpcError for a refusal.
+    def send(self, request: Request, replacements: Mapping[bytes, bytes] | None = None) -> None:
+        """Send a request. Raises grpc.RpcError if it is rejected.
 
-        `wrong`: bytes in the place of others of the same length, which protobuf would not take.
-        Raises ValueError when the lengths differ.
+        `replacements`: bytes that replace others of the same length, to send requests that
+        protobuf would not encode. Raises ValueError if the lengths differ.
         """
         data = request.SerializeToString()
-        for right, instead in (wrong or {}).items():
-            if len(right) != len(instead):
-                raise ValueError(f"{right!r} and {instead!r} are not of the same length.")
-            data = data.replace(right, instead)
+        for original, replacement in (replacements or {}).items():
+            if len(original) != len(replacement):
+                raise ValueError(f"{original!r} and {replacement!r} must have the same length.")
+            data = data.replace(original, replacement)
         self._channel.unary_unary(_METHODS[type(request)])(
             data, timeout=_ANSWER_SECONDS, metadata=self._headers
         )
 
     def begin(self, request: Request) -> Any:
-        """The same without waiting: a future, which waits for a connection when there is none."""
+        """Send without waiting: return a future, which waits for a connection if there is none."""
         call: Any = self._channel.unary_unary(_METHODS[type(request)])
         data = request.SerializeToString()
         return call.future(
@@ -76,20 +76,20 @@ class Sender:
 
 @contextmanager
 def sender(endpoint: str, headers: Mapping[str, str]) -> Iterator[Sender]:
-    """To `http://host:port`, `host:port` or `unix:path`."""
+    """Connect to `http://host:port`, `host:port` or `unix:path`."""
     options = [("grpc.max_send_message_length", 2 * _LARGEST)]
     with grpc.insecure_channel(endpoint.rpartition("//")[2], options=options) as channel:
         yield Sender(channel, tuple(headers.items()))
 
 
 def lines(service: str, *records: LogRecord) -> ExportLogsServiceRequest:
-    """One batch of a service."""
+    """Return one batch of log records of a service."""
     group = ResourceLogs(resource=_resource(service), scope_logs=[ScopeLogs(log_records=records)])
     return ExportLogsServiceRequest(resource_logs=[group])
 
 
 def line(body: str, attributes: Attributes = _NONE, *, ahead: float = 0.0) -> LogRecord:
-    """One log record, `ahead` seconds in the future."""
+    """Return one log record, `ahead` seconds in the future."""
     now = time.time_ns() + int(ahead * _NS)
     return LogRecord(
         time_unix_nano=now,
@@ -101,13 +101,13 @@ def line(body: str, attributes: Attributes = _NONE, *, ahead: float = 0.0) -> Lo
 
 
 def spans(service: str, *found: Span) -> ExportTraceServiceRequest:
-    """One batch of a service."""
+    """Return one batch of spans of a service."""
     group = ResourceSpans(resource=_resource(service), scope_spans=[ScopeSpans(spans=found)])
     return ExportTraceServiceRequest(resource_spans=[group])
 
 
 def span(trace_id: bytes, name: str, attributes: Attributes = _NONE, *, ahead: float = 0.0) -> Span:
-    """A trace of one span, that took a millisecond, `ahead` seconds in the future."""
+    """Return a trace of one span of a millisecond, `ahead` seconds in the future."""
     now = time.time_ns() + int(ahead * _NS)
     return Span(
         trace_id=trace_id,
@@ -121,7 +121,7 @@ def span(trace_id: bytes, name: str, attributes: Attributes = _NONE, *, ahead: f
 
 
 def sums(service: str, name: str, *points: NumberDataPoint) -> ExportMetricsServiceRequest:
-    """One counter of a service."""
+    """Return one counter of a service."""
     counter = Sum(
         data_points=points,
         is_monotonic=True,
@@ -135,7 +135,7 @@ def sums(service: str, name: str, *points: NumberDataPoint) -> ExportMetricsServ
 
 
 def point(value: int, attributes: Attributes = _NONE, *, ahead: float = 0.0) -> NumberDataPoint:
-    """A counter's value, `ahead` seconds in the future."""
+    """Return a counter's value, `ahead` seconds in the future."""
     now = time.time_ns() + int(ahead * _NS)
     return NumberDataPoint(
         time_unix_nano=now,

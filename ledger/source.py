@@ -1,9 +1,9 @@
-"""Makes items, as a service does: `python -m ledger.source`, started by `ledger.load`, which
-says in its environment where the Collector is.
+"""Creates items like a service: `python -m ledger.source`, started by `ledger.load`, which sets
+the Collector's address in its environment.
 
-Each is told on standard output before it is made, so that whoever started this knows what there
-must be, however it ends. At the end of standard input it makes no more, waits until what is on
-disk has been sent, and ends.
+Each item is announced on standard output before it is created, so that the parent process knows
+what must be stored, however this process ends. At the end of standard input it stops, waits until
+its spool has been sent, and exits.
 """
 
 import argparse
@@ -32,8 +32,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("run")
     parser.add_argument("--first", type=int, required=True, help="the first number")
     parser.add_argument("--rate", type=float, required=True, help="items a second")
-    parser.add_argument("--spool", type=Path, required=True, help="directory for what waits")
-    parser.add_argument("--linger", type=float, required=True, help="seconds, to send what waits")
+    parser.add_argument("--spool", type=Path, required=True, help="directory of the spool")
+    parser.add_argument("--linger", type=float, required=True, help="seconds to send the backlog")
     given = parser.parse_args(arguments)
     settings = TelemetrySettings(
         service_name=SERVICE,
@@ -53,7 +53,7 @@ def _make(telemetry: Telemetry, run: str, first: int, rate: float) -> None:
     items = counter(telemetry.meter, ITEMS)
     due = time.monotonic()
     for number in count(first):
-        if _told_to_end(due - time.monotonic()):
+        if _stop_requested(due - time.monotonic()):
             return
         print(number, time.time_ns(), flush=True)
         with telemetry.tracer.start_as_current_span(
@@ -64,21 +64,21 @@ def _make(telemetry: Telemetry, run: str, first: int, rate: float) -> None:
         due += 1 / rate
 
 
-def _told_to_end(seconds: float) -> bool:
-    """Waits for it that long."""
+def _stop_requested(seconds: float) -> bool:
+    """Wait so many seconds; return whether standard input has ended."""
     readable, _, _ = select.select([sys.stdin], [], [], max(0.0, seconds))
     return bool(readable)
 
 
 def _parent(run: str, number: int) -> Context:
-    """As if somebody had called us, in a trace of an id that the number tells."""
+    """Return the context of a remote parent span whose trace ID is derived from the number."""
     identifier = int(trace_id(run, trace_of(number)), 16)
     caller = SpanContext(identifier, 1 + trace_of(number), True, TraceFlags(TraceFlags.SAMPLED))
     return trace.set_span_in_context(NonRecordingSpan(caller))
 
 
 def _wait_until_sent(providers: Providers, seconds: float) -> None:
-    """What waits in memory is flushed; what waits on disk, a predecessor's too, is sent."""
+    """Flush the queues in memory, and wait until the spool, a predecessor's too, is empty."""
     delivery = providers.delivery
     assert delivery is not None  # noqa: S101
     until = time.monotonic() + seconds

@@ -1,4 +1,4 @@
-"""The alerts that fire, as Alertmanager has them."""
+"""Firing alerts, from Alertmanager."""
 
 from collections.abc import Mapping
 
@@ -6,12 +6,12 @@ import httpx2
 
 from stack.secrets import backend_client
 
-# It always fires: its absence is the alarm.
+# Always firing; only its absence is a fault.
 _WATCHDOG = "Watchdog"
 
 
 def firing(facts: Mapping[str, str]) -> list[str] | None:
-    """The names of the alerts that fire, each once; None when Alertmanager does not answer."""
+    """Return the names of firing alerts, each once; None if Alertmanager does not respond."""
     try:
         with backend_client(facts, "ALERTMANAGER_URL", timeout=2.0) as client:
             answer = client.get("/api/v2/alerts", params={"active": "true", "silenced": "false"})

@@ -1,4 +1,4 @@
-"""Questions to Prometheus, Loki and Tempo, with answers as plain typed values."""
+"""Queries to Prometheus, Loki and Tempo, with the results as typed values."""
 
 import time
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ _NS = 1_000_000_000
 
 @dataclass(frozen=True)
 class Sample:
-    """One point of an instant query; the time in seconds since the epoch."""
+    """One sample of an instant query; the time in seconds since the epoch."""
 
     labels: dict[str, str]
     value: float
@@ -24,7 +24,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Exemplar:
-    """One exemplar: the labels of its series, its own (trace_id among them), value and time."""
+    """One exemplar: labels of its series, its own labels (with trace_id), value and time."""
 
     series: dict[str, str]
     labels: dict[str, str]
@@ -34,7 +34,7 @@ class Exemplar:
 
 @dataclass(frozen=True)
 class LogLine:
-    """One line: time in nanoseconds, text, the stream's labels, its structured metadata."""
+    """One log line: time in nanoseconds, text, labels of its stream, structured metadata."""
 
     timestamp: int
     line: str
@@ -43,7 +43,7 @@ class LogLine:
 
 
 class Backends:
-    """Clients of the three stores; a failed query raises httpx2.HTTPError."""
+    """Clients of the three backends; a failed query raises httpx2.HTTPError."""
 
     def __init__(self, facts: Mapping[str, str]) -> None:
         self._facts = facts
@@ -51,11 +51,11 @@ class Backends:
         self._http.auth = operator(facts)
 
     def prometheus(self, promql: str) -> list[Sample]:
-        """The instant vector of `promql`, now."""
+        """Return the current instant vector of a query."""
         return samples(self._get("PROMETHEUS_URL", "/api/v1/query", query=promql))
 
     def points(self, promql: str) -> list[list[tuple[float, float]]]:
-        """For each series of a range selector its samples as they are stored: time and value."""
+        """Return the stored samples of each series of a range selector, as (time, value)."""
         answer = self._get("PROMETHEUS_URL", "/api/v1/query", query=promql)
         return [
             [(float(time), float(value)) for time, value in series["values"]]
@@ -63,7 +63,7 @@ class Backends:
         ]
 
     def exemplars(self, promql: str, start: float, end: float) -> list[Exemplar]:
-        """The exemplars of the series in `promql`; times in seconds since the epoch."""
+        """Return the exemplars of a query's series; times in seconds since the epoch."""
         path = "/api/v1/query_exemplars"
         return exemplars(self._get("PROMETHEUS_URL", path, query=promql, start=start, end=end))
 
@@ -74,9 +74,9 @@ class Backends:
         end: float | None = None,
         limit: int = 1000,
     ) -> list[LogLine]:
-        """The matching lines, oldest first; times in seconds since the epoch.
+        """Return the matching lines, oldest first; times in seconds since the epoch.
 
-        Without times: the last hour, and a minute ahead for clocks that differ.
+        Default: from an hour ago until a minute ahead, for clocks that differ.
         """
         now = time.time()
         since = int((now - 3600 if start is None else start) * _NS)
@@ -91,19 +91,19 @@ class Backends:
         return log_lines(self._get("LOKI_URL", path, **query, direction="forward"))
 
     def tempo_trace(self, trace_id: str) -> list[Span] | None:
-        """All spans of a trace, earliest first; None when Tempo does not have it (yet)."""
+        """Return all spans of a trace, earliest first; None if Tempo does not have it (yet)."""
         answer = self._http.get(f"{self._facts['TEMPO_URL']}/api/traces/{trace_id}")
         if answer.status_code == 404:
             return None
         return spans(answer.raise_for_status().json()) or None
 
     def tempo_search(self, traceql: str, limit: int = 20) -> list[dict[str, Any]]:
-        """Tempo's own summaries of the matching traces (traceID, rootTraceName, spanSets …)."""
+        """Return Tempo's summaries of the matching traces (traceID, rootTraceName, spanSets …)."""
         found = self._get("TEMPO_URL", "/api/search", q=traceql, limit=limit)
         return list(found.get("traces") or [])
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         self._http.close()
 
     def __enter__(self) -> "Backends":
@@ -125,7 +125,7 @@ class Backends:
 
 
 def samples(answer: Any) -> list[Sample]:
-    """The points in Prometheus's answer to an instant query."""
+    """Return the samples of Prometheus's response to an instant query."""
     return [
         Sample(row["metric"], float(row["value"][1]), float(row["value"][0]))
         for row in answer["data"]["result"]
@@ -133,7 +133,7 @@ def samples(answer: Any) -> list[Sample]:
 
 
 def exemplars(answer: Any) -> list[Exemplar]:
-    """The exemplars in Prometheus's answer, in its order."""
+    """Return the exemplars of Prometheus's response, in its order."""
     return [
         Exemplar(series["seriesLabels"], row["labels"], float(row["value"]), row["timestamp"])
         for series in answer["data"]
@@ -142,7 +142,7 @@ def exemplars(answer: Any) -> list[Exemplar]:
 
 
 def log_lines(answer: Any) -> list[LogLine]:
-    """The lines in Loki's answer with categorized labels, oldest first."""
+    """Return the lines of Loki's response with categorized labels, oldest first."""
     lines = [
         LogLine(int(value[0]), value[1], stream["stream"], _metadata(value))
         for stream in answer["data"]["result"]

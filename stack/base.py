@@ -1,4 +1,4 @@
-"""What the two ways of running have in common: readiness, and an end for each start."""
+"""The common interface of both ways to run the stack: start, readiness, stop."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -16,13 +16,13 @@ TAIL_LINES = 15
 
 
 class PartDiedError(RuntimeError):
-    """A part ended while we waited for it; the text has the end of its log."""
+    """A component exited during startup; the text contains the end of its log."""
 
 
 class Stack(ABC):
-    """One stack, known by its STATE_DIR. As a context manager: ready inside, gone after."""
+    """One stack, identified by STATE_DIR. A context manager: ready inside, removed afterwards."""
 
-    # How it runs, in words: "running …".
+    # The way it runs, after the word "running".
     kind: str
     ready_timeout_s = 60.0
     poll_interval_s = 0.05
@@ -34,54 +34,54 @@ class Stack(ABC):
     @property
     @abstractmethod
     def parts(self) -> tuple[Part, ...]:
-        """The parts that run here, or are to."""
+        """The components that run, or will be started."""
 
     @property
     @abstractmethod
     def missing(self) -> dict[str, str]:
-        """The other parts by name: why each does not run here, and how to get it."""
+        """The other components by name, with the reason and the way to get them."""
 
     @abstractmethod
     def start(self) -> None:
-        """Starts all parts, without waiting for all to be ready."""
+        """Start all components, without waiting until they are ready."""
 
     @abstractmethod
     def running(self) -> bool:
-        """Whether this stack was started and not stopped; its parts may still be starting."""
+        """Return whether the stack was started and not stopped; it may not be ready yet."""
 
     @abstractmethod
     def states(self, *, usage: bool = False) -> dict[str, ProcessState]:
-        """What is known of each part, nothing when the stack does not run; `usage`: memory too."""
+        """Return each component's state, empty if the stack does not run; `usage`: with memory."""
 
     @abstractmethod
     def stop(self) -> bool:
-        """Stops what this stack started, in order; False when nothing was running."""
+        """Stop all components of this stack, in order; return False if none was running."""
 
     @abstractmethod
     def log_tail(self, name: str, lines: int = TAIL_LINES) -> str:
-        """The last lines that a part wrote since the stack was started, oldest first."""
+        """Return the last lines of a component's log since the stack's start, oldest first."""
 
     @abstractmethod
     def show_logs(self, names: Sequence[str], lines: int, *, follow: bool) -> bool:
-        """Prints the last lines of each part; goes on until interrupted when told to.
+        """Print the last lines of each component's log, and new lines with `follow`.
 
-        False when there are no logs.
+        Returns False if there are no logs.
         """
 
     def dispose(self) -> None:
-        """Leaves nothing that must not stay: for whoever used the stack as a context manager."""
+        """Stop the stack and remove temporary data, at the end of a context manager."""
         self.stop()
 
     def wait_ready(
         self, timeout: float | None = None, on_ready: Callable[[Part], None] | None = None
     ) -> None:
-        """Returns when every part says it is ready; `on_ready` hears of each of them.
+        """Wait until every component is ready; call `on_ready` for each of them.
 
-        Raises PartDiedError when one ends meanwhile, WaitError after `timeout` seconds.
+        Raises PartDiedError if one exits meanwhile, WaitError after `timeout` seconds.
         """
         waiting = list(self.parts)
         if self._restarts_before is None:
-            # Somebody else started it; what happened before is not our concern.
+            # Started by another process: ignore earlier restarts.
             states = self.states().values()
             self._restarts_before = {state.name: state.restarts for state in states}
 
@@ -98,14 +98,14 @@ class Stack(ABC):
         patience = timeout or self.ready_timeout_s
         poll_until(
             all_ready,
-            "all parts to be ready",
+            "all components to be ready",
             patience,
             self.poll_interval_s,
             giving_up_on=(PartDiedError,),
         )
 
     def is_ready(self, part: Part) -> bool:
-        """Whether the part's own readiness URL answers with success now."""
+        """Return whether the component's readiness URL responds with success now."""
         with local_client(timeout=2.0) as client:
             try:
                 return client.get(part.readiness(self.facts)).is_success
@@ -113,13 +113,13 @@ class Stack(ABC):
                 return False
 
     def raise_if_dead(self) -> None:
-        """Raises PartDiedError when a part has ended since the start, started again or not."""
+        """Raise PartDiedError if a component has exited since the start, even if restarted."""
         before = self._restarts_before or {}
         for state in self.states().values():
             if state.ended(before.get(state.name, 0)):
                 raise PartDiedError(
-                    f"{state.name} ended with exit code {state.exit_code}; the end of its log"
-                    f" (all of it: make logs PART={state.name}):\n{self.log_tail(state.name)}"
+                    f"{state.name} exited with code {state.exit_code}; the end of its log"
+                    f" (full log: make logs PART={state.name}):\n{self.log_tail(state.name)}"
                 )
 
     def __enter__(self) -> Self:

@@ -1,8 +1,8 @@
-"""Makes .venv from requirements-dev.txt, once for each content of that file.
+"""Creates .venv from requirements-dev.txt, once for each content of that file.
 
-Run by the system's Python as `python3 -m stack.bootstrap [parts]`, so: only the standard
-library, and a syntax that Python 3.8 reads. With `parts` it also checks what the build of the
-parts will need, so that everything wrong is said before anything starts.
+Run by the system's Python as `python3 -m stack.bootstrap [parts]`. So it uses only the standard
+library and the syntax of Python 3.8. With `parts` it also checks the requirements of the native
+build, so that all problems are reported before anything starts.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PLAIN_LINE_EVERY_S = 15.0
 
 
 def main() -> int:
-    """Exit code 0 when the environment is as requirements-dev.txt says."""
+    """Return exit code 0 if the environment matches requirements-dev.txt."""
     stdio.replace_unencodable()
     wanted = _fingerprint()
     if _installed() == wanted:
@@ -40,7 +40,7 @@ def main() -> int:
         return 1
     os.makedirs(STATE, exist_ok=True)
     with open(os.path.join(STATE, "setup.lock"), "w", encoding="utf-8") as lock:
-        # Two commands on a fresh checkout must not make the environment at the same time.
+        # Two commands on a fresh checkout must not create the environment concurrently.
         fcntl.flock(lock, fcntl.LOCK_EX)
         if _installed() == wanted:
             return 0
@@ -68,7 +68,7 @@ def _with_docker() -> bool:
 
 
 def _to_build() -> bool:
-    """Whether a part has no official release here."""
+    """Return whether a component has no official release on this machine."""
     found = releases.find(releases.directory(os.environ), os.environ.get("PATH", ""))
     return len(found.used) < len(releases.PROJECTS)
 
@@ -77,12 +77,12 @@ def _install(python: str, wanted: str) -> int:
     _say("Setting up the Python environment in .venv ...")
     pip = [VENV_PYTHON, "-m", "pip", "--disable-pip-version-check"]
     for command in (
-        # One that works is brought up to date in place: others may be using it.
+        # A working environment is updated in place: other processes may be using it.
         [python, "-m", "venv", *([] if _works(VENV_PYTHON) else ["--clear"]), VENV],
         [*pip, "install", "--no-input", "--require-hashes", "-r", REQUIREMENTS],
     ):
         if _run(command) != 0:
-            _say("It failed; the end of .chatscope/setup.log:")
+            _say("Setup failed; the end of .chatscope/setup.log:")
             _say("".join(_last_lines(LOG, 15)))
             return 1
     with open(STAMP, "w", encoding="utf-8") as stamp:
@@ -118,7 +118,7 @@ def _fingerprint() -> str:
 
 
 def _installed() -> str | None:
-    # A moved or half-removed environment has its stamp but no Python that starts.
+    # A moved or partly removed environment has a stamp, but no Python that starts.
     if not os.path.exists(VENV_PYTHON):
         return None
     try:

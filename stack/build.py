@@ -1,4 +1,4 @@
-"""Builds the parts from their pinned Go modules into the cache, each whole or not at all."""
+"""Builds the components from their pinned Go modules into the cache, each atomically."""
 
 import fcntl
 import os
@@ -18,11 +18,11 @@ _UNFINISHED = ".building-"
 
 
 class BuildError(RuntimeError):
-    """A part could not be built; the text has the end of what Go said, and where the rest is."""
+    """A component could not be built; the text contains the end of Go's output and its log file."""
 
 
 def problems(*, with_tests: bool = True, without: Collection[str] = ()) -> list[str]:
-    """What keeps the missing parts from being built, each line with its mend."""
+    """Return the problems that prevent the build of missing components, each with its fix."""
     if not with_tests and {each.name for each in BINARIES if not each.for_tests} <= set(without):
         return []
     wrong = go_problems()
@@ -41,13 +41,13 @@ def build_missing(
     only: str = "",
     without: Collection[str] = (),
 ) -> None:
-    """Builds what the cache lacks; other versions there stay as they are. Raises BuildError.
+    """Build the programs that the cache lacks; keep other versions. Raises BuildError.
 
-    `with_tests` also builds what only the tests want; `only` names the one program to build,
-    `without` those that are not needed.
+    `with_tests`: include programs that only tests use; `only`: a single program; `without`:
+    programs that are not needed.
 
-    One after another: `go build` already keeps every core busy, and two linkers at once would
-    double the memory for nothing.
+    Builds sequentially: `go build` already uses all cores, and two linkers at once would double the
+    memory.
     """
     if not missing_binaries(with_tests=with_tests, only=only, without=without):
         return
@@ -73,7 +73,7 @@ def _alone(progress: Progress) -> Iterator[None]:
 
 
 def _remove_unfinished() -> None:
-    # We hold the lock, so whatever is unfinished belongs to a build that was killed.
+    # The lock is held, so unfinished directories belong to a build that was killed.
     for leftover in cache_dir().glob(f"{_UNFINISHED}*"):
         shutil.rmtree(leftover, ignore_errors=True)
 
@@ -94,7 +94,7 @@ def _build(binary: Binary, progress: Progress) -> None:
     log.unlink()
 
 
-# As the manifest says: write the sources, and leave the compiling to `go build`.
+# As in the manifest: write the sources, and leave the compilation to `go build`.
 GENERATE = [
     *("go", "tool", "builder", "--config", "manifest.yaml"),
     *("--skip-get-modules", "--skip-compilation"),
@@ -109,8 +109,8 @@ def _copied_sources(binary: Binary, directory: Path) -> Path:
 
 
 def _run(command: list[str], cwd: Path, log: Path, binary: Binary, progress: Progress) -> None:
-    # The module files decide alone: no cgo, no workspace of the person who builds.
-    # Go asks for HOME where nothing else names its caches, and a service manager may set none.
+    # Only the module files count: no cgo, no workspace of the user. Go needs HOME if no other
+    # variable sets its caches, and a service manager may not set it.
     home = {"HOME": str(Path.home())}
     environ = {**home, **os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
     with log.open("w") as output:

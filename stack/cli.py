@@ -38,7 +38,7 @@ from stack.terminal import Terminal
 from stack.waiting import WaitError
 
 Facts = Mapping[str, str]
-# What a person can mend with the text alone; anything else is a bug and keeps its traceback.
+# Errors that the user can fix with the text alone; any other one is a bug and keeps its traceback.
 _EXPECTED = (
     build.BuildError,
     CommandError,
@@ -52,21 +52,21 @@ _EXPECTED = (
     WaitError,
     way.WayError,
 )
-# Another user's files, such as those of an earlier `sudo make up`, and a read-only checkout.
+# Files of another user, such as after `sudo make up`, and a read-only checkout.
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-# Of all parts, as many as fit a screen together.
+# For all components, as many as fit on a screen together.
 LINES_OF_ONE = 30
 LINES_OF_EACH = 5
 
 
 class NotReadyError(RuntimeError):
-    """The stack cannot start as this machine is; the text has a line for each reason."""
+    """The stack cannot be started; the text has a line for each reason."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; the exit code is 0 only when it did what its name says."""
+    """Run one command; return 0 only if it succeeded."""
     console = Terminal()
     options = _parser().parse_args(arguments)
     try:
@@ -86,21 +86,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _unwritable(error: OSError) -> str:
-    """What a stack that somebody else started leaves behind, or a checkout on a read-only disk."""
+    """Explain a file of another user's stack, or of a checkout on a read-only disk."""
     path = Path(error.filename)
     there = next(place for place in (path, *path.parents) if os.path.lexists(place))
     try:
         owner = there.owner()
     except (KeyError, OSError):
-        owner = "somebody else"
-    mend = "set STATE_DIR to a directory that you can write"
+        owner = "another user"
+    fix = "set STATE_DIR to a directory that you can write"
     if error.errno != errno.EROFS and there.lstat().st_uid != os.getuid():
-        mend = f"run it as {owner}, or give it to yourself (sudo chown -R), or {mend}"
-    return f"{error.filename}: {error.strerror} ({there} belongs to {owner}): {mend}"
+        fix = f"run it as {owner}, or change its owner (sudo chown -R), or {fix}"
+    return f"{error.filename}: {error.strerror} ({there} belongs to {owner}): {fix}"
 
 
 def up(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
-    """Chooses the way, starts, waits, chats once, and shows where everything is."""
+    """Choose the mode, start, wait, send one chat, and print all addresses."""
     started = time.monotonic()
     stack = way.running(wanted)
     if already := stack is not None:
@@ -132,7 +132,7 @@ def _start(console: Console, wanted: Facts) -> Stack:
         wanted = {**wanted, "GRAFANA_HOME": found}
     stack = choice.stack(wanted)
     progress.say(f"Running {stack.kind}: {choice.reason}")
-    # What a killed supervisor left would look like somebody else's programs.
+    # Processes of a killed supervisor would occupy the ports.
     stack.stop()
     problems = preflight.port_problems(stack.facts, stack.parts)
     if choice.way == "native":
@@ -142,22 +142,22 @@ def _start(console: Console, wanted: Facts) -> Stack:
     if choice.way == "native":
         _get_programs(stack.facts, progress)
     firstchat.prepare()
-    with progress.activity("Starting the parts"):
+    with progress.activity("Starting the components"):
         stack.start()
     return stack
 
 
 def _native_problems(wanted: Facts) -> list[str]:
-    """What keeps native parts from starting, each line with its mend."""
+    """Return the problems that prevent native components from starting, each with its fix."""
     directory = wanted["COMPONENTS_DIR"]
     if directory and not Path(directory).is_dir():
-        return [f"COMPONENTS_DIR={directory} is no directory: name one, or unset it"]
+        return [f"COMPONENTS_DIR={directory} is not a directory: set an existing one, or unset it"]
     used = parts.released(wanted).used
     return [*grafana.problems(wanted), *build.problems(with_tests=False, without=used)]
 
 
 def _get_programs(wanted: Facts, progress: Progress) -> None:
-    """Tell which official releases are used, and build the programs that have none."""
+    """Report which official releases are used, and build the programs that have none."""
     found = parts.released(wanted)
     for release in found.used.values():
         progress.say(f"Using {release.program} {release.version}, {release.path}")
@@ -176,7 +176,7 @@ def _get_programs(wanted: Facts, progress: Progress) -> None:
 
 
 def _links(stack: Stack) -> screen.Links:
-    """Where a person goes on: the chat, and Grafana where it runs."""
+    """Return the addresses for users: the chat, and Grafana if it runs."""
     has_grafana = "grafana" not in stack.missing
     return screen.Links(
         stack.facts["APP_URL"], stack.facts["GRAFANA_PUBLIC_URL"] if has_grafana else ""
@@ -185,25 +185,26 @@ def _links(stack: Stack) -> screen.Links:
 
 def _prove(console: Console, stack: Stack) -> firstchat.Chat:
     progress = Progress(console)
-    with progress.activity("Waiting for the parts"):
+    with progress.activity("Waiting for the components"):
         stack.wait_ready()
-    with progress.activity("Looking for one chat in three stores"):
+    with progress.activity("Looking for one chat in three backends"):
         return firstchat.prove(stack.facts)
 
 
 def _warn_of_changes(console: Console, running: Facts, wanted: Facts) -> None:
-    """Say which variables of the shell or .env the running stack was not started with."""
+    """Warn of variables of the shell or .env that differ from those of the running stack."""
     for name in facts.own_environment():
         was, now = running.get(name), wanted.get(name)
         if was is not None and now is not None and was != now:
             was = was or "unset"
             screen.line(
-                console, f"{name}={now} has no effect: it runs with {was}. make down, then make up"
+                console,
+                f"{name}={now} has no effect: the stack runs with {was}. make down, then make up",
             )
 
 
 def down(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
-    """Stops what `up` started, and nothing else."""
+    """Stop the stack that `up` started."""
     with Progress(console).activity("Stopping"):
         stopped = [stack.stop() for stack in way.candidates(wanted)]
     console.print("Chatscope is down." if any(stopped) else "Chatscope was not running.")
@@ -211,7 +212,7 @@ def down(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
 
 
 def status(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
-    """Shows each part; exit code 0 when all of them are ready."""
+    """Print each component's state; return 0 if all of them are ready."""
     stack = _running(wanted)
     rows = _rows(stack, usage=True)
     _warn_of_changes(console, stack.facts, wanted)
@@ -221,22 +222,22 @@ def status(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
 
 
 def show_logs(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
-    """Prints the last lines of one part or of all; follows them on request."""
-    # Of processes there are logs when they have ended, of containers there are none.
+    """Print the last lines of one log or of all; follow them on request."""
+    # Logs of processes remain after they exit, those of containers do not.
     stack = way.running(wanted) or NativeStack(wanted)
     known = [part.name for part in PARTS]
     if options.part and options.part not in known:
-        raise NotReadyError(f"PART={options.part} is no part: it is one of {', '.join(known)}")
+        raise NotReadyError(f"PART={options.part} is not accepted: use one of {', '.join(known)}")
     names = [options.part] if options.part else [part.name for part in stack.parts]
     lines = options.lines or (LINES_OF_ONE if options.part else LINES_OF_EACH)
     if not stack.show_logs(names, lines, follow=options.follow):
-        raise NotReadyError("Nothing has run here yet, so there are no logs: make up")
+        raise NotReadyError("There are no logs: nothing has run here yet. make up")
     return 0
 
 
 def talk(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
-    """Chats in the terminal."""
-    # It imports the client of WebSockets, which the other commands do not need.
+    """Chat in the terminal."""
+    # Imports the WebSocket client, which other commands do not need.
     from chatscope.cli import chat  # noqa: PLC0415
 
     running = recorded(wanted)
@@ -252,20 +253,20 @@ def talk(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
 
 
 def demo(console: Console, wanted: Facts, options: argparse.Namespace) -> NoReturn:
-    """Lets people chat with the running service, as its settings say; see docs/demo.md."""
+    """Run simulated users against the running service; see docs/demo.md."""
     running = recorded(wanted)
     environ = {
         "CHATSCOPE_URL": running["APP_URL"],
         **facts.own_environment(),
         **telemetry_variables(running, "OTLP_HTTP_URL"),
     }
-    # In our place, so that an interrupt is its own, and it has the time to sum up.
+    # Replaces this process, so that the demo handles an interrupt and can print its summary.
     os.chdir(facts.ROOT)
     os.execve(sys.executable, [sys.executable, "-m", "demo"], environ)  # noqa: S606
 
 
 def prepare(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
-    """Builds what is missing, and starts nothing."""
+    """Build missing programs without starting the stack."""
     problems = build.problems()
     if problems:
         raise NotReadyError("\n".join(["Nothing was built:", *problems]))
@@ -299,16 +300,16 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    command("up", up, "build, start, and show one chat in three stores")
-    command("down", down, "stop what up started")
-    command("status", status, "state, address, memory and uptime of each part")
-    command("demo", demo, "people who chat with the running service")
-    programs = command("build", prepare, "build the parts that are not in the cache")
+    command("up", up, "build, start, and show one chat in three backends")
+    command("down", down, "stop the stack that up started")
+    command("status", status, "state, address, memory and uptime of each component")
+    command("demo", demo, "simulated users of the running service")
+    programs = command("build", prepare, "build the programs that are not in the cache")
     programs.add_argument("program", nargs="?", choices=[binary.name for binary in BINARIES])
-    log = command("logs", show_logs, "the last lines of the parts' logs")
-    log.add_argument("part", nargs="?", help="one of them: longer, and with whole lines")
-    log.add_argument("-f", "--follow", action="store_true", help="go on printing new lines")
-    log.add_argument("-n", "--lines", type=int, help="how many of each part")
-    words = command("chat", talk, "chat in the terminal, or ask once")
+    log = command("logs", show_logs, "the last lines of the components' logs")
+    log.add_argument("part", nargs="?", help="one component: more lines, and not truncated")
+    log.add_argument("-f", "--follow", action="store_true", help="continue with new lines")
+    log.add_argument("-n", "--lines", type=int, help="number of lines of each component")
+    words = command("chat", talk, "chat in the terminal, or send one message")
     words.add_argument("text", nargs="*")
     return parser

@@ -1,4 +1,4 @@
-"""The stack in containers, by docker compose: the same face as stack/native.py."""
+"""The stack in containers, with docker compose: the same interface as stack/native.py."""
 
 import json
 import math
@@ -21,38 +21,38 @@ from stack.recorded import forget, record
 from stack.supervisor import ProcessState
 from stack.terminal import Terminal
 
-# Longer than all stop_grace_periods, without the app's, one after another.
+# More than the sum of all stop_grace_periods except the app's.
 STOP_TIMEOUT_S = 110.0
-# Since this one, the engine knows start_interval.
+# The first engine that supports start_interval.
 _START_INTERVAL_ENGINE = 25
-# The service that looks whether the parts can read their configuration.
+# The service that checks whether the components can read their configuration.
 _CHECKOUT = "checkout"
 _ENDED = {"exited": "Completed", "dead": "Error", "restarting": "Restarting"}
 
 
 class DockerError(RuntimeError):
-    """Docker did not do what it was asked; the text has what it said."""
+    """A docker command failed; the text contains its output."""
 
 
 class DockerStack(Stack):
-    """All parts as containers of one compose project."""
+    """All components as containers of one compose project."""
 
     kind = "with Docker"
     ready_timeout_s = 120.0
-    # Each look is two calls of the docker client.
+    # Each poll is two calls of the docker client.
     poll_interval_s = 0.25
 
     def __init__(self, facts: Mapping[str, str], without: Mapping[str, str] | None = None) -> None:
-        """`without` names parts that are not to run, each with the reason."""
+        """`without`: components that shall not run, each with the reason."""
         super().__init__(facts)
         self._without = dict(without or {})
-        # What `is_ready` saw, and when: a look is two calls of the docker client.
+        # Cache of `is_ready` and its time: a poll is two calls of the docker client.
         self._lately: dict[str, ProcessState] = {}
         self._looked = -math.inf
 
     @property
     def missing(self) -> dict[str, str]:
-        """The parts that do not run here, each with the reason."""
+        """The components that do not run, each with the reason."""
         if self._without or not (running := self.states()):
             return self._without
         again = "it was left out when the stack was started: make down, make up"
@@ -60,14 +60,14 @@ class DockerStack(Stack):
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """The parts that run here, or are to."""
+        """The components that run, or will be started."""
         missing = self.missing
         return tuple(part for part in PARTS if part.name not in missing)
 
     def start(self) -> None:
-        """Starts all parts, whose images must be there. Raises PartDiedError, DockerError.
+        """Start all components, whose images must exist. Raises PartDiedError, DockerError.
 
-        Returns when each part that others wait for is healthy, and the rest is started.
+        Returns when each component that others depend on is healthy, and the rest is started.
         """
         record(self.facts)
         self._restarts_before = {}
@@ -82,17 +82,17 @@ class DockerStack(Stack):
         self.fetch_secrets()
 
     def fetch_secrets(self) -> None:
-        """Copy those of the operator to SECRETS_DIR of this machine. Raises DockerError."""
+        """Copy the operator's secrets to SECRETS_DIR of this machine. Raises DockerError."""
         directory = Path(self.facts["SECRETS_DIR"])
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Of an earlier stack.
+        # Files of an earlier stack.
         shutil.rmtree(directory / "operator", ignore_errors=True)
         done = self.compose("cp", "secrets:/run/secrets/operator", str(directory))
         if done.returncode != 0:
             raise DockerError(f"docker compose cp: {_last_lines(done.stderr)}")
 
     def is_ready(self, part: Part) -> bool:
-        """Whether the engine's health check says so: not every part is published."""
+        """Return the engine's health status, since not every component is published."""
         now = time.monotonic()
         if now - self._looked > self.poll_interval_s:
             self._lately, self._looked = self.states(), now
@@ -100,13 +100,13 @@ class DockerStack(Stack):
         return state is not None and state.healthy
 
     def running(self) -> bool:
-        """Whether there are containers of this stack that run, or are being started again."""
+        """Return whether containers of this stack are running or restarting."""
         return any(
             state.running or state.status == "Restarting" for state in self.states().values()
         )
 
     def states(self, *, usage: bool = False) -> dict[str, ProcessState]:
-        """What the engine knows of each part; nothing when none answers. `usage`: memory too."""
+        """Return each component's state, empty without an engine; `usage`: with memory."""
         try:
             ids = self._containers()
             rows = json.loads(docker("inspect", *ids)) if ids else []
@@ -118,7 +118,7 @@ class DockerStack(Stack):
         return {state.name: state for state in states if state.name in known}
 
     def stop(self) -> bool:
-        """Removes the containers, not the volumes; False when there were none."""
+        """Remove the containers, not the volumes; return False if there were none."""
         try:
             there = bool(self._containers())
         except DockerError:
@@ -129,12 +129,12 @@ class DockerStack(Stack):
         return there
 
     def log_tail(self, name: str, lines: int = TAIL_LINES) -> str:
-        """The last lines that a part wrote, oldest first."""
+        """Return the last lines of a component's log, oldest first."""
         done = self.compose("logs", "--no-log-prefix", "--no-color", "--tail", str(lines), name)
-        return done.stdout.strip() or "(it wrote nothing)"
+        return done.stdout.strip() or logs.NOTHING
 
     def show_logs(self, names: Sequence[str], lines: int, *, follow: bool) -> bool:
-        """Prints the last lines of each part; goes on until interrupted when told to."""
+        """Print the last lines of each component's log, and new lines with `follow`."""
         words = ["logs", "--tail", str(lines), *(["--follow"] if follow else []), *names]
         with subprocess.Popen(
             ["docker", "compose", *words],
@@ -152,7 +152,7 @@ class DockerStack(Stack):
         return True
 
     def configuration(self) -> dict[str, Any]:
-        """The compose files, merged and with all variables filled in. Raises DockerError."""
+        """Return the merged compose files with all variables resolved. Raises DockerError."""
         done = self.compose("config", "--format", "json")
         if done.returncode != 0:
             raise DockerError(f"docker compose config: {_last_lines(done.stderr)}")
@@ -162,7 +162,7 @@ class DockerStack(Stack):
     def compose(
         self, *words: str, timeout: float | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Runs `docker compose` on this stack."""
+        """Run `docker compose` on this stack."""
         return subprocess.run(
             ["docker", "compose", *words],
             cwd=ROOT,
@@ -177,23 +177,23 @@ class DockerStack(Stack):
 
     @cached_property
     def environment(self) -> dict[str, str]:
-        """What docker compose finds in its environment: the facts, the project, the files."""
+        """Environment of docker compose: the facts, the project name, the files."""
         said = own_environment()
         environ = {**os.environ, **self.facts}
         if self.facts["PUBLISH_HOST"] == "localhost":
-            # Docker publishes on addresses only.
+            # Docker publishes on IP addresses only.
             environ["PUBLISH_HOST"] = "127.0.0.1"
         environ["COMPOSE_PROJECT_NAME"] = said.get("COMPOSE_PROJECT_NAME") or self._project()
         environ["COMPOSE_FILE"] = said.get("COMPOSE_FILE") or os.pathsep.join(_files())
         return environ
 
     def dispose(self) -> None:
-        """Removes the volumes, too."""
+        """Remove the volumes, too."""
         self._down("--volumes")
         forget(self.facts)
 
     def _project(self) -> str:
-        # As with the native way, another STATE_DIR is another stack.
+        # As in a native stack, another STATE_DIR is another stack.
         directory = Path(self.facts["STATE_DIR"])
         if directory == (ROOT / DEFAULT_STATE_DIR).resolve():
             return "chatscope"
@@ -218,7 +218,7 @@ class DockerStack(Stack):
 
 
 def docker(*words: str, timeout: float = 30.0) -> str:
-    """What the docker client says. Raises DockerError."""
+    """Return the output of a docker command. Raises DockerError."""
     try:
         done = subprocess.run(
             ["docker", *words],
@@ -232,24 +232,24 @@ def docker(*words: str, timeout: float = 30.0) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise DockerError(f"docker {words[0]}: {error}") from error
     if done.returncode != 0:
-        raise DockerError(_last_lines(done.stderr) or f"docker {words[0]} failed, without a word")
+        raise DockerError(_last_lines(done.stderr) or f"docker {words[0]} failed without output")
     return done.stdout
 
 
 def engine_version() -> str:
-    """The version of the engine that answers. Raises DockerError when none does."""
+    """Return the engine's version. Raises DockerError if none responds."""
     return docker("version", "--format", "{{.Server.Version}}", timeout=10.0).strip()
 
 
 def compose_files(engine: str) -> list[str]:
-    """Our compose files, and what an engine of that version needs beside them."""
+    """Return our compose files, with those that an engine of that version needs."""
     old = int(engine.split(".", maxsplit=1)[0]) < _START_INTERVAL_ENGINE
     more = ["deploy/old-engine.compose.yaml"] if old else []
     return ["docker-compose.yml", "deploy/backends.compose.yaml", *more]
 
 
 def _files() -> list[str]:
-    """The compose files for the engine that answers, and a person's own beside them."""
+    """Return the compose files for this engine, with the user's override file."""
     files = compose_files(engine_version())
     if (ROOT / "docker-compose.override.yml").exists():
         files.append("docker-compose.override.yml")
@@ -274,7 +274,7 @@ def _state(row: Mapping[str, Any], memory: int) -> ProcessState:
 
 
 def _bytes(text: str) -> int:
-    """The size that docker stats writes as 12.3MiB."""
+    """Return the size in bytes, from a text of docker stats such as 12.3MiB."""
     units = {"GiB": 1024**3, "MiB": 1024**2, "KiB": 1024, "kB": 1000, "B": 1}
     unit = next(unit for unit in units if text.endswith(unit))
     return int(float(text.removesuffix(unit)) * units[unit])

@@ -1,4 +1,4 @@
-"""Every port, address and size of the stack: stack.env, overruled by .env and the environment."""
+"""Every port, address and size of the stack: stack.env, overridden by .env and environment."""
 
 import hashlib
 import ipaddress
@@ -15,21 +15,21 @@ from dotenv import dotenv_values
 
 ROOT = Path(__file__).resolve().parent.parent
 ENV_FILE = ROOT / "stack" / "stack.env"
-# A person's own values, also for the service; docker compose reads the same file by itself.
+# The user's own values, also for the service; docker compose reads the same file.
 OWN_ENV_FILE = ROOT / ".env"
 DEFAULT_STATE_DIR = ".chatscope"
-# The default of SHUTDOWN_GRACE_SECONDS, and from the end of that grace to SIGKILL; a test compares
-# them with the app's.
+# The default of SHUTDOWN_GRACE_SECONDS, and the time from the end of that grace period to SIGKILL;
+# a test compares them with the app's.
 DEFAULT_GRACE_SECONDS = 4
 APP_STOP_AFTER_GRACE_SECONDS = 6
-# Linux takes 107 bytes, the name of the socket included.
+# Linux accepts 107 bytes, including the socket's name.
 _LONGEST_SOCKETS_DIR = 90
-# Of the parts that listen on PUBLISH_HOST.
+# URLs of the components that listen on PUBLISH_HOST.
 _PUBLISHED_URLS = {"APP_URL", "GRAFANA_URL"}
 
 
 class FactsError(ValueError):
-    """Values that the stack cannot run with; the text has a line for each of them."""
+    """Invalid settings of the stack; the text has a line for each of them."""
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
@@ -37,13 +37,13 @@ class FactsError(ValueError):
 
 
 def load(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """All facts by name, ready to be handed to the parts as their environment.
+    """Return all facts by name, ready to be used as environment of the components.
 
-    `environ` stands in the place of the shell's variables and .env. An empty variable counts as
-    unset. STATE_DIR (default .chatscope in the checkout) tells where the running stack keeps its
-    data, logs and control socket; GRAFANA_HOME, where a Grafana is unpacked; COMPONENTS_DIR, in
-    which official releases are (stack/releases.py); RULES_DIR, in which prometheus/rules and
-    loki/rules are (default the checkout). Raises FactsError.
+    `environ` replaces the shell's variables and .env. An empty variable counts as unset. STATE_DIR
+    (default .chatscope in the checkout) is the directory of data, logs and sockets of the running
+    stack; GRAFANA_HOME, of an unpacked Grafana; COMPONENTS_DIR, of official releases
+    (stack/releases.py); RULES_DIR, of prometheus/rules and loki/rules (default the checkout).
+    Raises FactsError.
     """
     environ = own_environment() if environ is None else environ
     facts = _merged(environ)
@@ -52,7 +52,7 @@ def load(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     facts["DATA_DIR"] = str(state_dir / "data")
     facts["SECRETS_DIR"] = str(state_dir / "run" / "secrets")
     facts["SOCKETS_DIR"] = str(sockets_dir(state_dir))
-    # As gRPC spells a socket.
+    # In gRPC's notation of a socket.
     tempo = f"unix://{facts['SOCKETS_DIR']}/tempo-otlp.sock"
     facts["TEMPO_OTLP_ENDPOINT"] = environ.get("TEMPO_OTLP_ENDPOINT") or tempo
     facts["RULES_DIR"] = str(_place(environ.get("RULES_DIR") or ".").resolve())
@@ -68,7 +68,7 @@ def load(environ: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def sockets_dir(state_dir: Path) -> Path:
-    """Return where the sockets of that stack are; elsewhere if their paths would be too long."""
+    """Return the directory of the stack's sockets; elsewhere if their paths would be too long."""
     directory = state_dir / "run" / "sockets"
     if len(os.fsencode(directory)) <= _LONGEST_SOCKETS_DIR:
         return directory
@@ -77,25 +77,25 @@ def sockets_dir(state_dir: Path) -> Path:
 
 
 def own_environment() -> dict[str, str]:
-    """What the person said: .env, overruled by the shell, as docker compose has it too."""
-    # Its own switch, so that one word keeps a person's values out of both ways to run.
+    """Return the user's variables: .env, overridden by the shell, as in docker compose."""
+    # Compose's own switch, so that one variable disables .env for both ways to run.
     off = os.environ.get("COMPOSE_DISABLE_ENV_FILE", "").lower() in {"1", "true"}
     said = {} if off else dotenv_values(OWN_ENV_FILE)
     return {**{name: text for name, text in said.items() if text is not None}, **os.environ}
 
 
 def app_stop_seconds() -> int:
-    """Return after how many seconds of a stop the app is killed: one after the limit of its own
-    (app/transport/deadline.py), which follows SHUTDOWN_GRACE_SECONDS."""
+    """Return the seconds after which a stopping app is killed: one more than its own limit, which
+    depends on SHUTDOWN_GRACE_SECONDS (app/transport/deadline.py)."""
     grace = own_environment().get("SHUTDOWN_GRACE_SECONDS", "").strip()
     try:
         return math.ceil(float(grace or DEFAULT_GRACE_SECONDS)) + APP_STOP_AFTER_GRACE_SECONDS
-    except (ValueError, OverflowError):  # which the app refuses
+    except (ValueError, OverflowError):  # rejected by the app
         return DEFAULT_GRACE_SECONDS + APP_STOP_AFTER_GRACE_SECONDS
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens there."""
+    """Return whether an address is reachable from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -103,24 +103,24 @@ def is_loopback(host: str) -> bool:
 
 
 def shifted(offset: int, environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Variables that move every port by `offset`, for a second stack on the same machine."""
+    """Return variables that shift every port by `offset`, for a second stack on this machine."""
     facts = load(environ)
     return {name: str(int(facts[name]) + offset) for name in ports(facts)}
 
 
 def ports(facts: Mapping[str, str]) -> list[str]:
-    """The names of the facts that are ports."""
+    """Return the names of the facts that are ports."""
     return [name for name in facts if name.endswith("_PORT")]
 
 
 def _place(text: str) -> Path:
-    """A path as Compose reads it too: relative to the checkout, `~` for the home directory."""
+    """Return a path as Compose resolves it: relative to the checkout, with `~`."""
     return ROOT / os.path.expanduser(text)
 
 
 def _merged(environ: Mapping[str, str]) -> dict[str, str]:
-    # Not python-dotenv's own interpolation: there a line of the file would see the
-    # file's value of a name, not the one that won.
+    # Without python-dotenv's interpolation, which would use the file's value of a name instead of
+    # the overriding one.
     facts: dict[str, str] = {}
     for name, text in dotenv_values(ENV_FILE, interpolate=False).items():
         names = dict(facts)
@@ -131,10 +131,10 @@ def _merged(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _published_at(facts: Mapping[str, str]) -> str:
-    """Where this machine itself reaches what listens on PUBLISH_HOST."""
+    """Return the address at which this machine reaches listeners on PUBLISH_HOST."""
     host = facts["PUBLISH_HOST"]
-    # What listens on one other address does not answer on loopback. An address that is not
-    # accepted is reported once, not with each URL in which it would stand.
+    # A listener on another address does not respond on loopback. An invalid address is reported
+    # once, not again for each URL that contains it.
     return facts["STACK_HOST"] if host == "0.0.0.0" or not _is_address(host) else host  # noqa: S104
 
 
@@ -177,7 +177,7 @@ def _is_size(value: str) -> bool:
     return bool(re.fullmatch(r"0|[1-9][0-9]*(MB|GB|TB)", value))
 
 
-# Suffix of a name, what its value must be, and the same in words; the first that fits counts.
+# Suffix of a name, check of its value, and the accepted values; the first match counts.
 _KINDS: list[tuple[str, Callable[[str], bool], str]] = [
     ("_PORT", _is_port, "a port, 1 to 65535"),
     ("_URL", _is_url, "a URL such as http://127.0.0.1:3000"),
@@ -202,4 +202,4 @@ def _shared_ports(facts: Mapping[str, str]) -> Iterator[str]:
         owners.setdefault(facts[name], []).append(name)
     for port, names in owners.items():
         if len(names) > 1:
-            yield f"{' and '.join(names)} are both {port}: each part needs a port of its own"
+            yield f"{' and '.join(names)} are both {port}: each component needs its own port"

@@ -1,4 +1,4 @@
-"""One chat through the service, and the proof that its three signals have arrived."""
+"""Sends one chat through the service, and checks that all three signals arrive."""
 
 import threading
 import time
@@ -14,18 +14,18 @@ from stack.waiting import poll_until
 if TYPE_CHECKING:
     from openai import OpenAI
 
-PROMPT = "Say hello to whoever starts Chatscope."
+PROMPT = "Say hello to a new user of Chatscope."
 FOUND_TIMEOUT_S = 20.0
 METRIC = "llm_token_usage_total"
 
 
 class FirstChatError(RuntimeError):
-    """The service did not answer; the text has what the openai client said."""
+    """The service did not respond; the text is the openai client's error."""
 
 
 @dataclass(frozen=True)
 class Chat:
-    """One answered chat; the duration in seconds."""
+    """One completed chat; the duration in seconds."""
 
     model: str
     answer: str
@@ -34,16 +34,16 @@ class Chat:
 
 
 def prepare() -> None:
-    """Begins to import the client, which takes a second: for while the parts start."""
+    """Import the client in the background, which takes a second, while the components start."""
     threading.Thread(target=import_module, args=("openai",), daemon=True).start()
 
 
 def send(facts: Mapping[str, str], prompt: str = PROMPT) -> Chat:
-    """Asks the first model of the service, streaming. Raises FirstChatError."""
-    # Importing it takes a second, which the other commands need not wait for.
+    """Send a streaming request to the service's first model. Raises FirstChatError."""
+    # The import takes a second, which other commands shall not spend.
     import openai  # noqa: PLC0415
 
-    # Loopback needs no key, and the person's own must not be sent by accident.
+    # Loopback needs no key, and the user's own must not be sent by accident.
     with (
         local_client(timeout=60.0) as http,
         openai.OpenAI(
@@ -53,7 +53,9 @@ def send(facts: Mapping[str, str], prompt: str = PROMPT) -> Chat:
         try:
             return _ask(client, prompt)
         except openai.OpenAIError as error:
-            raise FirstChatError(f"the service did not answer the first chat: {error}") from error
+            raise FirstChatError(
+                f"no response of the service to the first chat: {error}"
+            ) from error
 
 
 def _ask(client: "OpenAI", prompt: str) -> Chat:
@@ -68,9 +70,9 @@ def _ask(client: "OpenAI", prompt: str) -> Chat:
 
 
 def queries(trace_id: str) -> dict[str, str]:
-    """What to ask each store for this chat, by the name of its language."""
+    """Return each backend's query for this chat, by query language."""
     return {
-        # Tempo compares ids as it prints them, without leading zeros.
+        # Tempo compares IDs in its own notation, without leading zeros.
         "TraceQL": f'{{ trace:id = "{trace_id.lstrip("0")}" }}',
         "LogQL": f'{{service_name="chatscope"}} | trace_id="{trace_id}"',
         "PromQL": f"sum by (type) ({METRIC})",
@@ -78,9 +80,9 @@ def queries(trace_id: str) -> dict[str, str]:
 
 
 def prove(facts: Mapping[str, str], timeout: float = FOUND_TIMEOUT_S) -> Chat:
-    """Sends one chat and returns once all three stores have it.
+    """Send one chat, and wait until all three backends have it.
 
-    Raises FirstChatError, or WaitError naming the store that does not have it.
+    Raises FirstChatError, or WaitError naming the backend that does not have it.
     """
     with Backends(facts) as stores:
         before = _tokens(stores)
@@ -103,5 +105,5 @@ def _grown(
     before: Mapping[frozenset[tuple[str, str]], float],
     now: Mapping[frozenset[tuple[str, str]], float],
 ) -> bool:
-    # Series by series: what an earlier run of the service left fades from the sum meanwhile.
+    # Compared per series: the sum may fall when the series of an earlier run end.
     return any(value > before.get(series, 0.0) for series, value in now.items())

@@ -1,8 +1,8 @@
-"""Delete the log records of one person: `python -m stack.forget USER`, while the stack is down.
+"""Delete the log records of one user: `python -m stack.forget USER`, while the stack is down.
 
-A running Loki refuses deletions (loki.yaml). This starts it alone: first so that it writes out what
-it holds in memory, then with deletion switched on. Its write-ahead log and its copies of the index
-would bring the records back, so they are removed in between.
+A running Loki rejects deletions (loki.yaml). This command starts Loki alone: first to flush its
+memory, then with deletion enabled. Its write-ahead log and its copies of the index would restore
+the records, so they are removed in between.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from stack.waiting import poll_until
 
 _PATIENCE_SECONDS: Final = 120.0
 _DELETION_SECONDS: Final = 600.0
-# Removed once all is written out: each would bring deleted records back.
+# Removed after the flush, because they would restore deleted records.
 _COPIES: Final = ("wal", "tsdb-shipper-active", "tsdb-shipper-cache")
 _WRITE_OUT: Final = ("-ingester.flush-on-shutdown=true",)
 _DELETE: Final = (
@@ -45,13 +45,13 @@ class ForgetError(RuntimeError):
 
 
 def forget(facts: Mapping[str, str], condition: str) -> tuple[int, int]:
-    """Delete all records of a condition in LogQL, such as `| user_id="ann"`.
+    """Delete all records that match a LogQL condition, such as `| user_id="ann"`.
 
-    Returns their numbers before and after. Raises ForgetError.
+    Returns their number before and after. Raises ForgetError.
     """
     folder = Path(facts["DATA_DIR"]) / "loki"
     if not folder.is_dir():
-        raise ForgetError(f"{folder} is not there: nothing was recorded")
+        raise ForgetError(f"{folder} does not exist: nothing was recorded")
     query = f'{{service_name=~".+"}} {condition}'
     with _loki(facts, _WRITE_OUT) as client:
         before = _count(client, query)
@@ -60,7 +60,7 @@ def forget(facts: Mapping[str, str], condition: str) -> tuple[int, int]:
     with _loki(facts, _DELETE) as client:
         asked = client.post("/loki/api/v1/delete", params={"query": query, "start": _SINCE})
         if not asked.is_success:
-            raise ForgetError(f"Loki refused to delete: {asked.text.strip()}")
+            raise ForgetError(f"Loki rejected the deletion: {asked.text.strip()}")
         poll_until(lambda: _is_done(client), "the deletion", _DELETION_SECONDS, 1.0)
     for name in _COPIES:
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -74,7 +74,7 @@ def _is_done(client: Any) -> bool:
 
 
 def _count(client: Any, query: str) -> int:
-    """How many records there are, in the last 30 days; a query may span a part of them."""
+    """Return the number of matching records of the last 30 days, in ranges that Loki accepts."""
     total = 0
     end = time.time() + 60
     for days in range(0, _DAYS, 10):
@@ -89,14 +89,14 @@ def _loki(facts: Mapping[str, str], options: Sequence[str]) -> Iterator[Any]:
     """Run Loki alone until the end of the block, with the stack's configuration and data."""
     folder, sockets = Path(facts["DATA_DIR"]), Path(facts["SOCKETS_DIR"])
     make_private(sockets)
-    # Only this user can open it, while deletion is switched on.
+    # Only this user can access it while deletion is enabled.
     socket = sockets / f"loki.sock:{facts['LOKI_PORT']}"
     socket.unlink(missing_ok=True)
     command: list[Any] = [
         program_path("loki", facts),
         f"-config.file={ROOT / 'loki' / 'loki.yaml'}",
         "-config.expand-env=true",
-        # No rules: nobody is to be told anything.
+        # No rules, so that no alerts are sent.
         f"-ruler.storage.local.directory={folder / 'no-rules'}",
         *options,
     ]
@@ -121,14 +121,14 @@ def _loki(facts: Mapping[str, str], options: Sequence[str]) -> Iterator[Any]:
 
 
 def condition(user: str | None, text: str | None) -> str:
-    """Return what LogQL asks for, whatever the texts contain."""
+    """Return a LogQL condition with quoted values."""
     if text is not None:
         return f"|= {json.dumps(text)}"
     return f"| {prometheus_label(USER_ID)}={json.dumps(user)}"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command; 1 when nothing could be deleted."""
+    """Run the command; return 1 if nothing was deleted."""
     parser = argparse.ArgumentParser(prog="python -m stack.forget", description=__doc__)
     parser.add_argument("user", nargs="?", help="the user.id, or its pseudonym")
     parser.add_argument("--containing", metavar="TEXT", help="all records with TEXT in their line")

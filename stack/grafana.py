@@ -1,4 +1,4 @@
-"""Grafana where it runs natively: nobody can build it here, so a person unpacks one."""
+"""Grafana in a native stack: it cannot be built here, so the user provides an unpacked one."""
 
 import os
 import re
@@ -12,12 +12,12 @@ from stack.facts import is_loopback
 
 VERSION = "12.3.0"
 MISSING = f"no Grafana {VERSION} in GRAFANA_HOME, COMPONENTS_DIR or PATH (docs/running.md)"
-# Where the packages of Debian and Red Hat have it; its program on PATH is elsewhere.
+# Home directory in the packages of Debian and Red Hat, whose program on PATH is elsewhere.
 _PACKAGED = "/usr/share/grafana"
 
 
 def problems(facts: Mapping[str, str]) -> list[str]:
-    """What is wrong with GRAFANA_HOME, with the mend: nothing, or one line; unset is not wrong."""
+    """Return the problem with GRAFANA_HOME and its fix, in a list; empty if unset or valid."""
     home = facts["GRAFANA_HOME"]
     found = _version(Path(home)) if home else VERSION
     # A build with a security fix ahead of its release is 12.3.0+security-01.
@@ -28,7 +28,7 @@ def problems(facts: Mapping[str, str]) -> list[str]:
 
 
 def find(components_dir: str, path: str) -> str:
-    """An unpacked Grafana of the pinned version in COMPONENTS_DIR, or that of PATH; else empty."""
+    """Return the home of a Grafana of the pinned version in COMPONENTS_DIR or PATH, or ""."""
     programs = releases.in_directory(components_dir, ["grafana"])
     if on_path := shutil.which("grafana", path=path):
         programs += [os.path.realpath(on_path), f"{_PACKAGED}/bin/grafana"]
@@ -42,17 +42,17 @@ def _fits(home: Path) -> bool:
 
 
 def locked(facts: Mapping[str, str], environ: Mapping[str, str]) -> str:
-    """A warning where a login is needed and no start has made a user; else empty. See start.sh."""
+    """Return a warning if a login is required and no start has created a user; else ""."""
     if is_loopback(facts["PUBLISH_HOST"]) or environ.get("GRAFANA_ADMIN_PASSWORD"):
         return ""
     return (
-        f"Grafana is published at {facts['PUBLISH_HOST']}, so it asks for a login: unless an"
-        " earlier start made the user admin, set GRAFANA_ADMIN_PASSWORD and start again."
+        f"Grafana is published at {facts['PUBLISH_HOST']}, so it requires a login: unless an"
+        " earlier start created the user admin, set GRAFANA_ADMIN_PASSWORD and start again."
     )
 
 
 def _version(home: Path) -> str:
-    """The version of the Grafana there, empty when there is none that starts."""
+    """Return the version of the Grafana in `home`, empty if none starts."""
     try:
         done = subprocess.run(
             [home / "bin" / "grafana", "--version"], capture_output=True, text=True, check=False

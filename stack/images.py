@@ -1,6 +1,6 @@
-"""The official images that docker-compose.yml names, each with the Go module of the same release.
+"""The official images of docker-compose.yml, each with the Go module of the same release.
 
-The native way builds the modules, Docker takes the images: a change of one is a change of both.
+The native stack builds the modules, Docker uses the images: always change both together.
 """
 
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Image:
-    """One image; `module` is "" where no part of it is built here.
+    """One image; `module` is empty if it is not built here.
 
-    `directory` is the one of stack/ that pins the module, `binary` the program built there,
-    `entrypoint` and `user` are what the official image runs, and as whom.
+    `directory`: the directory of stack/ that pins the module; `binary`: the program built there;
+    `entrypoint` and `user`: those of the official image.
     """
 
     part: str
@@ -26,7 +26,7 @@ class Image:
 
     @property
     def reference(self) -> str:
-        """As `docker pull` takes it."""
+        """The reference for `docker pull`."""
         return f"{self.name}:{self.tag}"
 
 
@@ -38,7 +38,7 @@ IMAGES = (
         "/otelcol-contrib",
         "10001",
         "collector",
-        # Of the same release as every component of its distribution.
+        # Of the same release as all components of its distribution.
         "github.com/open-telemetry/opentelemetry-collector-contrib/receiver/hostmetricsreceiver",
         "v0.158.0",
         "otelcol",
@@ -48,11 +48,11 @@ IMAGES = (
         "prom/prometheus",
         "v3.16.0",
         "/bin/prometheus",
-        # Its `nobody`.
+        # `nobody` of the image.
         "65534",
         "prometheus",
         "github.com/prometheus/prometheus",
-        # As a Go module 3.16.0 is called 0.316.0.
+        # The Go module version of 3.16.0 is 0.316.0.
         "v0.316.0",
         "prometheus",
     ),
@@ -75,7 +75,7 @@ IMAGES = (
         "10001",
         "tempo",
         "github.com/grafana/tempo",
-        # Its releases are no versions that Go accepts; this is the commit of 2.8.0.
+        # Its release tags are not accepted by Go; this is the commit of 2.8.0.
         "v1.5.1-0.20250529124718-87c2dc380cec",
         "tempo",
     ),
@@ -102,9 +102,9 @@ IMAGES = (
         "caddy",
     ),
     Image("grafana", "grafana/grafana", "12.3.0", "/run.sh", "472"),
-    # Copies itself to where the others' health checks find it.
+    # Copies itself to a volume for the others' health checks.
     Image("init", "busybox", "1.37.0-musl", "", "0"),
 )
 
-# What the Dockerfile begins with.
+# The Dockerfile's base image.
 BASE = Image("app", "python", "3.13.16-slim-trixie", "", "0")

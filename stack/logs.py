@@ -1,4 +1,4 @@
-"""Shows the logs of the parts: their ends, or what is being written."""
+"""Prints the components' logs: their last lines, or new lines."""
 
 import os
 import time
@@ -13,16 +13,16 @@ from stack.screen import line
 _LOOK_EVERY_S = 0.3
 
 
-NOTHING = "(it wrote nothing)"
+NOTHING = "(no output)"
 
 
 def heading(console: Console, name: str, path: Path) -> None:
-    """A part's name, and where the whole log is."""
+    """Print a component's name and the path of its log."""
     console.print(f"[bold]{name}[/]", f"[dim]{path}[/]", soft_wrap=True)
 
 
 def show(console: Console, lines: Iterable[str], *, whole: bool) -> None:
-    """Lines as they are written; unless `whole`, a terminal shows of each what fits one row."""
+    """Print lines; unless `whole`, a terminal truncates each to its width."""
     for text in lines:
         if console.quiet:
             return
@@ -30,7 +30,7 @@ def show(console: Console, lines: Iterable[str], *, whole: bool) -> None:
 
 
 def follow(console: Console, directory: Path, names: Iterable[str]) -> None:
-    """Print new lines of each part as they come, until interrupted or nobody reads them."""
+    """Print new lines of each component until interrupted, or until the reader has left."""
     tails = [_Tail(name, directory / f"{name}.log") for name in names]
     width = max(len(tail.name) for tail in tails)
     while not console.quiet:
@@ -41,7 +41,7 @@ def follow(console: Console, directory: Path, names: Iterable[str]) -> None:
 
 
 class _Tail:
-    """The end of one file that grows, and is replaced when it is rotated."""
+    """The end of a file that grows, and is replaced when it is rotated."""
 
     def __init__(self, name: str, path: Path) -> None:
         self.name = name

@@ -1,7 +1,7 @@
-"""What this machine must have before anything starts, and how to mend what it lacks.
+"""Requirements of this machine, with a fix for each that is not met.
 
-Only the standard library, and a syntax that Python 3.8 reads: bootstrap.py runs it with
-whatever Python the system has.
+Only the standard library and the syntax of Python 3.8: bootstrap.py runs it with the system's
+Python.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ STACK_DIR = os.path.dirname(os.path.abspath(__file__))
 
 
 class MachineError(RuntimeError):
-    """Something this machine lacks; the text tells the mend."""
+    """A requirement that is not met; the text contains the fix."""
 
 
 @lru_cache
 def go_version(directory: str) -> str:
-    """The version of the Go that builds the module in `directory`, such as go1.26.8.
+    """Return the version of the Go that builds the module in `directory`, such as go1.26.8.
 
-    Go itself judges whether it is new enough. Raises MachineError.
+    Go itself checks whether it is new enough. Raises MachineError.
     """
     needed = needed_go(directory)
     try:
@@ -50,7 +50,7 @@ def go_version(directory: str) -> str:
 
 
 def needed_go(directory: str) -> str:
-    """The oldest Go that the module in `directory` accepts, as its go.mod says."""
+    """Return the minimum Go version of the module in `directory`, from its go.mod."""
     with open(os.path.join(directory, "go.mod"), encoding="utf-8") as file:
         found = re.search(r"^go (\S+)$", file.read(), re.MULTILINE)
     if found is None:
@@ -59,9 +59,9 @@ def needed_go(directory: str) -> str:
 
 
 def go_problems() -> list[str]:
-    """What is wrong with Go: nothing, or one line with the mend."""
+    """Return the problem with Go and its fix, in a list; empty if there is none."""
     try:
-        # All modules ask for the same Go (a test holds them to it); this is the smallest.
+        # All modules require the same Go (checked by a test); this is the smallest.
         go_version(os.path.join(STACK_DIR, "process-compose"))
     except MachineError as error:
         return [str(error)]
@@ -69,7 +69,7 @@ def go_problems() -> list[str]:
 
 
 def docker_answers() -> bool:
-    """Whether there is a Docker engine: then the parts need not be built here."""
+    """Return whether a Docker engine responds, so that nothing needs to be built."""
     try:
         command = ["docker", "version", "--format", "{{.Server.Version}}"]
         done = subprocess.run(command, capture_output=True, timeout=10, check=False)
@@ -79,7 +79,7 @@ def docker_answers() -> bool:
 
 
 def disk_problems(wanted: dict[str, float]) -> list[str]:
-    """One line for each file system with less free space than the sum of what goes there.
+    """Return a line for each file system with less free space than is needed in total.
 
     `wanted` maps a directory, which need not exist yet, to GiB.
     """
@@ -102,7 +102,7 @@ def disk_problems(wanted: dict[str, float]) -> list[str]:
 
 
 def build_space() -> dict[str, float]:
-    """Where a build of all parts leaves its data, with GiB for each directory."""
+    """Return the directories that a full build fills, each with GiB."""
     home = os.path.expanduser("~")
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
     modules = os.environ.get("GOMODCACHE") or os.path.join(
@@ -113,10 +113,9 @@ def build_space() -> dict[str, float]:
 
 
 def find_python() -> str:
-    """The first Python on PATH that is new enough and can make an environment.
+    """Return the first Python on PATH that is new enough and has venv.
 
-    Each is asked by running it: a version manager's shim may be there and fail. Raises
-    MachineError.
+    Each is executed: a version manager's shim may exist and fail. Raises MachineError.
     """
     seen = []
     for name in (sys.executable, *PYTHONS):

@@ -17,12 +17,12 @@ from stack.recorded import forget, record
 from stack.supervisor import ProcessState
 from stack.terminal import Terminal
 
-# More than the shutdown timeouts in process-compose.yaml, without the app's, one after another.
+# More than the sum of the shutdown timeouts in process-compose.yaml except the app's.
 STOP_TIMEOUT_S = 40.0
 _START_LINE = "==== started "
-# Programs differ in which of them they read.
+# Programs differ in the spelling that they read.
 _NO_PROXY = ("NO_PROXY", "no_proxy")
-# Who scrapes themselves into Prometheus: the job, and the fact with the port.
+# Scraped components: the job, and the fact with the port.
 _SCRAPED = {
     "collector": "COLLECTOR_METRICS_PORT",
     "prometheus": "PROMETHEUS_PORT",
@@ -33,7 +33,7 @@ _SCRAPED = {
 
 
 class NativeStack(Stack):
-    """All parts as processes of this machine."""
+    """All components as processes of this machine."""
 
     kind = "natively"
 
@@ -45,18 +45,18 @@ class NativeStack(Stack):
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """All of them, Grafana only where there is one."""
+        """All components; Grafana only if it exists."""
         return tuple(part for part in PARTS if part.name not in self.missing)
 
     @property
     def missing(self) -> dict[str, str]:
-        """Grafana, unless GRAFANA_HOME names one."""
+        """Grafana, unless GRAFANA_HOME is set."""
         return {} if self.facts.get("GRAFANA_HOME") else {"grafana": grafana.MISSING}
 
     def start(self) -> None:
-        """Starts all parts, which must be built, and returns at once. Raises SupervisorError.
+        """Start all components, which must be built, without waiting. Raises SupervisorError.
 
-        What an earlier stack of this STATE_DIR left running is stopped first.
+        Stops remaining processes of an earlier stack of this STATE_DIR first.
         """
         self.stop()
         self.prepare()
@@ -68,10 +68,11 @@ class NativeStack(Stack):
         supervisor.launch(program, str(self.state_dir), self.environment(), log)
 
     def prepare(self) -> None:
-        """Makes the directories and files that the parts expect."""
-        # Grafana logs an error when the folder for its plugins is not there, empty as it stays.
+        """Create the directories and files that the components expect."""
+        # Grafana logs an error if its folder for plugins does not exist, even though it stays
+        # empty.
         plugins = Path(self.facts["DATA_DIR"]) / "grafana" / "plugins"
-        # What is stored, logged and kept secret there is for whoever started it alone.
+        # Stored data, logs and secrets are accessible to their owner only.
         self.state_dir.mkdir(parents=True, exist_ok=True)
         self.state_dir.chmod(0o700)
         for directory in (self.log_dir, self.run_dir, plugins):
@@ -82,7 +83,7 @@ class NativeStack(Stack):
         self._render_prometheus()
 
     def environment(self) -> dict[str, str]:
-        """What process-compose.yaml and the parts' configurations find in their environment."""
+        """Return the environment of process-compose.yaml and of the components' configurations."""
         programs = {
             f"{binary.name.upper().replace('-', '_')}_BIN": str(
                 program_path(binary.name, self.facts)
@@ -110,24 +111,24 @@ class NativeStack(Stack):
         }
 
     def _linked_grafana(self, said: Mapping[str, str]) -> str:
-        """Where the chat page's links lead: to its own Grafana, or one that the person names."""
+        """Return the target of the chat page's links: the stack's Grafana, or the user's own."""
         named = said.get("GRAFANA_PUBLIC_URL") or said.get("GRAFANA_URL")
         return self.facts["GRAFANA_PUBLIC_URL"] if self.facts["GRAFANA_HOME"] or named else ""
 
     def running(self) -> bool:
-        """Whether process-compose of this stack lives; its parts may still be starting."""
+        """Return whether this stack's process-compose runs; components may still be starting."""
         processes = supervisor.own_processes(str(self.state_dir))
         return any(supervisor.is_supervisor(process) for process in processes)
 
     def states(self, *, usage: bool = False) -> dict[str, ProcessState]:
-        """What process-compose knows of each part; nothing when it is not running."""
+        """Return each component's state; empty if process-compose does not run."""
         try:
             return supervisor.states(str(self.state_dir))
         except httpx2.TransportError:
             return {}
 
     def stop(self) -> bool:
-        """Stops what this stack started, in order; False when nothing was running."""
+        """Stop all components of this stack, in order; return False if none was running."""
         processes = supervisor.own_processes(str(self.state_dir))
         for process in filter(supervisor.is_supervisor, processes):
             _signal(process.terminate)
@@ -139,20 +140,20 @@ class NativeStack(Stack):
         return bool(processes)
 
     def log_tail(self, name: str, lines: int = TAIL_LINES) -> str:
-        """The last lines that a part wrote since the stack was started, oldest first."""
+        """Return the last lines of a component's log since the stack's start, oldest first."""
         return "\n".join(self._since_start(name)[-lines:]) or logs.NOTHING
 
     def _since_start(self, name: str) -> list[str]:
-        """The lines that a part wrote since the stack was started, oldest first."""
+        """Return the lines of a component's log since the stack's start, oldest first."""
         try:
             text = (self.log_dir / f"{name}.log").read_text(errors="replace")
         except FileNotFoundError:
             return []
-        # Only line ends: a line may have separators of other kinds.
+        # Split at newlines only: a line may contain other separators.
         return text.rpartition(_START_LINE)[2].rstrip("\n").split("\n")[1:]
 
     def show_logs(self, names: Sequence[str], lines: int, *, follow: bool) -> bool:
-        """Prints the ends of the log files, or what is being written to them."""
+        """Print the last lines of the log files, or new lines."""
         if not self.log_dir.is_dir():
             return False
         console = Terminal()
@@ -165,7 +166,7 @@ class NativeStack(Stack):
         return True
 
     def _mark_logs(self) -> None:
-        # The logs of earlier runs stay, and must not be mistaken for this one's.
+        # The logs of earlier runs remain: separate them from this run's.
         now = datetime.now().astimezone().isoformat(timespec="seconds")
         for part in self.parts:
             path = self.log_dir / f"{part.name}.log"
@@ -174,7 +175,7 @@ class NativeStack(Stack):
                 log.write(f"{_START_LINE}{now}\n")
 
     def _render_prometheus(self) -> None:
-        """A directory for Prometheus, which reads whom to ask and to tell beside its file."""
+        """Create Prometheus's directory, in which it finds targets, Alertmanager and rules."""
         directory = self.run_dir / "prometheus"
         directory.mkdir(parents=True, exist_ok=True)
         for name, place in {"prometheus.yml": ROOT, "rules": Path(self.facts["RULES_DIR"])}.items():
@@ -196,7 +197,7 @@ class NativeStack(Stack):
 
 
 def _direct(facts: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
-    """NO_PROXY with the addresses of this stack: a proxy is for the world outside."""
+    """Return NO_PROXY with the addresses of this stack: proxies are for external addresses."""
     here = ["localhost", "127.0.0.1", facts["STACK_HOST"], facts["PUBLISHED_AT"]]
     said = [own.get(name, "") for name in _NO_PROXY]
     hosts = ",".join(dict.fromkeys(filter(None, [*here, *said])))
@@ -204,7 +205,7 @@ def _direct(facts: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
 
 
 def _end(processes: list[psutil.Process]) -> None:
-    """Ends leftovers: orphans of a process-compose that was killed, or what did not stop."""
+    """End remaining processes: orphans of a killed process-compose, or those that do not stop."""
     for process in processes:
         _signal(process.terminate)
     _, alive = psutil.wait_procs(processes, timeout=5.0)

@@ -1,4 +1,4 @@
-"""Which variables of a person's environment each native component gets, and no other one."""
+"""Selects which variables of the user's environment each native component gets."""
 
 import re
 import shlex
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-# Every process needs these, and none is a secret.
+# Needed by every process; none is a secret.
 _FOR_ALL: Final = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|TERM|TZ|TMPDIR|LANG|LANGUAGE|LC_\w+|XDG_\w+|SSL_CERT_\w+"
     r"|LD_\w+|FAKETIME\w*|GO(GC|MAXPROCS|MEMLIMIT|DEBUG|TRACEBACK)"
@@ -15,7 +15,8 @@ _GRAFANA: Final = r"GF_\w+|GRAFANA_ADMIN_PASSWORD(_FILE)?"
 _ALERTMANAGER: Final = r"ALERT_\w+"
 _PROXIES: Final = r"(?i:(HTTPS?|ALL|NO)_PROXY)"
 _NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-# The service gets all that is not for another component: a models file names variables freely.
+# The service gets all variables that are not for another component, because a models file can refer
+# to any name.
 _OWN: Final = {
     "app": re.compile(rf"(?!({_GRAFANA}|{_ALERTMANAGER})$)\w+"),
     "alertmanager": re.compile(rf"{_ALERTMANAGER}|{_PROXIES}"),
@@ -29,7 +30,7 @@ def shared(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def write(directory: Path, environ: Mapping[str, str]) -> None:
-    """Write, for stack/own.sh, a file with the variables of each component that has any."""
+    """Write a file with its variables for each component, which stack/own.sh reads."""
     directory.mkdir(mode=0o700, exist_ok=True)
     for component, wanted in _OWN.items():
         lines = [

@@ -1,7 +1,8 @@
 #!/bin/sh
-# What: starts a part with the variables that a person has set for it, which no other part gets.
-# Run by: stack/process-compose.yaml, as `sh own.sh PART PROGRAM ARGUMENTS…`.
-# Trap: what the part has already, such as its address, wins: stack/own.py writes it so.
+# What: starts a component with the variables that the user has set for it; no other component gets
+# them.
+# Run by: stack/process-compose.yaml, as `sh own.sh COMPONENT PROGRAM ARGUMENTS…`.
+# Trap: variables that the component already has, such as its address, have priority: stack/own.py.
 set -eu
 own=$RUN_DIR/own/$1
 shift

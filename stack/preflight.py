@@ -1,4 +1,4 @@
-"""What would keep the parts from starting here: ports and addresses that cannot be had."""
+"""Checks before startup whether the ports and addresses are available."""
 
 import errno
 import socket
@@ -11,14 +11,14 @@ from stack.supervisor import stack_of
 
 
 def port_problems(facts: Mapping[str, str], parts: Iterable[Part]) -> list[str]:
-    """A line for each port that is taken: who wants it and who has it; then one with the mend.
+    """Return a line for each port in use, with component and process; then one with the fix.
 
-    An address that this machine does not have is told instead: no port of it could be had.
+    If PUBLISH_HOST is not an address of this machine, only that is reported.
     """
     host = facts["PUBLISH_HOST"]
     if _refusal(host, 0):
         return [
-            f"PUBLISH_HOST={host} is no address of this machine: give one that it has,"
+            f"PUBLISH_HOST={host} is not an address of this machine: set one of its addresses,"
             " or 0.0.0.0 for all of them"
         ]
     taken = {
@@ -33,22 +33,22 @@ def port_problems(facts: Mapping[str, str], parts: Iterable[Part]) -> list[str]:
     stacks = {stack_of(holder) if holder else None for holder in holders.values()}
     if len(stacks) == 1 and (directory := stacks.pop()):
         numbers = ", ".join(facts[name] for name in taken)
-        lines = [f"another Chatscope, in {directory}, has these ports: {numbers}"]
+        lines = [f"another Chatscope, in {directory}, uses these ports: {numbers}"]
     else:
         lines = [
-            f"port {facts[name]}, for {part} ({name}), is taken{_described(holders[name])}"
+            f"port {facts[name]} of {part} ({name}) is in use{_described(holders[name])}"
             for name, part in taken.items()
         ]
     others = " ".join(f"{name}={_other(int(facts[name]))}" for name in taken)
-    mend = "end what holds them (a Chatscope: make down there), or choose other ports"
-    return [*lines, f"{mend}: {others} make up"]
+    fix = "stop the processes that use them (a Chatscope: make down there), or set other ports"
+    return [*lines, f"{fix}: {others} make up"]
 
 
 def _refusal(host: str, port: int) -> int:
-    """Why nobody could listen there, as the system's error number; 0 when one could."""
+    """Return the system's error number of listening there; 0 if it is possible."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As the parts do it: a port whose last connections linger can be listened on.
+        # Like the components: a port whose last connections linger can be used.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -58,7 +58,7 @@ def _refusal(host: str, port: int) -> int:
 
 
 def _holder(port: int) -> psutil.Process | None:
-    """The process that listens on a port; None where the system does not say."""
+    """Return the process that listens on a port; None if the system does not show it."""
     try:
         for connection in psutil.net_connections(kind="tcp"):
             here = connection.laddr[1:2] == (port,)

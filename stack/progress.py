@@ -1,4 +1,4 @@
-"""Says what is going on, since when and what is left: live on a terminal, else in plain lines."""
+"""Reports the current activity and its duration: live on a terminal, else in plain lines."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -24,25 +24,25 @@ class Progress:
 
     @contextmanager
     def activity(self, what: str) -> Iterator[None]:
-        """While inside, `what` is going on; it fits a narrow terminal when it is short."""
+        """Report an activity while inside; a short text fits a narrow terminal."""
         self._what = what
         self._since = self._said = self._clock()
         with self._shown():
             yield
 
     def say(self, text: str) -> None:
-        """One line that stays."""
+        """Print one line that remains."""
         self._console.print(text, highlight=False, markup=False)
 
     def tick(self) -> None:
-        """Without a live line: a line now and then, so that nobody thinks it hangs."""
+        """Without a live line, print a line at intervals, to show that the program has not hung."""
         now = self._clock()
         if not self._live and now - self._said >= PLAIN_LINE_EVERY_S:
             self._said = now
             self.say(f"{self._what}, for {elapsed(now - self._since)}")
 
     def since(self) -> float:
-        """Seconds since the activity began."""
+        """Return the seconds since the activity started."""
         return self._clock() - self._since
 
     def _shown(self) -> AbstractContextManager[object]:
@@ -59,7 +59,7 @@ class Progress:
 
 
 def elapsed(seconds: float) -> str:
-    """`42 s` below a minute, `3 min 7 s` below an hour, `2 h 5 min` above."""
+    """Return `42 s` below a minute, `3 min 7 s` below an hour, `2 h 5 min` above."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

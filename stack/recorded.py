@@ -1,4 +1,4 @@
-"""The facts that a running stack was started with, kept beside what it stores."""
+"""Stores the facts of the running stack in its state directory."""
 
 import json
 from collections.abc import Mapping
@@ -6,14 +6,14 @@ from pathlib import Path
 
 
 def record(facts: Mapping[str, str]) -> None:
-    """Keeps the facts of the stack that is being started."""
+    """Store the facts of a stack that is being started."""
     path = _path(facts)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(dict(facts), indent=1))
 
 
 def recorded(facts: Mapping[str, str]) -> dict[str, str]:
-    """The facts that the running stack was started with, else those given."""
+    """Return the facts of the running stack, or the given ones if none runs."""
     try:
         text = _path(facts).read_text()
     except FileNotFoundError:
@@ -23,7 +23,7 @@ def recorded(facts: Mapping[str, str]) -> dict[str, str]:
 
 
 def forget(facts: Mapping[str, str]) -> None:
-    """The stack is down."""
+    """Remove the stored facts, once the stack is down."""
     _path(facts).unlink(missing_ok=True)
 
 

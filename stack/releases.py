@@ -1,6 +1,6 @@
-"""Official releases of the components on this machine: used, if their version fits.
+"""Finds official releases of the components on this machine, and uses those of a fitting version.
 
-Only the standard library, and a syntax that Python 3.8 reads: bootstrap.py uses it.
+Only the standard library and the syntax of Python 3.8: bootstrap.py uses it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PATIENCE_S = 20.0
 
 @dataclass(frozen=True)
 class Project:
-    """Where a program is from, the names of its file, and how it reports its version."""
+    """A program's project, the names of its file, and how it reports its version."""
 
     name: str
     files: tuple[str, ...]
@@ -33,8 +33,8 @@ class Project:
     option: str = "--version"
 
 
-# In the order of `parts.BINARIES`; the names of ours. The Collector has to be the distribution
-# "contrib": that called otelcol has not all components.
+# In the order of `parts.BINARIES`, by our names. The Collector must be the distribution "contrib":
+# the one called otelcol lacks components.
 PROJECTS = {
     "process-compose": Project(
         "Process Compose", ("process-compose",), r"Version:\s+v(\S+)", "version"
@@ -52,7 +52,7 @@ PROJECTS = {
 
 @dataclass(frozen=True)
 class Release:
-    """A program that is used as it is, and the variable whose place it is in."""
+    """A release that is used, and the variable that led to it."""
 
     program: str
     version: str
@@ -62,7 +62,7 @@ class Release:
 
 @dataclass(frozen=True)
 class Found:
-    """The releases that are used, by program, and a sentence for each that is not."""
+    """The releases that are used, by program, and a sentence for each rejected one."""
 
     used: dict[str, Release]
     refused: tuple[str, ...]
@@ -70,9 +70,9 @@ class Found:
 
 @lru_cache(maxsize=None)
 def find(directory: str, path: str) -> Found:
-    """Search COMPONENTS_DIR (empty: unset), whose version need not fit, and then PATH.
+    """Search COMPONENTS_DIR (empty: unset) and then PATH for programs of the pinned version.
 
-    In the directory are programs, or unpacked releases that have them.
+    The directory contains programs, or unpacked releases.
     """
     used: dict[str, Release] = {}
     refused: list[str] = []
@@ -89,7 +89,7 @@ def find(directory: str, path: str) -> Found:
 
 
 def wanted(program: str) -> str:
-    """The version that fits: that of the official image, and so of the module that is built."""
+    """Return the pinned version: that of the official image and of the built module."""
     for image in IMAGES:
         if image.binary == program:
             return image.tag.lstrip("v")
@@ -101,12 +101,12 @@ def wanted(program: str) -> str:
 
 
 def described(program: str) -> str:
-    """The release that fits, in words: its project's name and its version."""
+    """Return the project's name and the pinned version."""
     return f"{PROJECTS[program].name} {wanted(program)}"
 
 
 def directory(environ: Mapping[str, str]) -> str:
-    """COMPONENTS_DIR as the shell has it, otherwise .env; empty if neither does."""
+    """Return COMPONENTS_DIR of the shell, otherwise of .env; empty if neither sets it."""
     said = environ.get(IN_DIRECTORY)
     if said is None and environ.get("COMPOSE_DISABLE_ENV_FILE", "").lower() not in ("1", "true"):
         said = _in_env_file()
@@ -132,7 +132,7 @@ def _candidates(project: Project, directory: str, path: str) -> list[tuple[str, 
 
 
 def _file_names(project: Project) -> list[str]:
-    """As they are called, also with the system and the processor, such as loki-linux-amd64."""
+    """Return the file names, also with system and processor, such as loki-linux-amd64."""
     machine = platform.machine().lower()
     processor = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
     system = platform.system().lower()
@@ -140,7 +140,7 @@ def _file_names(project: Project) -> list[str]:
 
 
 def in_directory(directory: str, names: list[str]) -> list[str]:
-    """The programs of these names in a directory and in those of it, also in their bin/."""
+    """Return the programs of these names in a directory, its subdirectories and their bin/."""
     if not directory or not os.path.isdir(directory):
         return []
     folders = [directory]
@@ -152,7 +152,7 @@ def in_directory(directory: str, names: list[str]) -> list[str]:
 
 
 def _version(project: Project, file: str) -> str:
-    """What the program says; empty if it does not start or says something else."""
+    """Return the version that the program reports; empty if it reports none."""
     try:
         done = subprocess.run(
             [file, project.option],

@@ -1,4 +1,4 @@
-"""What a person reads: the table of parts, and the screen at the end of `up`."""
+"""Output for the terminal: the table of components, and the result of `up`."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from stack.supervisor import ProcessState
 MIB = 1024 * 1024
 READY = "ready"
 _MISSING = "missing"
-# Columns in which a whole line of `status` fits.
+# Width at which a whole line of `status` fits.
 _WIDTH_OF_ALL = 66
 _STYLES = {READY: "green", "not ready": "yellow", "stopped": "dim", _MISSING: "yellow"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One part as shown: its state in a word or two, memory and uptime where known."""
+    """One component as displayed: state, and memory and uptime where known."""
 
     name: str
     address: str
@@ -34,7 +34,7 @@ class Row:
 
 
 def row(part: Part, facts: Mapping[str, str], process: ProcessState | None, ready: bool) -> Row:
-    """The part's row, from what process-compose and the part itself say."""
+    """Return a component's row, from its process and its readiness."""
     address = facts[part.address]
     if process is None:
         return Row(part.name, address, "stopped")
@@ -50,7 +50,7 @@ def row(part: Part, facts: Mapping[str, str], process: ProcessState | None, read
 def show_parts(
     console: Console, rows: Iterable[Row], missing: Mapping[str, str], usage: bool = False
 ) -> None:
-    """The table of all parts, and below it why some are missing and how to get them."""
+    """Print the table of all components, and the reason for each that is missing."""
     absent = [Row(name, "", _MISSING) for name in missing]
     console.print(parts_table([*rows, *absent], console.width, usage))
     for name, reason in missing.items():
@@ -58,13 +58,13 @@ def show_parts(
 
 
 def parts_table(rows: Iterable[Row], width: int, usage: bool = False) -> Table:
-    """Name, address and state of each part; with `usage` its memory and uptime too.
+    """Return a table of name, address and state; with `usage` also memory and uptime.
 
-    A narrow terminal shows the usage instead of the addresses, which `up` has shown.
+    A narrow terminal shows the usage instead of the addresses, which `up` shows.
     """
     addresses = not usage or width >= _WIDTH_OF_ALL
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("part", no_wrap=True)
+    table.add_column("component", no_wrap=True)
     if addresses:
         table.add_column("address", overflow="fold")
     table.add_column("state", overflow="fold")
@@ -80,7 +80,7 @@ def parts_table(rows: Iterable[Row], width: int, usage: bool = False) -> Table:
 
 @dataclass(frozen=True)
 class Links:
-    """Where a person goes on; `grafana` is empty where none runs."""
+    """Addresses for users; `grafana` is empty if none runs."""
 
     chat: str
     grafana: str
@@ -93,19 +93,19 @@ def show_up(
     chat: Chat,
     links: Links,
 ) -> None:
-    """The screen at the end of `up`: where everything is, one chat to look at, what comes next."""
+    """Print the result of `up`: addresses, one chat to inspect, further commands."""
     console.print()
-    # The gateway is no place to look at, and the screen has to fit a terminal.
+    # The gateway has nothing to look at, and the output has to fit a terminal.
     shown = [row for row in rows if row.name != "gateway" or not row.state.startswith(READY)]
     show_parts(console, shown, missing)
-    console.print("\nOne chat, found in all three stores:", f"[dim]{chat.model}[/]")
-    line(console, f"trace id  {chat.trace_id}")
+    console.print("\nOne chat, found in all three backends:", f"[dim]{chat.model}[/]")
+    line(console, f"trace ID  {chat.trace_id}")
     if links.grafana:
         line(console, trace_url(links.grafana, chat.trace_id))
     else:
-        stores = {"TraceQL": "Tempo", "LogQL": "Loki", "PromQL": "Prometheus"}
+        backends = {"TraceQL": "Tempo", "LogQL": "Loki", "PromQL": "Prometheus"}
         for language, query in queries(chat.trace_id).items():
-            console.print(f"[dim]{language}, for {stores[language]}[/]")
+            console.print(f"[dim]{language}, for {backends[language]}[/]")
             line(console, query)
     console.print()
     line(console, f"Open {links.chat} and ask something.")
@@ -113,9 +113,9 @@ def show_up(
 
 
 def show_next(console: Console, links: Links, alerts: list[str] | None) -> None:
-    """Below the table of `status`: which alerts fire, and where to look."""
+    """Print firing alerts and addresses, below the table of `status`."""
     if alerts is None:
-        console.print("\nAlerts: unknown, Alertmanager does not answer")
+        console.print("\nAlerts: unknown, Alertmanager does not respond")
     else:
         shown = Text("\nFiring: ", "red") + Text(escape_controls(", ".join(alerts)))
         console.print(shown if alerts else "\nNo alerts")
@@ -125,8 +125,8 @@ def show_next(console: Console, links: Links, alerts: list[str] | None) -> None:
 
 
 def line(console: Console, text: str, *, cut: bool = False) -> None:
-    """Text to be copied: never broken or coloured, however narrow the terminal is, and without
-    control characters. `cut`: only as much of it as fits a row."""
+    """Print text that can be copied: without line breaks, colours or control characters, whatever
+    the terminal's width. `cut`: truncate it to one row."""
     shown = Text(escape_controls(text, "\n\t"))
     if cut:
         shown.expand_tabs()

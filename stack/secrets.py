@@ -1,4 +1,4 @@
-"""The secrets that the stack makes by itself: who makes them, and those of whoever runs it."""
+"""The stack's own secrets: creation, and access to those of the operator."""
 
 import os
 import subprocess
@@ -12,16 +12,16 @@ from stack.local_http import local_client
 from stack.parts import program_path
 
 _SCRIPT = ROOT / "gateway" / "secrets.sh"
-# Of the package: headers that it sends with all telemetry (docs/otlp.md).
+# A setting of the package: the file with headers for all telemetry (docs/otlp.md).
 HEADERS_FILE = "CHATSCOPE_OTLP_HEADERS_FILE"
 
 
 class SecretsError(RuntimeError):
-    """The secrets could not be made; the text has the reason."""
+    """The secrets could not be created; the text contains the reason."""
 
 
 def make(facts: Mapping[str, str]) -> None:
-    """Make what is missing, for a native stack. Raises SecretsError."""
+    """Create missing secrets, for a native stack. Raises SecretsError."""
     directory = Path(facts["SECRETS_DIR"])
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     done = subprocess.run(
@@ -38,11 +38,11 @@ def make(facts: Mapping[str, str]) -> None:
         check=False,
     )
     if done.returncode != 0:
-        raise SecretsError(f"the secrets of the stack cannot be made: {done.stderr.strip()}")
+        raise SecretsError(f"the secrets of the stack cannot be created: {done.stderr.strip()}")
 
 
 def operator(facts: Mapping[str, str]) -> httpx2.Auth:
-    """Return the login of whoever runs the stack at its backends; no login while there is none."""
+    """Return the operator's credentials at the backends; none if there are no secrets yet."""
     try:
         return httpx2.BasicAuth("operator", _secret(facts, "password"))
     except FileNotFoundError:
@@ -50,7 +50,7 @@ def operator(facts: Mapping[str, str]) -> httpx2.Auth:
 
 
 def backend_client(facts: Mapping[str, str], url: str, timeout: float = 5.0) -> httpx2.Client:
-    """Return a client of the backend whose address is the fact `url`, logged in as operator."""
+    """Return a client, with the operator's credentials, of the backend at the fact `url`."""
     client = local_client(facts[url], timeout=timeout)
     client.auth = operator(facts)
     return client
@@ -62,7 +62,7 @@ def telemetry_headers(facts: Mapping[str, str]) -> dict[str, str]:
 
 
 def metrics_headers(facts: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers with which the Collector shows the metrics of services."""
+    """Return the headers with which the Collector exposes the services' metrics."""
     return {"authorization": f"Bearer {_secret(facts, 'metrics_token')}"}
 
 
@@ -72,12 +72,12 @@ def telemetry_variables(facts: Mapping[str, str], url: str = "OTLP_URL") -> dict
 
 
 def headers_file(facts: Mapping[str, str]) -> str:
-    """Return the file with `telemetry_headers`, as HEADERS_FILE names it."""
+    """Return the path of the file with `telemetry_headers`, the value of HEADERS_FILE."""
     return str(Path(facts["SECRETS_DIR"]) / "operator" / "otlp_headers")
 
 
 def grafana(facts: Mapping[str, str]) -> str:
-    """Return the header Authorization with which a native Grafana asks the gateway."""
+    """Return the Authorization header of a native Grafana at the gateway."""
     return (Path(facts["SECRETS_DIR"]) / "grafana" / "basic").read_text()
 
 

@@ -1,4 +1,4 @@
-"""Talks to the process-compose of one stack, and finds what that stack left running."""
+"""Client of a stack's process-compose, and search for the stack's processes."""
 
 import os
 import stat
@@ -12,19 +12,19 @@ import psutil
 from stack.facts import ROOT, sockets_dir
 from stack.local_http import local_client
 
-# Set for process-compose, and so for all it starts: a stack knows its own processes by it.
+# Set for process-compose and inherited by all its processes: identifies a stack's processes.
 MARKER = "CHATSCOPE_STACK"
-# More than the longest shutdown time-out in process-compose.yaml.
+# More than the longest shutdown timeout in process-compose.yaml.
 _STOP_SECONDS = 30.0
 
 
 class SupervisorError(RuntimeError):
-    """process-compose did not start; the text has what it said."""
+    """process-compose did not start; the text contains its output."""
 
 
 @dataclass(frozen=True)
 class ProcessState:
-    """One program as process-compose sees it; memory in bytes, uptime in seconds."""
+    """The state of one process; memory in bytes, uptime in seconds."""
 
     name: str
     status: str
@@ -34,42 +34,42 @@ class ProcessState:
     exit_code: int
     memory: int
     uptime: float
-    # As its engine's health check says; nobody asks natively.
+    # The health status of a container; not used natively.
     healthy: bool = False
 
     def ended(self, restarts_before: int = 0) -> bool:
-        """It ended, started again or not, since it had been restarted so many times."""
+        """Return whether it has exited, restarted or not, since that number of restarts."""
         over = {"Completed", "Error", "Skipped", "Restarting"}
         return self.restarts > restarts_before or self.status in over
 
 
 def control_socket(state_dir: str) -> Path:
-    """The socket of the stack in `state_dir`."""
+    """Return the socket of the stack in `state_dir`."""
     return sockets_dir(Path(state_dir)) / "control.sock"
 
 
 def make_private(directory: Path) -> None:
-    """Make a directory that only this user can enter. Raises SupervisorError.
+    """Create a directory that only this user can access. Raises SupervisorError.
 
-    In /tmp anybody can make one of that name before, and would own the sockets in it.
+    In /tmp another user can create it first, and would then own the sockets in it.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for each in (directory, directory.parent):
         status = each.lstat()
         mine = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
         if not mine or status.st_mode & 0o022:
-            raise SupervisorError(f"{each} is not a directory of yours alone: remove it")
+            raise SupervisorError(f"{each} must be a directory that only you can write: remove it")
     directory.chmod(0o700)
 
 
 def launch(program: Path, state_dir: str, environ: Mapping[str, str], log: Path) -> None:
-    """Starts process-compose in the background. Raises SupervisorError."""
+    """Start process-compose in the background. Raises SupervisorError."""
     command = [
         *(str(program), "--detached", "--keep-project", "--disable-dotenv"),
         *("--config", str(ROOT / "stack" / "process-compose.yaml")),
         *("--unix-socket", str(control_socket(state_dir)), "--log-file", str(log)),
     ]
-    # Its own variables would change what it loads and where it listens.
+    # Its own variables would change its configuration and socket.
     inherited = {name: value for name, value in environ.items() if not name.startswith("PC_")}
     done = subprocess.run(
         command,
@@ -79,7 +79,7 @@ def launch(program: Path, state_dir: str, environ: Mapping[str, str], log: Path)
         capture_output=True,
         text=True,
         check=False,
-        # For all that the parts write, too.
+        # Also for all files that the components write.
         umask=0o077,
     )
     if done.returncode != 0:
@@ -87,20 +87,20 @@ def launch(program: Path, state_dir: str, environ: Mapping[str, str], log: Path)
 
 
 def states(state_dir: str) -> dict[str, ProcessState]:
-    """The programs by name. Raises httpx2.TransportError when process-compose does not answer."""
+    """Return the processes by name. Raises httpx2.TransportError without process-compose."""
     with local_client("http://stack", uds=_socket(state_dir)) as client:
         rows = client.get("/processes").raise_for_status().json()["data"]
     return {row["name"]: _state(row) for row in rows}
 
 
 def stop_part(state_dir: str, name: str) -> None:
-    """Stops one program, which is not started again; returns when it has ended."""
+    """Stop one process without restart, and wait until it has exited."""
     with local_client("http://stack", uds=_socket(state_dir), timeout=_STOP_SECONDS) as client:
         client.patch(f"/process/stop/{name}").raise_for_status()
 
 
 def start_part(state_dir: str, name: str) -> None:
-    """Starts one program that was stopped."""
+    """Start one process that was stopped."""
     with local_client("http://stack", uds=_socket(state_dir)) as client:
         client.post(f"/process/start/{name}").raise_for_status()
 
@@ -127,12 +127,12 @@ def _state(row: Mapping[str, object]) -> ProcessState:
 
 
 def own_processes(state_dir: str) -> list[psutil.Process]:
-    """Every live process that the stack in `state_dir` started."""
+    """Return all live processes of the stack in `state_dir`."""
     return [process for process in psutil.process_iter() if stack_of(process) == state_dir]
 
 
 def stack_of(process: psutil.Process) -> str | None:
-    """The state directory of the stack that started `process`, None when no stack did."""
+    """Return the state directory of the stack that started a process; None if none did."""
     try:
         return process.environ().get(MARKER)
     except (psutil.Error, OSError):
@@ -140,7 +140,7 @@ def stack_of(process: psutil.Process) -> str | None:
 
 
 def is_supervisor(process: psutil.Process) -> bool:
-    """Whether it is a process-compose, and so the one to be told to stop."""
+    """Return whether it is a process-compose, which has to receive the stop signal."""
     try:
         # A release may be called process-compose-linux-amd64.
         return process.name().startswith("process-compose")

@@ -1,4 +1,4 @@
-"""The console of every command: works in any encoding, and when its output is piped to `head`."""
+"""The console of every command: supports any encoding, and output piped to `head`."""
 
 from rich.console import Console
 
@@ -6,13 +6,13 @@ from stack import stdio
 
 
 class Terminal(Console):
-    """A console that goes on in silence once nobody reads any more."""
+    """A console that becomes silent when its reader has left."""
 
     def __init__(self) -> None:
         stdio.replace_unencodable()
         super().__init__(highlight=False)
 
     def on_broken_pipe(self) -> None:
-        """Let the command finish: its exit code tells whether it did its work."""
+        """Let the command finish: its exit code shows whether it succeeded."""
         self.quiet = True
         stdio.discard_output()

@@ -1,4 +1,4 @@
-"""Wait until a condition is true, with a clear error when it does not become true in time."""
+"""Waits until a condition is true, with a clear error if it does not become true in time."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class WaitError(TimeoutError):
-    """A condition did not become true in time; the text names it and the last answer or error."""
+    """A condition did not become true in time; the text contains it and the last value or error."""
 
 
 def poll_until(
@@ -22,8 +22,8 @@ def poll_until(
     """Return the first true value of `check`, called every `interval` seconds.
 
     An exception raised by `check` counts as "not yet", except those of `giving_up_on`, which are
-    raised at once. Raises WaitError after `within` seconds, with the description and the last
-    error: a caller never goes on without what it waited for.
+    raised immediately. Raises WaitError after `within` seconds, with the description and the last
+    error.
     """
     deadline = time.monotonic() + within
     while True:

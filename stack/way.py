@@ -1,4 +1,4 @@
-"""Which way the stack runs: in containers, or as native processes; and why."""
+"""Chooses how the stack runs: in containers, or as native processes."""
 
 import subprocess
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from stack.recorded import recorded
 
 WAYS = ("docker", "native")
 OLDEST_COMPOSE = (2, 24)
-# The stack does its work without it; a person then looks without boards.
+# Optional: without it the stack works, but has no dashboards.
 CAN_BE_LEFT_OUT = "grafana"
 _APP_IMAGE = "chatscope-app"
 
@@ -22,24 +22,24 @@ Facts = Mapping[str, str]
 
 
 class WayError(RuntimeError):
-    """The way that was asked for cannot be gone; the text says why."""
+    """The requested way to run is not possible; the text contains the reason."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The way to go, why, and the parts that it has to do without, each with the reason."""
+    """The chosen way to run, the reason, and the components that are left out, with reasons."""
 
     way: str
     reason: str
     without: dict[str, str] = field(default_factory=dict)
 
     def stack(self, facts: Facts) -> Stack:
-        """The stack of that way, not yet started."""
+        """Return the stack that runs this way, not yet started."""
         return DockerStack(facts, self.without) if self.way == "docker" else NativeStack(facts)
 
 
 def asked() -> str | None:
-    """What RUN says; None when it leaves the choice to us. Raises FactsError."""
+    """Return the value of RUN; None if it is unset. Raises FactsError."""
     run = own_environment().get("RUN") or None
     if run not in (None, *WAYS):
         raise FactsError([f"RUN={run!r} is not accepted: it must be docker or native, or unset"])
@@ -47,26 +47,26 @@ def asked() -> str | None:
 
 
 def candidates(wanted: Facts) -> list[Stack]:
-    """The stack in each way that RUN allows, with the facts that a running one was started with."""
+    """Return a stack for each way that RUN allows, with the facts of a running one."""
     facts, run = recorded(wanted), asked()
     ways: dict[str, type[Stack]] = {"native": NativeStack, "docker": DockerStack}
     return [stack(facts) for way, stack in ways.items() if run in (None, way)]
 
 
 def running(wanted: Facts) -> Stack | None:
-    """The stack that runs, whoever started it."""
+    """Return the running stack, whichever process started it."""
     return next((stack for stack in candidates(wanted) if stack.running()), None)
 
 
 def choose(facts: Facts, progress: Progress) -> Choice:
-    """The way that RUN names, else Docker where all it needs is there or can be had.
+    """Return the way of RUN; by default Docker if its requirements are met.
 
-    Fetches and builds images on the way to the answer. Raises WayError when RUN names Docker
-    and it cannot be.
+    Pulls and builds images to find out. Raises WayError if RUN requires Docker and it is not
+    possible.
     """
     run = asked()
     if run == "native":
-        return Choice("native", "RUN says so")
+        return Choice("native", "set by RUN")
     try:
         if run is None:
             _fits(own_environment())
@@ -76,14 +76,14 @@ def choose(facts: Facts, progress: Progress) -> Choice:
         if run == "docker":
             raise
         return Choice("native", str(why_not))
-    reason = "RUN says so" if run else f"an engine answers (version {version}), its images are here"
+    reason = "set by RUN" if run else f"Docker Engine {version} responds, its images are available"
     return Choice("docker", reason, without)
 
 
 def _fits(environ: Mapping[str, str]) -> None:
     host = urlsplit(environ.get("OPENAI_BASE_URL") or "").hostname
     if host and is_loopback(host):
-        raise WayError("OPENAI_BASE_URL is on this machine's loopback, where no container gets")
+        raise WayError("OPENAI_BASE_URL is on this machine's loopback, unreachable for containers")
 
 
 def _usable_engine() -> str:
@@ -91,14 +91,14 @@ def _usable_engine() -> str:
         version = engine_version()
         address = urlsplit(docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}"))
     except DockerError as error:
-        raise WayError(f"no Docker engine answers ({str(error).splitlines()[-1]})") from error
+        raise WayError(f"no Docker engine responds ({str(error).splitlines()[-1]})") from error
     if address.hostname and not is_loopback(address.hostname):
         raise WayError(f"the Docker engine is on another machine, {address.hostname}")
     try:
         compose = docker("compose", "version", "--short").strip().removeprefix("v")
     except DockerError as error:
-        raise WayError("docker compose is not there") from error
-    # A build of one's own may not know its version.
+        raise WayError("docker compose is not installed") from error
+    # A development build may not know its version.
     numbers = compose.split(".")[:2]
     if all(number.isdigit() for number in numbers) and tuple(map(int, numbers)) < OLDEST_COMPOSE:
         oldest = ".".join(map(str, OLDEST_COMPOSE))
@@ -107,36 +107,36 @@ def _usable_engine() -> str:
 
 
 def _images(facts: Facts, progress: Progress) -> dict[str, str]:
-    """Fetches and builds what is not here; tells what has to be left out, and why."""
+    """Pull and build missing images; return the components to leave out, with reasons."""
     stack = DockerStack(facts)
     without = {}
     for service, image in _pinned_images(stack).items():
         if _is_here(image):
             continue
         progress.say(f"Fetching {image}")
-        # Its own progress goes to the person: some of these are hundreds of MB.
+        # The command's own progress is shown: some images are hundreds of MB.
         done = subprocess.run(
             ["docker", "pull", image], stderr=subprocess.PIPE, text=True, check=False
         )
         if done.returncode == 0:
             continue
-        # "Error response from daemon: Get …: no such host": the last words tell.
+        # "Error response from daemon: Get …: no such host": the last part is the reason.
         why = done.stderr.strip().rpartition(": ")[2] or "no reason given"
         if service != CAN_BE_LEFT_OUT:
-            raise WayError(f"the image {image} cannot be had: {why}")
-        without[service] = f"its image cannot be had: {why}"
+            raise WayError(f"the image {image} is not available: {why}")
+        without[service] = f"its image is not available: {why}"
     with progress.activity("Building the service's image"):
         done = stack.compose("build", "app")
     if done.returncode != 0:
         last = "\n".join(done.stderr.strip().splitlines()[-5:])
         if not _is_here(_APP_IMAGE):
             raise WayError(f"the service's image cannot be built: {last}")
-        progress.say(f"The service's image could not be built anew, an older one runs: {last}")
+        progress.say(f"The service's image could not be rebuilt, an older one is used: {last}")
     return without
 
 
 def _pinned_images(stack: DockerStack) -> dict[str, str]:
-    """The image of each service that is not built here."""
+    """Return the image of each service that is not built here."""
     services = stack.configuration()["services"]
     return {name: service["image"] for name, service in services.items() if "build" not in service}
 

@@ -1,11 +1,11 @@
 #!/bin/sh
-# What: starts Tempo in SOCKETS_DIR, after it has mended what a kill may have left of Tempo's log.
+# What: starts Tempo in SOCKETS_DIR, after repairing what a kill may have left in its WAL.
 # Run by: stack/process-compose.yaml and docker-compose.yml, as `sh start.sh PROGRAM FLAGS…`.
-# Trap: in the container there is no other program than BUSYBOX.
+# Trap: in the container BUSYBOX is the only program.
 #
-# At each flush Tempo empties the meta.json of its open block and writes it anew. Killed in between
-# it would throw the whole block away at its start, spans that it has long said it has. All that it
-# needs of that file is which block it is, and of what time.
+# At each flush Tempo truncates the meta.json of its open block and writes it again. If it is killed
+# in between, it would discard the whole block at its next start, including spans that it has
+# acknowledged. It only needs the block's identity and time range from that file.
 set -eu
 
 date_of() { # seconds
@@ -13,16 +13,16 @@ date_of() { # seconds
 }
 
 now=$(${BUSYBOX:-} date +%s)
-# Spans may have waited for as long as tempo.yaml takes late ones.
+# Spans may have been queued for as long as tempo.yaml accepts late ones.
 since=$(date_of $((now - 86400)))
 until=$(date_of "$now")
 
-mend() { # what its blocks have besides, BLOCKS…
-  besides=$1
+repair() { # additional JSON members, BLOCKS…
+  additional=$1
   shift
   for block; do
-    # Without a page that was flushed there is nothing to save. Without the file the block was being
-    # removed: it is elsewhere by then.
+    # Without a flushed page there is nothing to save. Without meta.json the block was being
+    # removed: it has already been stored elsewhere.
     [ -s "$block/0000000001" ] && [ -e "$block/meta.json" ] || continue
     read -r meta <"$block/meta.json" || :
     case $meta in
@@ -30,18 +30,18 @@ mend() { # what its blocks have besides, BLOCKS…
     esac
     name=${block##*/}
     printf '{"format":"%s","blockID":"%s","tenantID":"single-tenant","startTime":"%s","endTime":"%s"%s}' \
-      "${name##*+}" "${name%%+*}" "$since" "$until" "$besides" >"$block/meta.json"
-    echo "A kill had left $name half-written: mended." >&2
+      "${name##*+}" "${name%%+*}" "$since" "$until" "$additional" >"$block/meta.json"
+    echo "Repaired meta.json of the block $name, which a kill had left incomplete." >&2
   done
 }
 
-mend "" "$DATA_DIR"/tempo/wal/*+*
-# TraceQL metrics read only what is there once.
-mend ',"replicationFactor":1' "$DATA_DIR"/tempo/generator/traces/single-tenant/*+*
+repair "" "$DATA_DIR"/tempo/wal/*+*
+# TraceQL metrics only read blocks with a replication factor of 1.
+repair ',"replicationFactor":1' "$DATA_DIR"/tempo/generator/traces/single-tenant/*+*
 
-# Whoever may open its sockets may do all.
+# Access to the sockets is full access.
 umask 077
 cd "$SOCKETS_DIR"
-# Of a killed one: nobody could listen there again.
+# A killed process leaves its sockets, and Tempo could not listen there again.
 ${BUSYBOX:-} rm -f "tempo.sock:$TEMPO_PORT" tempo-otlp.sock
 exec "$@"

@@ -1,4 +1,4 @@
-"""An Alertmanager of a test's own, as start.sh makes it, and those whom it tells."""
+"""An Alertmanager for a test, configured by start.sh, and a mail server."""
 
 import os
 import queue
@@ -14,19 +14,19 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
-from drill.listener import serving
+from drill.webhook import serving
 from stack.facts import ROOT
 from stack.local_http import local_client
 from stack.parts import binary_path
 from tests.running import PATIENCE_SECONDS
 
 GRAFANA = "https://example.com/grafana"
-# All that would make a test wait.
+# Minimum group times, so that tests need not wait.
 _AT_ONCE = {"ALERT_GROUP_WAIT": "1s", "ALERT_GROUP_INTERVAL": "1s"}
 
 
 class Mailbox:
-    """Who takes mail: the next message, and to whom it went."""
+    """Received mail; `next` yields the next message and its recipients."""
 
     def __init__(self, port: int, mails: "queue.Queue[tuple[list[str], bytes]]") -> None:
         self.address = f"127.0.0.1:{port}"
@@ -39,7 +39,7 @@ class Mailbox:
 
 @contextmanager
 def mailbox() -> Iterator[Mailbox]:
-    """A mail server without TLS and without a login, on a free port of this machine."""
+    """Run a mail server without TLS and login, on a free port of this machine."""
     mails: queue.Queue[tuple[list[str], bytes]] = queue.Queue()
 
     class Handler(socketserver.StreamRequestHandler):
@@ -62,7 +62,7 @@ def mailbox() -> Iterator[Mailbox]:
 
 
 class Alertmanager:
-    """One that runs; alerts are pushed into it as Prometheus does."""
+    """A running Alertmanager; alerts are pushed into it in the way Prometheus does."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -72,7 +72,7 @@ class Alertmanager:
             client.post("/api/v2/alerts", json=list(alerts)).raise_for_status()
 
     def state(self, labels: Mapping[str, str]) -> str:
-        """What it does with the alert of those labels: active, suppressed, or unprocessed."""
+        """Return the state of the alert with those labels: active, suppressed, or unprocessed."""
         asked = {"filter": [f'{name}="{value}"' for name, value in labels.items()]}
         with local_client(self.url) as client:
             [alert] = client.get("/api/v2/alerts", params=asked).raise_for_status().json()
@@ -81,7 +81,7 @@ class Alertmanager:
 
 @contextmanager
 def alertmanager(directory: Path, **environ: str) -> Iterator[Alertmanager]:
-    """Our Alertmanager with these variables set, with nothing to wait for, on a free port."""
+    """Run our Alertmanager with these variables and minimum group times, on a free port."""
     with started(directory, str, **_AT_ONCE, **environ) as process:
         yield Alertmanager(listening(process)[0])
 
@@ -90,7 +90,7 @@ def alertmanager(directory: Path, **environ: str) -> Iterator[Alertmanager]:
 def started(
     directory: Path, change: Callable[[str], str], **environ: str
 ) -> Iterator["subprocess.Popen[str]"]:
-    """Runs start.sh on a copy of our files in that directory; ended in the end."""
+    """Run start.sh on a copy of our files in a directory; stop it at the end."""
     files = shutil.copytree(ROOT / "alertmanager", directory / "alertmanager")
     configuration = files / "alertmanager.yml"
     configuration.write_text(change(configuration.read_text()))
@@ -114,13 +114,13 @@ def started(
 
 
 def listening(process: "subprocess.Popen[str]") -> tuple[str, list[str]]:
-    """Its address, once it listens there, and what it said so far."""
+    """Wait until it listens; return its address and its output so far."""
     assert process.stderr
     said = []
     for line in process.stderr:
         said.append(line)
         if found := re.search(r"Listening on.* address=(\S+)", line):
-            # What it says from now on must not fill the pipe.
+            # Further output must not fill the pipe.
             threading.Thread(target=process.stderr.read, daemon=True).start()
             return f"http://{found[1]}", said
     raise AssertionError(f"it never listened, and said: {said}")

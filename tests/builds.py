@@ -1,4 +1,4 @@
-"""The native components that tests need, built beside the tests that need none.
+"""Builds the native components that tests need, while other tests run.
 
 With `--build` (`make test`) the components that the cache lacks are built while the tests run.
 Without it, tests that need a missing one are skipped.
@@ -21,7 +21,7 @@ from stack.machine import MachineError
 from stack.parts import BINARIES, missing_binaries
 from tests.harness import limits
 
-# The tests that run meanwhile come first.
+# Lower priority than the tests that run meanwhile.
 COMMAND = ("nice", "-n", "5", sys.executable, "-m", "stack", "build")
 _PROGRESS_EVERY_S = 60.0
 _POLL_EVERY_S = 0.2
@@ -29,7 +29,7 @@ _LOG_LINES = 25
 
 
 class Build:
-    """A build that runs in one process of the test run, as all of its processes see it."""
+    """A build that runs in one process of the test run, visible to all of its processes."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -51,15 +51,15 @@ _build: Build | None = None
 
 
 def expected() -> bool:
-    """Whether components were missing when the run began, and this run builds them."""
+    """Return whether components were missing when the run started, and this run builds them."""
     return _build is not None
 
 
 def wait_for_binaries(names: Collection[str] = ()) -> None:
-    """Return when the named native components are built; without names, all of them.
+    """Wait until the named native components are built; without names, all of them.
 
-    Skip the test if one is missing and no build is going to make it. The time spent here does
-    not count toward the time limit of the test.
+    Skips the test if one is missing and no build is going to make it. The waiting time does not
+    count toward the time limit of the test.
     """
     wait_for_build(names)
     if missing := _missing(names):
@@ -68,7 +68,7 @@ def wait_for_binaries(names: Collection[str] = ()) -> None:
 
 
 def wait_for_build(names: Collection[str] = ()) -> None:
-    """As `wait_for_binaries`, but return as well when the build has failed or none is running."""
+    """Like `wait_for_binaries`, but return as well if the build has failed or none is running."""
     if _build and not _build.ended and _missing(names):
         with limits.paused():
             while not _build.ended and _missing(names):
@@ -85,7 +85,7 @@ def _missing(names: Collection[str]) -> list[str]:
 
 
 class Builder:
-    """Runs the build, in the process that distributes the tests."""
+    """Runs the build in the process that distributes the tests."""
 
     def __init__(self, command: Sequence[str], say: Callable[[str], None]) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="chatscope-build-")
@@ -113,7 +113,7 @@ class Builder:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if self._process.poll() is None:
-            # The build removes what it left unfinished when it is interrupted.
+            # On an interrupt, the build removes unfinished files.
             self._process.send_signal(signal.SIGINT)
         elif self._process.returncode != 0 and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -155,7 +155,7 @@ def _buildable() -> bool:
     try:
         return bool(missing_binaries())
     except MachineError:
-        # The build says so, and fails.
+        # The build reports the problem, and fails.
         return True
 
 

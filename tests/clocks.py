@@ -1,4 +1,4 @@
-"""A wall clock that steps for one process, made by libfaketime."""
+"""A wall clock that steps for one process, by libfaketime."""
 
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,7 @@ time.sleep = lambda seconds: select.select([], [], [], seconds)
 
 
 class SteppedClock:
-    """The clock of a process that is started with `environ`."""
+    """The clock of a process that is started with the environment `environ`."""
 
     def __init__(self, directory: Path) -> None:
         self._file = directory / "clock"
@@ -29,8 +29,8 @@ class SteppedClock:
         }
 
     def step(self, offset: str) -> None:
-        """Set it to this offset from the machine's clock, such as `+2h`."""
+        """Set the offset from the machine's clock, such as `+2h`."""
         new = self._file.with_suffix(".new")
         new.write_text(offset)
-        # The process reads the file at any time.
+        # The process may read the file at any time.
         new.replace(self._file)

@@ -1,4 +1,4 @@
-"""The stack that a group of tests shares, on ports of its own, or the one that runs."""
+"""The stack that a group of tests shares: on ports of its own, or an already running one."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -24,16 +24,16 @@ _RUNNING = "running"
 
 
 def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Register the plugins of this suite, before anything is configured."""
+    """Register the plugins of this suite before pytest is configured."""
     plugins = (builds, covering, distribution, failures, groups, layers, limits, notes, timing)
     for plugin in plugins:
         pluginmanager.register(plugin)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Each group has a stack of its own; that in containers is made in tests/containers."""
+    """Give each group a stack of its own; the one in containers is made in tests/containers."""
     layer = layers.layer_of(metafunc.definition.nodeid)
-    # A unit test may have a fixture of that name for itself.
+    # A unit test may define its own fixture of that name.
     if "stack" not in metafunc.fixturenames or layer.name == "unit":
         return
     group = groups.of_users_of_the_stack(metafunc.definition.path)
@@ -44,11 +44,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
-    """The Docker engine with the stack's images; skips, with the reason, where there is none."""
+    """Return the Docker engine with the stack's images; skip, with the reason, without one."""
     builds.wait_for_build()
     try:
         with ExitStack() as until_the_end:
-            # Without a cache, making the images takes minutes.
+            # Without a cache, building the images takes minutes.
             with limits.paused():
                 made = ready_engine(os.environ.get("GRAFANA_HOME", ""))
                 engine = until_the_end.enter_context(made)
@@ -61,26 +61,26 @@ def engine() -> Iterator[Engine]:
 def stack(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stack]:
-    """The stack of a group, as native processes; or the one that runs."""
+    """Return the stack of a group, as native processes, or the running one."""
     if request.param == _RUNNING:
         yield from _as_it_runs()
         return
     builds.wait_for_binaries([binary.name for binary in BINARIES if not binary.for_tests])
     offset = groups.named(request.param).offset
     with pytest.MonkeyPatch.context() as patch:
-        # A person's own settings are theirs.
+        # The user's own settings must not apply.
         patch.setenv("COMPOSE_DISABLE_ENV_FILE", "1")
         state = {"STATE_DIR": str(tmp_path_factory.mktemp("stack"))}
         facts = stack_facts.load({**os.environ, **stack_facts.shifted(offset), **state})
         _kill(_left_behind(facts))
         with NativeStack(facts) as running, Backends(facts) as backends:
             yield Stack(facts, backends, running)
-            # What follows needs no orderly end, which takes many seconds.
+            # No graceful shutdown is needed, which takes many seconds.
             _kill(supervisor.own_processes(facts["STATE_DIR"]))
 
 
 def _left_behind(facts: dict[str, str]) -> Iterator[psutil.Process]:
-    """The processes of a stack on the same ports, whose worker was killed."""
+    """Yield processes of a stack on the same ports whose worker was killed."""
     for process in psutil.process_iter():
         if supervisor.stack_of(process):
             with suppress(psutil.Error):
@@ -96,14 +96,14 @@ def _kill(processes: Iterable[psutil.Process]) -> None:
 
 @pytest.fixture(scope="session")
 def load(stack: Stack) -> Iterator[traffic.Load]:
-    """One load for all tests that look at what a load leads to."""
+    """Run one load, shared by all tests that check its effects."""
     with traffic.load(stack.facts) as load:
         yield load
 
 
 @pytest.fixture(scope="session")
 def window(stack: Stack, load: traffic.Load) -> Window:
-    """The time of that load, when all that it led to is there."""
+    """Return the time range of that load, once all of its effects have arrived."""
     return traffic.window(stack.facts, load)
 
 

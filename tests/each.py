@@ -1,4 +1,4 @@
-"""One test for many cases of the same kind, which names every case that fails."""
+"""One test for many cases of the same kind, which names every failing case."""
 
 from collections.abc import Callable, Mapping
 from typing import TypeVar
@@ -7,9 +7,9 @@ T = TypeVar("T")
 
 
 def for_each(cases: Mapping[str, T]) -> Callable[[Callable[[T], None]], Callable[[], None]]:
-    """Make one test of a check that takes a case; the keys of `cases` are their names.
+    """Turn a check of one case into a single test; the keys of `cases` are their names.
 
-    For files that a generator writes: hundreds of parametrized cases take seconds to collect.
+    For generated files: hundreds of parametrized cases take seconds to collect.
     """
 
     def decorate(check: Callable[[T], None]) -> Callable[[], None]:
@@ -26,7 +26,7 @@ def for_each(cases: Mapping[str, T]) -> Callable[[Callable[[T], None]], Callable
 
 
 def check_each(cases: Mapping[str, T], check: Callable[[T], None]) -> None:
-    """Call `check` with each case, and fail with all assertions that did not hold."""
+    """Call `check` with each case, and fail with all failed assertions."""
     assert cases, "there are no cases"
     problems = []
     for name, case in cases.items():

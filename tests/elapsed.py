@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-# How many times the promised duration a step may take; more where the machine is overloaded.
+# Maximum factor of the promised duration; higher on an overloaded machine.
 BUSY_FACTOR: Final = 2.0
 # The test's clock starts with an event slightly after the service's does.
 _EARLY_SECONDS: Final = 0.05
@@ -45,5 +45,5 @@ def assert_elapsed(elapsed: float, promised: float, factor: float = BUSY_FACTOR)
 
 
 def overload() -> float:
-    """How many runnable threads share a processor now, at least 1: the load of the last minute."""
+    """Return the number of runnable threads per processor in the last minute, at least 1."""
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))

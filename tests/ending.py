@@ -17,8 +17,8 @@ def assert_ended_in_time(
 ) -> bool:
     """Fail unless the stop took no longer than promised, with the expected exit code.
 
-    On an overloaded machine, the process may instead have ended itself shortly before the limit.
-    Returns whether its end was orderly.
+    On an overloaded machine, the process may instead have exited by itself shortly before the
+    limit. Returns whether its shutdown was graceful.
     """
     promised = grace_seconds + AFTER_GRACE_SECONDS
     assert seconds <= promised * _BUSY_FACTOR, f"took {seconds:.1f} s; promised {promised:g} s"

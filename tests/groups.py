@@ -1,4 +1,4 @@
-"""Groups of slow tests: each has ports of its own, one worker runs it, and groups run side by side.
+"""Groups of slow tests: each has its own ports and runs in one worker; groups run concurrently.
 
 With `--dist loadgroup` (tests/harness/distribution.py) the tests of a group share one process, and
 so one stack. Without workers the groups run one after another.
@@ -14,15 +14,15 @@ from tests import builds
 
 TESTS: Final = Path(__file__).parent
 _USUAL: Final = "stack"
-# Tests of a file share one service there.
+# In this layer, the tests of a file share one service.
 _SHARED_BY_FILE: Final = "hostile"
 
 
 @dataclass(frozen=True)
 class Group:
-    """Files and folders below tests/, in the order in which they run.
+    """Files and folders below tests/, in execution order.
 
-    `offset`: of the ports of its stack from the defaults, below those of outgoing connections.
+    `offset`: added to the default ports of its stack; below the ports of outgoing connections.
     """
 
     name: str
@@ -30,9 +30,10 @@ class Group:
     paths: tuple[str, ...]
 
 
-# The longest first: a worker that is free takes the next, and then the tests without a group.
+# The longest first: a free worker takes the next one, and finally the tests without a group.
 GROUPS: Final = (
-    # A browser drops its connections when an interface comes or goes, such as a container's.
+    # A browser drops its connections when a network interface appears or disappears, such as a
+    # container's.
     Group(
         "containers",
         17_500,
@@ -51,7 +52,8 @@ GROUPS: Final = (
         ),
     ),
     Group("drill", 9_000, ("stack/test_drill.py", "browser/test_drill_path.py")),
-    # The load comes first: the rules need minutes to sum it up, and boards show that at the end.
+    # The load runs first: recording rules need minutes to process it; dashboards show that at the
+    # end.
     Group(
         "stack",
         12_000,
@@ -87,23 +89,23 @@ GROUPS: Final = (
     Group("content", 15_700, ("stack/canaries", "chaos")),
     Group("commands", 15_000, ("stack/test_commands.py",)),
 )
-# Of the commands in containers, which run in the group "containers".
+# For commands in containers, which run in the group "containers".
 COMMANDS_IN_CONTAINERS: Final = 17_100
 
 
 def named(name: str) -> Group:
-    """The group of that name."""
+    """Return the group of that name."""
     return next(group for group in GROUPS if group.name == name)
 
 
 def group_of(path: Path) -> Group | None:
-    """The group of a test file, by the longest path that names it or a folder of it."""
+    """Return the group of a test file, by the longest path that contains it."""
     found = _place(path)
     return GROUPS[found[0]] if found else None
 
 
 def of_users_of_the_stack(path: Path) -> Group:
-    """The same, and for a file of no group the one whose stack it shares."""
+    """Return the group of a file; without one, the group whose stack it shares."""
     return group_of(path) or named(_USUAL)
 
 
@@ -123,7 +125,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _place(path: Path) -> tuple[int, int] | None:
-    """The number of its group, and its place in the group."""
+    """Return the group's index, and the file's position in the group."""
     if not path.is_relative_to(TESTS):
         return None
     named = {

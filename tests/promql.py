@@ -1,4 +1,4 @@
-"""What a query in PromQL asks for."""
+"""Parses metric names in PromQL."""
 
 import re
 from typing import Final
@@ -7,8 +7,8 @@ _OPERATORS: Final = {"or", "and", "unless", "bool", "offset", "inf", "nan", "NaN
 
 
 def metrics_of(promql: str) -> set[str]:
-    """The names in a query that are metrics': not those of labels, functions and operators."""
-    # Several at once stand in a matcher: {__name__=~"one|other"}.
+    """Return the metric names in a query, without labels, functions and operators."""
+    # Several can be in one matcher: {__name__=~"one|other"}.
     several = re.sub(r'\{__name__=~"([^"]*)"\}', lambda found: found[1].replace("|", " "), promql)
     bare = re.sub(r'"(\\.|[^"\\])*"', '""', several)
     bare = re.sub(r"\{[^}]*\}", "{}", bare)

@@ -1,4 +1,4 @@
-"""A Collector for tests: takes OTLP over gRPC in this process, and can refuse it or hang."""
+"""A fake Collector in this process: an OTLP/gRPC receiver that can reject, hang or delay."""
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,7 +19,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 @dataclass(frozen=True)
 class ReceivedSpan:
-    """One span, with whose it is."""
+    """One span, with its resource."""
 
     resource: Mapping[str, Any]
     attributes: Mapping[str, Any]
@@ -31,13 +31,13 @@ class ReceivedSpan:
 
     @property
     def trace_id(self) -> str:
-        """32 hex."""
+        """Return 32 hex digits."""
         return self.span.trace_id.hex()
 
 
 @dataclass(frozen=True)
 class ReceivedLog:
-    """One log record, with whose it is."""
+    """One log record, with its resource."""
 
     resource: Mapping[str, Any]
     attributes: Mapping[str, Any]
@@ -49,7 +49,7 @@ class ReceivedLog:
 
     @property
     def trace_id(self) -> str:
-        """32 hex; empty without a trace."""
+        """Return 32 hex digits; empty without a trace."""
         return self.record.trace_id.hex()
 
 
@@ -65,11 +65,11 @@ class ReceivedPoint:
 
 
 class Receiver:
-    """`with Receiver() as receiver:` listens on a free port, until the end of the block.
+    """`with Receiver() as receiver:` listens on a free port until the end of the block.
 
-    `refuse_with(status)` answers each export so, `hang()` not at all, `delay()` only when
-    `accept()` comes, which ends all of them.
-    What it refused or left unanswered is not kept, but counted in `attempts`.
+    `refuse_with(status)` rejects each export, `hang()` never responds, `delay()` responds after
+    `accept()`, which ends all three. Exports that were rejected or left without a response are only
+    counted in `attempts`.
     """
 
     def __init__(self) -> None:
@@ -109,37 +109,37 @@ class Receiver:
 
     @property
     def spans(self) -> list[ReceivedSpan]:
-        """All so far, in the order in which they came."""
+        """Return all spans so far, in order of arrival."""
         with self._lock:
             return list(self._spans)
 
     @property
     def log_records(self) -> list[ReceivedLog]:
-        """All so far, in the order in which they came."""
+        """Return all log records so far, in order of arrival."""
         with self._lock:
             return list(self._logs)
 
     @property
     def metric_points(self) -> list[ReceivedPoint]:
-        """All so far: cumulative ones come again with each export."""
+        """Return all points so far: cumulative ones are repeated in each export."""
         with self._lock:
             return list(self._points)
 
     @property
     def exports(self) -> list[bytes]:
-        """All accepted exports, of any signal, as bytes."""
+        """Return the bytes of all accepted exports, of any signal."""
         with self._lock:
             return list(self._exports)
 
     @property
     def attempts(self) -> int:
-        """Exports that were tried, of any signal."""
+        """Return the number of attempted exports, of any signal."""
         with self._lock:
             return self._attempts
 
     def last(self, name: str, **attributes: object) -> dict[str, float]:
-        """Of each `service.instance.id`, the sum of the newest points of the metric `name` that
-        carry `attributes` (dots written as `__`): what a store would show."""
+        """Return, per `service.instance.id`, the sum of the newest points of a metric with these
+        attributes (dots written as `__`): the value that a backend would show."""
         wanted = {key.replace("__", "."): value for key, value in attributes.items()}
         newest: dict[tuple[str, frozenset[tuple[str, Any]]], float] = {}
         for point in self.metric_points:
@@ -152,20 +152,20 @@ class Receiver:
         return sums
 
     def refuse_with(self, status: grpc.StatusCode) -> None:
-        """Answer each export with `status` from now on."""
+        """Reject each export with `status` from now on."""
         self._status = status
 
     def hang(self) -> None:
-        """Answer no export from now on."""
+        """Send no response from now on."""
         self._free.clear()
 
     def delay(self) -> None:
-        """Answer each export, but not before `accept()`."""
+        """Accept each export, but respond only after `accept()`."""
         self._late = True
         self._free.clear()
 
     def accept(self) -> None:
-        """Take exports again; those that hang are let go."""
+        """Accept exports again, and release those that hang."""
         self._status = None
         self._free.set()
 

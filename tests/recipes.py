@@ -1,4 +1,4 @@
-"""The queries in the documentation, and which store each is for."""
+"""Queries in the documentation, with their backends."""
 
 import re
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ RUNBOOKS: Final = tuple(
 )
 _STORES: Final = {"promql": "prometheus", "logql": "loki", "traceql": "tempo"}
 _STARTS: Final = ("{", "sum ", "histogram_quantile", "otel_sdk_", "3600 ")
-# The series of a histogram have endings of their own.
+# The series of a histogram have suffixes.
 _HISTOGRAMS: Final = {metric.prometheus for metric in METRICS if metric.kind is Kind.HISTOGRAM}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A query, and the store that answers it."""
+    """A query and its backend."""
 
     store: str
     query: str
 
 
 def in_tables(page: Path) -> list[Recipe]:
-    """Those in the cells of a page's tables."""
+    """Return the queries in the tables of a page."""
     cells = re.findall(r"^\|.*\|$", page.read_text(), re.MULTILINE)
     quoted = [text for cell in cells for text in re.findall(r"`([^`]+)`", cell)]
     queries = [
@@ -40,7 +40,7 @@ def in_tables(page: Path) -> list[Recipe]:
 
 
 def in_blocks(page: Path) -> list[Recipe]:
-    """Those in a page's code blocks that name a query language."""
+    """Return the queries in a page's code blocks of a query language."""
     blocks = re.findall(r"^```(\w+ql)\n(.*?)\n```$", page.read_text(), re.MULTILINE | re.DOTALL)
     return [Recipe(_STORES[language], query) for language, query in blocks]
 

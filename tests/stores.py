@@ -1,4 +1,4 @@
-"""A Loki or a Tempo of a test's own, with the configuration of the stack, on free ports."""
+"""A Loki or a Tempo for a test, with the configuration of the stack, on free ports."""
 
 import os
 import socket
@@ -16,14 +16,14 @@ from stack.waiting import poll_until
 from tests.builds import wait_for_binaries
 from tests.running import PATIENCE_SECONDS
 
-# Without the gateway, which would ask for a password.
+# Without the gateway, which requires a password.
 ON_A_PORT = ("-server.http-listen-network=tcp", "-server.http-listen-address=127.0.0.1")
 
 
 @contextmanager
 def running_loki(directory: Path) -> Iterator[str]:
-    """Run until the end of the block; give its URL."""
-    # Without rules it writes to no Prometheus.
+    """Run Loki until the end of the block; yield its URL."""
+    # Without rules, it writes to no Prometheus.
     rules = f"-ruler.storage.local.directory={directory}"
     with _running("loki", directory, rules, *ON_A_PORT) as found:
         yield f"http://127.0.0.1:{found['LOKI_PORT']}"
@@ -31,8 +31,8 @@ def running_loki(directory: Path) -> Iterator[str]:
 
 @contextmanager
 def running_tempo(directory: Path) -> Iterator[tuple[str, str]]:
-    """Run until the end of the block; give its URL and that for OTLP over gRPC."""
-    # It has no options for these.
+    """Run Tempo until the end of the block; yield its URL and that for OTLP over gRPC."""
+    # Tempo has no command line options for these.
     text = (ROOT / "tempo" / "tempo.yaml").read_text()
     on_a_port = directory / "on-a-port.yaml"
     on_a_port.write_text(
@@ -76,14 +76,14 @@ def _running(name: str, directory: Path, *options: str) -> Iterator[dict[str, st
 
 
 def prepare(environ: Mapping[str, str]) -> None:
-    """Make the secrets and the directory for sockets that the components of a stack expect."""
+    """Create the secrets and the directory for sockets that the components of a stack expect."""
     wait_for_binaries(["caddy"])
     supervisor.make_private(Path(environ["SOCKETS_DIR"]))
     secrets.make(environ)
 
 
 def free_ports() -> dict[str, str]:
-    """Different ports that nobody listens on, by the names of all the stack's ports."""
+    """Return different free ports, by the names of all the stack's ports."""
     with ExitStack() as held:
         return {
             name: str(held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1])
@@ -92,6 +92,6 @@ def free_ports() -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
+    """Return a free port of this machine."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])

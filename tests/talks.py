@@ -1,4 +1,4 @@
-"""Conversations as a service with the package records them, sent to a Loki without a Collector."""
+"""Recorded conversations of a service with the package, sent to a Loki without a Collector."""
 
 import json
 import os
@@ -17,8 +17,8 @@ _CALL: Final = {
     "type": "function",
     "function": {"name": "weather", "arguments": '{"city": "Rome"}'},
 }
-# Of each response: the conversation, the user, the model, the messages, the response's message or
-# error, and the rating of it.
+# For each response: conversation, user, model, messages, the response's message or error, and its
+# rating.
 TALKS: Final[list[dict[str, Any]]] = [
     {
         "conversation_id": "c-1",
@@ -87,9 +87,9 @@ def talk(
     capture: str = "EVENT_ONLY",
     traces_url: str = "",
 ) -> None:
-    """Record the talks, in their order; spans are sent to `traces_url`, over gRPC, if there is one.
+    """Record the conversations in their order; send spans to `traces_url` over gRPC, if set.
 
-    Return when the process has sent everything.
+    Returns when the process has sent everything.
     """
     endpoint = {
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",

@@ -18,7 +18,7 @@ _RUNBOOKS: Final = "runbooks/README.md"
 
 
 def main() -> int:
-    """Exit code 0 when the site was built without a warning."""
+    """Return exit code 0 if the site was built without a warning."""
     shutil.rmtree(_SOURCE, ignore_errors=True)
     made = pages(_ROOT)
     for name, text in made.items():
@@ -39,7 +39,7 @@ def main() -> int:
 
 
 def with_navigation(text: str, made: set[str]) -> str:
-    """Complete the navigation: with all runbooks, without pages that do not exist.
+    """Complete the navigation: add all runbooks, remove missing pages.
 
     Pages that it does not name are listed at its end.
     """

@@ -1,8 +1,8 @@
-"""The Markdown files of the site: those of docs/, and what they link to.
+"""The Markdown files of the site: those of docs/, and the files that they link to.
 
-The files in the repository link to each other by relative paths that work in a checkout. The site
-has the same pages and links: the README is its first page, and a file of the repository to which a
-page links, such as an example, is a page that shows it.
+Files in the repository link to each other by relative paths that work in a checkout. The site has
+the same pages and links: the README is its first page, and a linked file of the repository, such as
+an example, becomes a page that shows it.
 """
 
 import posixpath
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 _DOCS: Final = "docs/"
-# Files of the repository's root that are pages.
+# Files in the repository's root that are pages.
 _ROOT_PAGES: Final = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
@@ -51,7 +51,7 @@ def pages(root: Path) -> dict[str, str]:
 
 
 def _targets(name: str, text: str) -> Iterator[str]:
-    """The paths in the repository to which a file links."""
+    """Return the repository paths to which a file links."""
     for target, _ in _LINK.findall(text):
         yield _path(name, target)
 
@@ -61,7 +61,7 @@ def _path(name: str, target: str) -> str:
 
 
 def _for_the_site(name: str, page: str, text: str, sources: dict[str, str]) -> str:
-    """Let links lead to pages of the site, and unescape the pipes of code in tables."""
+    """Convert links to pages of the site, and unescape the pipes of code in tables."""
 
     def link(found: "re.Match[str]") -> str:
         path = _path(name, found[1])

@@ -57,6 +57,12 @@ class Target:
     look: Callable[[Probe, str, Headers], bool]
 
 
+# Of a proxy in front of a backend, such as the stack's gateway.
+_GATEWAY_ERRORS: Final = (
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+)
 _TARGETS: Final = (
     Target(
         TEMPO, Signal.TRACES, "span", "/api/status/buildinfo",
@@ -228,6 +234,9 @@ class Doctor:
             text = f"{url} requires credentials ({response.status_code})"
             fix = "give them with --header 'Authorization: Bearer TOKEN'"
             return Finding(place.name, State.FAULT, text, fix)
+        if response.status_code in _GATEWAY_ERRORS:
+            text = f"a gateway answers at {url}, and cannot reach it ({response.status_code})"
+            return Finding(place.name, State.FAULT, text, fixes.behind_gateway(place))
         if not response.ok or not _is_json(response.text):
             text = f"another program than {place.name} answers at {url}"
             fix = f"set {place.variable} to where {place.name} is"

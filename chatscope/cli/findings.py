@@ -21,7 +21,7 @@ class State(StrEnum):
 
 
 _STATE_COLUMNS: Final = 7
-_CHECK_COLUMNS: Final = 15
+_CHECK_COLUMNS: Final = 18
 _STYLES: Final = {State.OK: "green", State.WARNING: "yellow", State.FAULT: "bold red"}
 
 

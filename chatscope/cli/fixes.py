@@ -17,6 +17,11 @@ def of_place(place: Place) -> str:
     return f"start it (in a checkout: make up), or set {place.variable} to where it is"
 
 
+def behind_gateway(place: Place) -> str:
+    """Return the fix of a backend that its gateway does not reach."""
+    return f"start {place.name} (in a checkout: make logs PART={place.name.lower()} shows why)"
+
+
 def of_send(result: Result, endpoint: EndpointSettings) -> str:
     """Return the fix of an export that was not accepted."""
     if result.error_type in _DENIED:

@@ -1,4 +1,4 @@
-"""The components of the stack by their own metrics: rows of the board Pipeline."""
+"""The components of the stack by their own metrics: rows of the dashboard Pipeline."""
 
 from typing import Final
 
@@ -9,7 +9,7 @@ from dashboards.others import EXPORTER, JOB, REASON, Series
 from dashboards.panels import Query, lines, prom
 from dashboards.queries import aggregate, equals, matches, quantile, rate, series, total
 
-# Ends the description of a panel that may be empty.
+# Last sentence of the description of a panel that may be empty.
 QUIET: Final = "Normally empty."
 
 PARTS: Final = "collector|prometheus|loki|tempo|alertmanager"
@@ -17,7 +17,7 @@ OWN: Final = equals(JOB, "prometheus")  # Loki and Tempo have a Prometheus insid
 
 
 def or_nothing(by_label: str) -> str:
-    """0 as long as there is no series at all."""
+    """Return 0 while no series exists."""
     return f"({by_label} or on () vector(0))"
 
 

@@ -1,4 +1,4 @@
-"""Conversations: the recent ones, one of them from top to bottom, and how users rate responses."""
+"""Conversations: recent ones, the transcript of one, and ratings of responses."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Home: is everything healthy, and if not, what fires and what failed last."""
+"""Home: health, firing alerts and recent failures."""
 
 from grafana_foundation_sdk.builders import common, stat
 from grafana_foundation_sdk.models.dashboard import Dashboard, DynamicConfigValue
@@ -51,7 +51,7 @@ def _health() -> list[Panel]:
 
 
 def _alerts() -> stat.Panel:
-    """One number for each severity: a warning must not look like an outage."""
+    """Return a number for each severity: a warning must not look like an outage."""
     counts = [prom(count_firing(severity), severity) for severity in SEVERITIES]
     panel = is_well(
         "Active alerts",

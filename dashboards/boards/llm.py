@@ -1,4 +1,4 @@
-"""LLM: the models compared, the responses that stand out, and traffic, latency, tokens and cost."""
+"""LLM: comparison of models, notable responses, traffic, latency, tokens and cost."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -77,7 +77,7 @@ from dashboards.variables import COST_ABOVE, SLOWER_THAN
 MODEL: Final = (GEN_AI_REQUEST_MODEL,)
 BY_MODEL: Final = label(GEN_AI_REQUEST_MODEL)
 OF_MODEL: Final = keep(matches(GEN_AI_REQUEST_MODEL, "$model"))
-# Of the tables of responses.
+# Columns of the tables of responses.
 _UNITS: Final = {
     "Duration": "s",
     "First token": "s",
@@ -114,7 +114,7 @@ def board() -> Dashboard:
 
 
 def _count(*where: str) -> str:
-    """Responses in the time shown; model calls where another library records the calls alone."""
+    """Return responses in the time range, or model calls if only calls are recorded."""
     return either(
         increase(LLM_RESPONSE_TIME, *where, part="count", by=MODEL),
         increase(CALL_SECONDS, *where, part="count", by=MODEL),

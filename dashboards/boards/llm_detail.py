@@ -43,7 +43,7 @@ from dashboards.queries import (
 from dashboards.queries import lines as log_lines
 
 _BY_ERROR: Final = label(ERROR_TYPE)
-# A pause that a reader notices: the bound of a bucket.
+# A noticeable pause: the bound of a bucket.
 _STALL_SECONDS: Final = 2.56
 
 

@@ -1,4 +1,4 @@
-"""Logs: the lines, with the facts of responses, then how many there are, and what repeats."""
+"""Logs: log lines with the facts of responses, their number, and recurring ones."""
 
 from typing import Final
 
@@ -64,9 +64,9 @@ def board() -> Dashboard:
 
 
 def _filters() -> list[str]:
-    """The stages for the fields above the board.
+    """Return the stages for the text fields of the dashboard.
 
-    The event with the texts of a response is left out: its line has its name only, and the
+    The event with the content of a response is excluded: its line is only its name, and the
     dashboard of conversations shows it.
     """
     return [

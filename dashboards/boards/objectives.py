@@ -1,4 +1,4 @@
-"""Objectives: the error budgets, how fast they burn, and the alerts about them."""
+"""Objectives: error budgets, burn rates, and the alerts about them."""
 
 from typing import Final
 
@@ -18,7 +18,7 @@ from dashboards.variables import SERVICE
 
 _BY: Final = (SLO_SERVICE, SLO)
 _NAME: Final = f"{label(SLO_SERVICE)} {label(SLO)}"
-# Whatever the period is, the alerts have the same rates.
+# The burn rates of the alerts are the same for all periods.
 _PERIOD, (_PAGE, _TICKET) = next(iter(NORMAL.burns.items()))
 _DAYS: Final = int(_PERIOD.removesuffix("d"))
 _HOURS: Final = {"h": 1, "d": 24}
@@ -45,19 +45,19 @@ def board() -> Dashboard:
             ),
             Row("Spending and alerts", _spending()),
         ],
-        # Budgets are about days.
+        # Budgets cover days.
         since="now-24h",
     )
 
 
 def burn_rate(burn: Burn, days: int = _DAYS) -> float:
-    """At how many times the rate that the budget of so many days allows the alert fires."""
+    """Return the burn rate at which an alert fires, for a period in days."""
     hours = int(burn.long[:-1]) * _HOURS[burn.long[-1]]
     return round(burn.percent / 100 * days * 24 / hours, 2)
 
 
 def _of(metric: Series) -> str:
-    """That of each objective of the chosen services."""
+    """Return the series of each objective of the chosen services."""
     return aggregate("max", series(metric, matches(SLO_SERVICE, f"${SERVICE.name}")), _BY)
 
 
@@ -104,7 +104,7 @@ def _health() -> list[Panel]:
 def _objectives() -> list[table.Panel]:
     share = f"1 - {_of(others.SLO_BAD['1d'])}"
     left = _of(others.SLO_LEFT)
-    # At the rate of the last day; none without any bad event in it.
+    # At the rate of the last day; no value without a bad event in it.
     seconds = f"86400 * {_of(others.SLO_DAYS)} * clamp_min({left}, 0) / ({_burn('1d')} > 0)"
     service = prometheus_label(SERVICE_NAME)
     busy = f"sum by ({service}) (increase({series(LLM_RESPONSE_TIME, part='count')}[{RANGE}]))"

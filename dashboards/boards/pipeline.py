@@ -42,10 +42,10 @@ _ARRIVED: Final = equals(ERROR_TYPE, "")
 
 
 class _Signal(NamedTuple):
-    """One kind of telemetry, from the service to its backend."""
+    """One signal, from the service to its backend."""
 
     title: str
-    # Its names in the service's spool, and in the ledger.
+    # Its names in the service's spool and in the ledger.
     signal: str
     told_of: str
     own: SignalMetrics
@@ -75,12 +75,12 @@ _LOGS: Final = _Signal(
     others.LOKI_RECEIVED,
     (others.LOKI_DISCARDED,),
 )
-# Of the ledger (alerts/ledger.py).
+# Series of the ledger (alerts/ledger.py).
 _UNSETTLED: Final = (
     "Queued items are not missing. For half an hour after an outage of a component the "
     "difference is shown as 0."
 )
-# The hops of the ledger along the path, and what each is between.
+# The hops of the ledger in order, with their ends.
 _HOPS: Final = {
     "service": "inside the service",
     "wire": "service to Collector",
@@ -218,11 +218,11 @@ def _health() -> Row:
 
 
 def _account() -> table.Panel:
-    """The ledger (alerts/ledger.py) as a table."""
+    """Return the ledger (alerts/ledger.py) as a table."""
     by = (others.TOLD_OF, others.HOP)
 
     def ordered(metric: Series) -> str:
-        """In the order of the path: a table sorts by a column only."""
+        """Add a number for the order of hops, because a table is sorted by a column."""
         value = total(metric, by=by)
         for n, hop in enumerate(_HOPS, 1):
             value = f'label_replace({value}, "step", "{n} {_HOPS[hop]}", "{others.HOP}", "{hop}")'
@@ -251,7 +251,7 @@ def _account() -> table.Panel:
     )
 
 
-# -- each signal's way ----------------------------------------------------------------------
+# -- the path of each signal ----------------------------------------------------------------
 
 
 def _way(signal: _Signal) -> Row:
@@ -309,7 +309,7 @@ def _stored(told_of: str) -> str:
 
 
 def _missing(title: str, told_of: str) -> Panel:
-    """The difference of the ledger, which must be 0."""
+    """Return the difference of the ledger, which must be 0."""
     return lines(
         f"{title} missing",
         f"By hop, of what came into it in the last half hour: must be 0. {_UNSETTLED}",

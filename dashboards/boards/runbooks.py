@@ -1,4 +1,4 @@
-"""Runbooks: the pages of docs/runbooks, each in a panel that an alert leads to."""
+"""Runbooks: each page of docs/runbooks in a panel, the target of links from alerts."""
 
 import re
 from typing import Final
@@ -26,13 +26,13 @@ def board() -> Dashboard:
 
 def _page(alert: str, summary: str) -> text.Panel:
     page = (RUNBOOKS / f"{alert}.md").read_text(encoding="utf-8")
-    # The panel's title is that of the page.
+    # The page's title is the panel's title.
     body = page.split("\n", 1)[1].strip()
     return words(alert, f"{summary}.", _LINK.sub(_link, body) + "\n")
 
 
 def _link(found: re.Match[str]) -> str:
-    """A link to another page leads to its panel; one out of the folder leads nowhere here."""
+    """Return a link to another page's panel; links outside the folder are removed."""
     name, address = found.groups()
     if address.removesuffix(".md") in summaries():
         panel = str(links.number(address.removesuffix(".md")))

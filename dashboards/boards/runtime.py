@@ -41,7 +41,7 @@ from dashboards.queries import (
     total,
 )
 
-# An instance's ID is long; its first eight characters distinguish it from its neighbours.
+# An instance's ID is long; its first eight characters are sufficient.
 _PROCESS: Final = "process"
 _BY_PROCESS: Final = f"{label(SERVICE_NAME)} {{{{{_PROCESS}}}}}"
 _INSTANCE: Final = (SERVICE_NAME, INSTANCE)
@@ -67,7 +67,7 @@ def _now(metric: Metric) -> Query:
 
 
 def _share(metric: others.Series, state: str, by: tuple[str, ...] = ()) -> str:
-    """Of a gauge of the host with states, the share that those states have."""
+    """Return the share of some states of a host gauge."""
     return f"{total(metric, matches(STATE, state), by=by)} / {total(metric, by=by)}"
 
 

@@ -1,4 +1,4 @@
-"""The browser that all of this layer's tests open."""
+"""The browser that is shared by all tests of this layer."""
 
 import shutil
 from collections.abc import Iterator
@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-# What the browser says of each request when an interface of the machine comes or goes.
+# The browser's error of each request when a network interface appears or disappears.
 NETWORK_CHANGED = "ERR_NETWORK_CHANGED"
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-# As root there is no sandbox; the rest keeps the browser from asking the network.
+# As root there is no sandbox; the other arguments disable network access of the browser itself.
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",

@@ -1,8 +1,7 @@
 """Takes the pictures of the documentation: python -m tests.browser.docs_pictures.
 
-A stack runs with Grafana, with OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT set to
-`span_and_event`, and `make demo` has run for some ten minutes. Each picture is of what a person
-sees first.
+Requires a running stack with Grafana, with OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT set
+to `span_and_event`, and about ten minutes of `make demo`. Each picture shows the initial view.
 """
 
 import argparse
@@ -57,7 +56,7 @@ def main() -> int:
 
 
 def _pages(grafana: str, backends: Backends) -> dict[str, str]:
-    """The address of each picture, by its name."""
+    """Return the address of each picture, by its name."""
     times = {"from": f"now-{_MINUTES}m", "to": "now"}
     pages = {
         uid.removeprefix("chatscope-"): f"{grafana}/d/{uid}?{urlencode(times)}"
@@ -89,7 +88,7 @@ def _take(page: Page, url: str, path: Path) -> None:
     page.on("request", lambda _: changed(1))
     page.on("requestfinished", lambda _: changed(-1))
     page.on("requestfailed", lambda _: changed(-1))
-    # Without Grafana's menu at the side.
+    # Without Grafana's side menu.
     page.add_init_script("localStorage.setItem('grafana.navigation.docked', 'false')")
     page.goto(url, wait_until="commit")
     page.wait_for_selector(_SHOWN, timeout=60_000)

@@ -1,4 +1,4 @@
-"""A service in a process whose model says what a test wants, in the parts that it wants."""
+"""A service in a process whose model sends the responses of a test, chunk by chunk."""
 
 import json
 import threading
@@ -27,7 +27,7 @@ max_retries = 0
     [[providers.models]]
     name = "house-embed"
 """
-# A response that is waited for does not come by itself, but a test may fail before it lets it go.
+# Maximum time for which a response waits for the test, in case the test fails.
 _LONGEST_WAIT_SECONDS: Final = 60
 
 Reply = str | Iterable[str] | Response
@@ -35,18 +35,18 @@ Reply = str | Iterable[str] | Response
 
 @dataclass
 class Model:
-    """Replies by question; a reply that is not known repeats the question."""
+    """Responds by question; an unknown question is repeated."""
 
     replies: dict[str, Callable[[], Reply]] = field(default_factory=dict)
     go_on: threading.Event = field(default_factory=threading.Event)
     bodies: list[dict[str, Any]] = field(default_factory=list)
 
     def says(self, question: str, reply: Reply) -> None:
-        """Set the reply to a question, also for its repetitions."""
+        """Set the response to a question, also for its repetitions."""
         self.replies[question] = lambda: reply
 
     def waits(self, question: str, *before: str) -> None:
-        """Reply with these parts, and then wait until `go_on` is set."""
+        """Respond with these chunks, and then wait until `go_on` is set."""
 
         def parts() -> Iterator[str]:
             yield from before
@@ -72,12 +72,12 @@ class Model:
 
 
 def refusal(status: int, message: str, code: str) -> Response:
-    """An error of the provider."""
+    """Return an error response of the provider."""
     return Response(status, JSON, [json.dumps({"error": {"message": message, "code": code}})])
 
 
 def paced(text: str, size: int, seconds: float) -> Iterator[str]:
-    """Pieces of a text, evenly over this time."""
+    """Yield chunks of a text, evenly over this time."""
     pieces = [text[at : at + size] for at in range(0, len(text), size)]
     started = time.monotonic()
     for number, piece in enumerate(pieces):
@@ -88,7 +88,7 @@ def paced(text: str, size: int, seconds: float) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Chat:
-    """A running service, its model, and where its page is."""
+    """A running service, its model, and the address of its page."""
 
     url: str
     model: Model
@@ -105,12 +105,12 @@ def chat(folder: Path, **environ: str) -> Iterator[Chat]:
 
 @contextmanager
 def service(folder: Path, provider: Endpoint, **environ: str) -> Iterator[str]:
-    """Run a service for a provider; gives its URL."""
+    """Run a service for a provider; yield its URL."""
     models, prices = folder / "models.toml", folder / "prices.json"
     models.write_text(_MODELS.format(url=provider.url))
     prices.write_text(json.dumps(_PRICES))
     given: Mapping[str, str] = {"MODELS_FILE": str(models), "PRICES_FILE": str(prices)}
-    # Without a place to send it to, telemetry still gives each response a trace ID.
+    # Telemetry gives each response a trace ID even if it cannot be exported.
     exported = {"OTEL_SDK_DISABLED": "false", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
     with process(**{**given, **exported, **environ}) as started:
         url = served(started)

@@ -1,4 +1,4 @@
-"""A person opens each board in a real browser: every panel shows what the load led to."""
+"""Opens each dashboard in a real browser: every panel shows the effects of the load."""
 
 import time
 from collections.abc import Iterator
@@ -25,14 +25,14 @@ from tests.stack.filling import Window
 from tests.stack.grafana import grafana_url
 
 _BOARDS = read_boards()
-# All panels of a board at once are more than two cores draw in the usual time.
+# Two cores cannot draw all panels of a dashboard at once in the usual time.
 _PATIENCE_SECONDS = 90.0
-# What the browser says of each request when an interface of the machine comes or goes, such as
-# that of a container: nobody's fault, and over when the page is asked again.
+# The browser's error of each request when a network interface appears or disappears, such as a
+# container's: unrelated to the page, and gone after a reload.
 _NETWORK_CHANGED = "ERR_NETWORK_CHANGED"
-# A panel is drawn when it is in sight: on this screen, all of them are.
+# A panel is drawn when it is visible: on this screen, all of them are.
 _SCREEN = {"width": 1600, "height": 8000}
-# What a person sees before scrolling, and within which time it is there.
+# The initially visible part of a page, and its time limit.
 _FIRST_SCREEN: ViewportSize = {"width": 1600, "height": 950}
 _SCREEN_SECONDS = 2.0
 _QUERY_SECONDS = 1.0
@@ -51,7 +51,7 @@ _LOOK = """() => [...document.querySelectorAll('section[data-testid^="data-testi
 
 @dataclass
 class Seen:
-    """What went wrong, and who was asked outside, while a page was open."""
+    """Errors, and requests to other hosts, while a page was open."""
 
     problems: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
@@ -64,7 +64,7 @@ def url(browser: Browser, stack: Stack) -> str:
 
 @pytest.fixture(scope="module")
 def window(url: str, request: pytest.FixtureRequest) -> Window:
-    """The time of the load, which is waited for only where there is a Grafana to look at it."""
+    """Return the time range of the load, without waiting for it if there is no Grafana."""
     found: Window = request.getfixturevalue("window")
     return found
 
@@ -108,7 +108,7 @@ def test_every_panel_shows_something(
     page: Page, url: str, window: Window, seen: Seen, board: Board
 ) -> None:
     between = {"from": int(window.start * 1000), "to": int(window.end * 1000)}
-    # What it shows is waited for below.
+    # Its content is awaited below.
     address = f"{url}/d/{board.uid}?kiosk&refresh=&{urlencode(between)}"
     page.goto(address, wait_until="commit", timeout=_PATIENCE_SECONDS * 1000)
     expected = {
@@ -135,9 +135,9 @@ def test_every_panel_shows_something(
 def test_first_screen_is_answered_within_two_seconds(
     browser: Browser, url: str, window: Window, board: Board
 ) -> None:
-    """Of the queries of the first screen: the page's own code takes its time before them.
+    """Check the queries of the first screen, not the page's own code before them.
 
-    The best of three counts, since the machine has much else to do.
+    Uses the best of three runs, since the machine is busy.
     """
     between = {"from": int(window.start * 1000), "to": int(window.end * 1000)}
     page = browser.new_page(viewport=_FIRST_SCREEN)
@@ -155,7 +155,7 @@ def test_first_screen_is_answered_within_two_seconds(
 
 
 def _queries(page: Page, address: str) -> tuple[float, float]:
-    """Seconds from the first query until the last response, and those of the slowest query."""
+    """Return the seconds from the first query to the last response, and of the slowest query."""
     asked: dict[Request, float] = {}
     answered: dict[Request, float] = {}
 
@@ -188,7 +188,7 @@ def _queries(page: Page, address: str) -> tuple[float, float]:
 
 
 def _wrong(panel: Panel, drawn: dict[str, str | bool] | None) -> str:
-    """What a person would miss of a panel; empty when all is well."""
+    """Return what is missing in a panel; empty if it is complete."""
     if drawn is None:
         return "not on the page"
     if drawn["failed"]:

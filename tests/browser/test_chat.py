@@ -1,4 +1,4 @@
-"""A person chats on the page, in a real browser against the running stack."""
+"""A chat on the page, in a real browser against the running stack."""
 
 import re
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ def test_answer_appears_with_its_tokens_cost_and_trace(page: Page, stack: Stack)
     )
 
 
-def test_second_question_goes_on_with_the_first(page: Page) -> None:
+def test_second_question_continues_the_conversation(page: Page) -> None:
     for number, text in enumerate(("Hello", "And again"), start=1):
         _ask(page, text)
         expect(page.locator("article .facts")).to_have_count(number, timeout=_PATIENCE_MS)

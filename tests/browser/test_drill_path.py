@@ -1,4 +1,4 @@
-"""The path of somebody on call, from the message that a service's failures sent."""
+"""The on-call engineer's path from an alert message to the cause of a service's failures."""
 
 import os
 import re
@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
-from drill.cases import CASES, PROMISED
-from drill.ground import CHAT, Ground, ground
+from drill.cases import CASES, OBJECTIVES_SERVICE
+from drill.target import CHAT, Target, target
 from stack import grafana
 from stack.waiting import poll_until
 from tests.builds import wait_for_binaries
@@ -17,29 +17,29 @@ from tests.builds import wait_for_binaries
 _WORDS = "The simulated model failed, as configured."
 _ALERT = "ErrorRateHigh"
 _LINK = re.compile(r"<([^|>]+)\|Dashboard>")
-# As long as a drill waits for its alerts.
+# The drill's own limit for its alerts.
 _MESSAGE_SECONDS = 150.0
 _PAGE_MS = 60_000.0
 
 
 @pytest.fixture(scope="module")
 def message(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The words of the alert as a chat got them, while the case `failing` of the drill goes on."""
+    """Return the text of the alert's chat message, while the fault of the case `failing` lasts."""
     home = os.environ.get("GRAFANA_HOME")
     if not home:
         pytest.skip(f"no Grafana: {grafana.MISSING}")
     wait_for_binaries()
     [failing] = [case for case in CASES if case.name == "failing"]
     with (
-        ground(tmp_path_factory.mktemp("drill"), PROMISED, grafana_home=home) as place,
-        failing.trouble(place),
+        target(tmp_path_factory.mktemp("drill"), OBJECTIVES_SERVICE, grafana_home=home) as stack,
+        failing.fault(stack),
     ):
-        yield poll_until(lambda: _told(place), f"{_ALERT} in the chat", _MESSAGE_SECONDS)
+        yield poll_until(lambda: _message(stack), f"{_ALERT} in the chat", _MESSAGE_SECONDS)
 
 
-def _told(place: Ground) -> str | None:
-    words = [part for body in place.people.came(CHAT) for part in body["attachments"]]
-    return next((part["text"] for part in words if _ALERT in part["title"]), None)
+def _message(stack: Target) -> str | None:
+    attachments = [part for body in stack.receiver.bodies(CHAT) for part in body["attachments"]]
+    return next((part["text"] for part in attachments if _ALERT in part["title"]), None)
 
 
 def test_message_leads_to_the_providers_words_and_the_failed_span_in_three_clicks(

@@ -1,4 +1,4 @@
-"""A person chats on the page of a service that requires a key."""
+"""A chat on the page of a service that requires a key."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The path of a newcomer, from the chat page to Grafana: ask, see the trace, its logs, the whole
+"""The path of a new user, from the chat page to Grafana: ask, see the trace, its logs, the whole
 conversation, rate the response, and find the rating on a dashboard.
 
 Each step is kept as a screenshot (tests/browser/pictures.py).
@@ -17,7 +17,7 @@ from tests.running import PATIENCE_SECONDS, Stack
 from tests.stack.grafana import grafana_url
 
 _PATIENCE_MS: Final = 1.5 * PATIENCE_SECONDS * 1000
-# A panel is drawn when it is in sight.
+# A panel is drawn when it is visible.
 _WHOLE_DASHBOARD: Final[ViewportSize] = {"width": 1440, "height": 2400}
 
 

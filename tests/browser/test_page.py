@@ -1,4 +1,4 @@
-"""The chat page, in a real browser against a service whose model says what a test wants."""
+"""The chat page, in a real browser against a service whose model sends what a test defines."""
 
 import json
 import re
@@ -50,8 +50,7 @@ def talk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chat]:
 
 @pytest.fixture
 def open_page(browser: Browser, talk: Chat) -> Iterator[Open]:
-    """Opens pages; fails at the end if the browser complained of anything but a service that has
-    ended."""
+    """Opens pages; fails if the browser reported any error other than a stopped service."""
     contexts: list[BrowserContext] = []
     problems: list[str] = []
 
@@ -106,7 +105,7 @@ def _clipboard(page: Page) -> str:
     return text
 
 
-# -- what a response looks like -----------------------------------------------------------------
+# -- appearance of a response -------------------------------------------------------------------
 
 
 def test_markdown_is_shown_as_it_is_meant(page: Page, talk: Chat) -> None:
@@ -177,7 +176,7 @@ def test_timeline_shows_what_took_the_time(page: Page, talk: Chat) -> None:
     expect(drawer).to_be_hidden()
 
 
-# -- asking -------------------------------------------------------------------------------------
+# -- requests -----------------------------------------------------------------------------------
 
 
 def test_example_of_the_empty_page_is_asked(page: Page) -> None:
@@ -271,7 +270,7 @@ def test_another_tab_has_its_own_chats(open_page: Open) -> None:
     expect(open_page().locator("article")).to_have_count(0)
 
 
-def test_new_chat_begins_anew_and_the_old_one_is_found_again(page: Page, talk: Chat) -> None:
+def test_new_chat_is_empty_and_the_old_one_can_be_reopened(page: Page, talk: Chat) -> None:
     _ask(page, "old")
     _ended(page)
     page.get_by_role("button", name="New chat").click()
@@ -300,7 +299,7 @@ def test_response_that_a_reload_cut_off_says_so(page: Page, talk: Chat) -> None:
 def test_storage_that_is_broken_or_full_does_not_break_the_page(page: Page) -> None:
     for broken in ("{", "[]", '{"version": 1, "chats": [{"id": "x", "turns": [{}]}]}', "null"):
         page.evaluate("text => sessionStorage.setItem('chatscope.chats', text)", broken)
-        # Leaving the page would save what it shows.
+        # Navigating away would store the page's content.
         page.evaluate(_FULL)
         page.reload()
         _ready(page)
@@ -408,7 +407,7 @@ def test_grafana_of_the_services_machine_is_reached_by_its_name(
         expect(link).to_have_attribute("href", "http://chat.localhost:3001")
 
 
-# -- everybody ------------------------------------------------------------------------------------
+# -- accessibility --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

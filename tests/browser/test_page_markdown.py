@@ -1,4 +1,4 @@
-"""Responses of a hostile or talkative model on the chat page."""
+"""Responses of a hostile or verbose model on the chat page."""
 
 import random
 import re
@@ -68,8 +68,8 @@ _PIECES: Final = (
     "**b**", "[l](https://e.example)", "[r]", "\n[r]: https://r.example\n", "\r\n", "\\", "<b>",
     "  ", "+", "12)", "&amp;", "![i](https://e.example)", "\t",
 )  # fmt: skip
-# Feeds a view with pieces, as fast as they are shown; returns what it shows, then the same from a
-# view that has the whole text at once.
+# Feeds a view with chunks as fast as they are shown; returns its content, then that of a view that
+# gets the whole text at once.
 _COMPARE: Final = """async ([address, pieces]) => {
   const { MarkdownView } = await import(address);
   const fed = new MarkdownView(document.createElement("div"));
@@ -82,7 +82,7 @@ _COMPARE: Final = """async ([address, pieces]) => {
   for (const view of [fed, whole]) view.end();
   return [fed.root.innerHTML, whole.root.innerHTML];
 }"""
-# Counts what the parser is given.
+# Counts the characters that the parser gets.
 _COUNT: Final = """() => {
   const prototype = Object.getPrototypeOf(markdownit());
   const parse = prototype.parse;
@@ -142,7 +142,7 @@ def test_hostile_response_is_only_text_and_web_links(page: Page, talk: Chat, nam
         assert {each for each in attributes if not each.startswith("aria-")} <= known
         assert re.match(r"https?:|mailto:|$", address), address
         assert {"error", "hidden", "main"}.isdisjoint(classes.split())
-    # Whoever reads it sees what the model wrote.
+    # The reader sees exactly what the model wrote.
     written = re.search(r"<(script|style|iframe|base|form|img)\b", text.partition("```")[0])
     if written and "'\"" not in text:
         expect(body).to_contain_text(written.group())
@@ -167,7 +167,7 @@ def test_long_response_is_parsed_in_linear_time(page: Page, talk: Chat) -> None:
     text *= 100_000 // len(text)
     page.evaluate(_COUNT)
     _response(page, talk, "long", paced(text, 4, 3.0))
-    # As a whole, it would be parsed after each of some 70 frames, or more on a busy machine.
+    # Otherwise the whole text would be parsed again in each of about 70 frames, or more.
     assert page.evaluate("parsed") < 5 * len(text)
 
 

@@ -1,4 +1,4 @@
-"""Paths through the dashboards: of somebody on call, and of a product owner."""
+"""Paths through the dashboards: of an on-call engineer, and of a product owner."""
 
 import re
 import secrets
@@ -36,7 +36,7 @@ _COST = re.compile(r"\$([0-9.]+)")
 
 @dataclass(frozen=True)
 class Incident:
-    """A service whose provider refuses every call, and the trace of one failed response."""
+    """Run a service whose provider rejects every call; return the trace of one failed response."""
 
     service: str
     trace_id: str
@@ -73,7 +73,7 @@ def _failed(client: httpx2.Client) -> str:
 
 
 def _link(alert: str, labels: dict[str, str]) -> str:
-    """The address of the dashboard that the alert's message names."""
+    """Return the address of the dashboard in the alert's message."""
     for path in sorted((ROOT / "prometheus" / "rules").glob("*.rules.yaml")):
         for group in yaml.safe_load(path.read_text())["groups"]:
             for rule in group["rules"]:
@@ -86,7 +86,7 @@ def _link(alert: str, labels: dict[str, str]) -> str:
 
 
 def _seen(found: Locator) -> None:
-    """It is on the screen, without scrolling."""
+    """Assert that it is visible without scrolling."""
     expect(found.first).to_be_in_viewport(timeout=_PAGE_MS)
 
 
@@ -101,7 +101,7 @@ def test_message_leads_to_the_providers_words_in_three_clicks(
     page = browser.new_page(viewport={"width": _SCREEN["width"], "height": _SCREEN["height"]})
     try:
         started = time.monotonic()
-        # The first click: the link of the message, whose times are those of the alert.
+        # The first click: the link of the message, with the alert's time range.
         sign = "&" if "?" in link else "?"
         page.goto(f"{url}{link}{sign}from=now-30m&to=now", timeout=_PAGE_MS)
         _seen(page.get_by_text(_WORDS))
@@ -139,7 +139,7 @@ def test_costs_lead_to_the_user_and_the_conversation_behind_them(
         assert costs == sorted(costs, reverse=True)
         user = spent.first.get_by_role("link").first
         name = user.inner_text()
-        # The first click: what that user asked. The second: one of the conversations.
+        # The first click: that user's conversations. The second: one of them.
         user.click()
         page.wait_for_url(f"**/d/{links.CONVERSATIONS}**")
         recent = page.get_by_test_id("data-testid Panel header Recent conversations")

@@ -1,4 +1,4 @@
-"""Parts of the running stack that are taken away for a while, natively and in containers."""
+"""Outages of components of the running stack, natively and in containers."""
 
 import os
 import signal
@@ -10,13 +10,13 @@ from stack.docker import DockerStack
 from stack.waiting import poll_until
 from tests.running import Stack
 
-# After a crash a store first replays its log.
+# After a crash a backend first replays its log.
 _BACK_SECONDS = 60.0
 
 
 @contextmanager
 def away(stack: Stack, *parts: str) -> Iterator[None]:
-    """Killed by SIGKILL, and not started again before the end, where they become ready again."""
+    """Kill components by SIGKILL, without restart; at the end start them and wait until ready."""
     for part in parts:
         _kill_for_long(stack, part)
     try:
@@ -30,7 +30,7 @@ def away(stack: Stack, *parts: str) -> Iterator[None]:
 
 @contextmanager
 def stopped(stack: Stack, part: str) -> Iterator[None]:
-    """In peace, by SIGTERM, as for an upgrade; at the end it is started and ready again."""
+    """Stop a component by SIGTERM, as for an upgrade; at the end start it and wait until ready."""
     _stop(stack, part)
     try:
         yield
@@ -41,7 +41,7 @@ def stopped(stack: Stack, part: str) -> Iterator[None]:
 
 @contextmanager
 def hanging(stack: Stack, *parts: str) -> Iterator[None]:
-    """Stopped by SIGSTOP: they take connections, and never answer."""
+    """Stop components by SIGSTOP: they accept connections and never respond."""
     pids = [_pid(stack, part) for part in parts]
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
@@ -53,8 +53,8 @@ def hanging(stack: Stack, *parts: str) -> Iterator[None]:
 
 
 def killed(stack: Stack, part: str, pid: int = 0) -> None:
-    """By SIGKILL; returns when whoever watches over it has started it again. Whoever knows its
-    process has it killed at once: an engine may take a second to name it."""
+    """Kill a component by SIGKILL, and wait until its supervisor has restarted it. With `pid` it is
+    killed immediately: an engine may take a second to report the process ID."""
     before = pid or _pid(stack, part)
     os.kill(before, signal.SIGKILL)
     poll_until(
@@ -64,13 +64,13 @@ def killed(stack: Stack, part: str, pid: int = 0) -> None:
 
 
 def _pid(stack: Stack, part: str) -> int:
-    # Never 0, the signal to which would be one to ourselves.
+    # Never 0: that would send the signal to this process group.
     return poll_until(lambda: stack.pid(part), f"{part} to have a process", _BACK_SECONDS)
 
 
 def _kill_for_long(stack: Stack, part: str) -> None:
     if isinstance(stack.running, DockerStack):
-        # What the engine itself kills, it does not start again.
+        # A container that the engine itself kills is not restarted.
         assert stack.running.compose("kill", part).returncode == 0
         return
     os.kill(_pid(stack, part), signal.SIGKILL)

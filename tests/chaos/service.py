@@ -1,4 +1,4 @@
-"""One more service, with a name and settings of its own, on the stack's Collector."""
+"""Another service, with its own name and settings, on the stack's Collector."""
 
 import os
 import socket
@@ -22,7 +22,7 @@ from tests.running import PATIENCE_SECONDS, Stack
 
 @dataclass(frozen=True)
 class Service:
-    """Its name on all telemetry, the stack's facts with its address, and its process."""
+    """Its service name, the stack's facts with its address, and its process."""
 
     name: str
     facts: dict[str, str]
@@ -32,7 +32,7 @@ class Service:
 
 @contextmanager
 def service(stack: Stack, directory: Path, **settings: str) -> Iterator[Service]:
-    """Runs until the end of the block."""
+    """Run a service until the end of the block."""
     name = f"service-{uuid.uuid4().hex[:8]}"
     host = stack.facts["STACK_HOST"]
     with socket.create_server((host, 0)) as free:
@@ -62,19 +62,19 @@ def service(stack: Stack, directory: Path, **settings: str) -> Iterator[Service]
 
 
 def value(stack: Stack, metric: str, service: Service, more: str = "") -> float:
-    """The sum of a metric of a service."""
+    """Return the sum of a metric of a service."""
     found = stack.backends.prometheus(f'sum({metric}{{service_name="{service.name}"{more}}})')
     return sum(sample.value for sample in found)
 
 
 def limit_reached(stack: Stack, service: Service, limit: str) -> float:
-    """How often something was refused or cut by it."""
+    """Return how often this limit rejected or cut something."""
     label = names.prometheus_label(names.LIMIT)
     return value(stack, names.LIMIT_REACHED.prometheus, service, f', {label}="{limit}"')
 
 
 def even(stack: Stack, service: Service) -> bool:
-    """Nothing was lost, up to the stores."""
+    """Return whether nothing was lost on the way to the backends."""
     for signal in (names.SPAN_METRICS, names.LOG_METRICS):
         lost = ', error_type!=""'
         assert value(stack, signal.processed.prometheus, service, lost) == 0

@@ -1,4 +1,4 @@
-"""Stores that are not well: what stands in front of the real ones, and what it makes of them."""
+"""Faulty backends: proxies in front of the real ones that inject errors."""
 
 import socket
 import threading
@@ -26,7 +26,7 @@ _DETAILS = "grpc-status-details-bin"
 
 
 class Health(Enum):
-    """How the stores are."""
+    """The state of the backends."""
 
     WELL = "well"
     SLOW = "slow"
@@ -36,7 +36,7 @@ class Health(Enum):
 
 
 class Stores:
-    """The health of all, what was asked of them in it, and where they are reached."""
+    """The state of all backends, counts of requests, and their addresses."""
 
     def __init__(self) -> None:
         self.health = Health.WELL
@@ -46,7 +46,7 @@ class Stores:
         self.tempo = ""
 
     def ask(self, store: str) -> Health:
-        """One more request to `store`; how it is answered."""
+        """Count a request to `store`; return how to respond."""
         health = self.health
         self.asked[store, health] += 1
         if health is Health.SLOW:
@@ -56,7 +56,7 @@ class Stores:
 
 @contextmanager
 def stores(facts: dict[str, str]) -> Iterator[Stores]:
-    """In front of those of the stack, until the end of the block."""
+    """Run proxies in front of the stack's backends until the end of the block."""
     made = Stores()
     with ExitStack() as running:
         made.loki = running.enter_context(_http(made, "loki", facts["LOKI_URL"]))
@@ -98,7 +98,7 @@ def _http(stores: Stores, name: str, url: str) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Nothing."""
+            """Print nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
@@ -111,7 +111,7 @@ def _http(stores: Stores, name: str, url: str) -> Iterator[str]:
 
 
 class _Pass(grpc.GenericRpcHandler):
-    """Hands bytes on."""
+    """Forwards bytes unchanged."""
 
     def __init__(self, stores: Stores, channel: grpc.Channel) -> None:
         self._stores = stores
@@ -133,7 +133,7 @@ class _Pass(grpc.GenericRpcHandler):
 
 
 def _try_again() -> bytes:
-    """What Tempo says with it (tempo.yaml): else the Collector would give the batch up."""
+    """Return Tempo's retry delay (tempo.yaml): otherwise the Collector would drop the batch."""
     details = AnyMessage()
     details.Pack(RetryInfo(retry_delay=Duration(nanos=100_000_000)))
     code = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
@@ -155,7 +155,7 @@ def _grpc(stores: Stores, endpoint: str) -> Iterator[tuple[str, int]]:
 
 @contextmanager
 def _wire(stores: Stores, behind: tuple[str, int]) -> Iterator[str]:
-    """Connections to what is behind; garbage for those that come, or speak, while it is told."""
+    """Forward connections to a backend; send garbage to new and active ones in that state."""
 
     def pump(source: socket.socket, target: socket.socket, answers: bool) -> None:
         with suppress(OSError):
@@ -185,7 +185,7 @@ def _wire(stores: Stores, behind: tuple[str, int]) -> Iterator[str]:
         try:
             yield f"127.0.0.1:{listener.getsockname()[1]}"
         finally:
-            # Closing alone does not wake who waits in `accept`.
+            # Closing alone does not wake a thread in `accept`.
             listener.shutdown(socket.SHUT_RDWR)
             thread.join()
             for each in opened:

@@ -1,4 +1,4 @@
-"""The clock of one service steps, ahead and back, in the middle of its answers too."""
+"""The clock of one service steps forward and back, also during responses."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,14 +15,14 @@ from tests.running import PATIENCE_SECONDS, Stack
 from tests.stack.turns import WAYS, Turn, sse_turn
 
 _STEPS = ("+2h", "-2h", RIGHT)
-# Within an answer of the simulated model, which takes some 0.75 s.
+# During a response of the simulated model, which takes about 0.75 s.
 _MIDDLE_SECONDS = 0.4
-# Longer than all answers here together, shorter than any step.
+# Longer than all responses here together, shorter than any step.
 _HOUR = 3600.0
 
 
 @pytest.mark.skipif(LIBRARY is None, reason="libfaketime is not installed")
-def test_what_a_service_tells_whose_clock_steps_is_kept_or_counted(
+def test_telemetry_of_a_service_whose_clock_steps_is_kept_or_counted(
     stack: Stack, tmp_path: Path
 ) -> None:
     clock = SteppedClock(tmp_path)
@@ -46,7 +46,7 @@ def test_what_a_service_tells_whose_clock_steps_is_kept_or_counted(
             return True
 
         poll_until(told, "lines and tokens of all answers", PATIENCE_SECONDS)
-        # An export whose metrics arrive one after the other may be under way.
+        # An export whose metrics arrive one after the other may be in progress.
         poll_until(lambda: _durations_of_seconds(stack, one), "the durations", PATIENCE_SECONDS)
     assert points_given_up(stack.facts) > points_before
     for turn in given:
@@ -58,7 +58,7 @@ def test_what_a_service_tells_whose_clock_steps_is_kept_or_counted(
 
 
 def _durations_of_seconds(stack: Stack, one: Service) -> bool:
-    """Of another clock, which does not step."""
+    """Return the time of another clock, which does not step."""
     for metric in (names.CLIENT_INFERENCE_DURATION, names.HTTP_REQUEST_DURATION):
         seconds = value(stack, f"{metric.prometheus}_sum", one)
         assert 0 < seconds < _HOUR, f"{metric.name}: {seconds} s"

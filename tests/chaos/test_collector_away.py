@@ -1,4 +1,4 @@
-"""The Collector hangs or dies under the service: answers go on, and nothing is lost."""
+"""The Collector hangs or dies under the service: responses continue, and nothing is lost."""
 
 import time
 
@@ -10,7 +10,7 @@ from tests.running import PATIENCE_SECONDS, Stack, settled
 from tests.stack.turns import MODEL, http_turn
 
 
-def test_answers_go_on_while_the_collector_hangs_and_nothing_is_lost(stack: Stack) -> None:
+def test_responses_continue_while_the_collector_hangs_and_nothing_is_lost(stack: Stack) -> None:
     before = settled(lambda: tokens(stack))
     with hanging(stack, "collector"):
         given = turns(stack)
@@ -19,8 +19,8 @@ def test_answers_go_on_while_the_collector_hangs_and_nothing_is_lost(stack: Stac
     none_dropped(stack)
 
 
-def test_answers_go_on_while_the_collector_is_dead(stack: Stack) -> None:
-    """What it had taken waits on its disk, and what it could not take in the service."""
+def test_responses_continue_while_the_collector_is_dead(stack: Stack) -> None:
+    """Accepted items are in its queue on disk, the others in the service's spool."""
     with away(stack, "collector"):
         given = turns(stack)
     all_found(stack, given)
@@ -28,10 +28,10 @@ def test_answers_go_on_while_the_collector_is_dead(stack: Stack) -> None:
 
 
 def test_span_metrics_keep_their_identity_over_a_restart_of_the_collector(stack: Stack) -> None:
-    """What it counts after that goes on in the series that were there before."""
+    """After the restart it continues the previous series."""
 
     def series(since: float = 0.0) -> set[frozenset[tuple[str, str]]]:
-        """The labels of those that have a sample since then."""
+        """Return the labels of the series with a sample since then."""
         of_turn = f'service_name="chatscope", span_name="chat {MODEL}"'
         query = f"timestamp({SPAN_CALLS.prometheus}{{{of_turn}}})"
         found = stack.backends.prometheus(query)

@@ -1,4 +1,4 @@
-"""More connections than there is room for, and clients that do not read what they asked for."""
+"""More connections than the limit, and clients that do not read their responses."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ from tests.unit.scripted import chat_request
 
 _SOCKETS = 2_000
 _MOST = 1_000
-# So many come at the same moment.
+# Number of simultaneous connections.
 _AT_ONCE = 500
 _FILES = 2 * _SOCKETS
 _HANDSHAKE = (
@@ -33,7 +33,7 @@ _HANDSHAKE = (
 )
 _PING, _PONG, _MASKED, _NO_MASK = 0x89, 0x8A, 0x80, b"\0\0\0\0"
 _ASK = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}], "stream": True}
-# Some 20 MB of events, several times what the buffers of a connection take.
+# About 20 MB of events, several times the size of a connection's buffers.
 _TOKENS = 100_000
 _ENDLESS = {
     "SIMULATED_ANSWER_TOKENS": str(_TOKENS),
@@ -41,7 +41,7 @@ _ENDLESS = {
     "SIMULATED_FIRST_TOKEN_SECONDS": "0",
     "SEND_TIMEOUT_SECONDS": "2",
 }
-# With the simulated model's own: it has the whole answer before its first word.
+# Of the simulated model, which computes the whole response before its first token.
 _MOST_MEMORY = 64 * 1024 * 1024
 
 
@@ -58,7 +58,7 @@ def _open_files() -> Iterator[None]:
 
 
 class _Flood:
-    """Sockets that only say that they want to be WebSockets."""
+    """Open sockets that only send the WebSocket handshake."""
 
     def __init__(self, service: Service) -> None:
         self._host = service.facts["STACK_HOST"]
@@ -95,14 +95,14 @@ class _Flood:
 
 
 async def _stay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer the server's pings; without that it ends the connection after a while."""
+    """Respond to the server's pings; otherwise it closes the connection after a while."""
     while (head := await reader.read(2)) and head[0] == _PING:
         data = await reader.readexactly(head[1])
         writer.write(bytes((_PONG, _MASKED | len(data))) + _NO_MASK + data)
 
 
 def _talk(facts: Mapping[str, str], flood: _Flood) -> dict[str, object]:
-    """The end of an answer to somebody who came before the flood and asks amid it."""
+    """Return the end of a response on a connection that was opened before the flood."""
     with connect(websocket_url(facts)) as early, asyncio.Runner() as runner:
         runner.run(flood.come())
         early.send(json.dumps({"type": "message", "content": "hello"}))
@@ -134,7 +134,7 @@ def test_flood_of_sockets_is_refused_beyond_the_limit_and_served_below(
 
 
 def _short(facts: Mapping[str, str]) -> Turn:
-    """An answer to somebody who wants few words."""
+    """Return a short response."""
     with openai_client(facts) as client:
         raw = client.chat.completions.with_raw_response.create(
             model=MODEL, messages=[{"role": "user", "content": "hello"}], max_tokens=5
@@ -144,7 +144,7 @@ def _short(facts: Mapping[str, str]) -> Turn:
 
 @contextmanager
 def _asking(one: Service) -> Iterator[socket.socket]:
-    """Somebody asks for a long answer, and has no room for it."""
+    """Request a long response without room to receive it."""
     body = json.dumps(_ASK).encode()
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -157,7 +157,7 @@ def _asking(one: Service) -> Iterator[socket.socket]:
 
 
 def _read_slowly(client: socket.socket) -> None:
-    """Until the other side ends it."""
+    """Wait until the other side closes it."""
     client.settimeout(0.05)
 
     def over() -> bool:
@@ -171,8 +171,10 @@ def _read_slowly(client: socket.socket) -> None:
     poll_until(over, "the end of the connection", PATIENCE_SECONDS)
 
 
-def test_clients_that_do_not_read_are_cut_and_hold_up_nobody(stack: Stack, tmp_path: Path) -> None:
-    """One of them reads a little now and then."""
+def test_clients_that_do_not_read_are_disconnected_and_delay_no_other(
+    stack: Stack, tmp_path: Path
+) -> None:
+    """Read a little from one of them at intervals."""
     whole = len(compose(chat_request(_ASK), Behaviour(answer_tokens=_TOKENS))[0])
     with service(stack, tmp_path, **_ENDLESS) as one:
         process = psutil.Process(one.pid)
@@ -193,7 +195,7 @@ def test_clients_that_do_not_read_are_cut_and_hold_up_nobody(stack: Stack, tmp_p
             assert len(lines) == 2
             for line in lines:
                 assert line.metadata[names.prometheus_label(names.ERROR_TYPE)] == "cancelled"
-                # No more was asked of the model than buffers take.
+                # The model was asked for no more than fits into the buffers.
                 asked = line.metadata[names.prometheus_label(names.GEN_AI_USAGE_OUTPUT_TOKENS)]
                 assert 0 < int(asked) < whole / 2
             assert value(stack, names.ANSWERS_ACTIVE.prometheus, one) == 0

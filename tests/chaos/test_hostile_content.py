@@ -1,4 +1,4 @@
-"""What no sender should send, and some do: nothing is lost with it, and its own loss counts."""
+"""Invalid telemetry that some senders send: nothing else is lost with it, and its loss counts."""
 
 import json
 import os
@@ -33,7 +33,7 @@ _BURST_LINES = 50_000
 _BURST_LINE = "x" * 2_000
 _LARGE = 5_000_000
 _DISTINCT = 100_000
-# Of the SDK, and of the Collector's span metrics; one more for all the others.
+# Limits of the SDK and of the Collector's span metrics; one more set for all others.
 _MOST_SUMS = 2_000
 _MOST_SPAN_METRICS = 500
 _NAMES = 2_000
@@ -43,7 +43,7 @@ _WRONG = b"\xff\xfe\xed\xa0"
 
 @pytest.fixture(autouse=True)
 def token(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The services of these tests run in this process."""
+    """Run the services of these tests in this process."""
     monkeypatch.setenv(HEADERS_FILE, headers_file(stack.facts))
 
 
@@ -54,7 +54,7 @@ def service() -> str:
 
 @contextmanager
 def _providers(stack: Stack, service: str, spool: Path) -> Iterator[Providers]:
-    """The service's telemetry, without the service; at its end all of it has been sent."""
+    """Send telemetry without a service; at the end all of it has been sent."""
     settings = TelemetrySettings(
         service_name=service, endpoint=stack.facts["OTLP_URL"], spool_dir=spool
     )
@@ -75,7 +75,7 @@ def _waiting(providers: Providers) -> int:
 
 @contextmanager
 def _sender(stack: Stack) -> Iterator[otlp.Sender]:
-    """Somebody else's telemetry, while the service answers."""
+    """Send telemetry of another sender while the service responds."""
     with (
         otlp.sender(stack.facts["OTLP_URL"], telemetry_headers(stack.facts)) as sender,
         answers(stack.facts),
@@ -93,10 +93,10 @@ def _series(stack: Stack, service: str) -> float:
 
 
 def _found(stack: Stack, service: str, count: int) -> dict[str, dict[str, str]]:
-    """The lines of a service, with what is known of each."""
+    """Return the log lines of a service, with their metadata."""
 
     def all_of_them() -> dict[str, dict[str, str]]:
-        # Back as far as the tests go.
+        # As far back as the tests go.
         now = time.time()
         query = f'{{service_name="{service}"}}'
         lines = stack.backends.loki(query, now - 12 * _HOUR, now + _HOUR)
@@ -107,7 +107,7 @@ def _found(stack: Stack, service: str, count: int) -> dict[str, dict[str, str]]:
 
 
 def _trace(stack: Stack, trace_id: str) -> dict[str, object]:
-    """The attributes of a trace's one span, and its name."""
+    """Return the attributes of a trace's only span, and its name."""
     [span] = poll_until(
         lambda: stack.backends.tempo_trace(trace_id), f"trace {trace_id}", PATIENCE_SECONDS
     )
@@ -220,7 +220,7 @@ def test_wrong_bytes_of_others_are_replaced_or_counted_without_their_neighbours(
 def test_half_characters_in_telemetry_take_nothing_along(
     stack: Stack, service: str, tmp_path: Path
 ) -> None:
-    """A Python string may hold what UTF-8 has no bytes for."""
+    """A Python string may contain surrogates, which UTF-8 cannot encode."""
     half = "half \ud800 \0"
     with answers(stack.facts), _providers(stack, service, tmp_path) as providers:
         tracer = providers.tracer_provider.get_tracer(half)
@@ -303,7 +303,7 @@ def test_very_many_values_of_an_attribute_are_bounded_and_no_count_is_lost(
 
 
 def test_flood_of_names_is_stored_and_its_metrics_are_bounded(stack: Stack, service: str) -> None:
-    """A span and a line for each; two of three sets of span metrics would be too many."""
+    """Send a span and a line for each; the span metrics of two thirds are above the limit."""
     traces = [os.urandom(16) for _ in range(_NAMES)]
     with _sender(stack) as sender:
         for first in range(0, _NAMES, 100):
@@ -353,7 +353,7 @@ def test_lines_and_spans_of_a_stepped_clock_are_kept_or_counted(stack: Stack, se
     assert _found(stack, service, 4).keys() == {"right", "ahead", "behind", "right too"}
     kept = [_trace(stack, trace.hex())["name"] for trace in traces]
     assert kept == ["right", "ahead", "behind", "late"]
-    # What is older is searched in blocks, which Tempo looks for each five minutes.
+    # Older data is searched in blocks, which Tempo polls every five minutes.
     poll_until(
         lambda: _searched(stack, service, time.time() - _HOUR / 3) == [traces[3].hex()],
         "the late span by a search of its own time", PATIENCE_SECONDS,
@@ -361,7 +361,7 @@ def test_lines_and_spans_of_a_stepped_clock_are_kept_or_counted(stack: Stack, se
 
 
 def _searched(stack: Stack, service: str, around: float) -> list[str]:
-    """The traces of a service that Tempo has of that time, give or take five minutes."""
+    """Return a service's traces in Tempo around that time, within five minutes."""
     asked: dict[str, str | int] = {
         "q": f'{{ resource.service.name = "{service}" }}',
         "start": int(around - _HOUR / 12),
@@ -373,14 +373,14 @@ def _searched(stack: Stack, service: str, around: float) -> list[str]:
 
 
 def test_sums_of_a_stepped_clock_are_kept_or_counted(stack: Stack, service: str) -> None:
-    """Prometheus refuses the future, and with it the whole request: that of one process."""
+    """Prometheus rejects future samples, and with them the whole request of that process."""
 
     with _sender(stack) as sender, rises(lambda: points_given_up(stack.facts), by=1):
         for name, ahead in (("ahead", 2 * _HOUR), ("behind", -8 * _HOUR), ("right", 0.0)):
             sender.send(otlp.sums(service, f"clock_{name}", otlp.point(7, ahead=ahead)))
 
     def stored(name: str, ahead: float) -> list[float]:
-        """The sum as of five minutes around that time."""
+        """Return the sum within five minutes around that time."""
         series = f'clock_{name}_total{{service_name="{service}"}}'
         query = f"last_over_time({series}[10m] offset {-ahead - _HOUR / 12:.0f}s)"
         return [sample.value for sample in stack.backends.prometheus(query)]

@@ -1,4 +1,4 @@
-"""Loki is killed after many senders wrote at once to one service's lines: all are found."""
+"""Loki is killed after many concurrent writes of one service's lines: all are found."""
 
 from concurrent.futures import ThreadPoolExecutor
 from secrets import token_hex
@@ -11,7 +11,7 @@ from tests.chaos.watching import lines_of
 from tests.running import PATIENCE_SECONDS, Stack
 
 _SENDERS = 10
-# Of each. Sent on ten at a time, one to four of them all were gone after each of three kills.
+# Batches. With ten concurrent requests, one to four batches were lost after each of three kills.
 _REQUESTS = 300
 _LINES = 5
 

@@ -1,4 +1,4 @@
-"""What cannot wait in the Collector waits in the service: its queue is full, or its disk is."""
+"""The Collector's queue or its disk is full: the service keeps its telemetry."""
 
 import subprocess
 from contextlib import ExitStack
@@ -8,8 +8,8 @@ import pytest
 
 from dashboards.others import LOGS_THROUGH
 from ledger.account import Accounts
+from ledger.backends import reconcile
 from ledger.load import Load, steady_load
-from ledger.stores import reconcile
 from stack.waiting import poll_until
 from tests.chaos.outages import away
 from tests.chaos.watching import of_collector
@@ -21,9 +21,9 @@ from tests.stack.turns import http_turn
 _BOUND = {"COLLECTOR_QUEUE_BYTES": "500000"}
 _RATE = 200.0
 _PATIENCE_SECONDS = 240.0
-# On an overloaded machine the load makes its items much more slowly.
+# On an overloaded machine the load creates its items much more slowly.
 _FULL_SECONDS = 240.0
-# Of 32 MB somebody else has taken 28.
+# 28 of 32 MB are used by another file.
 _ON_A_FULL_DISK = (
     "unshare", "--mount", "--map-root-user", "sh", "-c",
     'mount -t tmpfs -o size=32m none "$0" && head -c 28M /dev/zero > "$0/others" && exec "$@"',
@@ -33,19 +33,19 @@ APART_FROM_BOTH = 2 * BESIDE
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A Collector that runs out of room, and the load that it gets."""
+    """A Collector with too little space, and its load."""
 
     facts: dict[str, str]
     load: Load
 
     def refuses(self) -> bool:
-        """Whether a record did not come into the queue; its sender was told."""
+        """Return whether a record was rejected by the queue and its sender notified."""
         return of_collector(self.facts, LOGS_THROUGH.enqueue_failed.prometheus) > 0
 
 
 @pytest.fixture(scope="module")
 def accounts(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Accounts | str]:
-    """Of both in the same outage of Loki; or why one of them cannot be had here."""
+    """Return both results of the same outage of Loki, or the reason why one is not available."""
     found: dict[str, Accounts | str] = {}
     loaded: dict[str, _Loaded] = {}
     disk = tmp_path_factory.mktemp("disk")
@@ -74,7 +74,7 @@ def accounts(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 
 @pytest.mark.parametrize("room", ["queue", "disk"])
-def test_what_a_full_queue_or_disk_refuses_is_not_lost(
+def test_items_rejected_by_a_full_queue_or_disk_are_not_lost(
     accounts: dict[str, Accounts | str], room: str
 ) -> None:
     account = accounts[room]

@@ -1,4 +1,4 @@
-"""The service is killed with telemetry in its hands: only what it had not handed on is gone."""
+"""The service is killed: only the telemetry of the last moment, not yet exported, is lost."""
 
 import time
 from collections.abc import Iterator
@@ -6,17 +6,17 @@ from contextlib import ExitStack, contextmanager
 
 import httpx2
 
-from ledger.account import Book
+from ledger.account import RunRecord
+from ledger.backends import reconcile
 from ledger.load import steady_load
-from ledger.stores import reconcile
 from stack.local_http import local_client
 from tests.chaos.outages import hanging, killed
 from tests.chaos.turns import all_found, risen, tokens, turns
 from tests.running import Stack, settled
 from tests.stack.turns import MODEL, QUESTION, http_turn
 
-# A flush's interval (0.2 s, of metrics 1 s), and once the time in which it finds the Collector
-# away. With much air.
+# One export interval (0.2 s, for metrics 1 s), and once the time to detect that the Collector is
+# unreachable, with a large margin.
 _IN_HAND_SECONDS = 3.0
 _NS = 1_000_000_000
 _RATE = 200.0
@@ -25,8 +25,8 @@ _CUT = 3
 
 
 def test_service_killed_while_the_collector_hangs_loses_nothing(stack: Stack) -> None:
-    """All that its clients saw of it is on disk; whoever is started in its place sends it, the
-    last sums of its metrics too."""
+    """Everything that clients saw of it is on disk; its successor sends that, with the last sums of
+    its metrics."""
     before = settled(lambda: tokens(stack))
     with hanging(stack, "collector"):
         given = turns(stack)
@@ -40,7 +40,7 @@ def test_service_killed_in_the_middle_of_answers_keeps_those_that_it_gave(stack:
     before = settled(lambda: tokens(stack))
     given = turns(stack, rounds=1)
     time.sleep(_IN_HAND_SECONDS)
-    # Known before they begin: they take less than a second.
+    # Fixed before they start: they take less than a second.
     pid = stack.pid("app")
     with _cut_off(stack):
         killed(stack, "app", pid)
@@ -51,7 +51,7 @@ def test_service_killed_in_the_middle_of_answers_keeps_those_that_it_gave(stack:
 
 @contextmanager
 def _cut_off(stack: Stack) -> Iterator[None]:
-    """Answers that have begun, the newest of which has not ended in the block."""
+    """Start responses; the newest of them has not ended in the block."""
     body = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}], "stream": True}
     with ExitStack() as open_ones:
         client = open_ones.enter_context(local_client(stack.facts["APP_URL"]))
@@ -60,7 +60,7 @@ def _cut_off(stack: Stack) -> Iterator[None]:
             for _ in range(_CUT)
         ]
         yield
-        # On a busy machine the first ones may have ended before the last one began.
+        # On a busy machine the first ones may have ended before the last one started.
         assert not all(_is_ended(stream) for stream in streams)
 
 
@@ -72,7 +72,7 @@ def _is_ended(stream: httpx2.Response) -> bool:
 
 
 def test_process_that_is_killed_loses_only_the_last_moment(stack: Stack) -> None:
-    """Counted by whoever told it what to make, item by item."""
+    """Items are counted by the process that requested them."""
     with steady_load(stack.facts, rate=_RATE) as load:
         http_turn(stack.facts)
         time.sleep(_IN_HAND_SECONDS)
@@ -87,8 +87,8 @@ def test_process_that_is_killed_loses_only_the_last_moment(stack: Stack) -> None
     assert set(account.spans.lost_numbers) <= in_hand
     assert set(account.logs.lost_numbers) <= in_hand
     assert account.increments.lost <= len(in_hand)
-    assert account.corrupted == account.twice == 0, account
+    assert account.corrupted == account.duplicates == 0, account
 
 
-def _made_since(load: Book, moment: int) -> set[int]:
+def _made_since(load: RunRecord, moment: int) -> set[int]:
     return {number for number, created in load.created.items() if created >= moment}

@@ -1,4 +1,4 @@
-"""Stores that answer slowly, with 429, 503 or garbage: all is tried again, and nothing lost."""
+"""Backends that respond slowly, with 429, 503 or garbage: all is retried, and nothing is lost."""
 
 import os
 import uuid
@@ -27,7 +27,7 @@ def _to(stores: Stores) -> dict[str, str]:
     }
 
 
-def test_what_sick_stores_did_not_take_is_there_once_they_are_well(
+def test_items_rejected_by_faulty_backends_are_stored_after_recovery(
     stack: Stack, tmp_path: Path
 ) -> None:
     name = f"sick-{uuid.uuid4().hex[:8]}"

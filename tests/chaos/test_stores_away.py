@@ -1,28 +1,28 @@
-"""Stores and the Collector die or hang under a steady load: each item is found afterwards."""
+"""Backends and the Collector die or hang under a steady load: each item is found afterwards."""
 
 import time
 from collections.abc import Callable
 
 from ledger.account import Accounts
+from ledger.backends import reconcile
 from ledger.load import steady_load
-from ledger.stores import reconcile
 from tests.chaos.outages import away, hanging, killed, stopped
 from tests.running import Stack
 from tests.stack.turns import WAYS, http_turn
 
 _STORES = ("tempo", "loki", "prometheus")
-# The Collector's times (otel-collector-config.yaml): retries become 5 s apart after 15 s of them,
-# and the longest that one request to a store may take is 30 s. Nothing else depends on how long a
-# store is away but how much waits on disk, which test_queue_full.py and bench.soak look at.
+# Times of the Collector (otel-collector-config.yaml): after 15 s of retries their interval is 5 s,
+# and one request to a backend may take 30 s. The duration of an outage affects nothing else but the
+# size of the backlog on disk, which test_queue_full.py and bench.soak check.
 _RETRIES_SECONDS = 16.0
 _LONGEST_REQUEST_SECONDS = 33.0
 _RATE = 50.0
-# Afterwards the Collector works off what waits.
+# Afterwards the Collector delivers its backlog.
 _PATIENCE_SECONDS = 120.0
 
 
 def _account(stack: Stack, outage: Callable[[], object]) -> Accounts:
-    """Of what was made before, during and after it."""
+    """Check items created before, during and after the outage."""
     with steady_load(stack.facts, rate=_RATE) as load:
         http_turn(stack.facts)
         outage()
@@ -37,8 +37,8 @@ def _answers_go_on(stack: Stack, seconds: float) -> None:
             way(stack.facts)
 
 
-def test_each_store_that_is_killed_and_away_loses_nothing(stack: Stack) -> None:
-    """One after another, so that the others go on; their first retries are seconds apart."""
+def test_each_backend_that_is_killed_loses_nothing(stack: Stack) -> None:
+    """One after another, so that the others continue; their first retries are seconds apart."""
 
     def outage() -> None:
         for store in _STORES:
@@ -59,7 +59,7 @@ def test_parts_that_are_stopped_and_started_lose_nothing(stack: Stack) -> None:
     assert account.lost == account.corrupted == 0, account
 
 
-def test_stores_that_hang_lose_nothing(stack: Stack) -> None:
+def test_backends_that_hang_lose_nothing(stack: Stack) -> None:
     def outage() -> None:
         with hanging(stack, *_STORES):
             _answers_go_on(stack, _LONGEST_REQUEST_SECONDS)
@@ -68,8 +68,8 @@ def test_stores_that_hang_lose_nothing(stack: Stack) -> None:
     assert account.lost == account.corrupted == 0, account
 
 
-def test_collector_that_is_killed_while_all_stores_are_away_loses_nothing(stack: Stack) -> None:
-    """What waits for them is on disk: the new Collector tries it again, until they are back."""
+def test_collector_killed_while_all_backends_are_down_loses_nothing(stack: Stack) -> None:
+    """The backlog is on disk: the new Collector retries until the backends are back."""
 
     def outage() -> None:
         with away(stack, *_STORES):

@@ -1,4 +1,4 @@
-"""Tempo is killed under load: whatever was acknowledged, by it or by the Collector, is found."""
+"""Tempo is killed under load: every span that it or the Collector acknowledged is found."""
 
 import os
 import secrets
@@ -21,11 +21,11 @@ from stack.waiting import poll_until
 from tests.chaos.outages import away, killed
 from tests.running import PATIENCE_SECONDS, Stack, tempo_otlp
 
-# A request each 20 ms, for twice as long as Tempo keeps spans in memory only, and longer than it
-# keeps its answer back.
+# A request every 20 ms, for twice the time that Tempo keeps spans in memory only, and longer than
+# it delays its response.
 _PAUSE_SECONDS = 0.02
 _REQUESTS = 250
-# A question for each would take longer than our patience.
+# A request for each span would exceed the time limit.
 _PER_TRACE = 50
 
 # By trace.
@@ -33,7 +33,7 @@ _Spans = dict[str, set[str]]
 
 
 class _Load:
-    """Requests of one span each, sent on and on, whether or not they are answered."""
+    """Sends requests of one span each, whether or not they get responses."""
 
     def __init__(self, sender: otlp.Sender) -> None:
         self._sender = sender
@@ -72,8 +72,8 @@ class _Load:
         self._calls.append((span, self._sender.begin(otlp.spans("test-tempo-killed", span))))
 
     def acknowledged(self) -> _Spans:
-        """What the other side said it has, so far."""
-        # A call that failed has a code too, and one that goes on none: asked, it would wait.
+        """Return the acknowledged spans so far."""
+        # A failed call has a code, too; a pending one has none, and asking for it would block.
         done = [(span, call) for span, call in self._calls if call.done()]
         found: _Spans = defaultdict(set)
         for span, call in done:
@@ -107,7 +107,7 @@ def _found(stack: Stack, trace: str) -> set[str]:
     return {span.span_id for span in stack.backends.tempo_trace(trace) or []}
 
 
-def test_what_tempo_says_it_has_outlives_its_kill(stack: Stack) -> None:
+def test_spans_acknowledged_by_tempo_survive_its_kill(stack: Stack) -> None:
     with _load(stack, _otlp_socket(stack)) as load:
         load.run()
         killed(stack, "tempo")
@@ -115,8 +115,8 @@ def test_what_tempo_says_it_has_outlives_its_kill(stack: Stack) -> None:
     _all_found(stack, wanted)
 
 
-def test_what_a_kill_left_half_written_is_mended_and_found(stack: Stack) -> None:
-    """As if it had been killed in the moment in which it writes its meta.json anew."""
+def test_block_that_a_kill_left_incomplete_is_repaired_and_found(stack: Stack) -> None:
+    """Simulate a kill while it writes its meta.json."""
     with _load(stack, _otlp_socket(stack)) as load:
         load.run()
         with _data(stack) as data, ExitStack() as outage:
@@ -133,13 +133,13 @@ def test_what_a_kill_left_half_written_is_mended_and_found(stack: Stack) -> None
 
 
 def _open_blocks(data: Path) -> list[list[Path]]:
-    """The meta.json of blocks in the write-ahead log, and in the generator."""
+    """Return the meta.json of blocks in the write-ahead log, and in the generator."""
     patterns = ("wal/*+*/meta.json", "generator/traces/*/*+*/meta.json")
     return [list(data.glob(pattern)) for pattern in patterns]
 
 
 def _otlp_socket(stack: Stack) -> str:
-    """Where Tempo gets spans, as `ledger.otlp` takes it."""
+    """Return Tempo's address for spans, in the form of `ledger.otlp`."""
     if isinstance(stack.running, DockerStack):
         return f"unix:/proc/{stack.pid('tempo')}/root/sockets/tempo-otlp.sock"
     return tempo_otlp(stack.facts)
@@ -147,7 +147,7 @@ def _otlp_socket(stack: Stack) -> str:
 
 @contextmanager
 def _data(stack: Stack) -> Iterator[Path]:
-    """Where Tempo keeps its own, also while it is away."""
+    """Return Tempo's data directory, also while it is down."""
     inside = "/data" if isinstance(stack.running, DockerStack) else stack.facts["DATA_DIR"]
     directory = os.open(f"/proc/{stack.pid('tempo')}/root{inside}/tempo", os.O_DIRECTORY)
     try:
@@ -156,8 +156,8 @@ def _data(stack: Stack) -> Iterator[Path]:
         os.close(directory)
 
 
-def test_what_the_collector_says_it_has_outlives_two_kills_of_tempo(stack: Stack) -> None:
-    """The second one while what waited for the first goes out."""
+def test_spans_acknowledged_by_the_collector_survive_two_kills_of_tempo(stack: Stack) -> None:
+    """The second kill happens during the delivery of the first one's backlog."""
     with _load(stack, stack.facts["OTLP_URL"]) as load:
         load.run()
         with away(stack, "tempo"):

@@ -1,4 +1,4 @@
-"""Answers that were given, and whether all that is told of them is in the stores."""
+"""Completed responses, and whether all of their telemetry is in the backends."""
 
 from chatscope import names
 from stack.waiting import poll_until
@@ -12,13 +12,13 @@ _LOST = " + ".join(
 
 
 def turns(stack: Stack, rounds: int = 4) -> list[Turn]:
-    """One by each way, as often: by default for some 12 s, after which the SDK's own exporter
-    would give up."""
+    """Send requests by each transport, equally often: by default for about 12 s, after which the
+    SDK's own exporter would drop the data."""
     return [way(stack.facts) for _ in range(rounds) for way in WAYS.values()]
 
 
 def all_found(stack: Stack, given: list[Turn]) -> None:
-    """Each has its trace, and its line once."""
+    """Wait until each response has its trace, and its log line exactly once."""
     for turn in given:
         query = f'{{service_name="chatscope"}} | trace_id="{turn.trace_id}" |= "answer completed"'
         poll_until(
@@ -35,12 +35,12 @@ def all_found(stack: Stack, given: list[Turn]) -> None:
 
 
 def tokens(stack: Stack) -> float:
-    """All that were ever counted."""
+    """Return the count of all tokens."""
     return stack.counted(f'{names.LLM_TOKEN_USAGE.prometheus}{{service_name="chatscope"}}')
 
 
 def risen(stack: Stack, before: float, given: list[Turn]) -> None:
-    """The tokens have, by those of the answers and nothing else."""
+    """Assert that the token count rose by exactly the tokens of the responses."""
     wanted = sum(turn.prompt_tokens + turn.completion_tokens for turn in given)
 
     def exactly() -> bool:
@@ -51,5 +51,5 @@ def risen(stack: Stack, before: float, given: list[Turn]) -> None:
 
 
 def none_dropped(stack: Stack) -> None:
-    """By the service itself."""
+    """Assert that the service itself dropped nothing."""
     assert [sample.value for sample in stack.backends.prometheus(_LOST)] == [0.0]

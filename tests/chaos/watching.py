@@ -1,4 +1,4 @@
-"""What holds during every fault: answers go on; and what the stores themselves count."""
+"""Invariants during every fault: responses continue; and counters of the backends."""
 
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -16,7 +16,7 @@ from tests.running import PATIENCE_SECONDS, Stack
 from tests.stack.turns import WAYS, Turn
 
 Way = Callable[[Mapping[str, str]], Turn]
-# An answer of the simulated model takes a second.
+# A response of the simulated model takes a second.
 _LAST_ANSWER_SECONDS = 30.0
 
 
@@ -24,7 +24,7 @@ _LAST_ANSWER_SECONDS = 30.0
 def answers(
     facts: Mapping[str, str], ways: Collection[Way] = tuple(WAYS.values())
 ) -> Iterator[None]:
-    """Somebody asks all the time, by each way in turn; not one answer fails."""
+    """Send requests continuously, by each transport in turn; none may fail."""
     over, turns = threading.Event(), list[Turn]()
     failed: list[Exception] = []
 
@@ -49,39 +49,39 @@ def answers(
 
 
 def counted(url: str, name: str, /, *, auth: httpx2.Auth | None = None, **labels: str) -> float:
-    """The sum of a counter in a part's own metrics, now: Prometheus asks only every 15 s."""
+    """Return the sum of a counter from a component itself; Prometheus scrapes every 15 s only."""
     with local_client(url) as client:
         text = client.get("/metrics", auth=auth).raise_for_status().text
     return sum(
         sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
-        # The parser ends each counter's name so, as not all parts do.
+        # The parser adds this suffix to each counter's name; not all components do.
         if sample.name in (name, f"{name}_total") and labels.items() <= sample.labels.items()
     )
 
 
 def of_collector(facts: Mapping[str, str], name: str, **labels: str) -> float:
-    """The same, of the Collector."""
+    """Return the same for the Collector."""
     url = facts["COLLECTOR_METRICS_URL"].removesuffix("/metrics")
     return counted(url, name, auth=None, **labels)
 
 
 def lines_discarded(facts: Mapping[str, str], reason: str) -> float:
-    """By Loki."""
+    """Return the number of lines that Loki discarded."""
     name = others.LOKI_DISCARDED.prometheus
     return counted(facts["LOKI_URL"], name, auth=operator(facts), reason=reason)
 
 
 def points_given_up(facts: Mapping[str, str]) -> float:
-    """By the Collector, since Prometheus will never take them."""
+    """Return the points that the Collector dropped, because Prometheus never accepts them."""
     failed = others.POINTS_THROUGH.send_failed.prometheus
     return of_collector(facts, failed, exporter=others.TO_PROMETHEUS)
 
 
 @contextmanager
 def rises(read: Callable[[], float], by: float) -> Iterator[None]:
-    """Over the block, and what it leads to."""
+    """Assert that a value rises by this amount during and after the block."""
     before = read()
     yield
 
@@ -93,7 +93,7 @@ def rises(read: Callable[[], float], by: float) -> Iterator[None]:
 
 
 def lines_of(stack: Stack, service: str) -> int:
-    """All that Loki has of a service in the last hours."""
+    """Return the number of a service's lines in Loki in the last hours."""
     query = f'sum(count_over_time({{service_name="{service}"}}[3h]))'
     with backend_client(stack.facts, "LOKI_URL") as client:
         answer = client.get("/loki/api/v1/query", params={"query": query})

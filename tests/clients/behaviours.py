@@ -1,4 +1,4 @@
-"""Models of an endpoint for what the simulated model does not do: reasoning, images, errors."""
+"""Models of an endpoint for features that the simulated model lacks: reasoning, images, errors."""
 
 import json
 from collections.abc import Mapping

@@ -41,7 +41,7 @@ _OPENAI_ONLY: Final = frozenset(
         *("text_completion", "models"),
     }
 )
-# What a client has no way to request or to show.
+# Features that a client cannot request or show.
 LACKING: Final[Mapping[str, frozenset[str]]] = {
     "curl": frozenset(),
     "openai-python": frozenset({"messages"}),

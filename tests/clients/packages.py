@@ -1,6 +1,6 @@
 """Clients that are not in the development environment: installed once, in the user's cache.
 
-Each set of packages is kept under the hash of its lock file, so another run finds it there.
+Each set of packages is stored under the hash of its lock file, so that other runs find it.
 """
 
 import fcntl
@@ -22,7 +22,7 @@ REQUIREMENTS: Final = Path(__file__).parents[2] / "requirements-clients.txt"
 # The oldest version of Node that the clients support.
 NODE_MAJOR: Final = 18
 _INSTALL_SECONDS: Final = 600
-# Why a set could not be installed: it is not tried again for each test.
+# Reasons of failed installations, which are not repeated for each test.
 _failures: dict[str, str] = {}
 
 
@@ -62,7 +62,7 @@ def _install_for_node(directory: Path) -> None:
 
 
 def _install_for_python(directory: Path) -> None:
-    # An environment keeps its own path: it is made where it stays.
+    # An environment contains its own path, so it is created in its final place.
     _run([sys.executable, "-m", "venv", "--clear", str(directory)], directory)
     _run(
         [

@@ -1,8 +1,8 @@
 """Responses of real providers, from providers/*.yaml.
 
-They were written by hand from public documentation, source code and reports. Events are added to
-the provider's `chunk`; `raw` is sent as it is. `expect` is what a client sees and what is recorded,
-with the prices of `PRICES`.
+They were written by hand from public documentation, source code and reports. Events are merged
+into the provider's `chunk`; `raw` is sent unchanged. `expect` is the client's view and the recorded
+telemetry, with the prices of `PRICES`.
 """
 
 import json
@@ -17,7 +17,7 @@ from tests.clients.endpoint import EVENTS, JSON, Response
 from tests.clients.matrix import PROVIDERS
 
 DIRECTORY: Final = Path(__file__).with_name("providers")
-# US dollars for a million tokens.
+# US dollars per million tokens.
 PRICES: Final = {"prompt": 1.0, "completion": 10.0, "cache_read": 0.1}
 
 
@@ -34,7 +34,7 @@ class Case:
     refuses_stream_options: Response | None
     response: Response
     streamed: bool
-    # Without a price of ours, the cost is that which the provider reports.
+    # Without a price of ours, the cost is the one that the provider reports.
     priced: bool
     expect: Mapping[str, Any]
 

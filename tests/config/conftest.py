@@ -1,4 +1,4 @@
-"""The facts every configuration is filled with, and the programs that judge them."""
+"""The facts that fill in every configuration, and the validating programs."""
 
 import subprocess
 from collections.abc import Callable, Mapping
@@ -15,13 +15,13 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="session")
 def stack_env() -> dict[str, str]:
-    """The environment that each part of the stack gets."""
+    """Return the environment that each component of the stack gets."""
     return load()
 
 
 @pytest.fixture(scope="session")
 def binary() -> Callable[[str], Path]:
-    """The built program of that name; the test is skipped where there is none."""
+    """Return the built program of a name; skip the test without it."""
 
     def found(name: str) -> Path:
         wait_for_binaries([name])
@@ -32,7 +32,7 @@ def binary() -> Callable[[str], Path]:
 
 @pytest.fixture
 def run(binary: Callable[[str], Path], stack_env: Mapping[str, str], tmp_path: Path) -> Run:
-    """Runs a built program to its end, in an empty directory, with the stack's environment."""
+    """Run a built program to its end, in an empty directory, with the stack's environment."""
 
     def ran(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

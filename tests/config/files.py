@@ -1,4 +1,4 @@
-"""The configuration files as data, and what all of them are asked."""
+"""The parsed configuration files, and checks that apply to all of them."""
 
 import re
 from collections.abc import Iterator
@@ -24,40 +24,40 @@ BACKENDS_COMPOSE = ROOT / "deploy" / "backends.compose.yaml"
 DOCKERFILE = ROOT / "Dockerfile"
 PROCESSES = ROOT / "stack" / "process-compose.yaml"
 
-# Only the parts themselves use these: no container publishes them.
+# Used by components only: no container publishes them.
 INSIDE_PORTS = {"COLLECTOR_HOP_PORT", "GATEWAY_PORT", "LOKI_GRPC_PORT", "TEMPO_GRPC_PORT"}
 
-# What is never rejected: so many spans a second, and as many log lines, each of so many bytes with
-# its resource and metadata; a limit stands twice as high at least.
+# The nominal load, which is never rejected: this number of spans per second, and as many log lines,
+# each with this number of bytes including resource and metadata. Limits are at least twice as high.
 NOMINAL_PER_SECOND = 2000
 NOMINAL_BYTES = 2048
 AMPLE = 2
 
-# The one in C takes a tenth of the time.
+# The C implementation takes a tenth of the time.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-# The innermost, where a file is named by one.
+# The innermost variable, if names are nested.
 _VARIABLE = re.compile(r"\$\{(?:env:)?([^${}]*)\}")
 _ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+|localhost|::|:\d{2,5}(/|$)")
 
 
 def parsed(path: Path) -> Any:
-    """The file's content as plain data."""
+    """Return the file's content as plain data."""
     return yaml.load(path.read_text(), Loader=_LOADER)  # noqa: S506 - both are safe ones
 
 
 def seconds(duration: str) -> float:
-    """A duration of one unit, as Go spells it."""
+    """Return the seconds of a Go duration with one unit."""
     number, unit = re.fullmatch(r"([0-9.]+)(ms|s|m|h)", duration).groups()  # type: ignore[union-attr]
     return float(number) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600}[unit]
 
 
 def variables(path: Path) -> set[str]:
-    """Every name that is expanded, in comments too: Loki and Tempo expand there as well."""
+    """Return every expanded name, including those in comments, where Loki and Tempo expand too."""
     return set(_VARIABLE.findall(path.read_text()))
 
 
 def literal_addresses(path: Path) -> list[str]:
-    """Each value that spells out a host or a port instead of naming a fact."""
+    """Return each value that contains a literal host or port instead of a fact."""
     return [
         f"{key}: {value}"
         for key, value in _scalars(parsed(path), "")
@@ -66,7 +66,7 @@ def literal_addresses(path: Path) -> list[str]:
 
 
 def broken_copy(path: Path, directory: Path, old: str, new: str) -> Path:
-    """A copy with the first `old` replaced by `new`."""
+    """Write a copy with the first `old` replaced by `new`."""
     text = path.read_text()
     assert old in text
     copy = directory / path.name

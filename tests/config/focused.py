@@ -1,7 +1,7 @@
-"""The cases of each alert with just the rules that it depends on.
+"""The test cases of each alert with only the rules that it depends on.
 
-promtool evaluates all rules of a file at each step of each case: of the pipeline's 35 rules for
-each of its 35 cases, which takes 14 seconds where this takes one.
+promtool evaluates all rules of a file at each step of each case: 35 rules of the pipeline for each
+of its 35 cases take 14 seconds, this takes one.
 """
 
 import re
@@ -17,7 +17,7 @@ _WORD = re.compile(r"[A-Za-z_:][\w:]*")
 
 
 def write_focused(tests: Path, rules: Path, directory: Path) -> list[Path]:
-    """Write what the file `tests` has, alert by alert; `rules` is the folder of its rule files."""
+    """Write the cases of the file `tests`, one file per alert; `rules` is the folder of rules."""
     content = parsed(tests)
     groups = [group for name in content["rule_files"] for group in parsed(rules / name)["groups"]]
     by_rules: dict[frozenset[str], list[dict[str, Any]]] = defaultdict(list)
@@ -37,7 +37,7 @@ def _name(rule: dict[str, Any]) -> str:
 
 
 def _with_dependencies(names: set[str], groups: list[dict[str, Any]]) -> frozenset[str]:
-    """The names, and those of all rules that their expressions speak of."""
+    """Return the names, and those of all rules that their expressions refer to."""
     rules = [rule for group in groups for rule in group["rules"]]
     known, found = {_name(rule) for rule in rules}, set(names)
     while True:

@@ -1,4 +1,4 @@
-"""Alertmanager's configuration, what start.sh makes of it, and who is told of what."""
+"""Alertmanager's configuration, its generation by start.sh, and the routing of alerts."""
 
 import re
 import subprocess
@@ -18,7 +18,7 @@ from tests.config.files import ALERTMANAGER, COMPOSE, PROCESSES, literal_address
 from tests.config.files import variables as variables_of
 
 _START = ROOT / "alertmanager" / "start.sh"
-# Of an environment in which everybody is told.
+# An environment with all receivers.
 _EVERYBODY = {
     "ALERT_WEBHOOK_URL": "https://hook.example.com/?a=1&b=%20#c",
     "ALERT_WATCHDOG_URL": "https://watchdog.example.com",
@@ -45,7 +45,7 @@ _HOSTILE = [
     "true",
     "-n",
 ]
-# Those that the configuration may give away.
+# Values that may be in the configuration.
 _SHOWN = ("ALERT_SLACK_CHANNEL", "ALERT_EMAIL_TO", "ALERT_EMAIL_FROM", "ALERT_SMTP_USER")
 _SECRET = ("ALERT_PAGERDUTY_KEY", "ALERT_SMTP_PASSWORD")
 
@@ -54,13 +54,13 @@ Made = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(params=["sh", "busybox sh"])
 def made(request: pytest.FixtureRequest, tmp_path: Path) -> Made:
-    """Runs start.sh, with a program that only says its flags, by each shell that runs it."""
+    """Run start.sh by each shell, with a program that only prints its flags."""
     shell = request.param.split()
     if subprocess.run(["which", shell[0]], capture_output=True, check=False).returncode:
         pytest.skip(f"there is no {shell[0]}")
 
     def ran(**environ: str) -> subprocess.CompletedProcess[str]:
-        # There is no other program for it, as in the container.
+        # No other program is available, as in the container.
         given = {"PATH": str(tmp_path / "nothing"), "RUN_DIR": str(tmp_path)}
         program = ["/bin/echo", "--flag=a b"]
         return subprocess.run(
@@ -80,7 +80,7 @@ def _program(name: str) -> str:
 
 
 def receivers(directory: Path) -> dict[str, dict[str, Any]]:
-    """Those of the configuration that was made there, by name."""
+    """Return the generated files by name."""
     config = parsed(directory / "alertmanager.yml")
     return {receiver.pop("name"): receiver for receiver in config["receivers"]}
 
@@ -153,7 +153,7 @@ def test_how_long_is_waited_is_what_is_said(made: Made, tmp_path: Path) -> None:
         assert (route["group_wait"], route["group_interval"]) == waited
 
 
-def test_nobody_needs_to_be_told(made: Made, tmp_path: Path) -> None:
+def test_receivers_are_optional(made: Made, tmp_path: Path) -> None:
     done = made()
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split() == [
@@ -163,7 +163,7 @@ def test_nobody_needs_to_be_told(made: Made, tmp_path: Path) -> None:
         "--web.external-url=https://grafana.example.com",
         "--web.route-prefix=/",
     ]
-    assert receivers(tmp_path) == {"nobody": {}, "watchdog": {}, "warning": {}, "critical": {}}
+    assert receivers(tmp_path) == {"none": {}, "watchdog": {}, "warning": {}, "critical": {}}
 
 
 def test_an_empty_variable_is_an_unset_one(made: Made, tmp_path: Path) -> None:
@@ -171,23 +171,23 @@ def test_an_empty_variable_is_an_unset_one(made: Made, tmp_path: Path) -> None:
     assert receivers(tmp_path)["critical"] == {}
 
 
-def test_only_who_is_named_is_told(made: Made, tmp_path: Path) -> None:
+def test_only_configured_receivers_are_notified(made: Made, tmp_path: Path) -> None:
     made(ALERT_SLACK_URL=_EVERYBODY["ALERT_SLACK_URL"])
     assert {name: set(found) for name, found in receivers(tmp_path).items()} == {
-        "nobody": set(),
+        "none": set(),
         "watchdog": set(),
         "warning": {"slack_configs"},
         "critical": {"slack_configs"},
     }
 
 
-def test_everybody_is_told_but_by_pagerduty_only_of_what_is_critical(
+def test_all_receivers_are_notified_but_pagerduty_only_of_critical_alerts(
     made: Made, tmp_path: Path
 ) -> None:
     assert made(**_EVERYBODY).stderr == ""
     people = {"webhook_configs", "slack_configs", "email_configs"}
     assert {name: set(found) for name, found in receivers(tmp_path).items()} == {
-        "nobody": set(),
+        "none": set(),
         "watchdog": {"webhook_configs"},
         "warning": people,
         "critical": {*people, "pagerduty_configs"},
@@ -200,7 +200,7 @@ def test_a_value_arrives_as_it_is(made: Made, tmp_path: Path, value: str) -> Non
     done = made(**{**_EVERYBODY, **hostile})
     assert (done.returncode, done.stderr) == (0, "")
     found = receivers(tmp_path)["critical"]
-    # Alertmanager takes the word for a text where it wants one.
+    # Alertmanager would parse the word as another type.
     expected = True if value == "true" else value
     assert found["slack_configs"][0]["channel"] == expected
     assert found["email_configs"][0]["to"] == expected
@@ -274,7 +274,7 @@ def test_all_that_is_wrong_is_said_at_once(made: Made) -> None:
     ]
 
 
-@pytest.mark.parametrize("environ", [{}, _EVERYBODY], ids=["nobody", "everybody"])
+@pytest.mark.parametrize("environ", [{}, _EVERYBODY], ids=["none", "all"])
 def test_amtool_accepts_what_is_made(
     made: Made, run: Run, tmp_path: Path, environ: dict[str, str]
 ) -> None:
@@ -290,7 +290,7 @@ def test_amtool_accepts_what_is_made(
         ({"alertname": "ServiceDown", "severity": "critical"}, "critical"),
         ({"alertname": "ErrorRateHigh", "severity": "warning"}, "warning"),
         ({"alertname": "SomebodysOwn"}, "warning"),
-        ({"alertname": "SomebodysOwn", "severity": "none"}, "nobody"),
+        ({"alertname": "SomebodysOwn", "severity": "none"}, "none"),
         ({"alertname": "Watchdog", "severity": "none"}, "watchdog"),
     ],
 )
@@ -337,7 +337,7 @@ def test_alertmanager_runs_on_it_without_a_warning(
         with local_client(url) as client:
             poll_until(lambda: client.get("/-/ready").is_success, "Alertmanager to be ready")
             status = client.get("/api/v2/status").raise_for_status().json()
-    assert "receiver: nobody" in status["config"]["original"]
+    assert "receiver: none" in status["config"]["original"]
     assert not any(_EVERYBODY[name] in status["config"]["original"] for name in _SECRET)
     assert status["cluster"]["status"] == "disabled"
     assert [line for line in said if "level=INFO" not in line] == []

@@ -1,4 +1,4 @@
-"""What Grafana would hide of a board: it starts without a broken one, and draws dead links."""
+"""Dashboard errors that Grafana hides: it starts with a broken one, and shows dead links."""
 
 import json
 from pathlib import Path
@@ -29,12 +29,12 @@ def _board(uid: str) -> Board:
     return _BOARDS[uid]
 
 
-def test_boards_are_there() -> None:
+def test_dashboards_exist() -> None:
     assert {path.stem for path in files()} == _UIDS
 
 
 @for_each({path.stem: path for path in files()})
-def test_file_is_a_board_under_its_name(path: Path) -> None:
+def test_file_is_a_dashboard_with_its_name_as_uid(path: Path) -> None:
     board = read_board(path)
     assert board.uid == path.stem
     assert board.title
@@ -47,7 +47,7 @@ def test_each_panel_asks_datasources_that_are_provisioned(board: Board) -> None:
         (panel.title, uid)
         for panel in board.panels
         for query in panel.queries
-        # What a query names is not asked where its panel names one, but is meant to be the same.
+        # The panel's datasource overrides that of its query, so both must be the same.
         for uid in (query.datasource, (query.raw.get("datasource") or {}).get("uid"))
         if uid not in (None, "__expr__")
     }
@@ -69,7 +69,7 @@ def test_each_panel_asks_something(board: Board) -> None:
 
 
 @for_each(_BOARDS)
-def test_each_link_leads_to_a_board_or_a_query(board: Board) -> None:
+def test_each_link_leads_to_a_dashboard_or_a_query(board: Board) -> None:
     uids = datasource_uids()
     dead = [
         f"{link.of!r}: {link.url or link.datasource}: {why}"
@@ -80,7 +80,7 @@ def test_each_link_leads_to_a_board_or_a_query(board: Board) -> None:
 
 
 @for_each(_BOARDS)
-def test_each_board_leads_to_others(board: Board) -> None:
+def test_each_dashboard_links_to_others(board: Board) -> None:
     assert list(board.all_links())
 
 
@@ -102,10 +102,10 @@ def test_a_key_that_no_schema_knows_is_seen(kind: str, of: tuple[str | int, ...]
 
 
 def _as_the_schema_reads(raw: dict[str, Any]) -> dict[str, Any]:
-    """What is left of a board when it is read by the types that are made of Grafana's schemas."""
+    """Return a dashboard after parsing it with the types generated from Grafana's schemas."""
     register_default_plugins()
     found: dict[str, Any] = json.loads(encode(Dashboard.from_json(raw)))
     for link in found["links"]:
-        # Added by these types where it is missing, as it is meant to (dashboards/links.py).
+        # Added by these types if it is missing, which is intended (dashboards/links.py).
         del link["placement"]
     return found

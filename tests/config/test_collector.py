@@ -1,4 +1,4 @@
-"""The Collector's configuration: what flows where, and what guards it."""
+"""The Collector's configuration: pipelines, limits and protection."""
 
 import re
 from pathlib import Path
@@ -20,7 +20,7 @@ from tests.config.files import (
 from tests.config.files import variables as variables_of
 
 KINDS = ("receivers", "processors", "connectors", "exporters", "extensions")
-# The id of each module's component. Other spellings are accepted, with a warning at each start.
+# Component ID by module. Other spellings are accepted, with a warning at each start.
 IDS = {
     "otlpreceiver": "otlp",
     "hostmetricsreceiver": "host_metrics",
@@ -46,7 +46,7 @@ def config() -> Any:
 
 
 def used(config: Any, kind: str) -> set[str]:
-    """The ids of that kind that stand in a pipeline, or among the extensions."""
+    """Return the IDs of that kind that are used in a pipeline or as an extension."""
     if kind == "extensions":
         return set(config["service"]["extensions"])
     places = ("receivers", "exporters") if kind == "connectors" else (kind,)
@@ -75,7 +75,7 @@ def test_components_are_those_of_the_manifest_by_their_present_names(
 
 
 def test_spans_wait_for_tempos_late_answer(config: Any) -> None:
-    # It comes that late: artificial_delay, and a tenth more by chance.
+    # Tempo's delay: artificial_delay, and randomly up to a tenth more.
     late = 1.1 * seconds(parsed(TEMPO)["distributor"]["artificial_delay"])
     exporter = config["exporters"]["otlp_grpc/tempo"]
     assert 1.5 * late < seconds(exporter["timeout"]) < 2 * late
@@ -85,11 +85,11 @@ def test_spans_wait_for_tempos_late_answer(config: Any) -> None:
 
 
 def test_no_span_is_dropped_for_its_size(config: Any) -> None:
-    """A span that alone is larger than a batch's limit would be."""
+    """A single span could be larger than a batch's limit."""
     assert "max_size" not in config["exporters"]["otlp_grpc/tempo"]["sending_queue"]["batch"]
 
 
-def test_app_metrics_alone_are_offered_to_those_who_scrape(config: Any) -> None:
+def test_scrape_endpoint_exposes_app_metrics_only(config: Any) -> None:
     pipelines = config["service"]["pipelines"]
     offering = {name for name, flow in pipelines.items() if "prometheus" in flow["exporters"]}
     assert offering == {"metrics/app"}
@@ -104,11 +104,11 @@ def test_scraped_and_written_metrics_are_named_alike(config: Any) -> None:
 
 
 def _to_stores(config: Any) -> dict[str, Any]:
-    """The exporters that leave the Collector, without the one that waits to be asked."""
+    """Return the exporters that send to other components."""
     return {name: each for name, each in config["exporters"].items() if name != "prometheus"}
 
 
-def test_what_waits_is_on_disk_and_is_never_given_up(config: Any) -> None:
+def test_queue_is_on_disk_and_its_items_are_never_dropped(config: Any) -> None:
     past_queue = _to_stores(config).pop("prometheus_remote_write")
     assert past_queue["remote_write_queue"]["enabled"] is False
     assert past_queue["retry_on_failure"]["enabled"] is False
@@ -121,7 +121,7 @@ def test_what_waits_is_on_disk_and_is_never_given_up(config: Any) -> None:
 
 
 def test_metrics_wait_before_they_are_written(config: Any) -> None:
-    """Each pipeline of metrics ends in the queue, but the one behind it."""
+    """Each pipeline of metrics ends in the queue, except the one behind it."""
     pipelines = config["service"]["pipelines"]
     flows = {name: flow for name, flow in pipelines.items() if name.startswith("metrics/")}
     behind = flows.pop("metrics/prometheus")
@@ -135,7 +135,8 @@ def test_metrics_wait_before_they_are_written(config: Any) -> None:
     )
     receiver = config["receivers"]["otlp/prometheus"]["protocols"]["grpc"]["endpoint"]
     assert hop["endpoint"] == receiver
-    # One consumer keeps the order. Its time-out comes first: that behind it passes for a refusal.
+    # One consumer keeps the order. Its timeout must be shorter: that of the next hop would count as
+    # a rejection.
     assert hop["sending_queue"]["num_consumers"] == 1
     assert seconds(hop["timeout"]) < seconds(written["timeout"])
 
@@ -159,7 +160,7 @@ def test_no_address_or_port_is_spelled_out() -> None:
 def secret_files(
     stack_env: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What it reads of its secrets before it looks at anything else."""
+    """It reads its secrets before anything else."""
     monkeypatch.setitem(stack_env, "SECRETS_DIR", str(tmp_path))
     for name in re.findall(r"\{file:\$\{env:SECRETS_DIR\}(/[\w/]+)\}", COLLECTOR.read_text()):
         path = tmp_path / name[1:]

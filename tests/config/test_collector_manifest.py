@@ -1,4 +1,4 @@
-"""The Collector's parts list: one version, the same as in go.mod."""
+"""The Collector's manifest: one version, the same as in go.mod."""
 
 import re
 
@@ -18,7 +18,7 @@ def modules() -> set[str]:
 
 
 def required() -> set[str]:
-    """What go.mod requires, as `module version`."""
+    """Return the requirements of go.mod, as `module version`."""
     return set(re.findall(r"^(?:require)?\s+(\S+ v\S+)", GO_MOD.read_text(), re.MULTILINE))
 
 
@@ -31,7 +31,7 @@ def test_all_components_but_one_are_of_one_release() -> None:
     versions = {
         gomod.split()[1]
         for gomod in modules()
-        # The providers belong to the Collector's stable core, which counts on its own.
+        # Providers belong to the Collector's stable core, which has its own version numbers.
         if "/confmap/provider/" not in gomod and not gomod.startswith(OF_ANOTHER_RELEASE)
     }
     assert versions == {f"v{release}"}

@@ -24,7 +24,7 @@ from tests.stores import free_ports
 
 _SK: Final = "sk-" + "canary0123456789abcdef"
 _MARK: Final = "<redacted secret>"
-# What another service sends, and what arrives.
+# Texts of another service, and the stored results.
 _TEXTS: Final = {
     "openai": (f"key {_SK}.", f"key {_MARK}."),
     "github": ("ghp_" + "a1B2" * 9, _MARK),
@@ -66,7 +66,7 @@ def _value(found: Any) -> dict[str, Any]:
 
 
 class _Loki(http.server.ThreadingHTTPServer):
-    """Keeps what is pushed."""
+    """Records pushed requests."""
 
     daemon_threads = True
 

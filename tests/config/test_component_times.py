@@ -1,5 +1,5 @@
-"""The durations that the documents promise for the components: measured, or compared with the
-component's configuration where waiting would take minutes."""
+"""Documented durations of the components: measured, or compared with the configuration where
+waiting would take minutes."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from drill.listener import Listener, listener
+from drill.webhook import WebhookReceiver, webhook_receiver
 from stack.facts import ROOT
 from stack.local_http import local_client
 from stack.waiting import poll_until
@@ -35,18 +35,18 @@ from tests.elapsed import assert_elapsed
 _WAIT_SECONDS = 1.0
 _INTERVAL_SECONDS = 1.0
 _PATIENCE_SECONDS = 15.0
-# Alertmanager's default, which the configuration leaves as it is.
+# Alertmanager's default, which the configuration does not change.
 _RESOLVED_AFTER = "5m"
 
 
 @pytest.fixture
 def notified(
     binary: Callable[[str], Path], tmp_path: Path
-) -> Iterator[tuple[Alertmanager, Listener, str]]:
-    """An Alertmanager whose waits are short, and who gets its messages."""
+) -> Iterator[tuple[Alertmanager, WebhookReceiver, str]]:
+    """Run an Alertmanager with short intervals; yield it with its receiver."""
     binary("alertmanager")
     with (
-        listener() as people,
+        webhook_receiver() as people,
         started(
             tmp_path,
             str,
@@ -61,16 +61,16 @@ def notified(
 
 @pytest.mark.slow
 def test_messages_of_a_group_wait_as_long_as_set(
-    notified: tuple[Alertmanager, Listener, str],
+    notified: tuple[Alertmanager, WebhookReceiver, str],
 ) -> None:
     alerts, people, url = notified
     begun = time.monotonic()
     alerts.push(_alert("first"))
-    poll_until(lambda: people.came("/hook"), "the first message", _PATIENCE_SECONDS, 0.01)
+    poll_until(lambda: people.bodies("/hook"), "the first message", _PATIENCE_SECONDS, 0.01)
     first = time.monotonic()
     assert_elapsed(first - begun, _WAIT_SECONDS)
     alerts.push(_alert("second"))
-    poll_until(lambda: len(people.came("/hook")) > 1, "the second", _PATIENCE_SECONDS, 0.01)
+    poll_until(lambda: len(people.bodies("/hook")) > 1, "the second", _PATIENCE_SECONDS, 0.01)
     assert_elapsed(time.monotonic() - first, _INTERVAL_SECONDS)
     with local_client(url) as client:
         loaded = client.get("/api/v2/status").raise_for_status().json()["config"]["original"]
@@ -83,7 +83,7 @@ def _alert(instance: str) -> dict[str, Any]:
 
 @contextmanager
 def _supervised(program: Path, directory: Path, policy: dict[str, Any]) -> Iterator[Path]:
-    """A process with that restart policy; each of its starts appends its PID to the file."""
+    """Run a process with that restart policy; each start appends its PID to the file."""
     starts = directory / "starts"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -133,7 +133,7 @@ def _documented(page: str, pattern: str) -> float:
 
 
 def _restarts_after_hang() -> set[float]:
-    """The seconds until process-compose restarts a component whose probe fails."""
+    """Return the seconds until process-compose restarts a component whose probe fails."""
     probes = [part["readiness_probe"] for part in parsed(PROCESSES)["processes"].values()]
     return {probe["period_seconds"] * probe["failure_threshold"] for probe in probes}
 
@@ -221,7 +221,7 @@ def test_documented_duration_is_the_configured_one(
 
 
 def test_line_is_refused_when_it_is_older_than_documented() -> None:
-    """Loki refuses a line older than half of the longest age of a chunk."""
+    """Loki rejects a line older than half of the maximum age of a chunk."""
     hours = _documented("docs/reliability.md", r"a line more than (\d+) hours older")
     assert hours * 3600 == seconds(parsed(LOKI)["ingester"]["max_chunk_age"]) / 2
 
@@ -233,6 +233,6 @@ def test_watchdog_is_sent_as_often_as_documented() -> None:
         if route["receiver"] == "watchdog"
     ]
     interval = seconds(route["group_interval"])
-    # It is looked at once an interval, and sent again once the repeat interval has passed.
+    # It is checked once per interval, and sent again once the repeat interval has passed.
     looks = -(-seconds(route["repeat_interval"]) // interval)
     assert looks * interval == _documented("docs/running.md", r"by POST every (\d+) s")

@@ -1,4 +1,4 @@
-"""docker-compose.yml: the same stack as natively, and no container without its bounds."""
+"""docker-compose.yml: the same stack as natively, and limits for every container."""
 
 import json
 import re
@@ -19,9 +19,9 @@ from stack.secrets import HEADERS_FILE
 from tests.config.files import BACKENDS_COMPOSE, COMPOSE, INSIDE_PORTS, PROCESSES, parsed, seconds
 from tests.each import for_each
 
-# Each is run to its end: three before the parts, the other on demand.
+# Containers that exit: three before the components, the other on demand.
 _BEFORE = {"init", "secrets", "checkout"}
-# What a container may do beside what every process may: own files for others; be started at all.
+# Additional capabilities of containers: to change owners of files; to be executable at all.
 _RIGHTS = {
     "init": {"CHOWN"},
     "secrets": {"CHOWN", "DAC_OVERRIDE", "NET_BIND_SERVICE"},
@@ -41,7 +41,7 @@ each_part = for_each({part.name: part for part in PARTS})
 
 @pytest.fixture
 def configured(binary: Callable[[str], Path]) -> Configured:
-    """What docker compose makes of the file, with these variables set."""
+    """Return the parsed file, with these variables set."""
     compose = binary("docker-compose")
 
     def services(*overlays: Path, **environ: str) -> dict[str, Any]:
@@ -95,8 +95,8 @@ def test_service_has_bounds_and_no_rights(name: str) -> None:
 def test_part_is_started_again_and_asked_where_it_says_it_is_ready(part: Any) -> None:
     service = _SERVICES[part.name]
     assert service["restart"] == "unless-stopped"
-    # Inside of its container, where Grafana is at the port of its image, and others are asked
-    # through the gateway.
+    # Inside its container, where Grafana listens on its image's port, and uses the backends through
+    # the gateway.
     through = {
         f"{name}_URL": f"http://gateway:{_FACTS[f'{name}_PORT']}"
         for name in ("GATEWAY", "LOKI", "TEMPO")
@@ -107,7 +107,7 @@ def test_part_is_started_again_and_asked_where_it_says_it_is_ready(part: Any) ->
     assert service["healthcheck"]["retries"] > 1
 
 
-def test_for_an_old_engine_every_health_check_is_mended() -> None:
+def test_every_health_check_is_changed_for_an_old_engine() -> None:
     lines = r"^  (\w+): \{healthcheck: \{interval: 1s, .*start_interval: !reset null\}\}$"
     mended = re.findall(lines, _OLD_ENGINE.read_text(), re.MULTILINE)
     asked = [name for name, service in _SERVICES.items() if "healthcheck" in service]
@@ -121,7 +121,7 @@ def test_default_of_each_fact_is_the_one_of_stack_env() -> None:
 
 
 def _defaults() -> Iterator[tuple[str, str]]:
-    """Each variable with its default, in which there may be another one."""
+    """Yield each variable with its default, which may contain another one."""
     text, found = COMPOSE.read_text() + BACKENDS_COMPOSE.read_text(), 1
     innermost = re.compile(r"\$\{(\w+):-([^${}]+)\}")
     while found:
@@ -156,8 +156,8 @@ def test_only_the_service_and_grafana_are_opened_to_others(configured: Configure
 
 
 @pytest.mark.parametrize("host", ["", "127.0.0.1", "0.0.0.0"])  # noqa: S104
-def test_grafana_is_told_where_it_is_published(configured: Configured, host: str) -> None:
-    """Who may look follows from it, by start.sh."""
+def test_grafana_knows_its_published_address(configured: Configured, host: str) -> None:
+    """Anonymous access depends on it, by start.sh."""
     service = configured(PUBLISH_HOST=host)["grafana"]
     published = {port["host_ip"] for port in service["ports"]}
     assert published == {service["environment"]["PUBLISH_HOST"]} == {host or "127.0.0.1"}
@@ -176,9 +176,9 @@ _KEYS_OF_PROVIDERS = {
 def test_every_setting_of_the_service_is_handed_to_it() -> None:
     settings = {str(field.validation_alias) for field in Settings.model_fields.values()}
     handed = set(_SERVICES["app"]["environment"])
-    # These two are the image's, and what is outside maps to them.
+    # These two are the image's ports, to which the published ones map.
     assert settings - handed == {"HOST", "PORT"}
-    # What else is handed to it, the SDK and the clients of HTTP and gRPC read by themselves.
+    # The other variables are read by the SDK and the HTTP and gRPC clients themselves.
     read_elsewhere = {name for name in handed if name.startswith("OTEL_")} | set(_NO_PROXY)
     read_elsewhere |= {HEADERS_FILE, "OPENAI_API_KEY_FILE"}
     assert handed - settings <= read_elsewhere | _KEYS_OF_PROVIDERS
@@ -204,8 +204,8 @@ def test_part_is_started_with_the_flags_of_the_native_way(name: str) -> None:
 
 
 def _native_flags(name: str) -> set[str]:
-    """Those of process-compose.yaml, as they would be in a container."""
-    # In its container each part listens everywhere, at the ports of stack.env.
+    """Return the variables of process-compose.yaml, with the values of a container."""
+    # In its container each component listens on all addresses, at the ports of stack.env.
     listening = {**_FACTS, "STACK_LISTEN": "0.0.0.0"}  # noqa: S104
     places = {"DATA_DIR": "/data", "REPO_DIR": ".", "RULES_DIR": ".", "RUN_DIR": "."}
     places |= {"SECRETS_DIR": "/run/secrets"}
@@ -223,7 +223,7 @@ def _flags_in_container(name: str) -> set[str]:
 
 
 def _given(name: str) -> list[dict[str, Any]]:
-    """What the checkout or a person gives the service to read, each as the file has it."""
+    """Return the files of the checkout or of the operator that the service reads."""
     return [volume for volume in _SERVICES[name].get("volumes", []) if isinstance(volume, dict)]
 
 
@@ -263,7 +263,7 @@ def test_grace_of_the_stack_is_the_default_of_the_app() -> None:
 
 
 def _seconds_to_stop(duration: str) -> float:
-    """The seconds of a duration of compose, with the default of its variable."""
+    """Return the seconds of a compose duration, with the default of its variable."""
     text = re.sub(r"\$\{\w+:-([^}]+)\}", r"\1", duration)
     return sum(seconds(part) for part in re.findall(r"[0-9.]+[a-z]+", text))
 
@@ -294,7 +294,7 @@ def test_no_place_of_the_checkout_is_created_by_docker(name: str) -> None:
     assert not [volume for volume in named if volume.startswith((".", "/", "~", "$"))]
 
 
-def test_checkout_is_read_by_somebody_who_does_not_own_it() -> None:
+def test_checkout_is_read_by_an_unprivileged_user() -> None:
     users = {_SERVICES[part.name]["user"] for part in PARTS}
     assert _SERVICES["checkout"]["user"] in users - {"0:0"}
     for part in PARTS:
@@ -350,7 +350,7 @@ def test_files_of_models_and_keys_are_mounted_where_they_are_set(
 
 
 def test_parts_reach_each_other_without_a_proxy(configured: Configured) -> None:
-    # The third is where Loki and Tempo call themselves.
+    # Loki and Tempo call themselves at the third one.
     addresses = ["localhost", "127.0.0.1", "0.0.0.0"]  # noqa: S104
     here = [*addresses, *(part.name for part in PARTS), "host.docker.internal"]
     for said, hosts in {
@@ -370,7 +370,7 @@ def test_health_is_asked_without_a_proxy(part: Any) -> None:
     assert probe[probe.index("wget") + 1 :][:2] == ["-Y", "off"]
 
 
-def test_what_the_service_cannot_send_waits_in_its_volume_or_directory() -> None:
+def test_spool_of_the_service_is_in_its_volume_or_directory() -> None:
     directory = _SERVICES["app"]["environment"]["TELEMETRY_SPOOL_DIR"]
     assert directory.startswith("/data/app/")
     assert "app-data:/data/app" in _SERVICES["app"]["volumes"]

@@ -1,4 +1,4 @@
-"""Captured texts are a stream of their own in Loki, with a retention of its own."""
+"""Captured content has its own stream in Loki, with its own retention."""
 
 import subprocess
 import time
@@ -91,7 +91,7 @@ def test_records_with_texts_are_another_stream(
 
 
 def _streams(url: str) -> dict[str, str | None] | None:
-    """The kind of the stream of each record, once all have arrived."""
+    """Return the kind of each record's stream, once all have arrived."""
     found = httpx2.get(
         f"{url}/loki/api/v1/query_range",
         params={"query": '{service_name="talks"}'},

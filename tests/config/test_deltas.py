@@ -31,7 +31,7 @@ _SERVICE = "shop"
 def facts(
     binary: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, str]]:
-    """The facts of a Collector and a Prometheus that run with our configuration."""
+    """The facts of a Collector and a Prometheus with our configuration."""
     directory = tmp_path_factory.mktemp("deltas")
     ports = stack_facts.shifted(_OFFSET, {})
     facts = stack_facts.load({**ports, "STATE_DIR": str(directory)})
@@ -85,7 +85,7 @@ def _metric(name: str, kind: str, temporality: int, **point: Any) -> dict[str, A
 
 
 def _interval(since: float, number: int) -> dict[str, str]:
-    """Start and end of the export interval of that number, a second long."""
+    """Return start and end of an export interval of a second, by its number."""
     start = since + number
     return {
         "startTimeUnixNano": str(int(start * 1e9)),

@@ -1,4 +1,4 @@
-"""One person's records are deleted from Loki, with the stack's own configuration."""
+"""The records of one user are deleted from Loki, with the stack's own configuration."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Recording rules that unite the older and the newer metrics of model calls."""
+"""Recording rules that unify the older and the newer metrics of model calls."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

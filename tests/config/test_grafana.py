@@ -1,4 +1,4 @@
-"""Grafana's own settings and what it is provisioned with, the same for both ways to run."""
+"""Grafana's settings and provisioning, the same for both ways to run."""
 
 import configparser
 import os
@@ -22,10 +22,10 @@ from tests.config.files import (
 _PROVISIONED = ("datasources", "dashboards", "plugins", "alerting")
 _LINK = {"datasourceUid": str}
 _SHIFTS = {"spanStartTimeShift": str, "spanEndTimeShift": str}
-# What Grafana 12.3 reads of jsonData, and of what type, as far as we use it: PromOptions,
-# LokiOptions with DerivedFieldConfig, TempoJsonData with TraceToLogsOptionsV2,
-# TraceToMetricsOptions and TraceqlFilter, and AlertManagerDataSourceJsonData in its sources. A
-# name it does not know it ignores without a word.
+# Properties and types of jsonData in the sources of Grafana 12.3, as far as they are used:
+# PromOptions, LokiOptions with DerivedFieldConfig, TempoJsonData with TraceToLogsOptionsV2,
+# TraceToMetricsOptions and TraceqlFilter, and AlertManagerDataSourceJsonData. Unknown names are
+# silently ignored.
 _JSON_DATA: dict[str, Any] = {
     "prometheus": {
         "httpMethod": str,
@@ -62,7 +62,7 @@ _JSON_DATA: dict[str, Any] = {
 
 
 def settings(path: Path) -> dict[tuple[str, str], str]:
-    """Each key with its section, as Grafana reads them; above the first section there is none."""
+    """Yield each key with its section, as Grafana reads them; none before the first section."""
     parser = configparser.ConfigParser(interpolation=None, strict=True)
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # dialTimeout is no dialtimeout
     parser.read_string("[DEFAULT]\n" + path.read_text().replace('"""', '"'))
@@ -74,7 +74,7 @@ def ini() -> dict[tuple[str, str], str]:
     return settings(GRAFANA_INI)
 
 
-def test_it_asks_nobody_outside_and_sends_nothing_there(ini: dict[tuple[str, str], str]) -> None:
+def test_grafana_makes_no_external_connection(ini: dict[tuple[str, str], str]) -> None:
     assert {
         ("analytics", "reporting_enabled"): "false",
         ("analytics", "check_for_updates"): "false",
@@ -86,12 +86,12 @@ def test_it_asks_nobody_outside_and_sends_nothing_there(ini: dict[tuple[str, str
         ("news", "news_feed_enabled"): "false",
         ("snapshots", "external_enabled"): "false",
         ("public_dashboards", "enabled"): "false",
-        # The page that is home unless another is named has a panel of news.
+        # The default home page has a panel of news.
         ("users", "home_page"): "/d/home",
     }.items() <= ini.items()
 
 
-def test_who_does_not_log_in_may_look_and_ask_and_nothing_else(
+def test_anonymous_user_is_a_viewer_with_explore(
     ini: dict[tuple[str, str], str],
 ) -> None:
     assert ini["auth.anonymous", "enabled"] == "true"
@@ -99,7 +99,7 @@ def test_who_does_not_log_in_may_look_and_ask_and_nothing_else(
     assert ini["users", "viewers_can_edit"] == "true"
 
 
-def test_no_password_that_everybody_knows_opens_it(ini: dict[tuple[str, str], str]) -> None:
+def test_no_default_password_is_accepted(ini: dict[tuple[str, str], str]) -> None:
     assert ini["security", "disable_initial_admin_creation"] == "true"
     assert ini["security", "admin_password"] == "$__env{GRAFANA_ADMIN_PASSWORD}"
 
@@ -114,7 +114,7 @@ def test_addresses_come_from_the_environment(
 
 
 def test_it_is_served_at_its_public_address_with_its_path(ini: dict[tuple[str, str], str]) -> None:
-    # Where that address has no path, Grafana is served at the root.
+    # If that address has no path, Grafana is served at the root.
     assert ini["server", "root_url"] == "$__env{GRAFANA_PUBLIC_URL}"
     assert ini["server", "serve_from_sub_path"] == "true"
 
@@ -123,8 +123,8 @@ def test_its_log_is_its_output_alone(ini: dict[tuple[str, str], str]) -> None:
     assert ini["log", "mode"] == "console"
 
 
-def test_places_are_left_to_who_starts_it(ini: dict[tuple[str, str], str]) -> None:
-    # The official image sets GF_PATHS_*, which win over the file.
+def test_paths_are_set_by_the_environment(ini: dict[tuple[str, str], str]) -> None:
+    # The official image sets GF_PATHS_*, which override the file.
     assert not [key for section, key in ini if section == "paths"]
     given = parsed(PROCESSES)["processes"]["grafana"]["environment"]
     assert "GF_PATHS_PROVISIONING=${REPO_DIR}/grafana-provisioning" in given
@@ -148,7 +148,7 @@ def test_datasources_have_fixed_uids_and_the_facts_addresses(stack_env: dict[str
     }
     assert {source["url"][1:].partition("/")[0] for source in found.values()} <= set(stack_env)
     for source in found.values():
-        # Each password is checked by the gateway, which knows what Grafana may ask.
+        # Each password is checked by the gateway, which restricts Grafana's requests.
         assert (source["basicAuth"], source["basicAuthUser"]) == (True, "grafana")
         assert source["secureJsonData"] == {"basicAuthPassword": "$BACKENDS_PASSWORD"}
     assert not any(source["editable"] for source in found.values())
@@ -157,7 +157,7 @@ def test_datasources_have_fixed_uids_and_the_facts_addresses(stack_env: dict[str
 
 
 def _unlike(found: Any, known: Any, place: str) -> list[str]:
-    """Each place whose name or type Grafana does not know."""
+    """Yield each setting whose name or type Grafana does not know."""
     if isinstance(known, dict) and isinstance(found, dict):
         strange = [f"{place}.{key}" for key in found if key not in known]
         return strange + [
@@ -172,7 +172,7 @@ def _unlike(found: Any, known: Any, place: str) -> list[str]:
 
 
 def _targets(value: Any) -> list[str]:
-    """Every datasource that something below points to."""
+    """Yield every datasource that a nested setting refers to."""
     if isinstance(value, dict):
         own = [value["datasourceUid"]] if "datasourceUid" in value else []
         return own + [uid for inner in value.values() for uid in _targets(inner)]
@@ -183,7 +183,7 @@ def _targets(value: Any) -> list[str]:
 
 @pytest.fixture(scope="module")
 def json_data() -> dict[str, Any]:
-    """The jsonData of each datasource, by uid, as it stands in the file."""
+    """Return the jsonData of each datasource, by UID."""
     return {source["uid"]: source["jsonData"] for source in parsed(DATASOURCES)["datasources"]}
 
 
@@ -200,7 +200,7 @@ def test_links_of_datasources_lead_to_datasources(json_data: dict[str, Any]) -> 
 def test_metrics_that_a_span_leads_to_are_in_the_registry(json_data: dict[str, Any]) -> None:
     known = {metric.prometheus for metric in METRICS}
     known |= {f"{name}_bucket" for name in known}
-    # The Collector's own names for what it makes of spans, with its default namespace.
+    # The Collector's names of span metrics, with its default namespace.
     assert "namespace" not in parsed(COLLECTOR)["connectors"]["span_metrics"]
     known |= {"traces_span_metrics_calls_total", "traces_span_metrics_duration_seconds_bucket"}
     for query in json_data["tempo"]["tracesToMetrics"]["queries"]:
@@ -216,10 +216,10 @@ def test_metrics_are_read_no_finer_than_the_parts_are_scraped(json_data: dict[st
 
 @pytest.mark.parametrize("name", _PROVISIONED)
 def test_each_folder_that_grafana_looks_for_has_one_file_that_it_takes(name: str) -> None:
-    # Without the folder it logs an error at each start; of any other file it warns.
+    # Without the folder it logs an error at each start; for any other file a warning.
     files = list((GRAFANA / name).iterdir())
     [own] = [file for file in files if file.suffix == ".yaml"]
     assert parsed(own)["apiVersion"] == 1
-    # The boards stand beside the file that names their folder.
+    # The dashboards are in the same folder as the file that names it.
     others = {file.suffix for file in files if file != own}
     assert others <= ({".json"} if name == "dashboards" else set())

@@ -1,4 +1,4 @@
-"""Groups of tests run side by side: their files are there, and no two stacks share a port."""
+"""Groups of tests run concurrently: their files exist, and no two stacks share a port."""
 
 from itertools import combinations
 
@@ -7,9 +7,9 @@ from tests.chaos.test_queue_full import APART_FROM_BOTH
 from tests.groups import COMMANDS_IN_CONTAINERS, GROUPS, TESTS, group_of
 from tests.stack.collectors import BESIDE
 
-# The stacks of a person, of tests/config/test_overlays.py and of the benchmarks.
+# Port offsets of user stacks, of tests/config/test_overlays.py and of the benchmarks.
 _OTHERS = {"a person's": 0, "overlays": 6_500, "benchmarks": 11_000}
-# Outgoing connections get the ports from here on.
+# Ephemeral ports of outgoing connections start here.
 _FIRST_OUTGOING = 32_768
 
 

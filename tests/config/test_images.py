@@ -1,4 +1,4 @@
-"""The table of images: what docker-compose.yml names, of the releases that are built here."""
+"""The table of images: those of docker-compose.yml, of the same releases as the built modules."""
 
 import os
 import re
@@ -22,12 +22,12 @@ built = pytest.mark.parametrize("image", _BUILT, ids=lambda image: image.part)
 
 def _compose_images() -> dict[str, str]:
     services = parsed(COMPOSE)["services"]
-    # Those with `build` are made here, from the Dockerfile.
+    # Images with `build` are built here, from the Dockerfile.
     return {name: service["image"] for name, service in services.items() if "build" not in service}
 
 
 def _from_elsewhere() -> Iterator[str]:
-    """What the Dockerfile begins with, its own stages left out."""
+    """Return the base images of the Dockerfile, without its own stages."""
     text = DOCKERFILE.read_text()
     stages = set(re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE))
     for image in re.findall(r"^FROM (\S+)", text, re.MULTILINE):
@@ -36,7 +36,7 @@ def _from_elsewhere() -> Iterator[str]:
 
 
 def _module(image: Image) -> Path:
-    """Where Go keeps the module's sources."""
+    """Return the path of the module's sources."""
     if not shutil.which("go"):
         pytest.skip("no Go to ask for the module's sources")
     command = ["go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", image.module]
@@ -55,7 +55,7 @@ def _module(image: Image) -> Path:
 
 def test_compose_names_just_these_images() -> None:
     named = _compose_images()
-    # Two more that run once, of the same images.
+    # Two more services that run once, with the same images.
     assert named.pop("checkout") == named["init"]
     assert named.pop("secrets") == named["gateway"]
     assert named == {image.part: image.reference for image in IMAGES}
@@ -71,7 +71,7 @@ def test_every_image_is_pinned_to_one_release() -> None:
 
 
 def test_every_module_of_the_stack_has_its_image() -> None:
-    # What runs the native parts, Compose itself, and what makes rules run in no container.
+    # The native supervisor, Compose itself, and the rule generator run in no container.
     tools = {"process-compose", "docker-compose", "sloth"}
     modules = {binary.module for binary in BINARIES} - tools
     assert {image.directory for image in _BUILT} == modules
@@ -89,11 +89,11 @@ def test_the_module_is_pinned_to_the_version_in_the_table(image: Image) -> None:
 def test_the_tag_follows_from_the_version(image: Image) -> None:
     release = image.tag.removeprefix("v")
     if image.part == "prometheus":
-        # v3.16.0 is, as a Go module, v0.316.0.
+        # The Go module version of v3.16.0 is v0.316.0.
         minor, patch = re.fullmatch(r"v0\.3(\d\d)\.(\d+)", image.version).groups()  # type: ignore[union-attr]
         assert release == f"3.{int(minor)}.{patch}"
     elif image.part == "tempo":
-        # A version made of date and commit: only the sources tell the release.
+        # A pseudo-version: only the sources contain the release.
         assert re.fullmatch(r"v1\.5\.1-0\.\d{14}-[0-9a-f]{12}", image.version)
     else:
         assert image.version == f"v{release}"
@@ -116,6 +116,6 @@ def test_the_modules_own_version_file_names_the_tag(image: Image) -> None:
 def test_tempos_sources_are_of_the_release_in_the_tag() -> None:
     [image] = [image for image in _BUILT if image.part == "tempo"]
     changes = (_module(image) / "CHANGELOG.md").read_text()
-    # The releases, the latest first; its last candidate and the release are one line of commits.
+    # Releases, latest first; the last candidate and the release are on one line of commits.
     latest = re.findall(r"^# v(\d+\.\d+\.\d+)", changes, re.MULTILINE)[0]
     assert latest == image.tag

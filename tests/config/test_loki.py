@@ -1,4 +1,4 @@
-"""Loki's configuration: what it keeps, how long, and under which labels."""
+"""Loki's configuration: limits, retention and labels."""
 
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def test_the_nominal_load_is_far_from_its_limits() -> None:
 
 
 def test_late_line_is_taken_and_found() -> None:
-    """Up to half of a chunk's age behind the newest of its stream, and found in memory."""
+    """A line is accepted up to half of a chunk's maximum age behind the newest of its stream."""
     loki = parsed(LOKI)
     assert loki["ingester"]["max_chunk_age"] == "48h"
     assert loki["querier"]["query_ingesters_within"] == "0s"

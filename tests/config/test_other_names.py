@@ -1,6 +1,6 @@
-"""Telemetry that other libraries recorded: the Collector gives it the names of the conventions.
+"""Telemetry of other libraries: the Collector renames attributes to those of the conventions.
 
-`recorded/` has what each library sent for the same five calls of one endpoint: with a system
+`recorded/` has the telemetry of each library for the same five calls of one endpoint: with a system
 message, with a tool, streamed with the tool's result, for embeddings, and one that failed.
 """
 
@@ -46,7 +46,7 @@ _TEXT: Final = {"type": "text", "content": "Sunny"}
 def sent(
     binary: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[dict[str, str], Receiver]]:
-    """A Collector with our configuration that got everything, and what it sent on to Tempo."""
+    """Send everything to a Collector with our configuration; return its output to Tempo."""
     directory = tmp_path_factory.mktemp("names")
     with Receiver() as receiver:
         ports = stack_facts.shifted(_OFFSET, {})
@@ -93,7 +93,7 @@ def _spans(recorded: Any) -> list[dict[str, Any]]:
 
 
 def _received(receiver: Receiver, library: str) -> list[ReceivedSpan]:
-    """The spans of one library in the order of the calls, without those around them."""
+    """Return the spans of one library in the order of the calls, without their parents."""
     ids = {span["spanId"]: number for number, span in enumerate(_spans(_LIBRARIES[library]))}
     found = [span for span in receiver.spans if span.span.span_id.hex() in ids]
     found.sort(key=lambda span: span.span.start_time_unix_nano)

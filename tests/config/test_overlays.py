@@ -1,4 +1,4 @@
-"""The files in deploy/: what they add to the stack, and that they take nothing from it."""
+"""The files in deploy/: their additions to the stack, without removing anything."""
 
 import http.server
 import json
@@ -26,7 +26,7 @@ from tests.stores import prepare
 
 _DEPLOY = ROOT / "deploy"
 _OVERLAYS = sorted(_DEPLOY.glob("*.collector.yaml"))
-# Away from a person's stack and from those of the other tests.
+# Port offset; differs from user stacks and from those of the other tests.
 _OFFSET = 6_500
 _SENT = {
     "traces": {
@@ -70,7 +70,7 @@ _SENT = {
 
 @dataclass(frozen=True)
 class Request:
-    """What came to the endpoint that everything is forwarded to."""
+    """Return the received telemetry of the endpoint that everything is forwarded to."""
 
     path: str
     authorization: str
@@ -86,7 +86,7 @@ def environment(stack_env: Mapping[str, str], tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def overlay(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """The overlay, with a directory in the place of one that is in the container only."""
+    """Return the overlay, with a directory instead of one that exists in the container only."""
     path: Path = request.param
     if "/hostfs" in path.read_text():
         return broken_copy(path, tmp_path, "/hostfs", str(tmp_path))
@@ -109,7 +109,7 @@ def test_overlay_leaves_every_pipeline_whole_and_its_own_are_whole(
 def test_overlay_that_replaces_a_list_is_found(
     binary: Callable[[str], Path], environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """What the test above guards against, as the Collector really does it."""
+    """The behaviour of the Collector that the test above guards against."""
     path = tmp_path / "replacing.yaml"
     path.write_text("service: {pipelines: {logs: {exporters: [otlp_grpc/tempo]}}}")
     merged = _print_config(binary("otelcol"), environment, path)["service"]["pipelines"]
@@ -135,7 +135,7 @@ def test_forwarded_signals_reach_the_other_endpoint_with_its_key(
 
 @pytest.mark.parametrize("path", sorted(_DEPLOY.glob("*.compose.yaml")), ids=lambda path: path.name)
 def test_compose_overlay_that_adds_to_a_command_leaves_nothing_out(path: Path) -> None:
-    """Compose merges most lists; a command takes the place of the one before."""
+    """Compose merges most lists, but replaces a command."""
     base = parsed(ROOT / "docker-compose.yml")["services"]
     for name, service in _services(path).items():
         if "command" in service:
@@ -163,7 +163,7 @@ def test_checkout_looks_at_the_files_that_an_overlay_adds(path: Path) -> None:
 
 
 def _services(path: Path) -> Any:
-    # Compose's own tag, which a plain reader does not know.
+    # Compose's own tag, which a plain YAML loader does not know.
     return yaml.safe_load(path.read_text().replace("!reset ", ""))["services"]
 
 
@@ -215,7 +215,7 @@ def _endpoint() -> Iterator[tuple[str, "queue.Queue[Request]"]]:
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:
-            """Quiet."""
+            """Print nothing."""
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)

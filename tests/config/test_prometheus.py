@@ -1,4 +1,4 @@
-"""Prometheus's configuration, and the flags it needs because it expands no variables."""
+"""Prometheus's configuration, and the flags that it needs because it expands no variables."""
 
 import json
 import re
@@ -22,7 +22,7 @@ from tests.config.files import variables as variables_of
 
 
 def laid_out(directory: Path, config: Path) -> Path:
-    """The file beside its targets, as it is when it runs."""
+    """Return the file in the layout of the running stack, beside its targets."""
     targets = [{"targets": ["127.0.0.1:1"], "labels": {"job": "loki"}}]
     for kind in ("targets", "alertmanagers"):
         (directory / kind).mkdir()
@@ -45,7 +45,7 @@ def test_a_sample_may_have_waited_for_a_day() -> None:
 
 
 def jobs(targets: Path) -> dict[str, list[str]]:
-    """The addresses of each job in a file of targets."""
+    """Return the addresses of each job in a file of targets."""
     groups = json.loads(targets.read_text())
     found = {group["labels"]["job"]: group["targets"] for group in groups}
     assert len(found) == len(groups)
@@ -58,7 +58,7 @@ def test_no_limit_refuses_a_series() -> None:
 
 
 def test_stacks_own_parts_are_scraped_at_their_ports_in_containers() -> None:
-    # There each listens at its default port, and is found by its name.
+    # There each component listens on its default port, and is addressed by its name.
     loaded = facts.load({})
     assert jobs(DOCKER_TARGETS) == {
         "collector": [f"collector:{loaded['COLLECTOR_METRICS_PORT']}"],
@@ -81,14 +81,14 @@ def test_native_way_scrapes_the_same_jobs_at_its_own_addresses(tmp_path: Path) -
     assert {address.partition(":")[0] for [address] in native.values()} == {"127.0.0.1"}
 
 
-def test_alerts_are_told_to_alertmanager_in_containers() -> None:
+def test_alerts_are_sent_to_alertmanager_in_containers() -> None:
     [told] = json.loads(
         DOCKER_TARGETS.parent.with_name("alertmanagers").joinpath("docker.json").read_text()
     )
     assert told["targets"] == jobs(DOCKER_TARGETS)["alertmanager"]
 
 
-def test_dead_process_is_not_seen_for_long_and_one_that_tells_each_minute_is() -> None:
+def test_lookback_hides_dead_processes_but_not_minutely_exports() -> None:
     [flag] = re.findall(r"--query.lookback-delta=(\d+)s", PROCESSES.read_text())
     assert f"--query.lookback-delta={flag}s" in parsed(COMPOSE)["services"]["prometheus"]["command"]
     for_those_who_scrape = parsed(COLLECTOR)["exporters"]["prometheus"]["metric_expiration"]

@@ -1,4 +1,4 @@
-"""The rules of alerts: generated, accepted, and each tested, with a runbook for who is called."""
+"""The alert rules: generated, accepted, tested, and each with a runbook."""
 
 import re
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from tests.each import for_each
 _FILES = sorted(FOLDER.glob("*.rules.yaml"))
 _TESTS = sorted(FOLDER.glob("*.test.yaml"))
 _ANNOTATIONS = {"summary", "value", "runbook_url", "dashboard", "query"}
-# It always fires, so there is no quiet moment to test.
+# It always fires, so it has no quiet case.
 _ALWAYS = {"Watchdog"}
 
 
@@ -40,7 +40,7 @@ _CASES = [
     for case in test["alert_rule_test"]
 ]
 each_file = pytest.mark.parametrize("path", _FILES, ids=lambda path: path.name)
-# The same alert may come with several severities.
+# The same alert may have several severities.
 each_alert = for_each({f"{rule['alert']} {rule['labels']}": rule for rule in _EVERY})
 
 
@@ -67,14 +67,14 @@ def test_each_fires_and_is_quiet_when_it_should(run: Run, path: Path, tmp_path: 
 
 @for_each({path.name: path for path in _TESTS})
 def test_groups_are_looked_at_in_the_order_in_which_they_stand(path: Path) -> None:
-    """Left to itself promtool takes another order each time: an alert may be a step late."""
+    """By default promtool evaluates in random order: an alert may be one step late."""
     test = parsed(path)
     files = [parsed(FOLDER / name) for name in test["rule_files"]]
     groups = [group["name"] for file in files for group in file["groups"]]
     assert test["group_eval_order"] == groups
 
 
-def test_promtool_would_tell_of_an_alert_that_is_late(run: Run, tmp_path: Path) -> None:
+def test_promtool_detects_a_late_alert(run: Run, tmp_path: Path) -> None:
     broken_copy(FOLDER / "service.rules.yaml", tmp_path, "for: 30s", "for: 5m")
     judged = run(
         "promtool",
@@ -127,9 +127,9 @@ def test_each_has_a_runbook_under_its_name(rule: dict[str, Any]) -> None:
     assert page.read_text().startswith(f"# {rule['alert']}\n")
 
 
-def test_no_record_has_the_name_of_a_metric_that_somebody_sends() -> None:
+def test_recorded_names_differ_from_exported_metrics() -> None:
     records = {rule["record"] for path in _FILES for rule in _rules(path) if "record" in rule}
-    # Those of Grafana's own view have the names that it asks for.
+    # Recorded for Grafana's own view, with the names that it queries.
     assert {name for name in records if ":" not in name} == {
         "sloth_slo_info",
         "traces_spanmetrics_calls_total",
@@ -137,7 +137,7 @@ def test_no_record_has_the_name_of_a_metric_that_somebody_sends() -> None:
     }
 
 
-def test_what_a_rule_makes_is_seen_until_it_is_made_again() -> None:
+def test_recorded_series_last_until_the_next_evaluation() -> None:
     [seen] = re.findall(r"--query.lookback-delta=(\d+)s", PROCESSES.read_text())
     units = {"s": 1, "m": 60}
     slowest = max(

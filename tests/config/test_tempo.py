@@ -1,4 +1,4 @@
-"""Tempo's configuration: what it keeps, how long, and what it must not throw away."""
+"""Tempo's configuration: limits, retention, and protection against loss."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ def test_retention_is_the_one_setting() -> None:
 
 
 def test_no_span_meets_an_ingester_that_starts_or_stops() -> None:
-    """It would refuse it in a way that the Collector does not try again."""
+    """It would reject it with an error that the Collector does not retry."""
     lifecycler = parsed(TEMPO)["ingester"]["lifecycler"]
     assert min(seconds(lifecycler[name]) for name in ("join_after", "final_sleep")) >= 0.1
 
@@ -53,15 +53,15 @@ def test_the_nominal_load_is_far_from_its_limits() -> None:
 
 def test_spans_are_on_disk_when_tempo_says_that_it_has_them() -> None:
     config = parsed(TEMPO)
-    # What it takes off by chance, and as much again for the time that it took to get the spans.
+    # The random part of the delay, and as much again for the time to receive the spans.
     answered = 0.8 * seconds(config["distributor"]["artificial_delay"])
     ingester = config["ingester"]
-    # The look that came just before them, the next one, and as long again for the writing.
+    # The flush just before the spans, the next one, and as long again for the writing.
     on_disk = seconds(ingester["trace_idle_period"]) + 3 * seconds(ingester["flush_check_period"])
     assert answered > on_disk
 
 
-def test_spans_of_a_trace_that_goes_on_reach_the_disk_as_soon() -> None:
+def test_spans_of_an_unfinished_trace_reach_the_disk_as_soon() -> None:
     assert seconds(parsed(TEMPO)["ingester"]["trace_idle_period"]) == 0
 
 
@@ -119,7 +119,7 @@ def test_tempo_refuses_an_unknown_key(run: Run, tmp_path: Path) -> None:
     assert "block_lifetime" in judged.stderr
 
 
-def test_both_ways_start_it_by_the_script_that_mends_its_log() -> None:
+def test_both_ways_to_run_start_tempo_by_the_script_that_repairs_its_wal() -> None:
     native = parsed(PROCESSES)["processes"]["tempo"]["entrypoint"]
     assert native[:3] == ["sh", "${REPO_DIR}/tempo/start.sh", "${TEMPO_BIN}"]
     service = parsed(COMPOSE)["services"]["tempo"]
@@ -128,7 +128,7 @@ def test_both_ways_start_it_by_the_script_that_mends_its_log() -> None:
 
 
 @pytest.mark.parametrize("shell", ["sh", "busybox"])
-def test_only_what_a_kill_left_half_written_is_mended(shell: str, tmp_path: Path) -> None:
+def test_only_incomplete_blocks_are_repaired(shell: str, tmp_path: Path) -> None:
     program = shutil.which(shell)
     if program is None:
         pytest.skip(f"there is no {shell}")
@@ -143,7 +143,7 @@ def test_only_what_a_kill_left_half_written_is_mended(shell: str, tmp_path: Path
         block = _block(place, name)
         (block / "0000000001").write_text("page")
         (block / "meta.json").write_text(meta)
-    # What a killed one left of itself, too.
+    # Including the remains of a killed process.
     for socket in ("tempo.sock:3200", "tempo-otlp.sock"):
         (tmp_path / socket).touch()
     unwritten, removed = _block(log, "unwritten"), _block(log, "removed")
@@ -154,7 +154,7 @@ def test_only_what_a_kill_left_half_written_is_mended(shell: str, tmp_path: Path
     busybox = shell == "busybox"
     done = subprocess.run(
         [program, *(["sh"] if busybox else []), _START, "/bin/echo", "--flag=a b"],
-        # In the container there is no other program.
+        # The container has no other program.
         env={
             "DATA_DIR": str(tmp_path),
             "SOCKETS_DIR": str(tmp_path),
@@ -167,7 +167,7 @@ def test_only_what_a_kill_left_half_written_is_mended(shell: str, tmp_path: Path
     )
 
     assert (done.returncode, done.stdout) == (0, "--flag=a b\n"), done.stderr
-    assert [line.split()[4].partition("+")[0] for line in done.stderr.splitlines()] == [
+    assert [line.split()[5].partition("+")[0] for line in done.stderr.splitlines()] == [
         "cut", "empty", "empty",
     ]  # fmt: skip
     assert (_block(log, "whole") / "meta.json").read_text() == whole

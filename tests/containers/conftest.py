@@ -24,10 +24,10 @@ def project(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         **engine.files(),
         "COMPOSE_PROJECT_NAME": "chatscope-containers",
         "COMPOSE_DISABLE_ENV_FILE": "1",
-        # What a person has set for a stack of theirs.
+        # Settings of the user's own stack must not apply.
         "PUBLISH_HOST": "",
     }
-    # Where the operator's secrets are copied to.
+    # Directory to which the operator's secrets are copied.
     state = {"STATE_DIR": str(tmp_path_factory.mktemp("containers"))}
     facts = stack_facts.load({**os.environ, **environ, **state})
     project = Project(engine, facts, environ)
@@ -35,7 +35,7 @@ def project(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         project.up()
         yield project
     finally:
-        # What comes now needs no orderly end.
+        # No graceful shutdown is needed.
         project.compose("down", "--volumes", "--remove-orphans", "--timeout", "1")
 
 
@@ -47,7 +47,7 @@ def backends(project: Project) -> Iterator[Backends]:
 
 @pytest.fixture(scope="package")
 def stack(project: Project) -> Iterator[Stack]:
-    """The same, as the tests see it that also run natively."""
+    """Return the same stack for tests that also run natively."""
     with pytest.MonkeyPatch.context() as patch, Backends(project.facts) as backends:
         for name, value in {**project.engine.variables, **project.environ}.items():
             patch.setenv(name, value)
@@ -56,7 +56,7 @@ def stack(project: Project) -> Iterator[Stack]:
 
 @pytest.fixture(scope="package")
 def load(stack: Stack) -> Iterator[traffic.Load]:
-    """As for the native stack, for those that look at Grafana."""
+    """Run a load like that of the native stack, for tests of Grafana."""
     with traffic.load(stack.facts) as load:
         yield load
 

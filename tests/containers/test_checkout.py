@@ -1,4 +1,4 @@
-"""What containers see of the checkout and of this machine, before any part starts."""
+"""Access of containers to the checkout and this machine, before any component starts."""
 
 import json
 import shutil
@@ -42,7 +42,7 @@ Compose = Callable[..., Done]
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout as `umask 077` makes it."""
+    """Return a checkout that was made under `umask 077`."""
     copy = tmp_path / "checkout"
     for name in _COPIED:
         source, target = ROOT / name, copy / name
@@ -58,7 +58,7 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def compose(engine: Engine, checkout: Path) -> Iterator[Compose]:
-    """`docker compose` on that checkout; nothing of it stays in the engine."""
+    """Run `docker compose` on that checkout; remove everything from the engine afterwards."""
 
     def run(*words: str, environ: Mapping[str, str] | None = None) -> Done:
         files = ("--file", str(checkout / "docker-compose.yml"))
@@ -68,7 +68,7 @@ def compose(engine: Engine, checkout: Path) -> Iterator[Compose]:
     run("down", "--volumes", "--timeout", "1")
 
 
-def test_unreadable_checkout_is_named_with_the_command_that_mends_it(
+def test_unreadable_checkout_is_reported_with_the_command_that_fixes_it(
     compose: Compose, checkout: Path
 ) -> None:
     refused = compose("run", "--rm", "checkout")
@@ -115,7 +115,7 @@ def test_image_can_be_read_by_its_user_whatever_the_modes_of_its_sources(
 def test_proxies_of_the_docker_client_leave_the_parts_alone(
     engine: Engine, compose: Compose
 ) -> None:
-    """The stack of this layer runs with them; `compose` removes what this leaves."""
+    """The stack of this layer uses them; `compose` removes what this test creates."""
     if "DOCKER_CONFIG" not in engine.variables:
         pytest.skip("the engine is somebody else's, and so is the configuration of its client")
     environ = {**engine.files(), **_ENVIRON}

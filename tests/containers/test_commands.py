@@ -1,6 +1,6 @@
-"""The commands that act on the stack itself, where it runs in containers.
+"""The commands that control the stack, with a stack in containers.
 
-The others ask a running stack over HTTP, which is the same in each way.
+The others send HTTP requests to a running stack, independent of how it runs.
 """
 
 from collections.abc import Iterator
@@ -30,8 +30,8 @@ def shell(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 up, second = natively.up, natively.second
 
-# In the order in which they run.
-test_up_tells_what_runs = natively.test_up_tells_what_runs_where_and_how_to_find_the_chat
+# In execution order.
+test_up_tells_what_runs = natively.test_up_prints_addresses_and_queries_for_the_chat
 test_up_again_says_that_it_is_up = natively.test_up_again_says_that_it_is_up
 test_chat = natively.test_chat_shows_answer_tokens_cost_and_trace
 test_status_names_each_part_as_ready = natively.test_status_names_each_part_as_ready

@@ -1,4 +1,4 @@
-"""What runs after `docker compose up`, as the engine and the kernel see it."""
+"""The containers after `docker compose up`, as reported by the engine and the kernel."""
 
 import psutil
 
@@ -8,11 +8,11 @@ from tests.containers.project import Project
 
 _ONCE = ("init", "secrets", "checkout")
 _KERNELS_OWN = ("/dev", "/proc", "/sys")
-# Alertmanager's made configuration, with its secrets.
+# Alertmanager's generated configuration, with its secrets.
 _IN_MEMORY = {"grafana": {"/tmp"}, "alertmanager": {"/run"}, "gateway": {"/tmp"}}  # noqa: S108
-# Where Loki and Tempo listen, and who asks them.
+# The sockets of Loki and Tempo, and the components that mount them.
 _SOCKETS = dict.fromkeys(("collector", "gateway", "loki", "tempo"), ("/sockets",))
-# Of the file that is started; no process has it (CapEff).
+# File capability of the program; no process has it (CapEff).
 _MAY_BIND = {("gateway", "CapBnd"): 1 << 10}
 
 
@@ -95,7 +95,7 @@ def test_each_part_sees_its_own_secrets_only(project: Project) -> None:
         ), name
 
 
-def test_what_ran_once_ended_well(project: Project) -> None:
+def test_init_containers_exited_with_success(project: Project) -> None:
     for name in _ONCE:
         state = project.containers()[name].inspected["State"]
         assert (state["Status"], state["ExitCode"]) == ("exited", 0), name

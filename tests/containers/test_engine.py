@@ -1,4 +1,4 @@
-"""The tests' own engine is a guest on this machine: it leaves as it found it."""
+"""The tests' own engine leaves no changes on this machine."""
 
 import contextlib
 import io
@@ -17,7 +17,7 @@ _BUSYBOX = Path("/bin/busybox")
 
 
 def _machine() -> dict[str, set[str]]:
-    """What an engine changes on a machine."""
+    """Return the parts of a machine's state that an engine changes."""
     said = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout
     rules = {line for line in said.splitlines() if line.startswith("-A")}
     mounts = Path("/proc/self/mounts").read_text().splitlines()
@@ -31,7 +31,7 @@ def _machine() -> dict[str, set[str]]:
 
 def _commands() -> Iterator[str]:
     for process in psutil.process_iter():
-        # One that ends meanwhile is not left.
+        # A process that ends meanwhile is not left behind.
         with contextlib.suppress(psutil.Error):
             yield " ".join(process.cmdline())
 

@@ -1,11 +1,11 @@
-"""Grafana in its container, which is where most people have one: boards, links and pages."""
+"""Grafana in its container, the most common way to run it: dashboards, links and pages."""
 
 from tests.browser.conftest import browser
 from tests.browser.test_boards import page, seen, test_every_panel_shows_something, url, window
 from tests.stack.test_grafana_boards import (
-    test_board_is_there_as_its_file_says,
+    test_dashboard_equals_its_file,
     test_datasource_is_healthy,
-    test_no_other_board_is_provisioned,
+    test_no_other_dashboard_is_provisioned,
     test_queries_of_every_panel_go_through,
     visitor,
 )
@@ -30,7 +30,7 @@ __all__ = [
     "request_in_64_bits",
     "seen",
     "spans",
-    "test_board_is_there_as_its_file_says",
+    "test_dashboard_equals_its_file",
     "test_datasource_is_healthy",
     "test_every_panel_shows_something",
     "test_grafana_cuts_the_id_of_a_64_bit_caller",
@@ -38,7 +38,7 @@ __all__ = [
     "test_grafana_finds_the_metrics_of_a_span",
     "test_grafana_finds_the_trace_of_an_exemplar",
     "test_grafana_reads_the_links_as_these_tests_do",
-    "test_no_other_board_is_provisioned",
+    "test_no_other_dashboard_is_provisioned",
     "test_queries_of_every_panel_go_through",
     "turn",
     "url",

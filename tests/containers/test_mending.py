@@ -1,10 +1,10 @@
-"""A part that dies comes back by itself, one that hangs is seen, and what was stored stays."""
+"""A crashed component restarts, a hanging one is reported unhealthy, and stored data remains."""
 
 import os
 import signal
 
+from ledger.backends import reconcile
 from ledger.load import steady_load
-from ledger.stores import reconcile
 from stack.backends import Backends
 from stack.waiting import poll_until
 from tests.containers.project import PATIENCE_SECONDS, Project
@@ -25,13 +25,13 @@ def _all(project: Project, health: str) -> None:
 
 def _processes(project: Project) -> dict[str, int]:
     pids = {name: container.pid for name, container in project.parts().items()}
-    # A signal to 0 is one to ourselves.
+    # Signal 0 only checks for existence; a PID of 0 would address this process group.
     assert all(pids.values()), pids
     return pids
 
 
 def test_every_killed_part_comes_back_and_is_healthy_and_nothing_is_lost(project: Project) -> None:
-    """All of them at the same time, under a load of numbered items."""
+    """Kill all of them at the same time, under a load of numbered items."""
     killed = _processes(project)
     with steady_load(project.facts, rate=_RATE) as load:
         http_turn(project.facts)
@@ -64,7 +64,7 @@ def test_every_part_that_hangs_shows_as_unhealthy_and_later_as_healthy(project: 
     assert _processes(project) == pids
 
 
-def test_the_service_ends_by_itself_when_told_to_stop(project: Project) -> None:
+def test_service_exits_by_itself_on_sigterm(project: Project) -> None:
     project.compose("stop", "app")
     state = project.containers()["app"].inspected["State"]
     project.compose("up", "--wait", "--no-deps", "app")
@@ -73,7 +73,7 @@ def test_the_service_ends_by_itself_when_told_to_stop(project: Project) -> None:
 
 
 def _counters(backends: Backends) -> dict[frozenset[tuple[str, str]], float]:
-    """Each series of tokens with its last value, those of earlier runs too."""
+    """Return each series of tokens with its last value, including those of earlier runs."""
     return {
         frozenset(sample.labels.items()): sample.value for sample in backends.prometheus(_TOKENS)
     }
@@ -84,7 +84,7 @@ def _stored(backends: Backends, turn: Turn) -> bool:
     return bool(backends.tempo_trace(turn.trace_id)) and len(backends.loki(query)) == 1
 
 
-def test_what_was_stored_is_found_after_down_and_up(project: Project, backends: Backends) -> None:
+def test_stored_data_is_found_after_down_and_up(project: Project, backends: Backends) -> None:
     before = sum(_counters(backends).values())
     turn = http_turn(project.facts)
     tokens = turn.prompt_tokens + turn.completion_tokens

@@ -1,4 +1,4 @@
-"""docs/running.md: each command shown there works, and what was backed up comes back."""
+"""docs/running.md: each command works, and a backup can be restored."""
 
 import os
 import re
@@ -25,9 +25,9 @@ Run = Callable[[str], str]
 
 @pytest.fixture
 def run(project: Project, tmp_path: Path) -> Run:
-    """Runs commands of the page on the layer's stack, away from the checkout."""
+    """Run commands of the page on the layer's stack, outside the checkout."""
     files = [str(ROOT / name) for name in project.environ["COMPOSE_FILE"].split(os.pathsep)]
-    # Where a part has no image here, a plain `up` must not ask for it.
+    # Without an image of a component, a plain `up` must not require it.
     for name in project.engine.missing:
         overlay = tmp_path / f"without-{name}.yaml"
         overlay.write_text(f"services: {{{name}: {{profiles: [missing]}}}}")

@@ -50,19 +50,19 @@ class Emitter:
         self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """End it at once; it does nothing more."""
+        """Kill the process."""
         self._process.kill()
         self._process.communicate()
 
     def quit(self) -> None:
-        """End it in order."""
+        """Stop the process gracefully."""
         self.tell("quit")
         self._expect("ended")
         self._process.communicate(timeout=60)
 
     @property
     def console(self) -> list[str]:
-        """All that it printed as errors."""
+        """Return all error lines that it printed."""
         return self._errors.read_text().splitlines()
 
     def _expect(self, word: str) -> None:
@@ -83,13 +83,13 @@ def receiver() -> Iterator[ScriptedReceiver]:
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Path:
-    """A directory that does not exist yet."""
+    """Return a directory that does not exist yet."""
     return tmp_path / "spool"
 
 
 @pytest.fixture
 def start(receiver: ScriptedReceiver, tmp_path: Path) -> Iterator[Start]:
-    """Start processes; several at once with `wait=False` and `wait_until_ready`."""
+    """Start processes; several concurrently with `wait=False` and `wait_until_ready`."""
     with ExitStack() as stack:
         count = 0
 

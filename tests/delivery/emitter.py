@@ -1,8 +1,8 @@
-"""A process that emits numbered spans, log records and increments, as stdin says.
+"""A process that emits numbered spans, log records and increments on command.
 
-`python -m tests.delivery.emitter OPTIONS`. One command a line, each answered by one line:
-`emit PREFIX FIRST LAST` (a span, a log record and an increment for each number), `quit`.
-This is the only place of these tests that knows how the package is started.
+`python -m tests.delivery.emitter OPTIONS` reads one command per line from stdin, and responds with
+one line to each: `emit PREFIX FIRST LAST` (a span, a log record and an increment for each number),
+`quit`. Only this module of these tests starts the package.
 """
 
 import argparse
@@ -37,7 +37,7 @@ BATCH = 10
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Obey until `quit` or the end of stdin."""
+    """Execute commands until `quit` or the end of stdin."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--endpoint", required=True)
     parser.add_argument("--spool", type=Path)
@@ -47,8 +47,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--umask", type=lambda text: int(text, 8))
     parser.add_argument("--user", type=int, help="become this user, once all is imported")
     given = parser.parse_args(arguments)
-    assert grpc_client  # imported before the user changes, who may not read it
-    # Twenty seconds by default.
+    assert grpc_client  # imported before the user changes, who may not be able to read it
+    # Default: twenty seconds.
     sums._CLAIM = 1.0  # type: ignore[misc]
     if given.umask is not None:
         os.umask(given.umask)
@@ -96,7 +96,7 @@ class Providers:
         observe(self.meter_provider.get_meter("chatscope.otlp"), self.delivery, "chatscope")
 
     def shutdown(self) -> None:
-        """Deliver or keep everything."""
+        """Deliver everything, or store it in the spool."""
         self.delivery.flush(3.0, drain=True)
         self.meter_provider.shutdown(timeout_millis=1_000)
         self.delivery.shutdown(3.0)

@@ -1,4 +1,4 @@
-"""An OTLP/gRPC receiver on a real socket; a function decides its answer to each request."""
+"""An OTLP/gRPC receiver on a real socket; a function decides the response to each request."""
 
 import threading
 import time
@@ -42,7 +42,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What to answer, and after how long."""
+    """A response, and its delay."""
 
     status: grpc.StatusCode = grpc.StatusCode.OK
     response: bytes = b""
@@ -54,9 +54,9 @@ Decide = Callable[[Request], Answer]
 
 
 def refuse(status: grpc.StatusCode, *signals: str) -> Decide:
-    """Refuse each request that has items, of all signals unless some are named.
+    """Reject each request that has items, of all signals or only of the named ones.
 
-    A Collector that is full answers OK to a request without items.
+    A Collector with a full queue still responds OK to a request without items.
     """
 
     def decide(request: Request) -> Answer:
@@ -67,7 +67,7 @@ def refuse(status: grpc.StatusCode, *signals: str) -> Decide:
 
 
 class ScriptedReceiver:
-    """Keeps all requests with their answers, in the order in which it answered them."""
+    """Records all requests with their responses, in the order of the responses."""
 
     def __init__(self) -> None:
         self.decide: Decide = lambda request: ACCEPT
@@ -81,9 +81,9 @@ class ScriptedReceiver:
 
     @contextmanager
     def listening(self, grace: float = 0.0) -> Iterator[None]:
-        """Listen on a free port, the second time on the same one.
+        """Listen on a free port, later on the same one.
 
-        The end sends GOAWAY, and cuts calls that take longer than `grace`.
+        At the end it sends GOAWAY, and aborts calls that take longer than `grace`.
         """
         server = grpc.server(ThreadPoolExecutor(16))
         server.add_generic_rpc_handlers([_Handler(self._answer)])
@@ -109,14 +109,14 @@ class ScriptedReceiver:
         ]
 
     def refused(self, prefix: str = "") -> int:
-        """Return how many requests were refused with an item whose name starts so."""
+        """Return the number of rejected requests with an item whose name starts with `prefix`."""
         return sum(
             answer.status is not grpc.StatusCode.OK and request.has(prefix)
             for request, answer in self.answered
         )
 
     def sums(self, metric: str, **attributes: str) -> dict[str, int]:
-        """Return the newest values of a metric, of each instance that sent it.
+        """Return the newest values of a metric, by instance.
 
         A point counts if it has the attributes (dots written as `__`), and with `error__type=""`
         if it has none of that name.

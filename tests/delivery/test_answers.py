@@ -1,4 +1,4 @@
-"""What a receiver, or a proxy in front of it, may answer: nothing is lost, losses are counted."""
+"""Responses of a receiver or a proxy: nothing is lost, or the loss is counted."""
 
 import socket
 import threading
@@ -33,7 +33,7 @@ _BATCH = 10
 _SIGNALS = (TRACES, LOGS)
 _EXPORTED = (SPANS.exported, LOG_METRICS.exported)
 _DROPPED = (SPANS.processed, LOG_METRICS.processed)
-# All but OK and INVALID_ARGUMENT.
+# All except OK and INVALID_ARGUMENT.
 _STATUSES = [
     status
     for status in grpc.StatusCode
@@ -60,7 +60,7 @@ def _was_refused(receiver: ScriptedReceiver, prefix: str) -> bool:
 
 
 def _twice(receiver: ScriptedReceiver) -> int:
-    """Return the most often that an item was accepted too often, of spans and records."""
+    """Return the maximum number of extra acceptances of an item, for spans and records."""
     return max(
         sum(count - 1 for count in Counter(receiver.accepted(signal)).values())
         for signal in _SIGNALS
@@ -189,7 +189,7 @@ def test_receiver_that_restarts_under_load_costs_nothing(
         poll_until(lambda: _arrived(receiver, expected), "all to arrive")
         emitter.quit()
     assert _lost(receiver) == [0, 0]
-    # One that was under way at each of four ends.
+    # One request in progress at each of four shutdowns.
     assert _twice(receiver) <= 4 * _BATCH
 
 
@@ -230,7 +230,7 @@ _STATUS_404 = b"\x8d"  # HPACK's static table, entry 13
 
 @contextmanager
 def _not_found() -> Iterator[tuple[int, list[int]]]:
-    """Answer each HTTP/2 request with 404, as a proxy without a route; yield port and answers."""
+    """Respond to HTTP/2 requests with 404, like a proxy without a route; yield port and count."""
     answered: list[int] = []
     connections: list[socket.socket] = []
 

@@ -1,4 +1,4 @@
-"""When telemetry is retried and given up: the durations that docs/telemetry.md promises."""
+"""When telemetry is retried and dropped: the durations that docs/telemetry.md promises."""
 
 import time
 from itertools import pairwise
@@ -28,7 +28,7 @@ def test_pauses_between_retries_double(
     def decide(request: Request) -> Answer:
         if request.signal != TRACES:
             return ACCEPT
-        # While the receiver is in doubt it is asked with empty requests.
+        # While the receiver's state is unknown, empty requests are sent.
         if not request.names:
             tried.append(time.monotonic())
         return Answer(grpc.StatusCode.UNAVAILABLE)
@@ -47,7 +47,7 @@ def test_export_without_a_response_is_given_up_after_its_timeout(
     tried: list[float] = []
 
     def decide(request: Request) -> Answer:
-        # Without items it is a question whether the receiver is back.
+        # A request without items checks whether the receiver is back.
         if request.signal != TRACES or not request.names:
             return ACCEPT
         tried.append(time.monotonic())
@@ -57,5 +57,5 @@ def test_export_without_a_response_is_given_up_after_its_timeout(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", str(_TIMEOUT_SECONDS))
     start(None).emit("a", 0, 1)
     poll_until(lambda: len(tried) > 1, "the second try")
-    # A question whether the receiver is back, and its pause, may lie between.
+    # Such a check, and its pause, may lie between.
     assert_elapsed(tried[1] - tried[0], _TIMEOUT_SECONDS, 2 * _BUSY_FACTOR)

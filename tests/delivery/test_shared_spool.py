@@ -1,4 +1,4 @@
-"""Processes that share a spool: one that is suspended or dies holds up no other."""
+"""Processes that share a spool: one that is suspended or dies delays no other."""
 
 import subprocess
 import sys
@@ -30,7 +30,7 @@ from tests.elapsed import assert_at_most, takes_at_most
 _BATCH = 10
 _SPOOL_ITEMS = "chatscope.spool.items"
 _EACH = 4 * _BATCH
-# A lease is 5 s, a look at it 0.5 s; the rest is for a busy machine.
+# A lease is 5 s, polled every 0.5 s; the rest is for a busy machine.
 _TAKEN_OVER_SECONDS = 15.0
 
 
@@ -59,7 +59,7 @@ def _twice(receiver: ScriptedReceiver) -> list[int]:
 
 @pytest.fixture
 def filled(receiver: ScriptedReceiver, start: Start, spool: Path) -> dict[str, Emitter]:
-    """Three processes, of each of which everything is on disk; metrics pass."""
+    """Start three processes, with all of their items on disk; metrics pass."""
     receiver.decide = refuse(grpc.StatusCode.UNAVAILABLE, TRACES, LOGS)
     emitters = {prefix: start(spool, wait=False) for prefix in "abc"}
     for prefix, emitter in emitters.items():
@@ -71,7 +71,7 @@ def filled(receiver: ScriptedReceiver, start: Start, spool: Path) -> dict[str, E
 
 
 def _drains(receiver: ScriptedReceiver, emitters: dict[str, Emitter]) -> str:
-    """Return which of them sends what is on disk; spans and records may have two."""
+    """Return the processes that send the spool; spans and records may have two."""
     increments = {prefix: receiver.sums(f"{prefix}.increments") for prefix in emitters}
     waiting = receiver.sums(_SPOOL_ITEMS)
     instance = max(waiting, key=lambda instance: waiting[instance])
@@ -123,7 +123,7 @@ def test_killed_process_is_replaced(receiver: ScriptedReceiver, filled: dict[str
 
 @contextmanager
 def _locked(file: Path) -> Iterator[None]:
-    """As by a process that is suspended in the middle of a write."""
+    """Simulate a process that is suspended in the middle of a write."""
     program = (
         "import sqlite3, sys\n"
         "connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n"

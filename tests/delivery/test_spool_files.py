@@ -1,4 +1,4 @@
-"""A spool directory as a process may find it: older, foreign, broken, read-only, readable."""
+"""Spool directories in different states: older, foreign, broken, read-only, readable."""
 
 import os
 import sqlite3
@@ -23,7 +23,7 @@ from tests.elapsed import assert_at_most
 _BATCH = 10
 _LOST = {TRACES: SPANS.exported, LOGS: LOG_METRICS.exported}
 _FILES = {TRACES: "spans.db", LOGS: "log-records.db"}
-# Of the version that had no number.
+# Schema of the version without a version number.
 _FIRST_SCHEMA = """
 PRAGMA auto_vacuum = INCREMENTAL;
 PRAGMA journal_mode = WAL;
@@ -74,7 +74,7 @@ def _without_totals(file: Path, signal: str) -> None:
 
 
 def _with_wrong_totals(file: Path, signal: str) -> None:
-    """As much as would drop all of it, and go on for ever."""
+    """As many items as would drop all of it, in an endless loop."""
     _first_version(file, signal, "UPDATE totals SET items = 10, bytes = 1000000000")
 
 
@@ -155,7 +155,7 @@ def test_spool_that_is_found_is_used_or_set_aside_and_counted(
 def test_spool_that_cannot_be_written_leaves_memory_and_is_reported_once(
     receiver: ScriptedReceiver, start: Start, spool: Path
 ) -> None:
-    """What is there stays, as it could not be deleted; what is new does not wait behind it."""
+    """Existing items remain, as they cannot be deleted; new ones are not delayed by them."""
     spool.parent.chmod(0o755)
     for parent in spool.parents:
         if parent.stat().st_mode & 0o001 == 0:
@@ -177,7 +177,7 @@ def test_spool_that_cannot_be_written_leaves_memory_and_is_reported_once(
 
 
 @pytest.mark.parametrize("umask", ["000", "077", "777"])
-def test_nobody_else_can_read_a_spool(
+def test_no_other_user_can_read_a_spool(
     receiver: ScriptedReceiver, start: Start, spool: Path, umask: str
 ) -> None:
     receiver.decide = refuse(grpc.StatusCode.UNAVAILABLE)

@@ -1,4 +1,4 @@
-"""A batch that is always refused, while others are accepted, holds nothing up."""
+"""A batch that is always rejected, while others are accepted, delays nothing."""
 
 import re
 import subprocess
@@ -48,7 +48,7 @@ def _refuse_item(name: str) -> Decide:
 
 
 def _refuse_large(request: Request) -> Answer:
-    """Refuse as a receiver whose limit is smaller than a full batch."""
+    """Reject like a receiver whose limit is smaller than a full batch."""
     large = request.signal != METRICS and len(request.names) > 4
     return Answer(grpc.StatusCode.RESOURCE_EXHAUSTED) if large else ACCEPT
 
@@ -95,7 +95,7 @@ def _has_sums(spool: Path, batches: int) -> bool:
 
 
 def _assert_few_warnings(emitter: Emitter) -> None:
-    """At most one of each kind and signal; such a test takes less than a minute."""
+    """At most one test of each kind and signal; each takes less than a minute."""
     kinds = Counter(line.partition("(")[0] for line in emitter.console)
     assert set(kinds.values()) <= {1}, emitter.console
 
@@ -114,10 +114,10 @@ def test_batch_that_is_always_refused_is_set_aside_and_the_others_arrive(
     began = time.monotonic()
     emitter.emit("after", 0, 10 * _BATCH)
     expected = [sorted(_numbered("before", _BATCH) + _numbered("after", 10 * _BATCH))] * 2
-    # Three tries with pauses up to 1.2 s, and a factor of four for a busy machine.
+    # Three attempts with pauses up to 1.2 s, and a factor of four for a busy machine.
     poll_until(lambda: _healthy(receiver) == expected, "all others to arrive")
     assert_at_most(time.monotonic() - began, 10, factor=1.0)
-    # Others go on to be accepted.
+    # Other batches continue to be accepted.
     numbers = iter(range(100))
 
     def given_up() -> bool:
@@ -220,7 +220,7 @@ def test_sums_of_a_dead_process_that_are_always_refused_are_set_aside(
     for number, prefix in enumerate(("poison", "sound"), start=1):
         dead = start(spool)
         dead.emit(prefix, 0, _BATCH)
-        # One more export, so that the increments are in it.
+        # One more export that contains the increments.
         time.sleep(0.3)
         poll_until(partial(_has_sums, spool, number), "sums on disk")
         dead.kill()

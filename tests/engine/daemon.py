@@ -1,8 +1,7 @@
-"""A Docker engine of the tests' own, from the dockerd on this machine; nothing of it stays.
+"""A private Docker engine for tests, from this machine's dockerd; it leaves nothing behind.
 
-It leaves the machine's firewall alone, because that may be somebody else's engine's: its
-containers reach each other and are reached from here, and have no way out. So whatever they
-would fetch at their start would be missed.
+It does not change the machine's firewall, which another engine may use: its containers can reach
+each other and this machine, but no other network. So any download at their startup would fail.
 """
 
 import contextlib
@@ -22,30 +21,29 @@ from stack.waiting import WaitError, poll_until
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
 TAIL_LINES = 5
-# Where its networks get their addresses, in one that nobody uses here: another engine takes
-# the 172s first.
+# Address ranges of its networks that are usually free: another engine uses 172.x first.
 _SUBNETS = ("10.213.240.0/20", "192.168.240.0/20")
 _NEEDED = {
     "dockerd": "docker.io",
     "docker": "docker.io",
-    # The names by which containers find each other go through it, inside of each container.
+    # Name resolution between containers uses it, inside each container.
     "iptables": "iptables",
 }
 
 
 class EngineError(RuntimeError):
-    """There is no engine to be had here; the text says why."""
+    """No engine is available here; the text contains the reason."""
 
 
 @contextlib.contextmanager
 def private_engine(data_root: Path) -> Iterator[str]:
-    """Its address, as DOCKER_HOST takes it; afterwards nothing but `data_root` is left.
+    """Run an engine; yield its address for DOCKER_HOST. Afterwards only `data_root` remains.
 
     Raises EngineError.
     """
     _check()
     _end_orphan(data_root)
-    # Not pytest's own, whose path is too long for a socket.
+    # Not pytest's own directory, whose path is too long for a socket.
     scratch = Path(tempfile.mkdtemp(prefix="chatscope-"))
     host = f"unix://{scratch}/docker.sock"
     try:
@@ -80,10 +78,10 @@ def _launch(data_root: Path, scratch: Path, host: str, log: IO[str]) -> "subproc
         *("--pidfile", _pid_file(data_root)),
         *("--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"),
         *(f"--default-address-pool=base={subnet},size=24" for subnet in _SUBNETS),
-        # Without a bridge of its own it cannot guess what host-gateway means; nobody asks there.
+        # Without a bridge of its own it cannot determine host-gateway, which is not used.
         *("--host-gateway-ip", "127.0.0.1"),
     ]
-    # In a session of its own: an interrupt at the terminal is ours to handle, in order.
+    # In a session of its own: an interrupt at the terminal must reach this process only.
     return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -107,7 +105,7 @@ def _wait(daemon: "subprocess.Popen[bytes]", host: str, log: Path) -> None:
 
 
 def _remove_all(host: str) -> None:
-    """Containers with their volumes, and networks; images stay."""
+    """Remove containers with their volumes, and networks; keep images."""
     containers = _docker(host, "ps", "--all", "--quiet").stdout.split()
     if containers:
         _docker(host, "rm", "--force", "--volumes", *containers)
@@ -115,7 +113,7 @@ def _remove_all(host: str) -> None:
     if volumes:
         _docker(host, "volume", "rm", "--force", *volumes)
     _docker(host, "network", "prune", "--force")
-    # Layers to which no name leads any more, of an earlier state of the checkout.
+    # Untagged layers of an earlier state of the checkout.
     _docker(host, "image", "prune", "--force")
 
 
@@ -140,7 +138,7 @@ def _end(daemon: "subprocess.Popen[bytes]") -> None:
 
 
 def _end_orphan(data_root: Path) -> None:
-    """What a session of tests that was killed left running on this directory."""
+    """End processes that a killed test session left running on this directory."""
     try:
         process = psutil.Process(int(_pid_file(data_root).read_text()))
         words = process.cmdline()
@@ -160,10 +158,10 @@ def _pid_file(data_root: Path) -> Path:
 
 @contextlib.contextmanager
 def _forwarding() -> Iterator[None]:
-    """Lets our addresses, and only ours, reach each other.
+    """Allow forwarding between our addresses only.
 
-    A machine whose policy is to forward nothing, as Docker itself leaves it, would else keep
-    containers on one network apart.
+    On a machine whose policy is to drop forwarded packets, as set by Docker itself, containers on
+    one network could otherwise not reach each other.
     """
     _allow("--insert")
     try:
@@ -179,7 +177,7 @@ def _allow(verb: str) -> None:
 
 
 def _sweep(data_root: Path, scratch: Path) -> None:
-    """What outlives a dockerd that was killed: its helpers, and its mounts."""
+    """Clean up after a killed dockerd: its helper processes, and its mounts."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if any(str(scratch) in word for word in process.cmdline()):
@@ -187,7 +185,7 @@ def _sweep(data_root: Path, scratch: Path) -> None:
                 process.wait(STOP_SECONDS)
     for line in reversed(Path("/proc/self/mounts").read_text().splitlines()):
         place = line.split()[1]
-        # dockerd mounts its data on itself where the file system around it is not shared.
+        # dockerd mounts its data on itself if the surrounding file system is not shared.
         if f"{place}/".startswith((f"{scratch}/", f"{data_root}/")):
             subprocess.run(["umount", "--lazy", place], check=False)
     shutil.rmtree(scratch, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""A small Debian with Python, as the base of the service's image: made once, kept in the cache.
+"""A small Debian with Python, as base of the service's image: built once, kept in the cache.
 
-It stands in for the official Python image: `python`, `python3` and `pip` on PATH in the same
-place, free to install.
+It replaces the official Python image: `python`, `python3` and `pip` are on PATH in the same place,
+and packages can be installed.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from stack.images import BASE
 from stack.parts import cache_dir
 from tests.engine.daemon import EngineError
 
-# The certificates that this machine trusts; pip is told where they are by this same variable.
+# The certificates that this machine trusts; this variable also configures pip.
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 _SUITE = BASE.tag.rpartition("-")[2]
 _LEFT_OUT = (
@@ -25,7 +25,7 @@ _LEFT_OUT = (
 
 
 def root_file_system() -> Path:
-    """The archive of all its files; some 70 s the first time. Raises EngineError."""
+    """Return the archive of all its files; takes about 70 s the first time. Raises EngineError."""
     archive = cache_dir() / f"{_SUITE}-{_key()}.tar"
     if not archive.exists():
         _check()
@@ -54,8 +54,8 @@ def _check() -> None:
 
 def _make(root: Path) -> None:
     _run("debootstrap", "--variant=minbase", "--include=python3-venv", _SUITE, root, _mirror())
-    # An environment there is what the official image has there: programs in bin, packages in
-    # site-packages, and a pip that nobody forbids to install.
+    # A virtual environment at this path has the layout of the official image: programs in bin,
+    # packages in site-packages, and a pip that may install.
     _run("chroot", root, "python3", "-m", "venv", "/usr/local")
     if CERTIFICATES.exists():
         inside = root / CERTIFICATES.relative_to("/")
@@ -69,12 +69,12 @@ def _pack(root: Path, archive: Path) -> None:
 
 
 def _mirror() -> str:
-    """Where this machine's own packages come from."""
+    """Return the mirror of this machine's own packages."""
     wanted = "$(ORIGIN) $(CODENAME) $(REPO_URI)"
     for line in _run("apt-get", "indextargets", "--format", wanted).splitlines():
         origin, _, rest = line.partition(" ")
         codename, _, address = rest.partition(" ")
-        # bookworm-security and its like are no whole Debian.
+        # bookworm-security and similar suites are not complete.
         if origin == "Debian" and "-" not in codename:
             return address
     raise EngineError("apt knows no Debian mirror here, from which a base could be made")

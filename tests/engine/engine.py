@@ -1,4 +1,4 @@
-"""The Docker engine that tests use: the one that answers, as it is, else a private one."""
+"""The Docker engine for tests: a running one, unchanged, or a private one."""
 
 import contextlib
 import fcntl
@@ -20,16 +20,17 @@ from stack.way import CAN_BE_LEFT_OUT
 from tests.engine import standins
 from tests.engine.daemon import EngineError, private_engine
 
-# Nobody listens there. Every container is told of them, as by a person's own client: whatever
-# goes there instead of to its neighbour fails.
+# An address without a listener, set in every container like a user's own client would: a request to
+# the proxy instead of a neighbour fails.
 PROXIES = {"httpProxy": "http://127.0.0.1:9", "httpsProxy": "http://127.0.0.1:9"}
 
 
 @dataclass(frozen=True)
 class Engine:
-    """One that answers, and how: `variables` lead every docker client to it.
+    """A responding engine; `variables` configure every docker client for it.
 
-    `missing` tells which part has no image here, and why; `private`, that it is the tests' own.
+    `missing`: components without an image, with the reason; `private`: whether it belongs to the
+    tests.
     """
 
     variables: dict[str, str]
@@ -39,7 +40,7 @@ class Engine:
     def run(
         self, *words: str, environ: Mapping[str, str] | None = None, timeout: float = 300.0
     ) -> "subprocess.CompletedProcess[str]":
-        """One docker command in the checkout, to its end."""
+        """Run one docker command in the checkout."""
         return subprocess.run(
             ["docker", *words],
             cwd=ROOT,
@@ -52,7 +53,7 @@ class Engine:
         )
 
     def asked(self, *words: str) -> str:
-        """What docker says. Raises EngineError when it fails."""
+        """Return the output of a docker command. Raises EngineError if it fails."""
         done = self.run(*words)
         if done.returncode != 0:
             last = "\n".join(done.stderr.strip().splitlines()[-5:])
@@ -60,7 +61,7 @@ class Engine:
         return done.stdout.strip()
 
     def files(self, *, to_build: bool = False) -> dict[str, str]:
-        """The compose files that this engine needs, as docker compose takes them."""
+        """Return the variables with the compose files that this engine needs."""
         files = compose_files(self.asked("version", "--format", "{{.Server.Version}}"))
         if to_build and self.private:
             files.append("tests/engine/build.compose.yaml")
@@ -69,10 +70,10 @@ class Engine:
 
 @contextlib.contextmanager
 def ready_engine(grafana_home: str) -> Iterator[Engine]:
-    """An engine with the images of the stack. Raises EngineError, which says why there is none.
+    """Provide an engine with the images of the stack. Raises EngineError with the reason.
 
-    Somebody's own engine is taken where it has the official images, and left as it is; the
-    private one gets stand-ins for them.
+    A running engine is used if it has the official images, and left unchanged; a private one gets
+    replacements for them.
     """
     with contextlib.ExitStack() as until_the_end:
         temporary = tempfile.TemporaryDirectory(prefix="chatscope-")
@@ -103,7 +104,7 @@ def _started(until_the_end: contextlib.ExitStack, data_root: Path) -> str:
     try:
         return until_the_end.enter_context(private_engine(data_root))
     except EngineError:
-        # What a killed one left there may be what keeps this one from starting.
+        # Data of a killed engine may be the reason why this one does not start.
         shutil.rmtree(data_root, ignore_errors=True)
         return until_the_end.enter_context(private_engine(data_root))
 
@@ -115,7 +116,7 @@ def _private(host: str, config: Path, grafana_home: str) -> Engine:
 
 
 def _with_compose(engine: Engine, config: Path) -> Engine:
-    """Somebody's engine, with their own docker compose, else with ours."""
+    """Return a running engine, with its own docker compose or else with ours."""
     if engine.run("compose", "version").returncode == 0:
         return engine
     host = engine.asked("context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
@@ -123,7 +124,7 @@ def _with_compose(engine: Engine, config: Path) -> Engine:
 
 
 def _our_compose(config: Path) -> str:
-    """A directory for the client's configuration, with the built docker compose in it."""
+    """Return a directory for the client's configuration, with the built docker compose in it."""
     try:
         compose = binary_path("docker-compose")
     except MachineError as error:
@@ -137,7 +138,7 @@ def _our_compose(config: Path) -> str:
 
 
 def _data_root(until_the_end: contextlib.ExitStack, temporary: Path) -> Path:
-    """Where images and what was built are kept for the next time, one session at a time."""
+    """Return the directory of images and builds, kept for later sessions, one at a time."""
     cache_dir().mkdir(parents=True, exist_ok=True)
     lock = until_the_end.enter_context((cache_dir() / "engine.lock").open("w"))
     try:
@@ -148,7 +149,7 @@ def _data_root(until_the_end: contextlib.ExitStack, temporary: Path) -> Path:
 
 
 def _not_pulled(engine: Engine) -> dict[str, str]:
-    """Of the images that can be left out, those which somebody's engine does not have."""
+    """Return the optional images that a running engine does not have."""
     lacking = {
         image.part: image.reference
         for image in IMAGES
@@ -162,7 +163,7 @@ def _not_pulled(engine: Engine) -> dict[str, str]:
 
 
 def _build(engine: Engine) -> None:
-    """Our own images, from the Dockerfile; where that fails, no test may pass it over."""
+    """Build our own images from the Dockerfile; a failure must not be skipped."""
     words = ("compose", "--profile", "*", "build")
     done = engine.run(*words, environ=engine.files(to_build=True), timeout=900)
     if done.returncode != 0:

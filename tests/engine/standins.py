@@ -1,7 +1,7 @@
-"""Images under the official names, around the programs that are built here.
+"""Replacements of the official images, with the same names, around programs built here.
 
-For a private engine where no registry can be reached: never for somebody's own. The entrypoint,
-the user and the places are the official image's, all else is left out.
+Only for a private engine without a reachable registry. Entry point, user and paths are those of the
+official image, everything else is left out.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from tests.engine.debian import CERTIFICATES, root_file_system
 
 _BUSYBOX = Path("/bin/busybox")
 _PATH = "PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
-# As in the official image: where all is, unless its user says otherwise.
+# As in the official image: all paths, unless overridden.
 _GRAFANA_ENV = {
     "GF_PATHS_CONFIG": "/etc/grafana/grafana.ini",
     "GF_PATHS_DATA": "/var/lib/grafana",
@@ -36,7 +36,7 @@ exec /usr/share/grafana/bin/grafana server --homepath="$GF_PATHS_HOME" \\
     cfg:default.paths.provisioning="$GF_PATHS_PROVISIONING"
 """
 
-# What an image was made from, so that the same is not made again.
+# Label with the hash of an image's content, so that it is not built again.
 _KEY = "chatscope.made-from"
 _KEY_OF = f'{{{{index .Config.Labels "{_KEY}"}}}}'
 
@@ -44,9 +44,9 @@ Fill = Callable[[tarfile.TarFile], None]
 
 
 def make(environment: dict[str, str], grafana_home: str) -> dict[str, str]:
-    """Makes those that are not there yet; what could not be made, by its part, with the reason.
+    """Build missing images; return the components that could not be built, with the reasons.
 
-    Raises EngineError where something is missing without which there is no stack.
+    Raises EngineError if a required image is missing.
     """
     client = _Client(environment)
     lacking = {}
@@ -61,7 +61,7 @@ def make(environment: dict[str, str], grafana_home: str) -> dict[str, str]:
             said = [f"ENV={name}={value}" for name, value in _GRAFANA_ENV.items()]
             client.make(image, _digest(home / "bin" / "grafana"), _grafana(home), *said)
         else:
-            # One that an earlier session made would be here by chance.
+            # An image of an earlier session would be present by chance.
             client.run("rmi", "--force", image.reference)
             lacking[image.part] = f"GRAFANA_HOME names none to make {image.reference} from"
     trusted = [f"ENV=PIP_CERT={CERTIFICATES}"] if CERTIFICATES.exists() else []
@@ -71,7 +71,7 @@ def make(environment: dict[str, str], grafana_home: str) -> dict[str, str]:
 
 
 class _Client:
-    """Makes images in one engine."""
+    """Builds images in one engine."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self._environment = environment
@@ -88,7 +88,7 @@ class _Client:
         return done.stdout.strip()
 
     def make(self, image: Image, origin: str, content: Path | Fill, *said: str) -> None:
-        """The image, unless it was made from the same before."""
+        """Build an image, unless it was built from the same content before."""
         changes = [change.replace("=", " ", 1) for change in said]
         if image.entrypoint:
             changes.append(f'ENTRYPOINT ["{image.entrypoint}"]')
@@ -152,7 +152,7 @@ def _applets(archive: tarfile.TarFile) -> None:
 
 def _grafana(home: Path) -> Fill:
     def fill(archive: tarfile.TarFile) -> None:
-        # Its program wants the C library.
+        # Its program needs the C library.
         with tarfile.open(root_file_system()) as debian:
             for member in debian:
                 archive.addfile(member, debian.extractfile(member) if member.isreg() else None)

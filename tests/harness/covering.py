@@ -1,4 +1,4 @@
-"""With `--cov`: measure the processes that fast tests start too, and report in a few lines."""
+"""With `--cov`: measure the processes that fast tests start too, and print a short report."""
 
 import json
 import os
@@ -19,7 +19,7 @@ _SETTINGS = ROOT / "pyproject.toml"
 
 
 class Total:
-    """The lines and branches of some files, and how many of them were executed."""
+    """The lines and branches of some files, and the number of executed ones."""
 
     def __init__(self) -> None:
         self._all = self._executed = 0
@@ -37,14 +37,14 @@ class Total:
 
 
 class Processes:
-    """Lets coverage start in each Python process that a test of the fast layers starts.
+    """Enables coverage in each Python process that a test of the fast layers starts.
 
     Not in those of the slow layers: it makes Python slower, and these tests measure time.
     """
 
     def __init__(self) -> None:
         settings = Coverage(config_file=str(_SETTINGS))
-        # Relative in pyproject.toml, and the processes have directories of their own.
+        # Relative in pyproject.toml, but processes have other working directories.
         data = ROOT / str(settings.get_option("run:data_file"))
         packages = settings.get_option("run:source_pkgs")
         data.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ class Processes:
         def start_measured(
             process: Any, *arguments: Any, env: Mapping[str, str] | None = None, **options: Any
         ) -> None:
-            # Tests that give a process its whole environment do not know of coverage.
+            # Tests that set a process's whole environment do not know of coverage.
             env = None if env is None else {**env, **self._variable}
             start(process, *arguments, env=env, **options)
 
@@ -81,7 +81,7 @@ class Processes:
 
 
 class Report:
-    """The total of each package, and the modules with the least."""
+    """The total of each package, and the modules with the lowest coverage."""
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         measured = Coverage(config_file=str(_SETTINGS))

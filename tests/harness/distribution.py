@@ -1,7 +1,7 @@
-"""How tests are spread over the worker processes, and what happens when one of these ends.
+"""Distribution of tests to worker processes, and handling of crashed workers.
 
-Two things are done here because pytest-xdist 3.8.0 does not do them: with pytest 9.2 it ignores
-the mark `xdist_group`, and a test that ends its worker is run again until no worker is left.
+Needed because of two problems of pytest-xdist 3.8.0: with pytest 9.2 it ignores the mark
+`xdist_group`, and it runs a test that ends its worker again until no worker is left.
 """
 
 import itertools
@@ -21,10 +21,10 @@ _GROUPS = "groups.json"
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
-    """Tests of one group run on one worker, one after another; other tests wherever there is room.
+    """Runs the tests of a group on one worker, in order; other tests on any free worker.
 
-    A worker has its next test before it ends one. So it is never given a second slow group while
-    another test is left: the group would wait behind the first although another worker is free.
+    A worker gets its next test before it ends one. So it never gets a second slow group while
+    another test is left: that group would wait behind the first although another worker is free.
     """
 
     def __init__(self, config: pytest.Config, log: Any, groups: Path) -> None:
@@ -48,14 +48,14 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
         for scope, unit in list(units.items()):
             if crashed in unit:
                 unit[crashed] = True
-            # A worker that is given a unit without a test to run waits for ever.
+            # A worker that is assigned a unit without a test to run waits forever.
             if all(unit.values()):
                 del units[scope]
         super().remove_node(node)
         return crashed
 
     def _reschedule(self, node: WorkerController) -> None:
-        # A replacement that still collects is scheduled when it has collected.
+        # A replacement that still collects is scheduled after its collection.
         if node in self.registered_collections:
             super()._reschedule(node)
 
@@ -73,7 +73,7 @@ def _slow(unit: dict[str, bool]) -> bool:
 
 
 class Controller:
-    """What the process that distributes the tests does."""
+    """Hooks of the process that distributes the tests."""
 
     def __init__(self) -> None:
         self._temporary = tempfile.TemporaryDirectory(prefix="chatscope-tests-")
@@ -102,7 +102,7 @@ class Controller:
 
 
 class Worker:
-    """What each process that runs tests does."""
+    """Hooks of each process that runs tests."""
 
     def __init__(self, directory: Path, name: str) -> None:
         self._directory = directory
@@ -110,7 +110,7 @@ class Worker:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Tell the controller the groups; each worker finds the same ones."""
+        """Send the groups to the controller; each worker finds the same ones."""
         groups = {item.nodeid: group for item in items if (group := _group(item))}
         written = self._directory / f"{self._name}-{_GROUPS}"
         written.write_text(json.dumps(groups))
@@ -118,7 +118,7 @@ class Worker:
 
 
 def _group(item: pytest.Item) -> str:
-    """The mark's, or the module's if it shares a fixture: that is then made once."""
+    """Return the group of the mark, or the module if it shares a fixture, to create that once."""
     if mark := item.get_closest_marker("xdist_group"):
         return str(mark.args[0])
     module = item.nodeid.partition("::")[0]

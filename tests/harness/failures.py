@@ -1,4 +1,4 @@
-"""A test that fails in an unusual way fails alone: the run goes on."""
+"""Contains unusual failures of a test, so that the run continues."""
 
 import traceback
 from collections.abc import Generator
@@ -6,16 +6,17 @@ from typing import Any, Literal, cast
 
 import pytest
 
-# Innermost ones of a traceback that pytest cannot render.
+# Number of innermost frames of a traceback that pytest cannot render.
 _FRAMES = 50
 
 
 class Worker:
-    """What each process that runs tests for another one does."""
+    """Hooks of each process that runs tests for another one."""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self) -> Generator[None, object, object]:
-        # The controller receives a person's Ctrl-C too; one that a test causes is its failure.
+        # The controller also receives the user's Ctrl-C; an interrupt raised by a test is its
+        # failure.
         try:
             return (yield)
         except KeyboardInterrupt as error:
@@ -59,7 +60,7 @@ def pytest_runtest_makereport(
 
 
 def encodable(value: Any) -> Any:
-    """The value with each text written so that UTF-8 can hold it: lone surrogates escaped."""
+    """Return the value with texts that UTF-8 can encode: lone surrogates are escaped."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):

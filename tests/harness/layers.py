@@ -1,4 +1,4 @@
-"""The layers of tests: the marker, the time limit and the order of each."""
+"""The layers of tests, each with marker, time limit and order."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,9 @@ class Layer:
     """One directory of tests/."""
 
     name: str
-    # Seconds for one test, with its fixtures.
+    # Time limit of one test in seconds, including its fixtures.
     time_limit: float
-    # Mostly waits for other processes; the others keep the processor busy.
+    # Mostly waits for other processes; the others use the processor.
     slow: bool = False
 
 
@@ -36,7 +36,7 @@ _UNKNOWN = Layer("other", 60)
 
 
 def layer_of(nodeid: str) -> Layer:
-    """The layer of a test, from its node ID: `tests/unit/test_main.py::test_x`."""
+    """Return the layer of a test, from its node ID: `tests/unit/test_main.py::test_x`."""
     directory = nodeid.removeprefix("tests/").partition("/")[0]
     return LAYERS.get(directory, _UNKNOWN)
 
@@ -45,7 +45,7 @@ def layer_of(nodeid: str) -> Layer:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark each test with its layer and time limit, and put the slow layers first.
 
-    The slow tests wait more than they compute: they start first, and the others fill the time.
+    Slow tests wait more than they compute: they start first, and the others use the remaining time.
     While native components are still being built, the tests that need one go last instead.
     """
     for item in items:

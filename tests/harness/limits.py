@@ -27,18 +27,18 @@ from tests.elapsed import overload
 # A test that does not react to its limit (C code that holds the interpreter lock) costs its worker
 # process, this long after the limit.
 GRACE_SECONDS = 90.0
-# On an overloaded machine, a test gets as many times its limit, but no more than this.
+# Maximum factor of the time limit on an overloaded machine.
 MOST_OVERLOAD = 4.0
-# Innermost ones of each thread.
+# Number of innermost frames of each thread.
 _FRAMES = 15
 
 
 class _Limit:
-    """The limit of the test that runs now. Only the main thread uses it."""
+    """The time limit of the current test. Only used by the main thread."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        # The same, multiplied on an overloaded machine.
+        # The limit, multiplied on an overloaded machine.
         self._allowed = 0.0
         self.dump = 2
         # Whether an exception raised now is the test's failure; elsewhere it ends the run.
@@ -50,13 +50,13 @@ class _Limit:
         self._arm(seconds)
 
     def _arm(self, seconds: float) -> None:
-        # Again and again: an event loop swallows what its callbacks raise, and the teardown may
-        # hang too.
+        # Repeatedly: an event loop swallows exceptions of its callbacks, and the teardown may hang
+        # too.
         signal.setitimer(signal.ITIMER_REAL, seconds, GRACE_SECONDS / 3)
         self._guard(seconds)
 
     def guard(self) -> None:
-        """Arm the last resort: a thread in C that needs no interpreter lock."""
+        """Start the last resort: a C thread that does not need the interpreter lock."""
         if self.seconds:
             self._guard(self._allowed)
 
@@ -84,9 +84,9 @@ _limit = _Limit()
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """Do not count the time inside toward the limit of the test, which then starts again.
+    """Exclude the time inside from the limit of the test, which then starts again.
 
-    For waiting on something that is not the test's: a build, a lock held by another worker.
+    For waiting on something outside the test: a build, a lock held by another worker.
     """
     seconds = _limit.seconds
     _limit.stop()
@@ -98,7 +98,7 @@ def paused() -> Iterator[None]:
 
 
 def stacks(frame: FrameType | None) -> str:
-    """The stacks of all threads and asyncio tasks; `frame` is the one of the current thread."""
+    """Return the stacks of all threads and tasks; `frame` is the current thread's."""
     text = io.StringIO()
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     for ident, current in sys._current_frames().items():
@@ -122,7 +122,7 @@ def _tasks() -> set["asyncio.Task[object]"]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose where a worker that has to be ended leaves its stacks."""
+    """Choose the file for the stacks of a worker that has to be killed."""
     file = getattr(config, "workerinput", {}).get("stacks")
     # Standard error is captured while a test runs; the duplicate is not.
     _limit.dump = os.open(file, os.O_WRONLY | os.O_CREAT) if file else os.dup(2)
@@ -160,7 +160,7 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: pytest_timeout.Setting
 
 
 def pytest_timeout_cancel_timer(item: pytest.Item) -> bool:
-    # Called after a failure too, where the teardown is still to come.
+    # Also called after a failure, before the teardown.
     if item.config.getoption("usepdb"):
         _limit.stop()
     return True

@@ -10,7 +10,7 @@ SLOWEST = 20
 
 
 class Timing:
-    """Adds up what the reports of the tests say."""
+    """Sums the times of the test reports."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = defaultdict(float)
@@ -20,7 +20,7 @@ class Timing:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         test = report.nodeid
         self._seconds[test] += report.duration
-        # A worker that crashed has told no times.
+        # A crashed worker reports no times.
         if start := getattr(report, "start", 0.0):
             layer = layer_of(test).name
             self._first[layer] = min(start, self._first.get(layer, start))
@@ -46,6 +46,6 @@ class Timing:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Of a few tests in one process nobody asks for it.
+    # Not for a few tests in one process.
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Timing())

@@ -1,4 +1,4 @@
-"""What must hold after every attack: health, its own record, and an end in time."""
+"""Assertions after every attack: health, the attack's records, and shutdown in time."""
 
 import signal
 import time
@@ -16,21 +16,22 @@ from tests.hostile.service import START_SECONDS, Service, started
 from tests.receiver import ReceivedLog, ReceivedSpan
 
 HEALTH_SECONDS = 1.0
-# No promise: spans and log records leave every 20 ms here, and only a failing test waits this long.
+# Not a promise: spans and log records are exported every 20 ms here; only a failing test waits this
+# long.
 RECORD_SECONDS = 30.0
 _ACTIVE = (
     names.HTTP_ACTIVE_REQUESTS.name,
     names.ANSWERS_ACTIVE.name,
     names.SOCKET_CONNECTIONS.name,
 )
-_ERROR = 17  # the lowest severity number that OTLP calls an error
+_ERROR = 17  # the lowest severity number that counts as an error in OTLP
 
 
 class Attack:
     """One attack: the trace that it is sent in, and the records that it must leave."""
 
     def __init__(self, service: Service, seconds: float = RECORD_SECONDS) -> None:
-        """`seconds` is the longest wait for its records."""
+        """`seconds`: maximum wait for its records."""
         self.service = service
         self._seconds = seconds
         self.trace_id = uuid.uuid4().hex
@@ -40,22 +41,22 @@ class Attack:
 
     @property
     def traceparent(self) -> str:
-        """The header's value."""
+        """Return the header's value."""
         return f"00-{self.trace_id}-00f067aa0ba902b7-01"
 
     @property
     def header(self) -> bytes:
-        """The header's whole line."""
+        """Return the whole header line."""
         return f"traceparent: {self.traceparent}\r\n".encode()
 
     @property
     def logs(self) -> list[ReceivedLog]:
-        """All log records since the attack began."""
+        """Return all log records since the attack started."""
         return self.service.receiver.log_records[self._logs :]
 
     @property
     def spans(self) -> list[ReceivedSpan]:
-        """All spans since the attack began."""
+        """Return all spans since the attack started."""
         return self.service.receiver.spans[self._spans :]
 
     def leaves_span(self, *, trace_id: str | None = None, **attributes: Any) -> None:
@@ -111,14 +112,14 @@ class Attack:
 
 @contextmanager
 def attack(service: Service, seconds: float = RECORD_SECONDS) -> Iterator[Attack]:
-    """Around an attack: afterwards the service is healthy, and the records it asked for exist."""
+    """Check after an attack that the service is healthy and the required records exist."""
     one = Attack(service, seconds)
     yield one
     one.check()
 
 
 def healthy(service: Service) -> None:
-    """Fail unless `/healthz` answers within a second."""
+    """Fail unless `/healthz` responds within a second."""
     with takes_at_most(HEALTH_SECONDS, factor=1.0):
         try:
             status = service.get("/healthz").status
@@ -140,7 +141,7 @@ _ABOUT_ERRORS = ("error.type", "error.message", "exception.stacktrace")
 
 
 def no_errors(service: Service) -> None:
-    """Fail if the service recorded an error: a client's mistake is none of ours."""
+    """Fail if the service recorded an error: a client's mistake is not an error of the service."""
     found = [
         (
             log.body,
@@ -174,7 +175,7 @@ class Group:
         self._service: Service | None = None
 
     def service(self) -> Service:
-        """The service, healthy."""
+        """Return the service; start a new one if it is not healthy."""
         if self._service is not None:
             try:
                 healthy(self._service)
@@ -188,7 +189,7 @@ class Group:
         return service
 
     def kill(self) -> None:
-        """End it, however it is."""
+        """Kill the service in any state."""
         if self._running is not None:
             self._running.__exit__(None, None, None)
             self._running = self._service = None
@@ -196,7 +197,7 @@ class Group:
 
 @contextmanager
 def group(directory: Path, **environ: str) -> Iterator[Group]:
-    """A service for many attacks; kills it at the end unless a test ended it."""
+    """Provide a service for many attacks; kill it at the end unless a test ended it."""
     one = Group(directory, environ)
     try:
         yield one

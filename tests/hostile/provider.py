@@ -1,4 +1,4 @@
-"""A provider whose models misbehave, each in its own way, on a real socket."""
+"""A misbehaving provider on a real socket, with a model for each fault."""
 
 import gzip
 import json
@@ -12,7 +12,7 @@ from typing import Any
 
 _SSE = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
 CHUNKED = _SSE + b"transfer-encoding: chunked\r\n\r\n"
-# As long as a client listens, but no longer than any test.
+# Until the client disconnects, but no longer than any test.
 _ENDLESS_SECONDS = 20.0
 
 Behaviour = Callable[[socket.socket], None]
@@ -24,18 +24,18 @@ def _event(fields: dict[str, Any]) -> bytes:
 
 
 def chunk(delta: Any, **more: Any) -> bytes:
-    """One event with a piece of an answer; `more` replaces fields of the object."""
+    """Return one event with a chunk of a response; `more` replaces fields of the object."""
     choice = {"index": 0, "delta": delta, "finish_reason": None}
     return _event({"choices": [choice], **more})
 
 
 def end(reason: Any = "stop", **more: Any) -> bytes:
-    """The event that ends an answer."""
+    """Return the event that ends a response."""
     return _event({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}], **more})
 
 
 def usage(counts: Any) -> bytes:
-    """The event that reports the usage."""
+    """Return the event that reports the usage."""
     return _event({"choices": [], "usage": counts})
 
 
@@ -44,13 +44,13 @@ DONE = b"data: [DONE]\n\n"
 
 
 def stream(*events: bytes) -> Behaviour:
-    """A whole stream of these events."""
+    """Send a whole stream of these events."""
     body = b"".join(events)
     return lambda client: client.sendall(CHUNKED + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
 
 
 def byte_by_byte(*events: bytes) -> Behaviour:
-    """A whole stream of these events, each byte a chunk of its own."""
+    """Send a whole stream of these events, one byte at a time."""
 
     def behave(client: socket.socket) -> None:
         chunks = [b"1\r\n%c\r\n" % byte for byte in b"".join(events)]
@@ -60,7 +60,7 @@ def byte_by_byte(*events: bytes) -> Behaviour:
 
 
 def raw(data: bytes, *, reset: bool = False, hang: bool = False) -> Behaviour:
-    """These bytes; then the end of the connection, a reset, or silence."""
+    """Send these bytes; then close the connection, reset it, or stay silent."""
 
     def behave(client: socket.socket) -> None:
         client.sendall(data)
@@ -73,7 +73,7 @@ def raw(data: bytes, *, reset: bool = False, hang: bool = False) -> Behaviour:
 
 
 def endless(piece: bytes, *, head: bytes = CHUNKED, pause: float = 0.0) -> Behaviour:
-    """The same again and again, until the other side has had enough."""
+    """Send the same bytes repeatedly until the other side disconnects."""
     data = b"%x\r\n%s\r\n" % (len(piece), piece) if head is CHUNKED else piece
 
     def behave(client: socket.socket) -> None:
@@ -87,14 +87,14 @@ def endless(piece: bytes, *, head: bytes = CHUNKED, pause: float = 0.0) -> Behav
 
 
 def body(status: str, kind: str, content: bytes, *more: str) -> Behaviour:
-    """An ordinary response."""
+    """Send an ordinary response."""
     lines = (f"HTTP/1.1 {status}", f"content-type: {kind}", f"content-length: {len(content)}")
     head = "\r\n".join((*lines, *more, "", "")).encode()
     return lambda client: client.sendall(head + content)
 
 
 def zipped(content: bytes) -> bytes:
-    """A stream whose body says that it is compressed."""
+    """Return a stream with a compressed body."""
     head = _SSE + b"content-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(content)
     return head + content
 
@@ -103,7 +103,7 @@ BOMB = zipped(gzip.compress(b"\n" * 200_000_000, 9))
 
 
 class Provider:
-    """Where it listens, and which models have been asked and left."""
+    """Its address, and the models of started and disconnected requests."""
 
     def __init__(self, behaviours: dict[str, Behaviour]) -> None:
         self._behaviours = behaviours
@@ -113,7 +113,7 @@ class Provider:
 
     @property
     def environ(self) -> dict[str, str]:
-        """The variables of a service that asks it."""
+        """Return the variables of a service that uses it."""
         return {
             "OPENAI_BASE_URL": f"http://127.0.0.1:{self.port}/v1",
             "OPENAI_MODELS": ",".join(self._behaviours),
@@ -128,7 +128,7 @@ class Provider:
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def close(self) -> None:
-        """Accept no more."""
+        """Stop accepting connections."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 

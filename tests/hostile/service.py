@@ -1,4 +1,4 @@
-"""The service started as a user starts it, its OTLP receiver, and bytes sent to it."""
+"""The service started like a user starts it, its OTLP receiver, and raw requests to it."""
 
 import http.client
 import os
@@ -20,11 +20,11 @@ from tests.receiver import Receiver
 
 ROOT = Path(__file__).parents[2]
 HOST = "127.0.0.1"
-# A start takes about a second of CPU; on an overloaded machine more than ten of wall time.
+# Startup takes about a second of CPU; on an overloaded machine more than ten of wall time.
 START_SECONDS = 60.0
-# No attack may keep a client waiting for longer than this, whatever the answer is.
+# Maximum time for any response to an attack.
 ANSWER_SECONDS = 30.0
-# Export as soon as possible: each attack waits for its record.
+# Shortest export intervals: each attack waits for its record.
 _FAST = {
     "OTEL_BSP_SCHEDULE_DELAY": "20",
     "OTEL_BLRP_SCHEDULE_DELAY": "20",
@@ -46,7 +46,7 @@ class Answer:
 
     @property
     def trace_id(self) -> str:
-        """The trace ID in the response's header; empty when there is none."""
+        """The trace ID of the response's header; empty without one."""
         return self.headers.get("x-trace-id", "")
 
 
@@ -75,25 +75,25 @@ class Service:
         return client
 
     def send(self, data: bytes) -> bytes:
-        """Send bytes on a connection of their own; all that is answered until it is closed, or
-        until nothing more came for a moment after an answer."""
+        """Send bytes on a new connection; return all data until it is closed, or until it is silent
+        for a moment after a response."""
         with self.connect() as client:
             with suppress(ConnectionError):
                 client.sendall(data)
             return read_all(client)
 
     def ask(self, data: bytes) -> Answer:
-        """Send one request as bytes; its response."""
+        """Send one raw request; return its response."""
         with self.connect() as client:
             client.sendall(data)
             return read_answer(client)
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
-        """An ordinary GET."""
+        """Send an ordinary GET request."""
         return self.request("GET", path, headers=headers)
 
     def chat(self, body: str, headers: Mapping[str, str] | None = None) -> Answer:
-        """An ordinary completion request."""
+        """Send an ordinary completion request."""
         merged = {"content-type": "application/json", **(headers or {})}
         return self.request("POST", "/v1/chat/completions", body.encode(), merged)
 
@@ -105,7 +105,7 @@ class Service:
         headers: Mapping[str, str] | None = None,
         seconds: float = ANSWER_SECONDS,
     ) -> Answer:
-        """An ordinary request with a client that people use."""
+        """Send an ordinary request with a common client."""
         connection = http.client.HTTPConnection(HOST, self.port, timeout=seconds)
         try:
             connection.request(method, path, body, dict(headers or {}))
@@ -123,7 +123,7 @@ class Service:
         return [one for one in children if "spawn_main" in " ".join(one.cmdline())]
 
     def kill(self) -> None:
-        """End it and its workers, however it is."""
+        """Kill it and its workers, in any state."""
         for client in self.opened:
             client.close()
         if self.process.poll() is None:
@@ -136,8 +136,8 @@ class Service:
 
 @dataclass(frozen=True)
 class How:
-    """How the service is started, besides its variables: with a receiver that exists already,
-    by a command that runs it, with a file descriptor as its standard output and error."""
+    """Options of the start besides variables: an existing receiver, a command that runs it, a file
+    descriptor for its standard output and error."""
 
     receiver: Receiver | None = None
     inside: Sequence[str] = ()
@@ -159,7 +159,7 @@ def started(directory: Path, how: How | None = None, /, **environ: str) -> Itera
 
 @contextmanager
 def launched(directory: Path, how: How | None = None, /, **environ: str) -> Iterator[Service]:
-    """The same, but do not wait until it is ready."""
+    """The same without waiting until it is ready."""
     how = how or How()
     console = directory / "console"
     with Receiver() as own, console.open("wb") as output:
@@ -169,7 +169,7 @@ def launched(directory: Path, how: How | None = None, /, **environ: str) -> Iter
             **{name: os.environ[name] for name in _KEPT if name in os.environ},
             "PORT": "0",
             "OTEL_EXPORTER_OTLP_ENDPOINT": chosen.endpoint,
-            # Raw requests of these tests name any host.
+            # Raw requests of these tests use any host name.
             "ALLOWED_HOSTS": "*",
             **_FAST,
             **environ,
@@ -192,12 +192,12 @@ def launched(directory: Path, how: How | None = None, /, **environ: str) -> Iter
 
 
 class EarlyEndError(Exception):
-    """The service ended before it was ready."""
+    """The service exited before it was ready."""
 
 
 def _port(service: Service) -> int | None:
-    """The port that the service listens on, once it is ready. It does not depend on the
-    console, which some attacks take away."""
+    """Return the service's port once it is ready. Does not depend on the console, which some
+    attacks disable."""
     if service.process.poll() is not None:
         raise EarlyEndError(f"exit code {service.process.returncode}:\n{service.text()}")
     for connection in psutil.Process(service.process.pid).net_connections("tcp"):
@@ -209,9 +209,9 @@ def _port(service: Service) -> int | None:
 
 
 def read_all(client: socket.socket, quiet_seconds: float = 0.3) -> bytes:
-    """All bytes until the other side closes, or is quiet after it has answered.
+    """Return all bytes until the other side closes, or is silent after a response.
 
-    Raises TimeoutError when nothing comes at all.
+    Raises TimeoutError if nothing arrives.
     """
     data = b""
     client.settimeout(ANSWER_SECONDS)
@@ -231,12 +231,12 @@ def read_all(client: socket.socket, quiet_seconds: float = 0.3) -> bytes:
 
 
 def read_answer(client: socket.socket, method: str = "GET") -> Answer:
-    """The next response on a connection; bytes that came with it are lost."""
+    """Return the next response on a connection; further bytes are lost."""
     return next(read_answers(client, method))
 
 
 def read_answers(client: socket.socket, method: str = "GET") -> Iterator[Answer]:
-    """All responses on a connection, one after the other."""
+    """Yield all responses on a connection."""
     client.settimeout(ANSWER_SECONDS)
     with client.makefile("rb") as file:
         while True:
@@ -247,7 +247,7 @@ def read_answers(client: socket.socket, method: str = "GET") -> Iterator[Answer]
 
 
 class _Shared:
-    """What a response reads from, and does not close: the next one has begun in its buffer."""
+    """A file whose `close` does nothing, because its buffer may contain the next response."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -256,7 +256,7 @@ class _Shared:
         return self
 
     def close(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
@@ -268,7 +268,7 @@ def _answer(response: http.client.HTTPResponse) -> Answer:
 
 
 def stop(service: Service, number: signal.Signals = signal.SIGTERM) -> float:
-    """Send the signal and wait for the end; the seconds that it took."""
+    """Send the signal and wait for the end; return the seconds that it took."""
     begun = time.monotonic()
     service.process.send_signal(number)
     service.process.wait(START_SECONDS)

@@ -1,4 +1,4 @@
-"""The same attacks on a service of the real stack: each one's record is found in Loki and Tempo."""
+"""The same attacks on a service of the real stack: each record is found in Loki and Tempo."""
 
 import os
 import signal
@@ -44,7 +44,7 @@ def _post(body: bytes, more: bytes = b"") -> bytes:
     return _CHAT + b"@" + more + b"content-length: %d\r\n\r\n" % len(body) + body
 
 
-# What is sent, and whether it becomes a request with a trace.
+# The sent bytes, and whether they become a request with a trace.
 _ATTACKS: Mapping[str, tuple[bytes, bool]] = {
     "an unknown path": (_get(b"/favicon.ico"), True),
     "a wrong method": (_get(b"/", method=b"PROPFIND"), True),

@@ -1,4 +1,4 @@
-"""A Collector that refuses, hangs, talks nonsense or is suspended: nothing waits for it."""
+"""A Collector that rejects, hangs, sends garbage or is suspended: nothing waits for it."""
 
 import os
 import signal
@@ -50,7 +50,7 @@ def line(receiver: Receiver) -> Iterator[Wire]:
 def memory(
     receiver: Receiver, line: Wire, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
-    """A service that keeps in memory what the Collector does not accept."""
+    """Run a service that queues telemetry in memory while the Collector does not accept it."""
     with _service(tmp_path_factory.mktemp("memory"), receiver, line) as one:
         yield one
 
@@ -59,7 +59,7 @@ def memory(
 def spool(
     receiver: Receiver, line: Wire, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
-    """A service that keeps it on disk."""
+    """Run a service with a spool on disk."""
     directory = tmp_path_factory.mktemp("spool")
     with _service(directory, receiver, line, TELEMETRY_SPOOL_DIR=str(directory / "spool")) as one:
         yield one
@@ -77,7 +77,7 @@ def _service(directory: Path, receiver: Receiver, line: Wire, **environ: str) ->
     with started(directory, How(receiver), **environ) as one:
         yield one
         no_errors(one)
-        # It ends with a Collector that takes everything and answers nothing.
+        # It ends with a Collector that accepts everything and never responds.
         _ask(one, Attack(one))
         line.become(Fault.DEAF)
         _ask(one, Attack(one))
@@ -103,7 +103,7 @@ def test_broken_connection_delays_nothing_and_loses_nothing(
 @pytest.mark.parametrize(
     ("service", "status"),
     [
-        # Without a disk the others are final, or the same.
+        # Without a disk the other faults are permanent, or equivalent.
         *(("memory", status) for status in _REFUSALS[:2]),
         *(("spool", status) for status in _REFUSALS),
     ],
@@ -121,7 +121,7 @@ def test_refusal_delays_nothing_and_loses_nothing(
 
 
 def test_suspended_collector_delays_nothing_and_loses_nothing(tmp_path: Path) -> None:
-    """A process of its own, suspended by SIGSTOP, in front of the receiver."""
+    """Run a proxy in front of the receiver in a process that can be suspended by SIGSTOP."""
     with Receiver() as receiver, _other_process(receiver) as (process, endpoint):
         environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
         with started(tmp_path, How(receiver), **environ) as service:
@@ -226,7 +226,7 @@ def _ask(service: Service, it: Attack) -> None:
 
 
 class _other_process:
-    """A wire in a process of its own."""
+    """Run a proxy in a separate process."""
 
     def __init__(self, receiver: Receiver) -> None:
         code = (

@@ -1,4 +1,4 @@
-"""A console that nobody reads, that is full, closed or gone: the service serves on."""
+"""A console that is not read, full, closed or gone: the service continues."""
 
 import os
 import pty
@@ -22,7 +22,7 @@ _PATH = "/nothing/" + "x" * 400
 
 @dataclass(frozen=True)
 class Console:
-    """Where standard output and error go, and what to close when the service runs."""
+    """Standard output and error of the service, and descriptors to close once it runs."""
 
     output: int | None = None
     inside: tuple[str, ...] = ()
@@ -80,7 +80,7 @@ def _full_device() -> Iterator[Console]:
 
 @contextmanager
 def _closed() -> Iterator[Console]:
-    # What the service opens next gets the numbers 0, 1 and 2.
+    # The next files that the service opens get the descriptors 0, 1 and 2.
     yield Console(subprocess.DEVNULL, ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"))
 
 

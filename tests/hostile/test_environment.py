@@ -1,4 +1,4 @@
-"""Environments that a service may be started in: invalid variables, and strange valid ones."""
+"""Environments of the service: invalid variables, and unusual valid ones."""
 
 import os
 import subprocess
@@ -15,14 +15,14 @@ from tests.elapsed import assert_at_most
 from tests.hostile.outcome import attack, ends, no_errors
 from tests.hostile.service import ROOT, Service, started
 
-# Nothing but Python and the settings is imported before an invalid value ends the start.
+# Only Python and the settings are imported before an invalid value aborts startup.
 _REFUSED_SECONDS = 10.0
 _OTLP = "OTEL_EXPORTER_OTLP"
 _NOWHERE = "/nowhere/at/all.pem"
 _SECRET = "hunter2"
 _PROXIES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy")
 
-# Each is the only variable that is wrong.
+# Each is the only invalid variable.
 _INVALID = (
     (f"{_OTLP}_COMPRESSION", "zstd"),
     (f"{_OTLP}_TRACES_COMPRESSION", "br"),
@@ -118,7 +118,7 @@ _INVALID = (
     ("TELEMETRY_SPOOL_DIR", "/proc/1/spool"),
 )
 
-# Strange, but none of our business, or right.
+# Unusual, but irrelevant or valid.
 _VALID: Mapping[str, Mapping[str, str]] = {
     "the newest conventions": {
         "OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental",
@@ -161,7 +161,7 @@ _VALID: Mapping[str, Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class Refusal:
-    """How a start ended."""
+    """The result of a start."""
 
     exit_code: int
     output: str
@@ -193,7 +193,7 @@ def _start(variable: str, value: str) -> Refusal:
 
 @pytest.fixture(scope="module")
 def starts() -> Iterator[dict[tuple[str, str], "Future[Refusal]"]]:
-    """One start for each invalid value, two at a time; each test waits for its own."""
+    """Start once for each invalid value, two at a time; each test waits for its own start."""
     with ThreadPoolExecutor(2) as pool:
         yield {(name, value): pool.submit(_start, name, value) for name, value in _INVALID}
         pool.shutdown(cancel_futures=True)

@@ -1,4 +1,4 @@
-"""Clients that behave badly below HTTP: slow, silent, many, or gone."""
+"""Misbehaving clients below HTTP: slow, silent, many, or gone."""
 
 import json
 import socket
@@ -33,7 +33,7 @@ def connections(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
         RECEIVE_TIMEOUT_SECONDS=str(_RECEIVE_SECONDS),
         SEND_TIMEOUT_SECONDS=str(_SEND_SECONDS),
         MAX_ANSWERS=str(_MOST_ANSWERS),
-        # An answer that fills every buffer between the service and a client.
+        # A response that fills every buffer between the service and a client.
         SIMULATED_ANSWER_TOKENS="100000",
         SIMULATED_STALL_SECONDS="0",
         ANSWER_STALL_SECONDS="60",
@@ -42,7 +42,7 @@ def connections(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
         service = one.service()
         no_errors(service)
         nothing_is_active(service)
-        # It ends with open connections of every unfinished kind.
+        # It ends with open connections in every unfinished state.
         for data in (b"", b"G", _GET, _HEAD + b"\r\n", _HEAD + b"\r\n" + _BODY):
             service.connect().sendall(data)
         ends(service)
@@ -85,7 +85,7 @@ def test_half_a_body_is_refused_in_time(service: Service, body: bytes) -> None:
 
 
 def test_slow_headers_do_not_extend_the_time(service: Service) -> None:
-    """Each byte comes before any timeout that restarts with it would end."""
+    """Each byte arrives before the end of any timeout that restarts with it."""
     with attack(service) as it, service.connect() as client:
         begun = time.monotonic()
         client.sendall(_GET)
@@ -114,7 +114,7 @@ def test_slow_chunk_extensions_do_not_extend_the_time(service: Service) -> None:
 
 
 def test_endless_trailers_are_bounded(service: Service) -> None:
-    """After the last chunk a client may send more headers, which nobody counts as headers."""
+    """After the last chunk a client may send trailers, which have no header limits."""
     with attack(service) as it, service.connect() as client:
         head = _HEAD.replace(b"content-length: %d" % len(_BODY), b"transfer-encoding: chunked")
         client.sendall(head + it.header + b"\r\n%x\r\n%s\r\n0\r\n" % (len(_BODY), _BODY))
@@ -133,7 +133,7 @@ def test_request_byte_by_byte_is_served(service: Service) -> None:
 
 
 def test_client_that_stops_sending_still_gets_its_answer(service: Service) -> None:
-    """`shutdown(SHUT_WR)`, as `nc -N` does; closing the connection is an answer, too."""
+    """`shutdown(SHUT_WR)`, as by `nc -N`; closing the connection is also an accepted response."""
     with attack(service) as it, service.connect() as client:
         client.sendall(_GET + it.header + b"\r\n")
         client.shutdown(socket.SHUT_WR)
@@ -199,7 +199,7 @@ def test_many_idle_connections_do_not_keep_others_out(service: Service) -> None:
 
 
 def test_many_requests_on_one_connection_are_all_served(service: Service) -> None:
-    """All sent before any is answered."""
+    """All of them are sent before any response."""
     with attack(service) as it, service.connect() as client:
         long = _GET + b"a: " + b"b" * 300 + b"\r\n\r\n"
         client.sendall(long * _MANY + _GET + it.header + b"connection: close\r\n\r\n")
@@ -229,7 +229,7 @@ def test_endless_body_is_cut_off(service: Service) -> None:
 
 
 def _tiny(service: Service) -> socket.socket:
-    """A connection with a small receive buffer, which nobody reads."""
+    """Open a connection with a small receive buffer, which is not read."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
     client.settimeout(ANSWER_SECONDS)

@@ -1,4 +1,4 @@
-"""Requests that no client should send, one by one: each gets one answer, and leaves a record."""
+"""Invalid requests, one by one: each gets one response, and leaves a record."""
 
 import json
 import time
@@ -37,7 +37,7 @@ _CHUNKED = b"%x\r\n%s\r\n0\r\n\r\n" % (len(_BODY), _BODY)
 
 @dataclass(frozen=True)
 class Case:
-    """What is sent (the traceparent goes where `@` is), and the accepted answers."""
+    """The sent bytes (with the traceparent instead of `@`), and the accepted responses."""
 
     data: bytes
     status: int | tuple[int, ...]
@@ -289,7 +289,7 @@ def test_bytes_that_are_no_request_are_refused_and_recorded(service: Service, ca
 def test_body_after_an_upgrade_offer_is_never_a_request(
     service: Service, upgrade: bytes, size: bytes
 ) -> None:
-    """RFC 9110, section 7.8: a server that does not switch ignores the offer."""
+    """RFC 9110, section 7.8: a server that does not switch protocols ignores the offer."""
     smuggled = b"GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n"
     size = size.replace(b"%d" % len(_BODY), b"%d" % len(smuggled))
     body = smuggled if b"length" in size else b"%x\r\n%s\r\n0\r\n\r\n" % (len(smuggled), smuggled)
@@ -338,7 +338,7 @@ def test_requests_after_a_large_body_have_traces_of_their_own(service: Service) 
 
 @pytest.mark.parametrize("host", [b"[", b"x:abc", b"\xff", b"a b", b"x" * 60_000, b"\x22<script>"])
 def test_redirect_survives_any_host(service: Service, host: bytes) -> None:
-    """A trailing slash leads to a redirect, which is made of the Host."""
+    """A trailing slash leads to a redirect, which contains the Host."""
     with attack(service) as it:
         answer = service.ask(_get(b"/healthz/", host=b"host: " + host).replace(b"@", it.header))
         assert answer.status in (307, 400)

@@ -1,4 +1,4 @@
-"""What SIGKILL may cost: only telemetry of the last moment, as docs/telemetry.md promises."""
+"""Losses by SIGKILL: only telemetry of the last moment, as docs/telemetry.md promises."""
 
 import sqlite3
 import statistics
@@ -17,17 +17,17 @@ from tests.hostile.service import Service, started
 _SPANS_AND_LOGS_SECONDS = 0.2
 _METRICS_SECONDS = 1.0
 _HANGING_SECONDS = 0.7
-# How many times longer than promised the lost part may be on a busy machine.
+# Accepted factor of the promised duration on a busy machine.
 _BUSY_FACTOR = 2.0
 _PAUSE_SECONDS = 0.02
-# Requests go on for longer than the part that may be lost.
+# Requests continue for longer than the part that may be lost.
 _MORE_SECONDS = 0.3
 _DEFAULTS = {"OTEL_BSP_SCHEDULE_DELAY": "", "OTEL_BLRP_SCHEDULE_DELAY": ""}
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """A request that was answered: its trace, when, and how long it took."""
+    """A completed request: its trace, time, and duration."""
 
     trace_id: str
     ended: float
@@ -51,10 +51,10 @@ def test_kill_costs_only_what_was_not_due_to_be_sent(tmp_path: Path) -> None:
     assert counted >= len(_until(asked, killed - _METRICS_SECONDS * busy)) > 0
 
 
-def test_hang_delays_no_request_and_a_kill_amid_it_costs_only_the_last_moment(
+def test_hang_delays_no_request_and_a_kill_during_it_loses_only_the_last_moment(
     tmp_path: Path,
 ) -> None:
-    """Without the start that sends what is on disk: tests/delivery and tests/chaos have that."""
+    """Without the restart that sends the spool, which tests/delivery and tests/chaos cover."""
     spool = tmp_path / "spool"
     with started(tmp_path, **_DEFAULTS, TELEMETRY_SPOOL_DIR=str(spool)) as service:
         busy = _BUSY_FACTOR * overload()
@@ -87,12 +87,12 @@ def _ask_for(service: Service, seconds: float) -> list[_Asked]:
 
 
 def _until(asked: list[_Asked], moment: float) -> set[str]:
-    """The traces of requests that had ended at that moment."""
+    """Return the traces of requests that had ended at that moment."""
     return {one.trace_id for one in asked if one.ended <= moment}
 
 
 def _batches(file: Path) -> bytes:
-    """All batches of a spool's file: encoded requests, in which a trace ID is 16 bytes."""
+    """Return all batches of a spool's file: encoded requests, with trace IDs of 16 bytes."""
     with closing(sqlite3.connect(file)) as connection:
         rows = connection.execute("SELECT body FROM batches").fetchall()
     return b"".join(zlib.decompress(body) for (body,) in rows)

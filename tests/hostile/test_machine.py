@@ -1,4 +1,4 @@
-"""A machine that is hostile itself: its clock steps, its disk is full, it has few open files."""
+"""A hostile machine: its clock steps, its disk is full, it has few open files."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ from tests.hostile.service import START_SECONDS, How, Service, launched, started
 
 _STEPS = ("+2h", "-2h", "+3650d", "-3650d", RIGHT)
 _FEW_FILES = 64
-# A tmpfs of its own, of which somebody else has taken nearly all.
+# A tmpfs that is nearly full.
 _FULL_DISK = (
     "unshare", "--mount", "--map-root-user", "sh", "-c",
     'mount -t tmpfs -o size=1m none "$0" && head -c 1020K /dev/zero > "$0/others"; exec "$@"',
@@ -33,7 +33,7 @@ _READ_ONLY = (
 
 @pytest.mark.skipif(LIBRARY is None, reason="libfaketime is not installed")
 def test_clock_that_steps_changes_nothing(tmp_path: Path) -> None:
-    """The last step is in the middle of the end."""
+    """The last step happens during the shutdown."""
     clock = SteppedClock(tmp_path)
     with started(tmp_path, SIMULATED_TOKENS_PER_SECOND="20", **clock.environ) as service:
         for step in _STEPS:
@@ -74,7 +74,7 @@ def test_read_only_disk_ends_the_start(tmp_path: Path) -> None:
 
 
 def _mounted(directory: Path, disk: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:
-    """The spool's directory, and the command that starts a service that sees `disk` there."""
+    """Return the spool's directory, and the command that starts a service with `disk` there."""
     spool = directory / "spool"
     spool.mkdir()
     inside = (*disk, str(spool))
@@ -94,13 +94,14 @@ def _overwrite(spool: Path) -> None:
 
 
 def _truncate(spool: Path) -> None:
-    # Not the files of shared memory: SQLite maps them, and the kernel kills whoever reads on.
+    # Not the files of shared memory: SQLite maps them, and the kernel kills a process that reads
+    # on.
     for file in (*spool.glob("*.db"), *spool.glob("*-wal")):
         os.truncate(file, 100)
 
 
 def _lock(spool: Path) -> None:
-    """Somebody looks into the files, and forgets to leave."""
+    """Open the files for reading, with a lock that is never released."""
     for file in spool.glob("*.db"):
         other = sqlite3.connect(file, isolation_level=None, timeout=5.0)
         other.execute("BEGIN EXCLUSIVE")
@@ -120,7 +121,7 @@ _DAMAGES: Mapping[str, Callable[[Path], None]] = {
 def test_spool_that_is_damaged_under_the_service_keeps_no_request(
     tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
-    """What is on disk may be lost with it; what comes after is not."""
+    """Items on disk may be lost with it; later ones are not."""
     spool = tmp_path / "spool"
     with started(tmp_path, TELEMETRY_SPOOL_DIR=str(spool)) as service:
         service.receiver.refuse_with(grpc.StatusCode.UNAVAILABLE)
@@ -186,7 +187,7 @@ def test_few_open_files_are_given_back(tmp_path: Path) -> None:
 )
 def test_other_limits_keep_no_request(tmp_path: Path, limit: str) -> None:
     inside = ("sh", "-c", f'ulimit {limit}; exec "$@"', "sh")
-    # A file of no length is what a console's file may have, too.
+    # A console's file may be empty, too.
     spool = str(tmp_path / "spool")
     with started(
         tmp_path, How(inside=inside, console=subprocess.DEVNULL), TELEMETRY_SPOOL_DIR=spool

@@ -24,7 +24,7 @@ _FIRST_TOKEN_SECONDS = 0.3
 _TOKENS_PER_SECOND = 20
 _SIMULATED_STALL_SECONDS = 0.6
 _SILENCE_SECONDS = 0.5
-# So much longer that a loaded machine does not reach it first.
+# Long enough that a loaded machine does not reach it first.
 _STALL_SECONDS = 3.0
 _CONNECT_SECONDS = 0.5
 # Longer than any test.
@@ -76,7 +76,7 @@ def test_silent_connection_is_closed_after_the_idle_time(paced: Service) -> None
 
 
 def test_head_and_body_have_the_whole_time_each(paced: Service) -> None:
-    """Together they take longer than the limit, each alone less."""
+    """Together they exceed the limit, but none of them alone."""
     body = b'{"messages":[{"role":"user","content":"hi"}],"max_tokens":1}'
     head = (
         b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
@@ -121,7 +121,7 @@ def upstream() -> Iterator[Provider]:
 
 @pytest.fixture(scope="module")
 def silent(upstream: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Models that are silent for longer than anybody waits."""
+    """Models that are silent for longer than any limit."""
     with started(
         tmp_path_factory.mktemp("silent"),
         **upstream.environ,  # without retries

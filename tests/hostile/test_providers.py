@@ -1,4 +1,4 @@
-"""Providers that misbehave: each answer ends in time, and tells the trace how."""
+"""Misbehaving providers: each response ends in time, and its trace contains the reason."""
 
 import json
 import time
@@ -86,7 +86,7 @@ _FAILS: dict[str, Behaviour] = {
     ),
 }  # fmt: skip
 
-# Odd, but answers.
+# Unusual, but valid responses.
 _ANSWERS: dict[str, Behaviour] = {
     "byte-order-mark": stream(b"\xef\xbb\xbf" + HELLO, end(), DONE),
     "a-megabyte-at-once": stream(chunk({"content": "x" * 1_000_000}), end(), DONE),
@@ -126,7 +126,7 @@ _ANSWERS: dict[str, Behaviour] = {
     "everything-in-bytes": byte_by_byte(HELLO, end(), DONE),
 }  # fmt: skip
 
-# Without an end: the client leaves.
+# Without an end: the client disconnects.
 _ENDLESS: dict[str, Behaviour] = {
     "endless-text": endless(chunk({"content": "x" * 1_000})),
     "endless-comments": endless(b": ping\n\n", pause=0.001),
@@ -153,7 +153,7 @@ def chats(upstream: Provider, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield one
         service = one.service()
         nothing_is_active(service)
-        # It ends in the middle of an endless answer.
+        # It ends during an endless response.
         with service.connect() as client:
             client.sendall(_request("endless-text", stream=True))
             client.recv(1)
@@ -220,7 +220,7 @@ def _request(model: str, stream: bool, header: bytes = b"") -> bytes:
 
 
 def _error(answer: bytes) -> dict[str, str]:
-    """The error object, of a whole answer or the last event of a stream."""
+    """Return the error object, of a whole response or of a stream's last event."""
     last = answer.strip().split(b"\n\n")[-1].removeprefix(b"data: ")
     error: dict[str, str] = json.loads(last)["error"]
     return error

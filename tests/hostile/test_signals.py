@@ -19,8 +19,8 @@ _GET = b"GET /v1/models HTTP/1.1\r\nhost: x\r\n"
 _STREAM = b'{"messages":[{"role":"user","content":"hi"}],"stream":true}'
 
 
-def test_suspended_service_goes_on_where_it_was(tmp_path: Path) -> None:
-    """A laptop's lid, a debugger, `kill -STOP`: then it ends under a client that never reads."""
+def test_suspended_service_continues_where_it_was(tmp_path: Path) -> None:
+    """A closed laptop lid, a debugger, `kill -STOP`: then a stop with a client that never reads."""
     with started(tmp_path, SIMULATED_TOKENS_PER_SECOND="20") as service:
         with attack(service) as before, attack(service) as amid, service.connect() as client:
             client.sendall(_chat(before.header))
@@ -39,7 +39,7 @@ def test_suspended_service_goes_on_where_it_was(tmp_path: Path) -> None:
         ends(service)
 
 
-def test_signal_to_a_suspended_service_ends_it_when_it_goes_on(tmp_path: Path) -> None:
+def test_signal_to_a_suspended_service_ends_it_when_it_continues(tmp_path: Path) -> None:
     with started(tmp_path) as service:
         healthy(service)
         service.process.send_signal(signal.SIGSTOP)
@@ -65,10 +65,10 @@ def test_signal_without_meaning_changes_nothing(tmp_path: Path, number: signal.S
 
 @pytest.mark.parametrize("seconds", [0.05, 0.4, 0.8])
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_signal_amid_the_start_ends_it(tmp_path: Path, seconds: float, workers: str) -> None:
+def test_signal_during_startup_ends_it(tmp_path: Path, seconds: float, workers: str) -> None:
     with launched(tmp_path, WORKERS=workers) as service:
         time.sleep(seconds)
-        # Telemetry has nothing to send, or sends it at once.
+        # Telemetry has nothing to send, or sends it immediately.
         with takes_at_most(10.0, factor=1.0):
             service.process.send_signal(signal.SIGTERM)
             code = service.process.wait(START_SECONDS)

@@ -1,4 +1,4 @@
-"""WebSocket clients that break the protocol: handshakes refused in every way, and bad frames."""
+"""WebSocket clients that break the protocol: rejected handshakes, and invalid frames."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def _handshake(
 
 @dataclass(frozen=True)
 class Case:
-    """A handshake, its answer, and whether the application saw it."""
+    """A handshake, its response, and whether it reached the application."""
 
     data: bytes
     status: int
@@ -178,7 +178,7 @@ def sockets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
         service = one.service()
         no_errors(service)
         nothing_is_active(service)
-        # It ends with connections that are silent, amid a frame, and deaf to a close.
+        # It ends with connections that are silent, within a frame, or ignore a close.
         for data in (b"", b"\x81", _frame(_PING, b"hi")):
             _opened(service, data)
         ends(service)
@@ -225,7 +225,7 @@ def test_handshake_of_a_full_service_is_refused_and_recorded(service: Service) -
 
 
 def test_half_a_handshake_leaves_a_record(service: Service) -> None:
-    """The client is gone before it hears the answer."""
+    """The client is gone before it gets the response."""
     with attack(service) as it:
         with service.connect() as client:
             client.sendall(_handshake().replace(b"@", it.header))
@@ -248,7 +248,7 @@ def test_bad_frames_close_the_connection_with_their_code(
 
 
 @pytest.mark.parametrize(("text", "code"), _MESSAGES.values(), ids=_MESSAGES)
-def test_bad_message_is_refused_and_the_connection_goes_on(
+def test_invalid_message_is_rejected_and_the_connection_continues(
     service: Service, text: bytes, code: str | None
 ) -> None:
     with attack(service) as it, connect(service.url.replace("http", "ws") + "/ws/chat") as chat:
@@ -288,7 +288,7 @@ def test_message_in_a_thousand_fragments_is_served(service: Service) -> None:
 
 
 def test_compressed_bomb_is_refused(service: Service) -> None:
-    """A few bytes that become ten megabytes."""
+    """A few bytes that decompress to ten megabytes."""
     packer = zlib.compressobj(9, wbits=-15)
     bomb = packer.compress(b"x" * 10_000_000) + packer.flush(zlib.Z_SYNC_FLUSH)
     assert len(bomb) < _MOST_BYTES
@@ -312,7 +312,7 @@ def test_compressed_garbage_closes_the_connection(service: Service) -> None:
 
 
 def test_flood_of_pings_is_bounded(service: Service) -> None:
-    """Each ping demands a pong that the client does not read."""
+    """Each ping requires a pong that the client does not read."""
     with attack(service) as it:
         client = _opened(service, it=it)
         flood = _frame(_PING, b"x" * 125) * 500
@@ -324,7 +324,7 @@ def test_flood_of_pings_is_bounded(service: Service) -> None:
         it.leaves_log("socket closed", trace_id=it.trace_id)
 
 
-def test_client_that_vanishes_amid_an_answer_leaves_a_record(service: Service) -> None:
+def test_client_that_vanishes_during_a_response_leaves_a_record(service: Service) -> None:
     with attack(service) as it:
         client = _opened(service, _frame(_TEXT, b'{"type":"message","content":"hi"}'), it=it)
         client.close()
@@ -359,7 +359,7 @@ def _opened(service: Service, data: bytes = b"", it: Attack | None = None):  # t
 
 
 def _frame(first: int, payload: bytes) -> bytes:
-    """A frame with a mask of zeros: the payload as it is."""
+    """Return a frame with a mask of zeros: the payload is unchanged."""
     size = len(payload)
     if size < 126:
         length = bytes([0x80 | size])
@@ -371,7 +371,7 @@ def _frame(first: int, payload: bytes) -> bytes:
 
 
 def _close_code(data: bytes) -> int | None:
-    """The code in the last frame, which is a close; None when there is none."""
+    """Return the code of the last frame, if it is a close; else None."""
     while len(data) >= 2:
         first, size = data[0], data[1]
         start = 2

@@ -1,4 +1,4 @@
-"""A wire between the service and its receiver that can be cut, stuck, or speak garbage."""
+"""A proxy between the service and its receiver that can disconnect, block, or send garbage."""
 
 import socket
 import struct
@@ -11,19 +11,19 @@ _GARBAGE = b"HTTP/1.1 404 Not Found\r\ncontent-length: 3\r\n\r\nno\n"
 
 
 class Fault(Enum):
-    """How the wire is."""
+    """The state of the connection."""
 
     NONE = "none"
-    CLOSES = "closes"  # each connection, as soon as it is accepted
+    CLOSES = "closes"  # closes each connection after accepting it
     RESETS = "resets"
-    GARBAGE = "garbage"  # an answer that is no HTTP/2
-    STUCK = "stuck"  # nothing passes, in either direction
-    DEAF = "deaf"  # requests pass, answers do not
-    SLOW = "slow"  # a few bytes at a time
+    GARBAGE = "garbage"  # responds with bytes that are not HTTP/2
+    STUCK = "stuck"  # forwards nothing, in either direction
+    DEAF = "deaf"  # forwards requests, but no responses
+    SLOW = "slow"  # forwards a few bytes at a time
 
 
 class Wire:
-    """Set `fault`; existing connections obey at once."""
+    """A proxy with a settable `fault`, which also applies to existing connections."""
 
     def __init__(self, port: int) -> None:
         self.fault = Fault.NONE
@@ -34,7 +34,7 @@ class Wire:
         self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def become(self, fault: Fault) -> None:
-        """Change, and cut the connections that the change ends."""
+        """Set the fault, and close the connections that it affects."""
         with self._free:
             self.fault = fault
             self._free.notify_all()
@@ -49,7 +49,7 @@ class Wire:
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def close(self) -> None:
-        """End all."""
+        """Close everything."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.become(Fault.NONE)
@@ -91,7 +91,7 @@ class Wire:
 
 @contextmanager
 def wire(endpoint: str) -> Iterator[Wire]:
-    """In front of `endpoint` until the end of the block."""
+    """Run a proxy in front of `endpoint` until the end of the block."""
     one = Wire(int(endpoint.rpartition(":")[2]))
     thread = threading.Thread(target=one.accept, daemon=True)
     thread.start()

@@ -1,4 +1,4 @@
-"""Asks the stores what a panel or a variable asks, as Grafana does, and tells if data came."""
+"""Sends the queries of panels and variables to the backends, as Grafana does."""
 
 import math
 import re
@@ -15,13 +15,13 @@ from tests.stack.filling import Window
 _NS = 1_000_000_000
 # A search of Tempo is slow on a busy machine.
 _PATIENCE_SECONDS = 60.0
-# Shown where nothing is, it would hide a name that nothing has.
+# A default of 0 would hide a name that does not exist.
 _ZERO = re.compile(r"\s+or\s+(on\s*\(\s*\)\s*)?vector\(\s*0\s*\)")
 _TRACE_METRICS = re.compile(
     r"\|\s*(rate|count_over_time|(avg|min|max|sum)_over_time|quantile_over_time"
     r"|histogram_over_time|compare)\s*\("
 )
-# What the node graph of Tempo's service map is drawn from.
+# Series of the node graph of Tempo's service map.
 _SERVICE_MAP = (
     "traces_service_graph_request_total",
     "traces_service_graph_request_server_seconds_sum",
@@ -31,7 +31,7 @@ _QUERY_RESULT = re.compile(r"query_result\((?P<query>.+)\)", re.DOTALL)
 
 
 class QueryError(Exception):
-    """A store refused a query, or there is no such store; the text is its own."""
+    """A backend rejected a query, or does not exist; the text is the backend's."""
 
 
 class Line(NamedTuple):
@@ -42,7 +42,7 @@ class Line(NamedTuple):
 
 
 class Asker:
-    """Clients of the stores by their uids."""
+    """Clients of the backends by datasource UID."""
 
     def __init__(self, facts: Mapping[str, str]) -> None:
         self._urls = {uid: facts[f"{uid.upper()}_URL"] for uid in ("prometheus", "loki", "tempo")}
@@ -54,7 +54,7 @@ class Asker:
         self._http.close()
 
     def empty(self, query: Query, text: str, window: Window, step: int) -> str:
-        """What part of the query found nothing; empty when all found something."""
+        """Return the part of a query without results; empty if all parts have results."""
         if query.datasource not in self._urls:
             raise QueryError(f"no store has the uid {query.datasource!r}")
         if not text and query.raw.get("queryType") != "serviceMap":
@@ -63,7 +63,7 @@ class Asker:
         return ", ".join(part for part, found in asked if not found)
 
     def lines(self, text: str, window: Window) -> list[Line]:
-        """The newest log lines that a query finds, a thousand at most."""
+        """Return the newest log lines of a query, a thousand at most."""
         between = {"start": int(window.start * _NS), "end": int(window.end * _NS), "limit": 1000}
         found = self._get("loki", "/loki/api/v1/query_range", query=text, **between)
         return [
@@ -73,7 +73,7 @@ class Asker:
         ]
 
     def values(self, variable: Variable, text: str, window: Window) -> list[str]:
-        """What a variable offers."""
+        """Return the values that a variable offers."""
         if variable.datasource == "loki":
             found = self._loki_values(variable, window)
         elif variable.datasource == "prometheus":
@@ -130,7 +130,7 @@ class Asker:
         elif _TRACE_METRICS.search(text):
             path = "/api/metrics/query_range"
             found = self._get("tempo", path, q=text, **between, step=f"{step}s")
-            # Where no span is, Tempo answers with points that have no value: zeros.
+            # For times without spans, Tempo returns points without a value: zeros.
             samples = [s for series in found["series"] for s in series.get("samples") or ()]
             yield "spans", any(sample.get("value") for sample in samples)
         else:

@@ -1,4 +1,4 @@
-"""What each board of Grafana asks and where it leads, read from the JSON that Grafana loads."""
+"""Queries and links of the dashboards, from the JSON that Grafana loads."""
 
 import json
 import re
@@ -14,19 +14,19 @@ from stack.facts import ROOT, load
 
 FOLDER = ROOT / "grafana-provisioning" / "dashboards"
 _DATASOURCES = ROOT / "grafana-provisioning" / "datasources"
-# At the end of a panel's description: while all is well, and under any load that a test can make,
-# it shows nothing.
+# At the end of the description of a panel that is empty while healthy, and under any load that a
+# test can generate.
 _MAY_BE_EMPTY = re.compile(r"(Normally empty|Empty unless [^.]+)\.$")
-# Panels that show no answer of a store.
+# Panels without results of a backend.
 WITHOUT_QUERIES = {"alertlist", "dashlist", "row", "text"}
-# In a link to a board: the area of an alert, each of which has a board of its name.
+# In a link to a dashboard: the area of an alert; each area has a dashboard of its name.
 AREA = "${__data.fields.Board}"
 _IN_TEXT = re.compile(r"\]\(([^)\s]+)|href=[\"']([^\"']+)")
 
 
 @dataclass(frozen=True)
 class Query:
-    """One target of a panel, or one of a board's annotations, as it stands in the JSON."""
+    """One target of a panel, or one annotation of a dashboard, as in the JSON."""
 
     ref: str
     datasource: str
@@ -34,13 +34,13 @@ class Query:
 
     @property
     def text(self) -> str:
-        """In its store's language."""
+        """The query in its backend's language."""
         return str(self.raw.get("expr") or self.raw.get("query") or "")
 
 
 @dataclass(frozen=True)
 class Link:
-    """A link, and of which panel it is; `datasource` is that of a query that it opens."""
+    """A link and its panel; `datasource` is that of a query that it opens."""
 
     of: str
     url: str = ""
@@ -50,9 +50,9 @@ class Link:
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel; `interval` is the least $__interval that it wants.
+    """One panel; `interval` is its minimum $__interval.
 
-    Its `datasource`, where it names one, is asked whatever its queries name.
+    Its `datasource`, if it has one, is used regardless of those of its queries.
     """
 
     board: str
@@ -63,18 +63,18 @@ class Panel:
     interval: str
     queries: tuple[Query, ...]
     links: tuple[Link, ...]
-    # In a row that is closed until somebody opens it.
+    # In a collapsed row.
     folded: bool = False
 
     @property
     def may_be_empty(self) -> bool:
-        """Whether it says so of itself."""
+        """Whether its description says so."""
         return bool(_MAY_BE_EMPTY.search(self.description.rstrip()))
 
 
 @dataclass(frozen=True)
 class Variable:
-    """What a person may choose at the top of a board; `regex` picks from what the query found."""
+    """A variable of a dashboard; `regex` selects from the query's results."""
 
     board: str
     name: str
@@ -90,7 +90,7 @@ class Variable:
 
 @dataclass(frozen=True)
 class Board:
-    """One board, by its own word."""
+    """One dashboard, as described by its JSON."""
 
     uid: str
     title: str
@@ -102,19 +102,19 @@ class Board:
     links: tuple[Link, ...]
 
     def all_links(self) -> Iterator[Link]:
-        """Its own, and those of its panels."""
+        """Yield its own links, and those of its panels."""
         yield from self.links
         for panel in self.panels:
             yield from panel.links
 
 
 def files(folder: Path = FOLDER) -> list[Path]:
-    """The files that are to be boards."""
+    """Return the files of dashboards."""
     return sorted(folder.glob("*.json"))
 
 
 def read_board(path: Path) -> Board:
-    """The board of a file. Raises what its reading raises for what is none."""
+    """Return the dashboard of a file. Raises the exceptions of parsing."""
     raw = json.loads(path.read_text())
     uid = raw["uid"]
     return Board(
@@ -130,7 +130,7 @@ def read_board(path: Path) -> Board:
 
 
 def read_boards(folder: Path = FOLDER) -> dict[str, Board]:
-    """All boards by their uid, but for files that are none: somebody else must miss those."""
+    """Return all dashboards by UID, without invalid files, which another test reports."""
     found = {}
     for path in files(folder):
         try:
@@ -142,7 +142,7 @@ def read_boards(folder: Path = FOLDER) -> dict[str, Board]:
 
 
 def datasource_uids() -> set[str]:
-    """The uids that are provisioned."""
+    """Return the provisioned UIDs."""
     return {
         source["uid"]
         for path in _DATASOURCES.glob("*.yaml")
@@ -151,7 +151,7 @@ def datasource_uids() -> set[str]:
 
 
 def leads_nowhere(link: Link, boards: Iterable[Board], datasources: set[str]) -> str:
-    """Why a link leads nowhere; empty for a good one."""
+    """Return the reason why a link is broken; empty for a valid one."""
     boards = list(boards)
     if link.datasource:
         return "" if link.datasource in datasources else f"no datasource {link.datasource!r}"
@@ -161,8 +161,8 @@ def leads_nowhere(link: Link, boards: Iterable[Board], datasources: set[str]) ->
     parts = urlsplit(link.url)
     kind, *rest = parts.path.strip("/").split("/")
     if parts.scheme or parts.netloc:
-        # Where people chat, unless it was told to listen elsewhere.
-        return "" if link.url.rstrip("/") == load({})["APP_URL"] else "it leads away from here"
+        # The chat page at its default address.
+        return "" if link.url.rstrip("/") == load({})["APP_URL"] else "it leads to another site"
     if kind == "d" and rest:
         return (
             "" if rest[0] in {AREA, *(board.uid for board in boards)} else f"no board {rest[0]!r}"
@@ -175,7 +175,7 @@ def leads_nowhere(link: Link, boards: Iterable[Board], datasources: set[str]) ->
 
 
 def _flat(panels: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], bool]]:
-    """Each panel, and whether it is inside a folded row."""
+    """Yield each panel, and whether it is inside a collapsed row."""
     for panel in panels:
         yield panel, False
         yield from ((inner, True) for inner in panel.get("panels") or [])

@@ -1,4 +1,4 @@
-"""A Collector beside the stack's, of the same configuration, for what the stack's is spared."""
+"""A second Collector with the stack's configuration, for tests that would disturb the first."""
 
 import os
 import re
@@ -14,9 +14,9 @@ from stack.waiting import poll_until
 from tests.config.files import COLLECTOR, PROCESSES
 from tests.running import PATIENCE_SECONDS, Stack
 
-# Of its ports from those of the stack's.
+# Added to the ports of the stack's Collector.
 BESIDE = 700
-# The machine is the stack's own Collector's to tell of.
+# Host metrics are reported by the stack's own Collector only.
 _QUIET = "yaml:receivers::host_metrics::initial_delay: 1h"
 
 
@@ -29,10 +29,10 @@ def collector(
     inside: Sequence[str] = (),
     apart: int = BESIDE,
 ) -> Iterator[dict[str, str]]:
-    """It sends to the stack's stores; the facts by which it is reached.
+    """Run a Collector that sends to the stack's backends; yield the facts of its addresses.
 
-    `directory`: where it keeps what waits; `environ`: what it finds changed; `inside`: a command
-    that starts it, given its own command; `apart`: its ports from those of the stack.
+    `directory`: of its queues; `environ`: changed variables; `inside`: a command that starts it,
+    followed by its own command; `apart`: offset of its ports.
     """
     facts = {**stack.facts, **shifted(apart, stack.facts)}
     facts["OTLP_URL"] = f"http://{facts['STACK_HOST']}:{facts['OTLP_GRPC_PORT']}"
@@ -51,7 +51,7 @@ def collector(
         **os.environ,
         **facts,
         "DATA_DIR": str(directory),
-        # The service is the stack's own Collector's to ask, too.
+        # The service is checked by the stack's own Collector only.
         "OTEL_SERVICE_NAME": "beside",
         **(environ or {}),
     }

@@ -1,4 +1,4 @@
-"""Every endpoint that could change, end or reveal something, and those who try them."""
+"""Every endpoint that could change, stop or reveal something, and attackers of different kinds."""
 
 import http.client
 import socket
@@ -11,23 +11,23 @@ from stack.secrets import grafana
 _FORM = "application/x-www-form-urlencoded"
 _JSON = "application/json"
 _NOTHING: Mapping[str, str] = {}
-# 500 is the Collector's word for who has neither a token nor a content type that it knows.
+# The Collector responds with 500 to requests with neither a token nor a known content type.
 _REFUSALS = {"401", "403", "404", "405", "415", "421", "500"}
 NO_CONNECTION = "no connection"
 
 
 @dataclass(frozen=True)
 class Door:
-    """An endpoint of a component, at the address that the fact `url` gives."""
+    """An endpoint of a component, at the address of the fact `url`."""
 
     component: str
     url: str
     method: str
     path: str
     body: str = ""
-    # Of the datasource, for those whom Grafana lets look; None: Grafana has none there.
+    # UID of the datasource, for viewers of Grafana; None without one.
     uid: str | None = None
-    # Where the gateway has the component for Grafana.
+    # Path prefix of the component at the gateway.
     below: str = ""
 
     @property
@@ -156,12 +156,12 @@ DOORS: Sequence[Door] = (
 
 
 def stranger(facts: Mapping[str, str], door: Door) -> str:
-    """Somebody on this machine who knows no password."""
+    """Send a request as a local user without a password."""
     return _ask(facts, door, {"content-type": _JSON})
 
 
 def page(facts: Mapping[str, str], door: Door) -> str:
-    """A web page of another site, by what browsers send there without asking first."""
+    """Send a request as a web page of another site: only requests that need no preflight."""
     method = door.method if door.method in ("GET", "POST") else "POST"
     origin = {"origin": "http://evil.example", "sec-fetch-mode": "no-cors"}
     answers = {
@@ -172,14 +172,14 @@ def page(facts: Mapping[str, str], door: Door) -> str:
 
 
 def rebound(facts: Mapping[str, str], door: Door) -> str:
-    """A web page whose name was made to lead to this machine: any request, without passwords."""
+    """Send a request as a web page with DNS rebinding: any request, without passwords."""
     host = f"evil.example:{urlsplit(facts[door.url]).port}"
     headers = {"host": host, "origin": f"http://{host}", "content-type": _JSON}
     return _ask(facts, door, headers)
 
 
 def viewer(facts: Mapping[str, str], door: Door) -> str:
-    """Somebody who may look at Grafana: it sends on their requests with its own password."""
+    """Send a request as a Grafana viewer, which is proxied with Grafana's password."""
     if door.uid is None:
         return "none"
     headers = {"content-type": _JSON, "authorization": grafana(facts)}
@@ -193,7 +193,7 @@ ATTACKERS = {"stranger": stranger, "page": page, "rebound name": rebound, "viewe
 
 
 def is_refusal(result: str) -> bool:
-    """Whether nobody got anything: each answer is one of those that say no."""
+    """Return whether every response is a rejection."""
     return result in ("none", NO_CONNECTION) or set(result.split(" or ")) <= _REFUSALS
 
 
@@ -206,7 +206,7 @@ def _ask(
     body: str = "",
 ) -> str:
     address = urlsplit(facts[door.url])
-    # Not a client that would clean the path.
+    # A client that does not normalize the path.
     connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=60)
     path = door.path.replace('"', "%22").replace("{", "%7B").replace("}", "%7D")
     try:
@@ -221,7 +221,7 @@ def _ask(
 
 
 def listens(host: str, port: int) -> bool:
-    """Whether somebody accepts connections there."""
+    """Return whether connections are accepted there."""
     try:
         with socket.create_connection((host, port), timeout=3):
             return True
@@ -230,7 +230,7 @@ def listens(host: str, port: int) -> bool:
 
 
 def table(results: Mapping[Door, Mapping[str, str]]) -> str:
-    """The results in Markdown, a row for each endpoint."""
+    """Return the results in Markdown, a row for each endpoint."""
     columns = [*ATTACKERS]
     lines = [
         f"| component | endpoint | {' | '.join(columns)} |",

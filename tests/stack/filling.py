@@ -1,4 +1,4 @@
-"""Variables in a query, filled in as Grafana does: a person's choice, and its own for the time."""
+"""Replaces variables in queries as Grafana does: chosen values, and built-in variables."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -7,20 +7,20 @@ from urllib.parse import quote
 
 from tests.stack.boards import Variable
 
-# $name, ${name}, ${name:format}, [[name]]; a group of a regular expression ($1) is none.
+# $name, ${name}, ${name:format}, [[name]]; not a group of a regular expression ($1).
 _VARIABLE = re.compile(r"\$(?P<a>[A-Za-z_]\w*)|\$\{(?P<b>[A-Za-z_]\w*)(?::(?P<format>\w+))?\}")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
-# How often the parts are scraped (prometheus.yml): the least step that means anything.
+# The scrape interval (prometheus.yml): the minimum meaningful step.
 _STEP = 15
 
 
 class UnknownVariableError(LookupError):
-    """A name that the board does not have; Grafana would send it to the store as it stands."""
+    """A variable that the dashboard does not have; Grafana would send it unchanged."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """The time that a board shows, in seconds since the epoch."""
+    """A dashboard's time range, in seconds since the epoch."""
 
     start: float
     end: float
@@ -33,23 +33,23 @@ class Window:
 
 @dataclass(frozen=True)
 class Choice:
-    """What is chosen of a variable: some of its values, or all by one word for them (`raw`)."""
+    """The selection of a variable: some of its values, or a text for all of them (`raw`)."""
 
     values: tuple[str, ...] = ()
     raw: str | None = None
-    # Where only one value may be chosen, Grafana takes it for a text, not for a pattern.
+    # If only one value can be chosen, Grafana inserts it as a text, not as a pattern.
     pattern: bool = True
 
 
 def step(interval: str = "") -> int:
-    """$__interval, in seconds, of a short time on a usual screen; a panel may want more."""
+    """Return $__interval, in seconds, of a short range on a usual screen, at least `interval`."""
     found = re.fullmatch(r">?(\d+)(ms|[smhd])", interval)
     least = int(found[1]) * _SECONDS[found[2]] if found else 0
     return int(max(_STEP, least))
 
 
 def times(window: Window, interval: str = "") -> dict[str, Choice]:
-    """Grafana's own variables."""
+    """Return Grafana's built-in variables."""
     every = step(interval)
     seconds = window.seconds
     texts = {
@@ -68,7 +68,7 @@ def times(window: Window, interval: str = "") -> dict[str, Choice]:
 
 
 def at_first(variable: Variable) -> Choice:
-    """What is chosen until a person chooses: all, where that has a word, or the first."""
+    """Return the default selection: all values, if there is a text for that, or the first."""
     if variable.include_all and variable.all_value:
         return Choice(raw=variable.all_value)
     if variable.kind in ("custom", "interval"):
@@ -77,7 +77,7 @@ def at_first(variable: Variable) -> Choice:
 
 
 def fill(text: str, store: str, chosen: Mapping[str, Choice]) -> str:
-    """The text as the store gets it. Raises UnknownVariableError."""
+    """Return the text as it is sent to the backend. Raises UnknownVariableError."""
 
     def value(found: re.Match[str]) -> str:
         name = found["a"] or found["b"]
@@ -108,7 +108,7 @@ def _usual(choice: Choice, store: str) -> str:
 
 
 def _escaped_in_string(value: str) -> str:
-    # For a pattern between double quotes, so that each backslash is written twice.
+    # For a pattern in double quotes, so each backslash is doubled.
     return re.sub(r"[$^*{}\[\]'+?.()|]", r"\\\\\g<0>", value.replace("\\", "\\\\\\\\"))
 
 

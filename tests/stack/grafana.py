@@ -1,4 +1,4 @@
-"""The Grafana that tests look at: GRAFANA_URL, or that of the stack; else they are skipped."""
+"""The Grafana of the tests: GRAFANA_URL, or that of the stack; without one they are skipped."""
 
 import os
 import subprocess
@@ -19,8 +19,8 @@ from tests.running import PATIENCE_SECONDS, Stack
 
 
 def grafana_url(stack: Stack) -> str:
-    """Where it is; skips, with the reason, where there is none."""
-    # Of a stack that has none of its own, the variable names another one.
+    """Return its address; skip, with the reason, without one."""
+    # For a stack without its own Grafana, the variable names another one.
     missing = stack.running.missing.get("grafana")
     if missing and not os.environ.get("GRAFANA_URL"):
         pytest.skip(f"no Grafana: {missing}")
@@ -31,8 +31,8 @@ def grafana_url(stack: Stack) -> str:
 def grafana_alone(
     directory: Path, facts: Mapping[str, str], environ: Mapping[str, str]
 ) -> Iterator[str]:
-    """Run a Grafana alone, as the native way starts it, with these facts and variables; give its
-    URL. Skips where there is none."""
+    """Run only a Grafana, like the native stack, with these facts and variables; yield its URL.
+    Skip without one."""
     loaded = stack_facts.load(
         {
             "GRAFANA_HOME": os.environ.get("GRAFANA_HOME", ""),
@@ -59,7 +59,7 @@ def grafana_alone(
             poll_until(
                 lambda: client.get("/api/health").is_success,
                 "Grafana to be ready",
-                # It makes its database first.
+                # It creates its database first.
                 2 * PATIENCE_SECONDS,
             )
             yield loaded["GRAFANA_URL"]

@@ -1,4 +1,4 @@
-"""The links between the stores as provisioned, filled in from real data as Grafana does."""
+"""Provisioned links between the backends, filled in with real data as Grafana does."""
 
 import re
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ _VARIABLE = re.compile(r"\$\{([^}]+)\}|\$(\w+)")
 _SHIFT = re.compile(r"(-?\d+)(s|m|h)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 _SIXTEEN_ZEROS = "0" * 16
-# Prometheus's own, which stays in the query until it is asked: four times `timeInterval`.
+# Replaced by the Prometheus datasource itself: four times `timeInterval`.
 _RATE_INTERVAL = "$__rate_interval"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A query as Grafana would send it, and its range in seconds since the epoch."""
+    """A query as Grafana sends it, and its range in seconds since the epoch."""
 
     text: str
     start: float
@@ -25,34 +25,34 @@ class Asked:
 
 
 def settings(uid: str) -> dict[str, Any]:
-    """What Grafana makes of the jsonData of the datasource `uid`."""
+    """Return the parsed jsonData of a datasource."""
     [found] = [source for source in parsed(DATASOURCES)["datasources"] if source["uid"] == uid]
     meant: dict[str, Any] = _without_escapes(found["jsonData"])
     return meant
 
 
 def logs_of(span: Span) -> Asked:
-    """The query of 'Logs for this span'."""
+    """Return the query of 'Logs for this span'."""
     options = settings("tempo")["tracesToLogsV2"]
     return _asked(options["query"], options, span)
 
 
 def metrics_of(span: Span, name: str) -> Asked:
-    """The query of the link to metrics that is called `name`."""
+    """Return the query of the link to metrics with this name."""
     options = settings("tempo")["tracesToMetrics"]
     [query] = [query["query"] for query in options["queries"] if query["name"] == name]
     return _asked(query, options, span)
 
 
 def rate_interval() -> str:
-    """What Prometheus's datasource puts for $__rate_interval over a short range."""
+    """Return the value of $__rate_interval over a short range."""
     value, unit = _duration(settings("prometheus")["timeInterval"])
     return f"{4 * value}{unit}"
 
 
 def _asked(query: str, options: dict[str, Any], span: Span) -> Asked:
     shifts = (_seconds(options["spanStartTimeShift"]), _seconds(options["spanEndTimeShift"]))
-    # Whole milliseconds, both cut.
+    # Truncated to whole milliseconds.
     start, end = (ns // 1_000_000 / 1000 for ns in (span.start, span.end))
     values = _variables(span, options.get("tags", []))
 
@@ -79,7 +79,7 @@ def _without_escapes(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_escapes(inner) for inner in value]
     if isinstance(value, str):
-        # A single one would be a variable of the environment.
+        # A single dollar sign would be a variable of the environment.
         assert "$" not in value.replace("$$", ""), f"{value}: $ instead of $$"
         return value.replace("$$", "$")
     return value

@@ -1,4 +1,4 @@
-"""A short load that has every case in it: people of all kinds, and a service with troubles."""
+"""A short load that covers every case: all kinds of users, and a faulty service."""
 
 import os
 import socket
@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import cycle
 
 from dashboards.others import DAY_COST, GRAPH_EDGES_EXPIRED, LEDGER_STORED, SLO_LEFT
-from demo.asking import AskError, Conversation, HttpClient, Message
+from demo.clients import Conversation, HttpClient, Message, RequestError
 from stack.facts import ROOT
 from stack.local_http import local_client
 from stack.secrets import backend_client, telemetry_variables
@@ -32,7 +32,7 @@ _BOUNDS = {
     "DEMO_QUESTIONS": "120",
 }
 _SIMULATED = "simulated-1"
-# One that has a price.
+# A model with a price.
 _ELSEWHERE = "gpt-4o-mini"
 _MOST_ANSWERS = 4
 _MOST_BYTES = 4096
@@ -47,20 +47,20 @@ _TROUBLES = {
     "OPENAI_API_KEY": "none",
     "OPENAI_MAX_RETRIES": "1",
 }
-# A series shows its rise from its second point on, and the slowest of them, those of spans,
-# get a point every 5 s.
+# A series shows its increase from its second point on; the slowest ones, those of spans, get a
+# point every 5 s.
 _WAVES = 3
 _BETWEEN_SECONDS = 3.0
-# The slowest of what the load leads to: an edge of the service graph waits for its other half
-# for 10 s, then for the next flush.
+# The slowest effect of the load: an edge of the service graph waits for its other half for 10 s,
+# then for the next flush.
 _ARRIVAL_SECONDS = 16.0
-# Of those that were given up, two scrapes, 15 s apart, make a rate, which a panel shows at its
-# next point, as far away again.
+# Two scrapes of the counts of dropped items, 15 s apart, make a rate, which a panel shows at its
+# next point, after the same time again.
 _SCRAPES = 3
-# Whose responses were rated: their user and conversation.
+# User and conversation of rated responses.
 _RATED = (("ada", "rated-first"), ("grace", "rated-second"))
-# What the rules make of it: for the objectives in three steps, 30 s apart at most, and each minute
-# what a day cost and what was stored of each signal; and the point of a panel after that.
+# Delay of the recording rules: for the objectives three steps of 30 s at most, and a minute for
+# daily cost and stored items; plus the next point of a panel.
 _MADE = (
     f"count({SLO_LEFT.prometheus} offset 20s) >= 3",
     f"{DAY_COST.prometheus} offset 20s",
@@ -71,7 +71,7 @@ _KNOWN_SECONDS = 180.0
 
 @dataclass(frozen=True)
 class Load:
-    """A load that has ended: when it began and ended, and how often each code was answered."""
+    """A completed load: start, end, and the number of responses by code."""
 
     started: float
     ended: float
@@ -80,7 +80,7 @@ class Load:
 
 @contextmanager
 def load(facts: Mapping[str, str]) -> Iterator[Load]:
-    """All questions were answered; the service with troubles runs on until the block's end."""
+    """Send all requests; the faulty service runs until the end of the block."""
     started = time.time()
     with (
         _endpoint() as elsewhere,
@@ -111,7 +111,7 @@ def load(facts: Mapping[str, str]) -> Iterator[Load]:
 
 
 def window(facts: Mapping[str, str], load: Load) -> Window:
-    """The time of the load, up to now: waits until the rules have summed up what it led to."""
+    """Return the time range of the load until now, after waiting for the recording rules."""
     time.sleep(max(0.0, load.ended + _ARRIVAL_SECONDS - time.time()))
     known = partial(_known, facts, load.started)
     poll_until(known, "the load in the sums of the rules", _KNOWN_SECONDS)
@@ -129,7 +129,7 @@ def _known(facts: Mapping[str, str], since: float) -> bool:
 
 
 def _wave(url: str) -> Counter[str]:
-    """Questions by each way, more at once than are taken; how often each code was answered."""
+    """Send requests by each transport, more than are accepted; return the number by code."""
     client = HttpClient(url)
     question: list[Message] = [{"role": "user", "content": "What can you see of an answer?"}]
     large: list[Message] = [{"role": "user", "content": "word " * _MOST_BYTES}]
@@ -165,7 +165,7 @@ def _rate(url: str) -> None:
 def _code(ask: Callable[[], object]) -> str:
     try:
         ask()
-    except AskError as error:
+    except RequestError as error:
         return error.code
     return ""
 
@@ -177,7 +177,7 @@ def _talk(url: str) -> None:
 
 @contextmanager
 def service(facts: Mapping[str, str], variables: Mapping[str, str]) -> Iterator[str]:
-    """The URL of a service of its own that sends to the stack, until the block's end."""
+    """Run a separate service that sends to the stack; yield its URL."""
     with socket.create_server((facts["STACK_HOST"], 0)) as free:
         port = free.getsockname()[1]
     environment = {
@@ -206,7 +206,7 @@ def service(facts: Mapping[str, str], variables: Mapping[str, str]) -> Iterator[
 
 @contextmanager
 def _endpoint() -> Iterator[str]:
-    """A model elsewhere, that refuses each second try; of the others each third is empty."""
+    """Run a provider that rejects every second request; every third of the others is empty."""
     turns = cycle(("refusal", "answer", "refusal", "answer", "refusal", "empty"))
 
     class Elsewhere(BaseHTTPRequestHandler):
@@ -221,7 +221,7 @@ def _endpoint() -> Iterator[str]:
                 self.wfile.write(_answer("" if turn == "empty" else "Seen from elsewhere."))
 
         def log_message(self, *_: object) -> None:
-            """Nothing."""
+            """Print nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

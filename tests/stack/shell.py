@@ -1,4 +1,4 @@
-"""A terminal in the checkout, in which commands of the README are run on ports of their own."""
+"""Runs commands of the README in the checkout, on separate ports."""
 
 import os
 import subprocess
@@ -11,13 +11,13 @@ from stack import facts as stack_facts
 from stack.facts import ROOT
 
 NARROW = "60"
-# Of a make that runs the tests: a make inside of it would say which directory it enters.
+# Variables of the make that runs the tests: an inner make would print its directory.
 _OF_MAKE = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
 
 
 @dataclass(frozen=True)
 class Shell:
-    """A terminal in the checkout, with ports of its own."""
+    """A shell in the checkout, with separate ports."""
 
     environment: dict[str, str]
 
@@ -27,7 +27,7 @@ class Shell:
         return self.environment["RUN"]
 
     def untold(self) -> "Shell":
-        """The same, where nobody has said the way."""
+        """Return the same shell without RUN."""
         return Shell({name: text for name, text in self.environment.items() if name != "RUN"})
 
     def run(self, command: str) -> subprocess.CompletedProcess[str]:
@@ -49,7 +49,7 @@ class Shell:
 def shell(
     way: str, offset: int, directory: Path, environment: Mapping[str, str]
 ) -> Iterator[Shell]:
-    """Commands for a stack that runs this way, with its state in the directory; stopped after."""
+    """Provide commands for a stack that runs this way, with its state in `directory`; stop it."""
     made = Shell(
         {
             **{name: text for name, text in os.environ.items() if name not in _OF_MAKE},
@@ -57,7 +57,7 @@ def shell(
             **environment,
             "RUN": way,
             "STATE_DIR": str(directory),
-            # A person's own values and stack are theirs.
+            # The user's own settings and stack must not be affected.
             "COMPOSE_DISABLE_ENV_FILE": "1",
             "COMPOSE_PROJECT_NAME": "",
             "COLUMNS": NARROW,

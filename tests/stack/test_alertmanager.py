@@ -1,4 +1,4 @@
-"""Alertmanager as it runs: ready for alerts, and what it tells to whom."""
+"""Alertmanager at run time: readiness, and messages to each receiver."""
 
 import json
 import secrets
@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from drill.listener import Listener, listener
+from drill.webhook import WebhookReceiver, webhook_receiver
 from stack.secrets import backend_client
 from stack.waiting import poll_until
 from tests.alerting import GRAFANA, Alertmanager, Mailbox, alertmanager, mailbox
@@ -26,7 +26,7 @@ _ANNOTATIONS = {
 
 
 def alert(name: str, severity: str = "warning", **labels: str) -> dict[str, Any]:
-    """One as Prometheus would push it."""
+    """Return an alert as Prometheus pushes it."""
     return {
         "labels": {
             "alertname": name,
@@ -40,13 +40,13 @@ def alert(name: str, severity: str = "warning", **labels: str) -> dict[str, Any]
 
 
 def over(pushed: dict[str, Any]) -> dict[str, Any]:
-    """The same, resolved."""
+    """Return the same alert, resolved."""
     return {**pushed, "endsAt": "2025-01-01T00:00:00Z"}
 
 
 @pytest.fixture(scope="module")
-def people() -> Iterator[Listener]:
-    with listener() as found:
+def people() -> Iterator[WebhookReceiver]:
+    with webhook_receiver() as found:
         yield found
 
 
@@ -58,9 +58,9 @@ def mails() -> Iterator[Mailbox]:
 
 @pytest.fixture(scope="module")
 def told(
-    people: Listener, mails: Mailbox, tmp_path_factory: pytest.TempPathFactory
+    people: WebhookReceiver, mails: Mailbox, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Alertmanager]:
-    """One that tells all kinds of people."""
+    """Run an Alertmanager with all kinds of receivers."""
     with alertmanager(
         tmp_path_factory.mktemp("alertmanager"),
         ALERT_WEBHOOK_URL=people.url("/hook?key=a%20b"),
@@ -79,7 +79,7 @@ def told(
 
 @pytest.fixture(scope="module")
 def critical(told: Alertmanager) -> str:
-    """The name of a critical alert that was pushed."""
+    """Push a critical alert; return its name."""
     name = "ErrorRateHigh"
     told.push(alert(name, "critical"))
     return name
@@ -88,7 +88,7 @@ def critical(told: Alertmanager) -> str:
 def test_it_runs_with_our_configuration_and_no_peers(stack: Stack) -> None:
     with backend_client(stack.facts, "ALERTMANAGER_URL") as client:
         status = client.get("/api/v2/status").raise_for_status().json()
-    assert "receiver: nobody" in status["config"]["original"]
+    assert "receiver: none" in status["config"]["original"]
     assert status["cluster"]["status"] == "disabled"
 
 
@@ -100,20 +100,20 @@ def test_an_alert_that_comes_in_is_shown_with_its_receiver(stack: Stack) -> None
         wanted = {"filter": f"alertname={name}"}
         [found] = client.get("/api/v2/alerts", params=wanted).raise_for_status().json()
     assert found["status"]["state"] in ("active", "unprocessed")
-    assert [receiver["name"] for receiver in found["receivers"]] == ["nobody"]
+    assert [receiver["name"] for receiver in found["receivers"]] == ["none"]
 
 
 def test_a_webhook_gets_labels_annotations_and_where_grafana_is(
-    told: Alertmanager, people: Listener, critical: str
+    told: Alertmanager, people: WebhookReceiver, critical: str
 ) -> None:
-    got = people.told("/hook?key=a%20b", critical)
+    got = people.wait_for_alert("/hook?key=a%20b", critical)
     assert got["labels"] == alert(critical, "critical")["labels"]
     assert got["annotations"] == _ANNOTATIONS
-    assert {body["externalURL"] for body in people.came("/hook?key=a%20b")} == {GRAFANA}
+    assert {body["externalURL"] for body in people.bodies("/hook?key=a%20b")} == {GRAFANA}
 
 
 def test_slack_gets_words_and_links_with_its_own_signs_escaped(
-    people: Listener, critical: str
+    people: WebhookReceiver, critical: str
 ) -> None:
     [body, *_] = _came(people, "/slack")
     assert body["channel"] == "#o'clock"
@@ -127,7 +127,7 @@ def test_slack_gets_words_and_links_with_its_own_signs_escaped(
     assert _pane(query)["queries"][0]["expr"] == _LOGQL
 
 
-def test_pagerduty_gets_key_severity_and_links(people: Listener, critical: str) -> None:
+def test_pagerduty_gets_key_severity_and_links(people: WebhookReceiver, critical: str) -> None:
     [body, *_] = _came(people, "/enqueue")
     assert body["routing_key"] == "k$y"
     assert body["event_action"] == "trigger"
@@ -155,12 +155,12 @@ def test_a_mail_has_summary_and_links_as_text_and_as_html(mails: Mailbox, critic
     assert f'<a href="{GRAFANA}/d/service?var-service=chatscope&amp;from=' in html
 
 
-def test_a_traceql_query_opens_tempo(told: Alertmanager, people: Listener) -> None:
+def test_a_traceql_query_opens_tempo(told: Alertmanager, people: WebhookReceiver) -> None:
     pushed = alert("AnswersSlow")
     told.push({**pushed, "annotations": {**_ANNOTATIONS, "query": _TRACEQL}})
 
     def query() -> str:
-        texts = [body["attachments"][0]["text"] for body in people.came("/slack")]
+        texts = [body["attachments"][0]["text"] for body in people.bodies("/slack")]
         slow = [text for text in texts if _is_tempo(text)]
         return slow[0].partition(f"<{GRAFANA}/explore?")[2].partition("|Query>")[0] if slow else ""
 
@@ -170,28 +170,30 @@ def test_a_traceql_query_opens_tempo(told: Alertmanager, people: Listener) -> No
     assert pane["queries"][0]["queryType"] == "traceql"
 
 
-def test_the_end_of_an_alert_is_told(told: Alertmanager, people: Listener) -> None:
+def test_resolved_alert_is_reported(told: Alertmanager, people: WebhookReceiver) -> None:
     pushed = alert("MemoryHigh")
     told.push(pushed)
-    people.told("/hook?key=a%20b", "MemoryHigh")
+    people.wait_for_alert("/hook?key=a%20b", "MemoryHigh")
     told.push(over(pushed))
-    people.told("/hook?key=a%20b", "MemoryHigh", "resolved")
+    people.wait_for_alert("/hook?key=a%20b", "MemoryHigh", "resolved")
 
     def titles() -> list[str]:
-        said = [body["attachments"][0] for body in people.came("/slack")]
+        said = [body["attachments"][0] for body in people.bodies("/slack")]
         return [one["color"] for one in said if one["title"] == "Resolved: MemoryHigh (chatscope)"]
 
     assert poll_until(titles, "Slack to hear of it", PATIENCE_SECONDS) == ["good"]
 
 
-def test_a_warning_wakes_nobody(told: Alertmanager, people: Listener, critical: str) -> None:
+def test_warning_is_not_sent_to_pagerduty(
+    told: Alertmanager, people: WebhookReceiver, critical: str
+) -> None:
     told.push(alert("TokenSpike"))
-    people.told("/hook?key=a%20b", "TokenSpike")
+    people.wait_for_alert("/hook?key=a%20b", "TokenSpike")
     told.push(alert("CollectorDown", "critical", service_name=""))
-    people.told("/hook?key=a%20b", "CollectorDown")
+    people.wait_for_alert("/hook?key=a%20b", "CollectorDown")
 
     def woken() -> set[str]:
-        said = {body["payload"]["summary"] for body in people.came("/enqueue")}
+        said = {body["payload"]["summary"] for body in people.bodies("/enqueue")}
         return said if "Critical: CollectorDown" in said else set()
 
     summaries = poll_until(woken, "PagerDuty to hear of the later one", PATIENCE_SECONDS)
@@ -200,14 +202,14 @@ def test_a_warning_wakes_nobody(told: Alertmanager, people: Listener, critical: 
 
 
 def test_the_watchdog_goes_to_its_own_address_and_nowhere_else(
-    told: Alertmanager, people: Listener
+    told: Alertmanager, people: WebhookReceiver
 ) -> None:
-    """Again and again, which the drill looks at."""
+    """Repetitions are checked by the drill."""
     told.push(alert("Watchdog", "none"))
-    people.told("/watchdog", "Watchdog")
-    # It would have come before one that is pushed later.
+    people.wait_for_alert("/watchdog", "Watchdog")
+    # It would have arrived before an alert that is pushed later.
     told.push(alert("AnswersStall"))
-    people.told("/hook?key=a%20b", "AnswersStall")
+    people.wait_for_alert("/hook?key=a%20b", "AnswersStall")
     assert not [a for a in people.alerts("/hook?key=a%20b") if a["labels"]["severity"] == "none"]
 
 
@@ -232,31 +234,31 @@ def test_the_watchdog_goes_to_its_own_address_and_nowhere_else(
     ],
     ids=["collector", "service", "severity"],
 )
-def test_a_consequence_is_silent_while_its_cause_is_told(
+def test_inhibited_alert_is_silent_while_its_cause_is_reported(
     told: Alertmanager,
-    people: Listener,
+    people: WebhookReceiver,
     cause: dict[str, Any],
     consequence: dict[str, Any],
     other: dict[str, Any],
 ) -> None:
     told.push(cause)
-    people.told("/hook?key=a%20b", cause["labels"]["alertname"])
+    people.wait_for_alert("/hook?key=a%20b", cause["labels"]["alertname"])
     told.push(consequence, other)
     poll_until(lambda: _hooked(people, other), "the other one to be told", PATIENCE_SECONDS)
     assert told.state(consequence["labels"]) == "suppressed"
     assert not _hooked(people, consequence)
-    # Not because it is never told.
+    # Check that it is sent at all.
     told.push(over(cause))
     poll_until(lambda: _hooked(people, consequence), "it to be told then", PATIENCE_SECONDS)
 
 
-def _hooked(people: Listener, pushed: dict[str, Any]) -> bool:
+def _hooked(people: WebhookReceiver, pushed: dict[str, Any]) -> bool:
     labels = {name: value for name, value in pushed["labels"].items() if value}
     return any(alert["labels"] == labels for alert in people.alerts("/hook?key=a%20b"))
 
 
-def _came(people: Listener, path: str) -> list[Any]:
-    return poll_until(lambda: people.came(path), f"something to come to {path}", PATIENCE_SECONDS)
+def _came(people: WebhookReceiver, path: str) -> list[Any]:
+    return poll_until(lambda: people.bodies(path), f"something to come to {path}", PATIENCE_SECONDS)
 
 
 def _is_tempo(text: str) -> bool:
@@ -264,7 +266,7 @@ def _is_tempo(text: str) -> bool:
 
 
 def _pane(address: str) -> dict[str, Any]:
-    """What Grafana's Explore is to show, as it reads it from the address."""
+    """Return what Grafana's Explore shows, from the link's address."""
     [panes] = parse_qs(urlsplit(address).query or address)["panes"]
     [pane] = json.loads(panes).values()
     found: dict[str, Any] = pane

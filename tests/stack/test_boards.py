@@ -1,4 +1,4 @@
-"""Under load each board shows something: each query of each panel and variable finds its data."""
+"""Every query of each panel and variable of each dashboard finds data under load."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -36,7 +36,7 @@ def asker(stack: Stack) -> Iterator[Asker]:
 
 @pytest.fixture(scope="module")
 def choices(asker: Asker, window: Window) -> Mapping[str, dict[str, Choices]]:
-    """Of each board, what a person may choose: all by one word, and each value by its name."""
+    """Return the selectable values of each dashboard: one for all, and each value by its name."""
     return {
         uid: {
             "all": {v.name: _all(v, asker, window) for v in board.variables},
@@ -67,7 +67,7 @@ def _variable_text(variable: Variable, window: Window) -> str:
 
 
 def _empty(panel: Panel, query: Query, chosen: Choices, asker: Asker, window: Window) -> str:
-    """Why the query shows nothing."""
+    """Return the reason why a query shows nothing."""
     interval = str(query.raw.get("interval") or panel.interval)
     text = query.text
     try:
@@ -79,7 +79,7 @@ def _empty(panel: Panel, query: Query, chosen: Choices, asker: Asker, window: Wi
 
 
 class _Asked(NamedTuple):
-    """One query of a panel, with a choice of the variables and its name."""
+    """One query of a panel, with a selection of variables and its name."""
 
     panel: Panel
     query: Query
@@ -88,7 +88,7 @@ class _Asked(NamedTuple):
 
 
 @pytest.mark.parametrize("board", _WITH_QUERIES, ids=lambda board: board.uid)
-def test_every_panel_of_the_board_shows_the_load(
+def test_every_panel_of_the_dashboard_shows_the_load(
     asker: Asker, window: Window, choices: Mapping[str, dict[str, Choices]], board: Board
 ) -> None:
     waiting = [
@@ -106,7 +106,7 @@ def test_every_panel_of_the_board_shows_the_load(
             for asked in waiting
             if (why := _empty(asked.panel, asked.query, asked.chosen, asker, window))
         ]
-        # What has shown its data once is not asked again.
+        # A query that has returned data once is not repeated.
         waiting[:] = [asked for asked, _ in problems]
         assert not problems, "\n".join(
             f"panel {asked.panel.title!r}, query {asked.query.ref} of {asked.query.datasource} with"
@@ -115,7 +115,7 @@ def test_every_panel_of_the_board_shows_the_load(
         )
         return True
 
-    # Nobody waits twice for what did not come.
+    # Do not wait again for data that did not arrive.
     patience = max(0.0, window.end + PATIENCE_SECONDS - time.time())
     poll_until(nothing_missing, f"data in each panel of board {board.uid!r}", patience, 1.0)
 
@@ -144,7 +144,7 @@ _FIELDS = [v for board in _BOARDS.values() for v in board.variables if v.kind ==
 
 
 @pytest.mark.parametrize("field", _FIELDS, ids=lambda v: f"{v.board}: ${v.name}")
-def test_what_is_typed_in_finds_its_lines_and_no_other(
+def test_text_field_finds_its_lines_and_no_other(
     asker: Asker, window: Window, choices: Mapping[str, dict[str, Choices]], field: Variable
 ) -> None:
     queries = [
@@ -170,7 +170,7 @@ def test_what_is_typed_in_finds_its_lines_and_no_other(
 
 
 def _typed(field: Variable, lines: list[Line]) -> tuple[str, Callable[[Line], bool]]:
-    """What a person copies into a field out of a line, and which lines they mean by it."""
+    """Texts that users copy from a line into a text field, and the lines that they expect."""
     if field.name == variables.TEXT.name:
         return "completed", lambda line: "completed" in line.text
     keys = {

@@ -1,4 +1,4 @@
-"""The commands of the README, as a person runs them, on a stack of their own.
+"""The commands of the README, as a user runs them, on a separate stack.
 
 Those that depend on how the stack runs are repeated in tests/containers.
 """
@@ -22,7 +22,7 @@ _RUNNING = (ROOT / "docs" / "running.md").read_text()
 
 @dataclass(frozen=True)
 class Second:
-    """`make down`, and what came after it."""
+    """The state after `make down`."""
 
     down: int
     status_after_down: int
@@ -52,13 +52,13 @@ def test_docker_commands_of_the_readme_are_those_that_are_run_in_containers() ->
     assert used <= set(_commands(_RUNNING))
 
 
-def test_up_tells_what_runs_where_and_how_to_find_the_chat(shell: Shell, up: str) -> None:
+def test_up_prints_addresses_and_queries_for_the_chat(shell: Shell, up: str) -> None:
     facts = stack_facts.load(shell.environment)
     for name in ("APP_URL", "PROMETHEUS_URL", "LOKI_URL", "TEMPO_URL"):
         assert facts[name] in up
     trace_id = re.search(r"[0-9a-f]{32}", up)
     assert trace_id
-    # Where Grafana runs, a link takes the place of the queries.
+    # With Grafana, a link is shown instead of the queries.
     query, link = f'| trace_id="{trace_id[0]}"', f"query%22%3A%22{trace_id[0]}%22"
     assert query in re.sub(r"\s+", " ", up) or link in up
     *_, first, commands = up.splitlines()
@@ -69,7 +69,7 @@ def test_up_tells_what_runs_where_and_how_to_find_the_chat(shell: Shell, up: str
 def test_up_fits_one_screen(up: str) -> None:
     screen = up[up.index("Chatscope is up") :].splitlines()
     assert len(screen) <= 24
-    # A query is one line to copy, however long; all else keeps to the terminal's width.
+    # A query is one line to copy, of any length; everything else fits the terminal's width.
     assert all(len(line) <= int(NARROW) for line in screen if "trace" not in line)
 
 
@@ -110,7 +110,7 @@ def test_ledger_finds_each_item(shell: Shell, up: str) -> None:
 
 def test_status_names_each_part_as_ready(shell: Shell, up: str) -> None:
     def shown() -> str:
-        # On a loaded machine a component may miss one check of its health.
+        # On a loaded machine a component may fail one health check.
         done = shell.run("make status")
         assert done.returncode == 0, done.stdout
         return done.stdout
@@ -135,7 +135,7 @@ def test_taken_port_is_said_before_anything_starts(shell: Shell, up: str, tmp_pa
 
 @pytest.fixture(scope="module")
 def second(shell: Shell, up: str) -> Second:
-    """After `make down`, as a person goes on who says nothing of the way."""
+    """Continue after `make down` without RUN, like a user."""
     down, status = shell.run("make down"), shell.run("make status")
     return Second(down.returncode, status.returncode, shell.untold().run("make up"))
 
@@ -150,8 +150,8 @@ def test_up_without_run_picks_docker_where_an_engine_answers_and_says_why(
 ) -> None:
     assert second.up.returncode == 0, second.up.stdout + second.up.stderr
     said = {
-        "docker": "Running with Docker: an engine answers",
-        "native": "Running natively: no Docker engine answers",
+        "docker": "Running with Docker: Docker Engine",
+        "native": "Running natively: no Docker engine responds",
     }
     assert said[shell.way] in re.sub(r"\s+", " ", second.up.stdout)
 

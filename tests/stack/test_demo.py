@@ -1,4 +1,4 @@
-"""The demo load on a real stack: each of its questions is in each of the stores."""
+"""The demo load on a real stack: the telemetry of each question is in each of the backends."""
 
 import os
 import re
@@ -21,7 +21,7 @@ from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS, Stack, settled
 
 _ROOT = Path(__file__).parents[2]
-# Enough for people of every kind, at this pace, and for failures and fallbacks.
+# Enough for all kinds of users, at this pace, and for failures and fallbacks.
 _QUESTIONS = 250
 _BOUNDS = {
     "DEMO_PACE": "50",
@@ -31,18 +31,18 @@ _BOUNDS = {
 }
 _ROW = re.compile(r"^(HTTP|SSE|WebSocket)  +(\S.*?)  +(\d+)  +(\d+)  ", re.MULTILINE)
 _VENDORS = {"northwind", "contoso", "fabrikam"}
-# What they fail with, now and then.
+# Errors of the demo's providers.
 _CODES = {"rate_limit_exceeded", "server_error", "unavailable", "timeout", "stalled"}
-# Refused as they should be: the model itself refuses a bad temperature, the service the others.
-_REFUSED = {"wrong model", "no question", "unknown type"}
+# Requests with an expected error: the model rejects a bad temperature, the service the others.
+_REFUSED = {"unknown model", "no messages", "unknown type"}
 _MISTAKES = {*_REFUSED, "bad temperature"}
 _TOLD = re.compile(r"^failed: .*?: (\w+)(?:, trace \w+)?$", re.MULTILINE)
-_GIVEN_UP = {"hang up halfway", "call off halfway"}
+_ABORTED = {"disconnect", "cancel"}
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run of the demo: its figures, when it began, and what the counters said before."""
+    """A run of the demo: its figures, start time, and the counters before it."""
 
     rows: dict[tuple[str, str], int]
     output: str
@@ -51,12 +51,12 @@ class Run:
     before: dict[str, float]
 
     def answers(self, way: str) -> int:
-        """Chats by one way that reached a model."""
+        """Chats by one transport that reached a model."""
         left_out = {*_REFUSED, "connection", "search"}
         return sum(n for (by, what), n in self.rows.items() if by == way and what not in left_out)
 
     def requests(self) -> int:
-        """All questions over HTTP, mistakes and all."""
+        """All questions over HTTP, including invalid ones."""
         return sum(
             n for (way, what), n in self.rows.items() if way != "WebSocket" and what != "search"
         )
@@ -98,7 +98,7 @@ def run(stack: Stack) -> Run:
 
 @pytest.fixture(scope="module")
 def ends(stack: Stack, run: Run) -> list[LogLine]:
-    """The line that each answer ends with."""
+    """Return the final log line of each response."""
     wanted = sum(run.answers(way) for way in ("HTTP", "SSE", "WebSocket"))
     query = '{service_name="chatscope"} |~ "^answer (completed|failed|cancelled)"'
 
@@ -112,7 +112,7 @@ def ends(stack: Stack, run: Run) -> list[LogLine]:
 
 @pytest.fixture(scope="module")
 def traces(stack: Stack, ends: list[LogLine]) -> list[list[Span]]:
-    """The trace of each answer, once its model call is there."""
+    """Return the trace of each response, once its model call has arrived."""
 
     def trace(line: LogLine) -> list[Span] | None:
         spans = stack.backends.tempo_trace(line.metadata["trace_id"]) or []
@@ -127,7 +127,7 @@ def traces(stack: Stack, ends: list[LogLine]) -> list[list[Span]]:
 
 
 def _servers(trace: list[Span]) -> list[Span]:
-    """The spans of the service that have a model call as their child."""
+    """Return the service's spans with a model call as child."""
     parents = {span.parent for span in trace if span.name.startswith("chat ")}
     return [span for span in trace if span.span_id in parents]
 
@@ -140,11 +140,11 @@ def test_each_user_counts_for_the_team_of_the_key(ends: list[LogLine]) -> None:
     assert {found_team for _, _, found_team in found} == {each.team for each in story.USERS}
 
 
-def test_people_of_all_kinds_were_served(run: Run) -> None:
+def test_users_of_all_kinds_were_served(run: Run) -> None:
     assert run.code == 0, run.output
     assert set(_TOLD.findall(run.output)) <= _CODES, run.output
     assert sum(n for (_, what), n in run.rows.items() if what != "connection") == _QUESTIONS
-    assert {what for _, what in run.rows} >= _MISTAKES | _GIVEN_UP
+    assert {what for _, what in run.rows} >= _MISTAKES | _ABORTED
     assert {what for _, what in run.rows} >= {"question with tools", "ticket as JSON", "search"}
 
 
@@ -191,7 +191,7 @@ def test_traces_over_http_begin_in_the_demo(traces: list[list[Span]]) -> None:
     assert over_http
 
 
-def test_stores_have_all_of_the_story(stack: Stack, run: Run) -> None:
+def test_backends_have_all_telemetry_of_the_demo(stack: Stack, run: Run) -> None:
     def total(metric: Metric, suffix: str, by: str, service: str) -> dict[str, float]:
         series = f'{metric.prometheus}{suffix}{{service_name="{service}"}}'
         label = names.prometheus_label(by)
@@ -236,6 +236,6 @@ def test_answers_are_those_of_named_users_in_conversations(ends: list[LogLine]) 
     assert max(turns.values()) >= 3
 
 
-def test_who_leaves_halfway_is_recorded_as_that(ends: list[LogLine]) -> None:
-    # The answer may have been at its end already: some of them, not each.
+def test_client_that_disconnects_is_recorded_as_cancelled(ends: list[LogLine]) -> None:
+    # A response may have ended already: some of them were cancelled, not all.
     assert any(line.line == "answer cancelled" for line in ends)

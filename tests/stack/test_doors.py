@@ -1,7 +1,7 @@
-"""Nobody without a password changes, ends or reads a component: each endpoint, as each attacker.
+"""Without a password, no component can be changed, stopped or read: each endpoint and attacker.
 
 `python -m pytest tests/stack/test_doors.py` compares the results with docs/access.md, and writes
-what it found to .chatscope/access.md.
+them to .chatscope/access.md.
 """
 
 import json
@@ -27,7 +27,7 @@ from tests.stack.doors import ATTACKERS, DOORS, Door, is_refusal, table
 
 _PAGE = ROOT / "docs" / "access.md"
 _FOUND = ROOT / ".chatscope" / "access.md"
-# Where a neighbour is, and what it sees of this machine.
+# Address of a neighbouring host, and of this machine as seen from it.
 _HERE, _THERE = "198.51.100.1", "198.51.100.2"
 
 Results = Mapping[Door, Mapping[str, str]]
@@ -45,7 +45,7 @@ def results(stack: Stack) -> Results:
 
 
 def _starts(stack: Stack) -> dict[str, tuple[int, int]]:
-    """The process of each component, and how often it was started again."""
+    """Return the process of each component, and its number of restarts."""
     return {name: (state.pid, state.restarts) for name, state in stack.running.states().items()}
 
 
@@ -88,7 +88,7 @@ def test_telemetry_without_the_token_is_refused(stack: Stack, port: str, token: 
 
 
 def test_telemetry_with_the_token_is_accepted(stack: Stack) -> None:
-    """What the test above would show if the Collector accepted nothing at all."""
+    """The result of the test above if the Collector accepted nothing at all."""
     with otlp.sender(stack.facts["OTLP_URL"], telemetry_headers(stack.facts)) as sender:
         sender.send(otlp.sums("doors", "opened", otlp.point(1)))
 
@@ -112,7 +112,7 @@ def test_files_of_the_stack_are_for_its_user_alone(stack: Stack) -> None:
 
 
 def test_component_has_no_variables_of_another(stack: Stack) -> None:
-    """A secret of a person's reaches only the component that it is for."""
+    """A user's secret reaches only the component that needs it."""
     if not (pid := stack.pid("loki")) or not Path(f"/proc/{pid}").exists():
         pytest.skip("its processes cannot be seen from here")
     for part in ("collector", "prometheus", "loki", "tempo", "gateway"):
@@ -126,7 +126,7 @@ def test_component_has_no_variables_of_another(stack: Stack) -> None:
 
 @pytest.fixture
 def neighbour() -> Iterator[list[str]]:
-    """A command that runs another in a network namespace next to this machine's."""
+    """Return a command that runs another in a network namespace next to this machine's."""
     if os.geteuid() or not shutil.which("ip"):
         pytest.skip("only root, with ip, can make a network namespace that leads here")
     name = f"cs{uuid.uuid4().hex[:8]}"
@@ -164,7 +164,7 @@ print(json.dumps(found))
 
 def test_neighbour_on_the_network_reaches_no_component(stack: Stack, neighbour: list[str]) -> None:
     ports = [int(stack.facts[name]) for name in stack_facts.ports(stack.facts)]
-    # On every address: otherwise nobody is reached there, whoever listens.
+    # On all addresses: otherwise nothing is reachable there, whatever listens.
     with socket.create_server(("", 0)) as everywhere:
         control = everywhere.getsockname()[1]
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Grafana as it runs: it finds the stores, shows them to everybody here, and obeys nobody."""
+"""Grafana at run time: it finds the backends, is readable locally, and can be changed by nobody."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,13 +14,13 @@ from tests.stack.grafana import grafana_alone
 _UIDS = ("prometheus", "loki", "tempo", "alertmanager")
 _PASSWORD = "known to this test alone"
 _PUBLIC_URL = "https://example.org/grafana"
-# Its own, away from the stacks'.
+# Port offset; differs from the stacks'.
 _PORT = "16001"
 
 
 @pytest.fixture(scope="module")
 def log(stack: Stack) -> str:
-    """What it has logged until now, before a test asked it for what it has to refuse."""
+    """Return its log so far, before a test sends requests that it must reject."""
     if missing := stack.running.missing.get("grafana"):
         pytest.skip(f"no Grafana: {missing}")
     return stack.running.log_tail("grafana", 10_000)
@@ -28,18 +28,18 @@ def log(stack: Stack) -> str:
 
 @pytest.fixture(scope="module")
 def visitor(stack: Stack, log: str) -> Iterator[httpx2.Client]:
-    """Somebody who does not log in."""
+    """Return a client without a login."""
     with local_client(stack.facts["GRAFANA_URL"], timeout=PATIENCE_SECONDS) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def with_password(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
-    """A client of a Grafana alone, as the native way starts it: with a password, published, and
-    behind a reverse proxy that has it under a path."""
+    """Return a client of a separate Grafana, started like the native one: with a password,
+    published, and behind a reverse proxy under a path."""
     changed = {
         "GRAFANA_ADMIN_PASSWORD": _PASSWORD,
-        # It listens on loopback all the same.
+        # It still listens on loopback.
         "PUBLISH_HOST": "0.0.0.0",  # noqa: S104
         "GF_SERVER_HTTP_ADDR": "127.0.0.1",
     }
@@ -58,7 +58,7 @@ def test_it_is_healthy_in_the_pinned_version(visitor: httpx2.Client) -> None:
     assert health["version"].partition("+")[0] == grafana.VERSION
 
 
-def test_each_store_is_there_under_its_uid(visitor: httpx2.Client) -> None:
+def test_each_backend_has_its_datasource_uid(visitor: httpx2.Client) -> None:
     settings = visitor.get("/api/frontend/settings").raise_for_status().json()
     found = {source.get("uid"): source["type"] for source in settings["datasources"].values()}
     assert {uid: found.get(uid) for uid in _UIDS} == {uid: uid for uid in _UIDS}
@@ -66,18 +66,18 @@ def test_each_store_is_there_under_its_uid(visitor: httpx2.Client) -> None:
 
 
 @pytest.mark.parametrize("uid", ["prometheus", "loki", "tempo"])
-def test_store_answers_it(visitor: httpx2.Client, uid: str) -> None:
+def test_backend_answers_the_query(visitor: httpx2.Client, uid: str) -> None:
     answer = visitor.get(f"/api/datasources/uid/{uid}/health")
     assert answer.json()["status"] == "OK", answer.text
 
 
 def test_alertmanager_answers_it(visitor: httpx2.Client) -> None:
-    # Its plugin has no health check of its own.
+    # Its plugin has no health check.
     answer = visitor.get("/api/datasources/proxy/uid/alertmanager/api/v2/status")
     assert answer.raise_for_status().json()["cluster"]["status"] == "disabled"
 
 
-def test_visitor_may_ask_the_stores(visitor: httpx2.Client) -> None:
+def test_anonymous_viewer_can_query_the_backends(visitor: httpx2.Client) -> None:
     may = visitor.get("/api/access-control/user/actions").raise_for_status().json()
     assert may["datasources:explore"]
     query = {"refId": "A", "datasource": {"uid": "prometheus"}, "expr": "vector(7)"}
@@ -112,7 +112,7 @@ def test_well_known_password_opens_nothing(visitor: httpx2.Client) -> None:
 
 def test_it_has_nothing_to_complain_about(log: str) -> None:
     errors = [line for line in log.splitlines() if "level=error" in line]
-    # What it says while it answers somebody is about what that one asked, or that he left.
+    # Log lines about a request concern its content, or that the client disconnected.
     own = [line for line in errors if "uname=" not in line and "context canceled" not in line]
     assert own == []
 

@@ -1,4 +1,4 @@
-"""The boards in a Grafana: all are there as their files say, and it asks what they ask."""
+"""The dashboards in a Grafana: all are loaded unchanged, and their queries work."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,10 +15,10 @@ from tests.stack.grafana import grafana_url
 
 _BOARDS = read_boards()
 _FOLDER = "Chatscope"
-# Of its own making: a number in its database, and how often the file has changed.
+# Added by Grafana: the ID in its database, and the version.
 _OWN = {"id", "version"}
 _SECONDS = 900
-# It fills in these itself, for the stores that have them.
+# Added by Grafana for the backends that have them.
 _ITS_OWN = {
     name: Choice(raw=f"${name}")
     for name in ("__interval", "__interval_ms", "__rate_interval", "__range", "__range_s", "__auto")
@@ -27,14 +27,14 @@ _ITS_OWN = {
 
 @pytest.fixture(scope="module")
 def visitor(stack: Stack) -> Iterator[httpx2.Client]:
-    """Somebody who does not log in."""
+    """Return a client without a login."""
     with local_client(grafana_url(stack), timeout=2 * PATIENCE_SECONDS) as client:
         yield client
 
 
-# Not of the boards that could be read: one that is broken is missing in Grafana, too.
+# Not only the readable ones: a broken dashboard is missing in Grafana, too.
 @pytest.mark.parametrize("uid", [path.stem for path in files()])
-def test_board_is_there_as_its_file_says(visitor: httpx2.Client, uid: str) -> None:
+def test_dashboard_equals_its_file(visitor: httpx2.Client, uid: str) -> None:
     def as_the_file_says() -> bool:
         answer = visitor.get(f"/api/dashboards/uid/{uid}")
         assert answer.is_success, f"board {uid!r}: {answer.text}"
@@ -44,11 +44,11 @@ def test_board_is_there_as_its_file_says(visitor: httpx2.Client, uid: str) -> No
         assert board == {k: v for k, v in _BOARDS[uid].raw.items() if k not in _OWN}
         return True
 
-    # It looks for changed files now and then.
+    # It polls for changed files.
     poll_until(as_the_file_says, f"board {uid!r}", PATIENCE_SECONDS, 1.0)
 
 
-def test_no_other_board_is_provisioned(visitor: httpx2.Client) -> None:
+def test_no_other_dashboard_is_provisioned(visitor: httpx2.Client) -> None:
     found = visitor.get("/api/search", params={"type": "dash-db", "tag": "chatscope"})
     assert {board["uid"] for board in found.raise_for_status().json()} == set(_BOARDS)
 
@@ -85,7 +85,7 @@ def _problems(visitor: httpx2.Client, board: Board, panel: Panel) -> list[str]:
 
 
 def _query(board: Board, query: Query, number: int) -> dict[str, Any]:
-    """As the page sends it: what is chosen is filled in, and in what resolution it is shown."""
+    """Return the request of the page, with variables and resolution filled in."""
     chosen = {variable.name: at_first(variable) for variable in board.variables}
     own = times(Window(0, _SECONDS)) if query.datasource == "tempo" else _ITS_OWN
     texts = {

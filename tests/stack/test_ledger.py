@@ -1,4 +1,4 @@
-"""The ledger on a real stack: each item that was made is found once, and as it was made."""
+"""The ledger on a real stack: each created item is found once and intact."""
 
 import os
 import subprocess
@@ -10,21 +10,21 @@ import pytest
 import alerts.ledger
 from ledger import item
 from ledger.account import Accounts
+from ledger.backends import reconcile
 from ledger.load import LoadError, steady_load
-from ledger.stores import reconcile
 from stack.facts import ROOT
 from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS, Stack
 
 _SECONDS = 3.0
 _NARROW = 80
-# Sums leave out what came in half a minute ago, and a part is asked each quarter of one.
+# Sums exclude items of the last half minute, and components are scraped every quarter of one.
 _SUMS_SECONDS = 90.0
 
 
 @pytest.fixture(scope="module")
 def accounts(stack: Stack) -> Accounts:
-    """Of one run."""
+    """The values of one run."""
     with steady_load(stack.facts) as load:
         time.sleep(_SECONDS)
     return reconcile(stack.facts, load, PATIENCE_SECONDS)
@@ -36,7 +36,7 @@ def test_each_item_is_found_once_and_as_it_was_made(accounts: Accounts) -> None:
         assert account.found == account.sent >= item.PER_TRACE
 
 
-def test_items_of_a_process_that_was_killed_are_known_and_the_next_one_goes_on(
+def test_items_of_a_killed_process_are_known_and_the_next_one_continues(
     stack: Stack,
 ) -> None:
     with steady_load(stack.facts) as load:
@@ -48,18 +48,18 @@ def test_items_of_a_process_that_was_killed_are_known_and_the_next_one_goes_on(
         load.start()
         assert load.pid not in (0, before)
         time.sleep(_SECONDS)
-    # What is lost never comes.
+    # A lost item never arrives.
     accounts = reconcile(stack.facts, load, patience=10.0)
     assert min(load.created) == 0
-    assert load.doubtful == {killed_after}
+    assert load.uncertain == {killed_after}
     assert set(load.created) == set(range(max(load.created) + 1))
-    assert accounts.twice == accounts.corrupted == 0
-    # What had not left the process when it was killed: never what came before or after.
+    assert accounts.duplicates == accounts.corrupted == 0
+    # Only items that had not left the process when it was killed, no earlier or later ones.
     for account in (accounts.spans, accounts.logs):
         assert all(killed_after - 100 < number <= killed_after for number in account.lost_numbers)
 
 
-def test_what_nobody_sent_is_missed(stack: Stack) -> None:
+def test_items_that_were_never_sent_are_reported_missing(stack: Stack) -> None:
     with steady_load(stack.facts) as load:
         time.sleep(_SECONDS)
     never_made = max(load.created) + 1
@@ -92,7 +92,7 @@ def test_command_shows_the_account_on_a_usual_terminal(stack: Stack) -> None:
 
 
 def test_rules_count_the_items_at_each_hop(stack: Stack, accounts: Accounts) -> None:
-    """The last one, as these sums come late."""
+    """Return the last value, because these sums are delayed."""
     [rules] = alerts.ledger.groups(interval="1m")
     steps = [rule for rule in rules["rules"] if "hop" in rule.get("labels", {})]
     assert {rule["labels"]["hop"] for rule in steps} == {"service", "wire", "collector", "store"}

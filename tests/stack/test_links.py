@@ -1,4 +1,4 @@
-"""Each link from one store to another, followed from real data to real data."""
+"""Each link from one backend to another, followed with real data."""
 
 import math
 import re
@@ -27,7 +27,7 @@ _EXEMPLARS = (
     f"{names.HTTP_REQUEST_DURATION.prometheus}_bucket",
     "traces_span_metrics_duration_seconds_bucket",
 )
-# What Grafana's service map asks for.
+# Metrics of Grafana's service map.
 _SERVICE_MAP = (
     "traces_service_graph_request_total",
     "traces_service_graph_request_server_seconds_sum",
@@ -41,7 +41,7 @@ _MESSAGE = "message /ws/chat"
 
 @pytest.fixture(scope="module")
 def turn(stack: Stack) -> Turn:
-    """The second of two, so that every counter of the first has grown."""
+    """Return the second of two turns, so that every counter of the first has increased."""
     websocket_turn(stack.facts)
     for series in (
         f'traces_span_metrics_calls_total{{span_name="{_CHAT}"}}',
@@ -57,7 +57,7 @@ def turn(stack: Stack) -> Turn:
 
 @pytest.fixture(scope="module")
 def request_in_64_bits(stack: Stack) -> str:
-    """The trace id of an answer to somebody who counts in 64 bits, as some callers still do."""
+    """Return the trace ID of a response to a client with 64-bit IDs, as some still use."""
     trace_id = "0" * 16 + "f" + secrets.token_hex(8)[1:]
     with local_client(stack.facts["APP_URL"], timeout=PATIENCE_SECONDS) as client:
         body = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}]}
@@ -69,19 +69,19 @@ def request_in_64_bits(stack: Stack) -> str:
 
 @pytest.fixture(scope="module")
 def spans(stack: Stack, turn: Turn) -> dict[str, Span]:
-    """The spans of the turn, by name."""
+    """Return the spans of the turn, by name."""
     return {span.name: span for span in _whole_trace(stack, turn.trace_id)}
 
 
 @pytest.fixture(scope="module")
 def lines(stack: Stack, turn: Turn) -> list[LogLine]:
-    """All lines of the turn, whenever they were written."""
+    """Return all lines of the turn, whenever they were written."""
     return _all_lines(stack, turn.trace_id)
 
 
 @pytest.fixture(scope="module")
 def grafana(stack: Stack) -> Iterator[httpx2.Client]:
-    """Somebody who looks without a login."""
+    """Return a client without a login."""
     if missing := stack.running.missing.get("grafana"):
         pytest.skip(f"no Grafana: {missing}")
     with local_client(stack.facts["GRAFANA_URL"], timeout=PATIENCE_SECONDS) as client:
@@ -140,7 +140,7 @@ def test_exemplar_leads_to_its_trace(stack: Stack, turn: Turn, series: str) -> N
 
 def test_exemplars_of_all_metrics_spell_the_trace_alike(stack: Stack, turn: Turn) -> None:
     now = time.time()
-    # Not of a stack that ran here before, whose exemplars are its own.
+    # Not of an earlier stack, whose exemplars do not count.
     found = stack.backends.exemplars('{__name__=~".+"}', now - 600, now + 60)
     assert {frozenset(exemplar.labels) for exemplar in found} == {
         frozenset({"trace_id", "span_id"})
@@ -241,11 +241,11 @@ def test_service_map_has_its_metrics(stack: Stack, turn: Turn, series: str) -> N
     assert all(sample.labels["client"] for sample in found)
 
 
-# -- the same, as Grafana itself does it ------------------------------------------
+# -- the same links, resolved by Grafana -------------------------------------------
 
 
 def _through_grafana(grafana: httpx2.Client, uid: str, **query: Any) -> list[dict[str, Any]]:
-    """The frames of an answer; each with its fields' names and values."""
+    """Yield the frames of a response, with names and values of fields."""
     start, end = query.pop("start", time.time() - 600), query.pop("end", time.time() + 60)
     asked = {
         "from": str(int(start * 1000)),
@@ -270,7 +270,7 @@ def _through_grafana(grafana: httpx2.Client, uid: str, **query: Any) -> list[dic
 def test_grafana_reads_the_links_as_these_tests_do(grafana: httpx2.Client, uid: str) -> None:
     known = grafana.get("/api/frontend/settings").raise_for_status().json()["datasources"]
     [found] = [source["jsonData"] for source in known.values() if source.get("uid") == uid]
-    # It adds what its own code needs.
+    # Added by Grafana's own code.
     assert links.settings(uid).items() <= found.items()
 
 
@@ -293,7 +293,7 @@ def test_grafana_finds_the_lines_of_a_span(
         grafana, "loki", expr=asked.text, queryType="range", start=asked.start, end=asked.end
     )
     assert sorted(int(ns) for ns in frame["tsNs"]) == [line.timestamp for line in lines]
-    # What its link back to the trace looks at.
+    # Read by its link back to the trace.
     assert {labels["trace_id"] for labels in frame["labels"]} == {spans[_MESSAGE].trace_id}
 
 
@@ -315,7 +315,7 @@ def test_grafana_finds_the_metrics_of_a_span(
         frames = _through_grafana(
             grafana, "prometheus", expr=asked.text, range=True, start=asked.start, end=asked.end
         )
-        # A panel shows neither holes nor what is no number.
+        # A panel shows neither gaps nor values that are no numbers.
         return [
             value
             for frame in frames

@@ -1,4 +1,4 @@
-"""The rules of Loki's ruler: there, and by lines that are pushed quiet, firing and over."""
+"""The rules of Loki's ruler: loaded, and with pushed lines quiet, firing and resolved."""
 
 import json
 import os
@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from alerts import logs
-from drill.listener import Listener, listener
+from drill.webhook import WebhookReceiver, webhook_receiver
 from stack import facts as stack_facts
 from stack.facts import ROOT
 from stack.local_http import local_client
@@ -42,10 +42,10 @@ _TOKEN = "sk-" + "canary0123456789abcdef"
 
 @dataclass(frozen=True)
 class Ruler:
-    """A Loki with the rules in short windows, and who is told by its Alertmanager."""
+    """A Loki with the rules in short windows, and the receiver of its Alertmanager."""
 
     url: str
-    people: Listener
+    people: WebhookReceiver
 
     def push(
         self,
@@ -56,9 +56,9 @@ class Ruler:
         times: int = 1,
         ago: int = 0,
     ) -> None:
-        """Lines of a service, as the Collector sends them; no two say the same.
+        """Return log lines of a service, as the Collector sends them, each with a different text.
 
-        `of`: what they carry other than `_PLACE`.
+        `of`: metadata that differs from `_PLACE`.
         """
         attributes = [_pair(name, value) for name, value in (_PLACE | dict(of or {})).items()]
         at = time.time_ns() - ago * 10**9
@@ -78,7 +78,7 @@ class Ruler:
             client.post("/otlp/v1/logs", json=body).raise_for_status()
 
     def firing(self) -> set[tuple[str, str]]:
-        """The name and the service of each alert that fires now."""
+        """Return name and service of each firing alert."""
         with local_client(self.url) as client:
             answer = client.get("/prometheus/api/v1/alerts").raise_for_status().json()
         return {
@@ -88,7 +88,7 @@ class Ruler:
         }
 
     def told(self, name: str, service: str, status: str = "firing") -> dict[str, Any]:
-        """What the webhook heard of it, once it did."""
+        """Wait for the webhook message about an alert, and return it."""
 
         def found() -> dict[str, Any] | None:
             return next(
@@ -104,14 +104,14 @@ class Ruler:
         return poll_until(found, f"{name} of {service} to be told as {status}", PATIENCE_SECONDS)
 
     def ever_told(self) -> set[tuple[str, str]]:
-        """The name and the service of each alert that the webhook heard of."""
+        """Return name and service of each alert in the webhook messages."""
         return {
             (alert["labels"]["alertname"], alert["labels"]["service_name"])
             for alert in self.people.alerts(_HOOK)
         }
 
     def evaluate(self) -> None:
-        """Waits until all rules were evaluated twice from now on."""
+        """Wait until all rules were evaluated twice from now on."""
         for _ in range(2):
             before = poll_until(self._evaluations, "all rules to be well", PATIENCE_SECONDS)
             self._later_than(before)
@@ -124,7 +124,7 @@ class Ruler:
         )
 
     def _evaluations(self) -> set[str]:
-        """When the rules were evaluated; nothing while one of them is not well."""
+        """Return the times of the rules' evaluations; none if one of them is unhealthy."""
         with local_client(self.url) as client:
             answer = client.get("/prometheus/api/v1/rules").raise_for_status().json()
         rules = [rule for group in answer["data"]["groups"] for rule in group["rules"]]
@@ -149,7 +149,7 @@ def ruler(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
     groups = logs.made(_TIMES, _MOST_ERRORS)
     (folder / "logs.rules.yaml").write_text(json.dumps({"groups": groups}))
     with ExitStack() as running:
-        people = running.enter_context(listener())
+        people = running.enter_context(webhook_receiver())
         alerts = running.enter_context(
             alertmanager(directory, ALERT_WEBHOOK_URL=people.url(_HOOK)),
         )
@@ -174,7 +174,7 @@ def _free_port() -> str:
 
 
 def _loki(directory: Path, facts: dict[str, str]) -> ExitStack:
-    """Our Loki with the rules of that directory, ready."""
+    """Run our Loki with the rules of that directory."""
     running = ExitStack()
     log = running.enter_context((directory / "loki.log").open("w"))
     process = subprocess.Popen(
@@ -216,7 +216,7 @@ def test_loki_reads_the_rules_from_our_folder(stack: Stack) -> None:
 
 @pytest.fixture(scope="module")
 def pushed(ruler: Ruler) -> Ruler:
-    """It has got the lines of all tests, so that these wait for their alerts at the same time."""
+    """Push the lines of all tests, so that these wait for their alerts concurrently."""
     ruler.push("well", "INFO", times=50)
     ruler.push("well", "WARNING", times=50)
     ruler.push("below", "ERROR", times=_MOST_ERRORS)
@@ -232,7 +232,7 @@ def pushed(ruler: Ruler) -> Ruler:
     for text in _TEXTS:
         ruler.push(f"known-{text}", "ERROR", ago=_BEFORE_SECONDS)
         ruler.push(f"known-{text}", text)
-        # The very same place in another service is another error.
+        # The same code location in another service is another error.
         ruler.push(f"other-{text}", text)
     for attribute in _PLACE:
         ruler.push(f"differs-{attribute}", "ERROR", ago=_BEFORE_SECONDS)
@@ -240,7 +240,7 @@ def pushed(ruler: Ruler) -> Ruler:
     return ruler
 
 
-def test_a_burst_of_errors_is_told_and_its_end_too(pushed: Ruler) -> None:
+def test_burst_of_errors_and_its_end_are_reported(pushed: Ruler) -> None:
     alert = pushed.told("ErrorLogBurst", "above")
     assert alert["labels"] == {
         "alertname": "ErrorLogBurst",
@@ -259,7 +259,7 @@ def test_a_burst_of_errors_is_told_and_its_end_too(pushed: Ruler) -> None:
     assert ("ErrorLogBurst", "below") not in pushed.ever_told()
 
 
-def test_a_new_error_is_told_and_when_it_is_new_no_more(pushed: Ruler) -> None:
+def test_new_error_is_reported_and_resolved_later(pushed: Ruler) -> None:
     alert = pushed.told("NewErrorPattern", "changed")
     assert alert["labels"] == {
         "alertname": "NewErrorPattern",
@@ -277,12 +277,12 @@ def test_a_new_error_is_told_and_when_it_is_new_no_more(pushed: Ruler) -> None:
         'line 7 of <lambda>, timeout, Odd"Error.'
     )
     over = pushed.told("NewErrorPattern", "changed", "resolved")
-    # For as long as it is new, not only at the first look. By Loki's own clock, that of its looks.
+    # For as long as it is new, not only at the first evaluation. By Loki's own clock.
     began, ended = (datetime.fromisoformat(over[end]) for end in ("startsAt", "endsAt"))
     assert (ended - began).total_seconds() > _NEW_SECONDS / 2
 
 
-def test_a_token_in_any_part_of_a_record_is_told(pushed: Ruler) -> None:
+def test_token_in_any_part_of_a_record_is_reported(pushed: Ruler) -> None:
     alert = pushed.told("SecretRecorded", "careless")
     assert alert["labels"] == {
         "alertname": "SecretRecorded",
@@ -303,7 +303,7 @@ def test_a_token_in_any_part_of_a_record_is_told(pushed: Ruler) -> None:
     assert ("SecretRecorded", "careful") not in pushed.ever_told()
 
 
-def test_an_alert_is_seen_where_boards_look_for_all_of_them(stack: Stack, pushed: Ruler) -> None:
+def test_alert_is_written_to_prometheus_for_dashboards(stack: Stack, pushed: Ruler) -> None:
     series = 'ALERTS{service_name="shown", alertstate="firing"}'
     [alert] = poll_until(
         lambda: stack.backends.prometheus(f"last_over_time({series}[10m])"),

@@ -1,4 +1,4 @@
-"""What Prometheus holds, and what those who scrape get: the same names, labels and values."""
+"""Metrics in Prometheus and at the scrape endpoint: the same names, labels and values."""
 
 from urllib.parse import urlsplit
 
@@ -122,7 +122,7 @@ def test_scraped_values_are_those_of_remote_write(stack: Stack) -> None:
                 frozenset(sample.labels.items()): sample.value
                 for sample in _scraped(stack, _series(metric))
             }
-            # Of a process that has ended each forgets at a moment of its own.
+            # The series of an ended process expire at different times.
             known = _instances(written) & _instances(scraped)
             assert known, metric.name
             assert _of(scraped, known) == pytest.approx(_of(written, known)), metric.name
@@ -144,7 +144,7 @@ def test_scraped_buckets_carry_exemplars_that_lead_to_traces(stack: Stack) -> No
         )
 
 
-def test_those_who_scrape_get_the_services_metrics_only(stack: Stack) -> None:
+def test_scrapers_get_the_services_metrics_only(stack: Stack) -> None:
     families = _scrape(stack)
     jobs = {
         sample.labels["job"]
@@ -152,7 +152,7 @@ def test_those_who_scrape_get_the_services_metrics_only(stack: Stack) -> None:
         for sample in family.samples
         if "job" in sample.labels
     }
-    # Other services send here, too; the host is none, and neither is what the Collector makes.
+    # Other services send here, too; the host and the Collector's derived metrics are excluded.
     assert "chatscope" in jobs
     assert "host" not in jobs
     made = ("system_", "traces_", "httpcheck_")
@@ -169,7 +169,7 @@ def test_host_is_measured(stack: Stack) -> None:
 
 
 def test_only_the_components_are_scraped(stack: Stack) -> None:
-    """The service is not: it sends its metrics."""
+    """The service itself is not scraped: it sends its metrics."""
 
     def all_up() -> bool:
         found = {s.labels["job"]: s.value for s in stack.backends.prometheus("up")}

@@ -1,4 +1,4 @@
-"""The package as others install it, on the stack: programs outside this checkout."""
+"""The installed package with the stack: programs outside this checkout."""
 
 import shutil
 import time

@@ -1,4 +1,4 @@
-"""The pipeline itself: early lines, other senders, retention, back ends' own settings."""
+"""The pipeline: early lines, other senders, retention, the backends' own settings."""
 
 import re
 import secrets
@@ -46,12 +46,12 @@ def test_others_send_over_otlp_http(stack: Stack) -> None:
 
 
 def _seconds(duration: str) -> float:
-    """A duration as the stores spell it: 15d, 2w1d, 360h, 360h0m0s."""
+    """Return the hours of a duration in the backends' notations: 15d, 2w1d, 360h, 360h0m0s."""
     units = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
     return sum(float(n) * units[unit] for n, unit in re.findall(r"(\d+)([wdhms])", duration))
 
 
-def test_retention_is_the_same_in_each_store(stack: Stack) -> None:
+def test_retention_is_the_same_in_each_backend(stack: Stack) -> None:
     wanted = _seconds(stack.facts["RETENTION"])
 
     def get(url: str, path: str) -> httpx2.Response:
@@ -63,7 +63,7 @@ def test_retention_is_the_same_in_each_store(stack: Stack) -> None:
     loki = yaml.safe_load(get("LOKI_URL", "/config").text)
     assert _seconds(loki["limits_config"]["retention_period"]) == wanted
     assert loki["compactor"]["retention_enabled"] is True
-    # Its answer starts with a line that says which page it is.
+    # Its response starts with a line that names the page.
     tempo = yaml.safe_load(get("TEMPO_URL", "/status/config").text.partition("---")[2])
     assert _seconds(tempo["compactor"]["compaction"]["block_retention"]) == wanted
 

@@ -1,4 +1,4 @@
-"""Every query in the documentation, asked of the real stores."""
+"""Every query in the documentation, sent to the real backends."""
 
 import re
 import time
@@ -13,11 +13,11 @@ from tests.recipes import PAGES, RUNBOOKS, Recipe, in_blocks, in_tables
 from tests.running import PATIENCE_SECONDS, Stack
 from tests.stack.turns import Turn, websocket_turn
 
-# Rightly without an answer while all is well.
+# Correctly without results while healthy.
 _EMPTY_IN_HEALTH = re.compile(
     r'"failed"|"cancelled"|"ERROR"|WARNING|> 10|error_type!=""|status = error|4\.\.|evaluation'
 )
-# TraceQL that is drawn over time, which has an address of its own.
+# TraceQL metrics, which have another endpoint.
 _OVER_TIME = re.compile(r"\| (rate|\w+_over_time)\(")
 
 
@@ -40,17 +40,17 @@ def connection_id(stack: Stack, turn: Turn) -> str:
     return poll_until(found, "the turn's root span in Tempo", PATIENCE_SECONDS)[0]
 
 
-def test_there_are_recipes_for_each_store() -> None:
+def test_recipes_exist_for_each_backend() -> None:
     assert len(_RECIPES) >= 30
     assert _STORES == ["loki", "prometheus", "tempo"]
 
 
 @pytest.mark.parametrize("store", _STORES)
-def test_every_recipe_of_a_store_answers(
+def test_every_recipe_of_a_backend_works(
     stack: Stack, turn: Turn, connection_id: str, store: str
 ) -> None:
     def ready(query: str) -> str:
-        # Tempo's search leaves out leading zeros.
+        # Tempo's search omits leading zeros.
         trace_id = turn.trace_id.lstrip("0") if "trace:id" in query else turn.trace_id
         return query.replace('"TRACE"', f'"{trace_id}"').replace('"ID"', f'"{connection_id}"')
 
@@ -69,7 +69,7 @@ def test_every_recipe_of_a_store_answers(
 
 
 def test_every_query_of_a_runbook_is_accepted(stack: Stack) -> None:
-    """Most are about failures, so they may find nothing."""
+    """Most of them are about failures, so they may find nothing."""
     recipes = [(page, recipe) for page in RUNBOOKS for recipe in in_blocks(page)]
     refused = []
     for page, recipe in recipes:
@@ -82,7 +82,7 @@ def test_every_query_of_a_runbook_is_accepted(stack: Stack) -> None:
 
 
 def _answer(stack: Stack, recipe: Recipe) -> list[object]:
-    """Raises what the store's refusal raises."""
+    """Send a query. Raises the error of the backend's rejection."""
     query = recipe.query
     match recipe.store:
         case "loki":
@@ -104,7 +104,7 @@ def _tempo(stack: Stack, query: str) -> list[object]:
     asked: dict[str, str | int] = {"q": query, "start": now - 600, "end": now, "step": "15s"}
     with backend_client(stack.facts, "TEMPO_URL", PATIENCE_SECONDS) as client:
         answer = client.get("/api/metrics/query_range", params=asked).raise_for_status().json()
-    # A series of nothing but zeros tells nothing.
+    # A series of zeros proves nothing.
     return [
         series
         for series in answer.get("series", [])

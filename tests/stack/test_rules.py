@@ -1,4 +1,4 @@
-"""The rules in the running Prometheus: loaded, healthy, and about series that exist."""
+"""The rules in the running Prometheus: loaded, healthy, and with existing series."""
 
 import json
 from collections.abc import Iterator
@@ -14,9 +14,9 @@ from tests.config.files import parsed
 from tests.running import PATIENCE_SECONDS, Stack
 from tests.stack.filling import Window
 
-# The slowest group is evaluated each minute.
+# The slowest group is evaluated every minute.
 _EVALUATED_SECONDS = 75.0
-# Where nothing is found, because no test here leads to it: the metric's name, and why.
+# Metrics without data, because no test here produces it, with the reason.
 _AFTER_A_FAILURE = {
     **{
         hop.send_failed.prometheus: "a store refused for good what an exporter sent"
@@ -26,7 +26,7 @@ _AFTER_A_FAILURE = {
     others.LOKI_DISCARDED.prometheus: "Loki threw a line away",
     others.DELTA_POINTS.prometheus: "a service sent a delta that could not be added up",
 }
-# Made by other libraries, or by a service whose clients need keys: this stack has neither.
+# Recorded by other libraries, or by a service that requires keys: this stack has neither.
 _MADE_ELSEWHERE = {
     name
     for metric in (*OLDER_METRICS, *OF_KEYS)
@@ -52,7 +52,7 @@ def _get(stack: Stack, path: str, **asked: Any) -> Any:
 
 
 def _selectors(node: Any) -> Iterator[tuple[str, str]]:
-    """All metrics in a parsed expression: the name, and how they are selected."""
+    """Yield all metrics in a parsed expression: name and matchers."""
     if isinstance(node, dict):
         if node.get("type") in ("vectorSelector", "matrixSelector"):
             conditions = [
@@ -80,8 +80,8 @@ def test_each_rule_is_loaded_and_healthy(stack: Stack) -> None:
     poll_until(healthy, "each rule to have been evaluated", _EVALUATED_SECONDS)
 
 
-def test_prometheus_tells_alertmanager(stack: Stack) -> None:
-    """Of the alert that always fires."""
+def test_prometheus_sends_to_alertmanager(stack: Stack) -> None:
+    """The selector of the alert that always fires."""
 
     def told() -> bool:
         with backend_client(stack.facts, "ALERTMANAGER_URL") as client:
@@ -92,7 +92,7 @@ def test_prometheus_tells_alertmanager(stack: Stack) -> None:
 
 
 def test_each_metric_of_an_expression_is_there(stack: Stack, window: Window) -> None:
-    """With the labels by which it is chosen."""
+    """With its matchers."""
     asked = {
         (name, selector)
         for rule in _RULES

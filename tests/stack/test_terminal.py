@@ -1,4 +1,4 @@
-"""`chatscope` on the stack: the commands of its page, and a doctor that finds what is broken."""
+"""`chatscope` with the stack: the documented commands, and a doctor that finds injected faults."""
 
 import hashlib
 import json
@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from chatscope.cli.addresses import GRAFANA, LOKI, PROMETHEUS, SERVICE, TEMPO, Addresses, Place
 from chatscope.cli.doctor import Doctor
 from chatscope.cli.findings import Finding, State
+from drill.webhook import serving
 from stack.facts import ROOT
 from stack.secrets import telemetry_variables
 from stack.waiting import poll_until
@@ -35,7 +37,7 @@ _KEY = "key-of-the-terminal-test"
 
 
 def _environment(stack: Stack, **environ: str) -> dict[str, str]:
-    """Of a shell in the directory in which the stack was started."""
+    """Return the environment of a shell in the directory in which the stack was started."""
     kept = {
         name: text for name, text in os.environ.items() if not name.startswith(("OTEL_", "CHATSC"))
     }
@@ -57,7 +59,7 @@ def _run(stack: Stack, *words: str, **environ: str) -> "subprocess.CompletedProc
 
 @pytest.fixture(scope="module")
 def turn(stack: Stack) -> Turn:
-    """A response whose trace and log record have arrived."""
+    """Return a response whose trace and log record have arrived."""
     found = sse_turn(stack.facts)
     query = f'{{service_name=~".+"}} | trace_id="{found.trace_id}"'
     for check, what in (
@@ -82,9 +84,10 @@ def test_command_of_the_page_works(stack: Stack, turn: Turn, command: str) -> No
     done = _run(stack, *words)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout or "--json" in words
-    # The lines of a response are its own.
+    # The lines of a response are its own, and an address cannot be broken.
     if words[0] != "chat" and "--json" not in words:
-        assert max(map(len, done.stdout.splitlines())) <= 80
+        lines = (line for line in done.stdout.splitlines() if "://" not in line)
+        assert max(map(len, lines)) <= 80
 
 
 def test_page_names_every_command() -> None:
@@ -181,7 +184,7 @@ def _examine(
     patience: float = _PATIENCE,
     urls: Mapping[Place, str] | None = None,
 ) -> list[Finding]:
-    """The findings for a service with these variables, and these URLs of components."""
+    """Return the findings for a service with these variables and component URLs."""
     variables = {"STATE_DIR": stack.facts["STATE_DIR"], **(environ or {})}
     doctor = Doctor(
         Addresses(variables, ROOT),
@@ -320,6 +323,24 @@ def test_another_program_at_the_address_of_a_backend_is_a_fault(stack: Stack, pl
     assert f"another program than {place.name} answers at" in fault.text
 
 
+def test_backend_that_its_gateway_does_not_reach_is_a_fault(stack: Stack) -> None:
+    class Gateway(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(502)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Gateway) as server, serving(server):
+        url = f"http://127.0.0.1:{server.server_port}"
+        faults = _faults(_examine(stack, urls={LOKI: url}))
+    [fault] = faults.values()
+    assert fault.text == f"a gateway answers at {url}, and cannot reach it (502)"
+    assert "make logs PART=loki" in fault.fix
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "check"),
     [
@@ -373,9 +394,10 @@ def test_another_program_at_the_address_of_grafana_is_a_fault(stack: Stack) -> N
 
 
 def test_datasource_that_does_not_answer_is_a_fault(stack: Stack, tmp_path: Path) -> None:
-    addresses = {name: stack.facts[name] for name in ("PROMETHEUS_URL", "TEMPO_URL")}
+    addresses = {name: stack.facts[name] for name in ("GATEWAY_URL", "TEMPO_URL")}
     facts = {**addresses, "LOKI_URL": _nothing(), "GRAFANA_PORT": str(free_port())}
-    with grafana_alone(tmp_path, facts, {}) as url:
+    passwords = {"SECRETS_DIR": stack.facts["SECRETS_DIR"]}
+    with grafana_alone(tmp_path, facts, passwords) as url:
         faults = _faults(_examine(stack, urls={GRAFANA: url}))
     assert set(faults) == {"link to loki"}
     assert "Grafana cannot read from loki" in faults["link to loki"].text

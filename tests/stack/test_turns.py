@@ -1,4 +1,4 @@
-"""One turn, by each way in: one trace, its log lines, its counts, and the links between."""
+"""One turn by each transport: one trace, its log lines, its counts, and the links between."""
 
 import json
 import time
@@ -35,7 +35,7 @@ _WITH_EXEMPLARS = (
 
 @dataclass(frozen=True)
 class Observed:
-    """A turn, and what the counters said before it."""
+    """A turn, and the counters before it."""
 
     way: str
     turn: Turn
@@ -62,7 +62,7 @@ def _counts(stack: Stack, way: str) -> dict[str, float]:
 
 def _value(stack: Stack, metric: Metric, attributes: Mapping[str, str]) -> float:
     series = f"{metric.prometheus}_count" if metric.buckets else metric.prometheus
-    # Others that send to this stack are not counted.
+    # Other senders of this stack are not counted.
     wanted = {SERVICE_NAME: "chatscope", **attributes}
     labels = ",".join(f'{names.prometheus_label(k)}="{v}"' for k, v in wanted.items())
     return stack.counted(f"{series}{{{labels}}}")
@@ -79,7 +79,7 @@ def observed(request: pytest.FixtureRequest, stack: Stack) -> Observed:
 def spans(stack: Stack, observed: Observed) -> list[Span]:
     def whole_trace() -> list[Span]:
         found = stack.backends.tempo_trace(observed.turn.trace_id) or []
-        # The Collector sends several batches at a time: the root may be there before the call.
+        # The Collector sends several batches concurrently: the root may arrive before the call.
         there = any(not span.parent for span in found) and any(
             span.name == f"chat {MODEL}" for span in found
         )
@@ -216,7 +216,7 @@ def test_every_exemplar_leads_back_to_the_trace(stack: Stack, observed: Observed
     poll_until(all_lead_there, "an exemplar of each series with this trace", PATIENCE_SECONDS)
 
 
-def test_texts_reach_no_store(
+def test_texts_reach_no_backend(
     stack: Stack, observed: Observed, spans: list[Span], lines: list[LogLine]
 ) -> None:
     texts = (QUESTION, observed.turn.text)
@@ -225,7 +225,7 @@ def test_texts_reach_no_store(
 
 
 def test_texts_are_found_where_they_are_captured(stack: Stack, tmp_path: Path) -> None:
-    """Else nothing would be proved by not finding them."""
+    """Otherwise not finding them would prove nothing."""
     capture = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY"}
     with service(stack, tmp_path, **capture) as one:
         turn = WAYS["http"](one.facts)
@@ -238,14 +238,14 @@ def test_texts_are_found_where_they_are_captured(stack: Stack, tmp_path: Path) -
 
 
 def _is_stored(text: str, spans: list[Span], lines: list[LogLine]) -> bool:
-    """Whether the text is anywhere in them, as it is or spelled as in JSON."""
+    """Return whether the text is anywhere in them, as it is or encoded as JSON."""
     spelled = {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
     records = [*map(asdict, spans), *map(asdict, lines)]
     return any(each in value for record in records for value in _texts(record) for each in spelled)
 
 
 def _texts(value: object) -> Iterator[str]:
-    """All strings in a record, keys too."""
+    """Yield all strings in a record, including keys."""
     match value:
         case str():
             yield value

@@ -1,4 +1,4 @@
-"""Several workers of one service: each an instance of its own, together the right sums."""
+"""Several workers of one service: separate instances, with correct sums."""
 
 import os
 import signal

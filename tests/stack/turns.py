@@ -1,4 +1,4 @@
-"""One turn of a chat by each of the three ways in, with clients that people use."""
+"""One turn of a chat by each of the three transports, with common clients."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ QUESTION = "What can you see of an answer?"
 
 @dataclass(frozen=True)
 class Turn:
-    """What the client saw of one turn."""
+    """One turn as seen by the client."""
 
     text: str
     trace_id: str
@@ -23,7 +23,7 @@ class Turn:
 
 
 def http_turn(facts: Mapping[str, str]) -> Turn:
-    """The official client, the answer in one piece."""
+    """Send a request with the official client, without streaming."""
     with openai_client(facts) as client:
         raw = client.chat.completions.with_raw_response.create(
             model=MODEL, messages=[{"role": "user", "content": QUESTION}]
@@ -34,7 +34,7 @@ def http_turn(facts: Mapping[str, str]) -> Turn:
 
 
 def sse_turn(facts: Mapping[str, str]) -> Turn:
-    """The official client, the answer streamed."""
+    """Send a streaming request with the official client."""
     with openai_client(facts) as client:
         raw = client.chat.completions.with_raw_response.create(
             model=MODEL,
@@ -50,7 +50,7 @@ def sse_turn(facts: Mapping[str, str]) -> Turn:
 
 
 def websocket_turn(facts: Mapping[str, str]) -> Turn:
-    """A WebSocket client."""
+    """Send a message over a WebSocket."""
     with connect(websocket_url(facts)) as socket:
         socket.send(json.dumps({"type": "message", "content": QUESTION, "model": MODEL}))
         text = ""
@@ -66,12 +66,12 @@ def websocket_turn(facts: Mapping[str, str]) -> Turn:
 
 
 def openai_client(facts: Mapping[str, str]) -> openai.OpenAI:
-    """The official client, pointed at the service and otherwise unchanged."""
+    """Return the official client with the service's address, otherwise unchanged."""
     return openai.OpenAI(base_url=f"{facts['APP_URL']}/v1", api_key="none", max_retries=0)
 
 
 def websocket_url(facts: Mapping[str, str]) -> str:
-    """Where to chat over a WebSocket."""
+    """Return the address of the WebSocket endpoint."""
     return facts["APP_URL"].replace("http", "ws", 1) + "/ws/chat"
 
 

@@ -1,4 +1,4 @@
-"""Fixtures of all unit tests; async ones run on asyncio, as the service does."""
+"""Fixtures of all unit tests; async ones run on asyncio, like the service."""
 
 from collections.abc import Iterator
 
@@ -20,14 +20,14 @@ def memory() -> Memory:
 
 @pytest.fixture(autouse=True)
 def _flush_console() -> Iterator[None]:
-    """Let no line of a test be printed in the next one."""
+    """Prevent a test's console lines from being printed in the next test."""
     yield
     console.flush(5)
 
 
 @pytest.fixture(autouse=True)
 def _detach_logs() -> Iterator[None]:
-    """End the export of log records that a test has begun and not ended."""
+    """Stop the export of log records that a test has started and not stopped."""
     before = set(guest.active())
     yield
     for export in set(guest.active()) - before:

@@ -1,4 +1,4 @@
-"""A provider on a real socket that answers with a prepared status, and notes its requests."""
+"""A provider on a real socket that responds with a prepared status, and records its requests."""
 
 import json
 import threading
@@ -13,7 +13,7 @@ _USAGE: Final = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15
 
 @dataclass
 class Endpoint:
-    """It answers with `text`, or fails with `status`."""
+    """It responds with `text`, or fails with `status`."""
 
     text: str = "hello"
     status: int = 200
@@ -27,7 +27,7 @@ class Endpoint:
 
     @property
     def models(self) -> list[str]:
-        """The model that each request names."""
+        """The model of each request."""
         return [body["model"] for _, _, body in self.requests]
 
     @property

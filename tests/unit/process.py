@@ -1,4 +1,4 @@
-"""`python -m app` as a process: started with an environment of its own, and listened to."""
+"""`python -m app` as a process, started with a separate environment; its output is read."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# What takes longer is broken, not slow, even on an overloaded machine.
+# Exceeded only if the process hangs, even on an overloaded machine.
 PATIENCE_SECONDS = 60
 
 
@@ -44,7 +44,7 @@ def patched(directory: Path, code: str) -> dict[str, str]:
 
 @contextmanager
 def printed(process: subprocess.Popen[str]) -> Iterator[list[str]]:
-    """Collect the lines that it prints from now on; also keeps it from waiting for a reader."""
+    """Collect further output lines; also prevents the pipe from filling up."""
     assert process.stderr is not None
     lines: list[str] = []
     reader = threading.Thread(target=lambda: lines.extend(process.stderr or ()), daemon=True)

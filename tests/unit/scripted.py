@@ -29,7 +29,7 @@ class Scripted:
         self._steps: Sequence[Step] = steps
         self.requests: list[ChatRequest] = []
         self.asked = asyncio.Event()
-        self.left = asyncio.Event()  # the stream is over, however
+        self.left = asyncio.Event()  # the stream has ended, in any way
         self.closed = False
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Event]:

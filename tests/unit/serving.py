@@ -1,4 +1,4 @@
-"""The service, or any application, on a real loopback socket; and settings that do not wait."""
+"""The service, or any application, on a real loopback socket; and settings without delays."""
 
 import asyncio
 import socket
@@ -13,12 +13,12 @@ from app.settings import Settings
 
 
 def quick(**changes: Any) -> Settings:
-    """Settings with a simulated model that answers at once."""
+    """Return settings with a simulated model that responds immediately."""
     return Settings.model_validate(
         {
             "simulated_first_token_seconds": 0,
             "simulated_tokens_per_second": 0,
-            # Raw requests of tests name any host.
+            # Raw requests of tests use any host name.
             "allowed_hosts": ("*",),
             **changes,
         }
@@ -37,7 +37,7 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def serving(app: ASGIApp) -> AsyncIterator[str]:
-    """Serve on a free port; gives `127.0.0.1:port`."""
+    """Serve on a free port; yield `127.0.0.1:port`."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         config = uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=2)
         server = _Server(config)

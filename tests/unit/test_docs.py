@@ -1,4 +1,4 @@
-"""What the documentation says, held against the code."""
+"""The documentation agrees with the code."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""The runbooks: a page for each alert, with queries that ask for what there is."""
+"""The runbooks: a page for each alert, with queries of existing metrics."""
 
 import re
 from collections import defaultdict
@@ -66,7 +66,7 @@ def test_page_has_queries_for_numbers_and_for_their_cause(page: Path) -> None:
 
 
 @for_each(_PAGES)
-def test_board_of_the_page_is_that_of_the_alert(page: Path) -> None:
+def test_dashboard_of_the_page_is_that_of_the_alert(page: Path) -> None:
     named = set(re.findall(r"`/d/(\w+)`", page.read_text()))
     boards = {
         re.split(r"[/?]", rule["annotations"]["dashboard"])[2]

@@ -1,4 +1,4 @@
-"""Settings: defaults, meanings, and what is said of a wrong environment."""
+"""Settings: defaults, validation, and error messages."""
 
 import os
 from pathlib import Path

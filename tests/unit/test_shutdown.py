@@ -1,4 +1,4 @@
-"""How long a stop takes: no longer than promised, whatever hangs."""
+"""The duration of a shutdown: no longer than promised, whatever hangs."""
 
 import signal
 import socket

@@ -1,4 +1,4 @@
-"""How a process that cannot start ends: at once, with the reason once, and an exit code."""
+"""A process that cannot start exits immediately, with the reason once, and an exit code."""
 
 import re
 import signal

@@ -1,4 +1,4 @@
-"""Which modules may import which, found by importing them, each in a process of its own."""
+"""Allowed imports between modules, checked by importing each in a separate process."""
 
 import ast
 import importlib
@@ -22,10 +22,10 @@ _PUBLIC_MODULES = {
     "chatscope",
     *(f"chatscope.{name}" for name in ("genai", "logs", "names", "otlp", "redaction", "testing")),
 }
-# Modules that put the parts together.
+# Modules that compose the application.
 _COMPOSITION = ("app.main", "app.serving", "app.worker", "app.workers", "app.__main__")
 _HTTP = ("starlette", "uvicorn", "http", "httptools", "websockets")
-# Imports everything in a package, and prints which modules that has loaded.
+# Imports everything in a package, and prints the loaded modules.
 _LOAD = """
 import importlib, json, pkgutil, sys
 package = importlib.import_module(sys.argv[1])
@@ -42,7 +42,7 @@ def _loaded(package: str) -> set[str]:
 
 
 def _imports(source: Path) -> list[str]:
-    """The full name of everything that is imported anywhere in a module."""
+    """Return the full names of everything that a module imports anywhere."""
     return list(_imported(source.read_text(), source.relative_to(ROOT).parent.parts))
 
 
@@ -142,7 +142,7 @@ def test_no_function_imports_from_beyond_the_wall(room: str, closed_to: tuple[st
 
 
 def test_domain_has_no_http_status() -> None:
-    """No name and no number of a status. `Upstream.status` is what a provider has reported."""
+    """No name and no number of a status. `Upstream.status` is the status of the provider."""
     reported = {(f"{name}.py", "status") for name in ("attempt", "provider", "turn")}
     for source in (_APP / "domain").glob("*.py"):
         for node in ast.walk(ast.parse(source.read_text())):

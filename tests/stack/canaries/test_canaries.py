@@ -1,4 +1,4 @@
-"""No secret that is planted anywhere is found in a backend, on disk or on a console."""
+"""No planted secret is found in a backend, on disk or on a console."""
 
 import json
 import os
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 
 _SERVICES = ("canaries-service", "canaries-library", "canaries-captured", "canaries-other")
 _LEAST_PLACES = 90
-# Of the provider's own.
+# Returned by the provider.
 _TEXTS = (
     *("message", "code", "type", "shape", "id", "model", "fingerprint", "reason", "header"),
     *("limit",),
@@ -39,7 +39,7 @@ _TEXTS = (
 
 @dataclass
 class Planted:
-    """What was planted, and what everybody said."""
+    """The planted secrets, and the output of all processes."""
 
     garden: Garden
     since: float
@@ -52,7 +52,7 @@ class Planted:
 
 @pytest.fixture(scope="module")
 def planted(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Planted:
-    """Plant everything, in all services at once."""
+    """Plant secrets in all services at once."""
     garden = Garden()
     planted = Planted(garden, time.time(), tmp_path_factory.mktemp("canaries"))
     texts = {name: garden.secret(f"provider's {name}") for name in _TEXTS}
@@ -86,7 +86,7 @@ def _plant_service(stack: Stack, planted: Planted, upstream: Provider) -> None:
         client = Client(url, garden)
         client.plant_all()
         planted.answers = client.answers
-    # The same without a Collector: what is kept on disk.
+    # The same without a Collector: the spool on disk.
     kept = {**environ, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
     kept["TELEMETRY_SPOOL_DIR"] = str(planted.directory / "kept")
     with _service(kept, planted, "service without a Collector") as url:
@@ -178,7 +178,7 @@ def _plant_library(stack: Stack, planted: Planted) -> None:
 
 
 def _plant_elsewhere(stack: Stack, garden: Garden) -> None:
-    """A service without the package sends to the Collector."""
+    """Send telemetry of a service without the package to the Collector."""
 
     def attributes(**given: str) -> list[dict[str, object]]:
         return [{"key": key, "value": {"stringValue": text}} for key, text in given.items()]
@@ -232,7 +232,7 @@ def _plant_elsewhere(stack: Stack, garden: Garden) -> None:
 
 @pytest.fixture(scope="module")
 def search(stack: Stack, planted: Planted) -> Search:
-    """The search, once everything has arrived: the last that was sent is there."""
+    """Search once everything has arrived: the last item sent is found."""
     backends = stack.backends
     for name in _SERVICES:
         traces = partial(backends.tempo_search, f'{{resource.service.name="{name}"}}')

@@ -1,4 +1,4 @@
-"""objectives.yaml: what a person may write there, and what they are told otherwise."""
+"""objectives.yaml: accepted values, and errors."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from alerts.objectives import FILE, ObjectivesError, read
 
 
 def _changed(tmp_path: Path, *keys: str, to: Any) -> Path:
-    """A copy with another value, or without the key."""
+    """Write a copy with another value, or without the key."""
     content = yaml.safe_load(FILE.read_text())
     place = content
     for key in keys[:-1]:
@@ -41,7 +41,7 @@ def test_shipped_file_is_accepted() -> None:
         (("service",), 'chat"} or vector(1)', "service: "),
     ],
 )
-def test_bad_value_is_told_with_its_key_and_what_is_accepted(
+def test_invalid_value_is_reported_with_its_key_and_the_accepted_ones(
     tmp_path: Path, keys: tuple[str, ...], to: Any, told: str
 ) -> None:
     with pytest.raises(ObjectivesError) as error:
@@ -50,7 +50,7 @@ def test_bad_value_is_told_with_its_key_and_what_is_accepted(
     assert told in problem
 
 
-def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported_together(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("service: chatscope\n")
     with pytest.raises(ObjectivesError) as error:
@@ -63,7 +63,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "- 1", "service: [", "service: {}"])
-def test_what_is_no_such_file_at_all_is_told_too(tmp_path: Path, text: str) -> None:
+def test_invalid_file_is_reported_too(tmp_path: Path, text: str) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(text)
     with pytest.raises(ObjectivesError, match=r"mine\.yaml: "):

@@ -1,4 +1,4 @@
-"""What the rules are made of: kinds of failures, and the windows of a drill."""
+"""The generated rules: classes of failures, and the windows of a drill."""
 
 import re
 from typing import Any
@@ -12,7 +12,7 @@ from app.providers import failures, simulated_failures
 from stack.facts import ROOT
 
 _PROVIDERS = ROOT / "app" / "providers"
-# Our own configuration is wrong, or the request is: no failure of a provider's day.
+# Caused by our configuration or by the request: no failure of the provider.
 _OURS = {"authentication", "permission_denied", "not_found", "invalid_request"}
 
 
@@ -47,5 +47,5 @@ def test_drill_has_the_same_alerts_that_come_sooner(module: object) -> None:
 
 
 def _without_times(rule: dict[str, Any]) -> dict[str, str]:
-    """Its annotations but for how long it looks back."""
+    """Return its annotations without the time range."""
     return {name: re.sub(r"\b\d+[smhd]\b", "…", text) for name, text in rule["annotations"].items()}

@@ -1,4 +1,4 @@
-"""Generated HTTP requests, and an application that behaves as each of them says."""
+"""Generated HTTP requests, and an application that behaves as each case defines."""
 
 import asyncio
 import random
@@ -17,7 +17,7 @@ Send = Callable[[Message], Awaitable[None]]
 TRACE_ID: Final = "0af7651916cd43dd8448eb211c80319c"
 SPAN_ID: Final = "b7ad6b7169203331"
 
-# Values of each field; the first is the usual one.
+# Values of each field; the first one is the default.
 _VALUES: Final[dict[str, tuple[Any, ...]]] = {
     "method": (
         *("GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "QUERY"),
@@ -54,7 +54,7 @@ _VALUES: Final[dict[str, tuple[Any, ...]]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """One request and what becomes of it."""
+    """One request and the application's behaviour."""
 
     fields: dict[str, Any] = field(default_factory=dict)
 
@@ -66,7 +66,7 @@ class Case:
         return " ".join(f"{name}={value!r}" for name, value in shown.items()) or "usual"
 
     def is_unusual(self, name: str) -> bool:
-        """Whether a field differs from the usual request."""
+        """Return whether a field differs from the default request."""
         return bool(self.fields[name] != _VALUES[name][0])
 
     def scope(self) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def generate(count: int, seed: int = 15) -> list[Case]:
     )
     cases = [Case(fields) for fields in chain(alone, pairs)]
     while len(cases) < count:
-        # Half of the fields as usual: a mixture of exceptions only would mask most of them.
+        # Half of the fields have defaults: in a mixture of many exceptions most would be masked.
         cases.append(
             Case(
                 {
@@ -131,11 +131,11 @@ def generate(count: int, seed: int = 15) -> list[Case]:
 
 
 class DisconnectError(OSError):
-    """What a server raises for a write to a closed connection."""
+    """The error that a server raises on a write to a closed connection."""
 
 
 async def behave(scope: Any, receive: Receive, send: Send) -> None:
-    """Respond as the case says; a plain ASGI application."""
+    """Respond as the case defines; a plain ASGI application."""
     case: Case = scope["state"]["case"]
     if case.behaviour != "ignores the body":
         while (message := await receive())["type"] == "http.request":
@@ -209,7 +209,7 @@ def starlette() -> Starlette:
 
 
 class Server:
-    """The other side of one case: what a server hands over and gets."""
+    """The server's side of one case."""
 
     def __init__(self, case: Case) -> None:
         self._case = case
@@ -224,7 +224,7 @@ class Server:
         return message
 
     async def send(self, message: Message) -> None:
-        """Keep a message; the write fails after the disconnect."""
+        """Record a message; raise after the disconnect."""
         if self._disconnected and self._case.behaviour.endswith("write fails"):
             raise DisconnectError("closed")
         self.sent.append(dict(message))

@@ -19,7 +19,7 @@ _ROUTES: Final = {
     "/files/a/b.css": "/files",
 }
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-# What the client asked for, without a port: the scheme's.
+# Host and default port of the scheme, as requested by the client.
 _HOSTS: Final[dict[bytes | None, tuple[str, int | None]]] = {
     b"shop.example": ("shop.example", None),
     b"shop.example:8443": ("shop.example", 8443),
@@ -34,7 +34,7 @@ _HOSTS: Final[dict[bytes | None, tuple[str, int | None]]] = {
 
 @dataclass(frozen=True)
 class Difference:
-    """Facts that may differ, why, and whether ours is the intended one."""
+    """Facts that may differ, the reason, and whether ours is the intended one."""
 
     facts: str  # a regular expression
     reason: str
@@ -55,7 +55,7 @@ class Found:
 
 
 def route(case: Case) -> str:
-    """Return the template of the route that a case takes; MISSING without one."""
+    """Return the route template of a case; MISSING without one."""
     return _ROUTES.get(case.path, MISSING) if case.app == "starlette" else MISSING
 
 
@@ -201,7 +201,7 @@ def differing(case: Case, ours: dict[str, Any], stock: dict[str, Any]) -> Iterab
 
 
 def explanation(found: Found) -> Difference | None:
-    """Return the listed difference that a found one is; None for an unintended one."""
+    """Return the listed difference that matches; None for an unintended one."""
     for each in DIFFERENCES:
         if re.fullmatch(each.facts, found.fact) and each.is_intended(
             found.case, found.ours, found.stock

@@ -1,4 +1,4 @@
-"""What a middleware records for one case, as flat facts that can be compared."""
+"""Telemetry that a middleware records for one case, as flat facts that can be compared."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -36,20 +36,20 @@ _APPS: Final = {"plain": behave, "starlette": starlette()}
 
 
 def ours(app: Any, tracers: TracerProvider, meters: MeterProvider) -> Any:
-    """Our middleware around an application."""
+    """Return our middleware around an application."""
     metrics = HttpMetrics(meters.get_meter("test"), _tallies)
     return HttpTelemetry(app, RouteFinder(app), ServerTracer(tracers, "test"), metrics)
 
 
 def stock(app: Any, tracers: TracerProvider, meters: MeterProvider) -> Any:
-    """The stock middleware around an application, with the stable conventions."""
+    """Return the stock middleware around an application, with the stable conventions."""
     return stable_middleware(
         app, tracer_provider=tracers, meter_provider=meters, exclude_spans=["receive", "send"]
     )
 
 
 async def record(case: Case, build: Build, *, direct: bool = False) -> Facts:
-    """Serve one case and return what was recorded, with our span objects if `direct`."""
+    """Serve one case and return the recorded facts, with our span objects if `direct`."""
     reader = InMemoryMetricReader()
     meters = MeterProvider([reader], views=_VIEWS, shutdown_on_exit=False)
     app = build(_APPS[case.app], _direct if direct else _tracers, meters)
@@ -77,7 +77,7 @@ async def record(case: Case, build: Build, *, direct: bool = False) -> Facts:
 
 
 def _of_response(server: Server) -> Facts:
-    """What reached the client: everything but the value of the trace ID header."""
+    """Return the client's view, without the value of the trace ID header."""
     messages = []
     for message in server.sent:
         headers = [name for name, _ in message.get("headers", ())]

@@ -1,4 +1,4 @@
-"""What is called flat in a soak, and what is not."""
+"""Trends that count as flat in a soak test, and others."""
 
 from collections.abc import Callable
 from typing import Final
@@ -11,17 +11,17 @@ _BOUND: Final = Bound(0.1, 16)
 
 
 def _samples(value: Callable[[float], float]) -> list[tuple[float, float]]:
-    """Ten minutes, each 2 s."""
+    """Return ten minutes of samples, one every 2 s."""
     return [(float(second), value(second)) for second in range(0, 602, 2)]
 
 
-def test_what_stays_is_flat() -> None:
+def test_constant_value_is_flat() -> None:
     found = trend(_samples(lambda _: 100.0), _BOUND)
     assert (found.before, found.after, found.hourly) == (100, 100, 0)
     assert found.is_flat
 
 
-def test_what_grows_all_the_time_is_not_flat_and_its_slope_is_told() -> None:
+def test_growing_value_is_not_flat_and_its_slope_is_reported() -> None:
     found = trend(_samples(lambda second: 100 + second / 10), _BOUND)
     assert found.hourly == pytest.approx(360, rel=0.02)
     assert not found.is_flat
@@ -37,11 +37,11 @@ def test_the_bound_is_a_share_of_what_is_large() -> None:
     assert found.is_flat
 
 
-def test_what_fills_in_the_first_fifth_is_left_out() -> None:
+def test_growth_in_the_first_fifth_is_ignored() -> None:
     assert trend(_samples(lambda second: min(second, 119.0)), _BOUND).is_flat
 
 
-def test_what_falls_is_flat() -> None:
+def test_falling_value_is_flat() -> None:
     found = trend(_samples(lambda second: 1000 - second), _BOUND)
     assert found.hourly < 0
     assert found.is_flat

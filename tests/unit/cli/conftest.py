@@ -1,4 +1,4 @@
-"""A Loki with recorded conversations, for the tests of a file that read."""
+"""A Loki with recorded conversations, for the reading tests of a file."""
 
 import time
 from collections.abc import Iterator

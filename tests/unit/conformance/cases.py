@@ -1,4 +1,4 @@
-"""The shape of a case, and the words in which the table is written."""
+"""The structure of a case, and the vocabulary of the table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from tests.unit.conformance.scripts import Script
 
 
 class Way(Enum):
-    """How the question comes in."""
+    """The transport of the request."""
 
     HTTP = "http"
     SSE = "sse"
@@ -17,7 +17,7 @@ class Way(Enum):
 
 
 class Client(Enum):
-    """What the client does; all but the first once the provider is silent."""
+    """The client's action; all but the first one while the provider is silent."""
 
     READS = "reads to the end"
     LEAVES = "closes the connection"
@@ -28,7 +28,7 @@ class Client(Enum):
 
 @dataclass(frozen=True)
 class Tokens:
-    """What is counted, and paid for; `partial` when we counted it ourselves."""
+    """Counted and charged tokens; `partial` if the service counted them itself."""
 
     prompt: int
     completion: int
@@ -37,7 +37,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Record:
-    """All that is recorded of an answer, each exactly once."""
+    """The expected telemetry of a response, each item exactly once."""
 
     outcome: str
     error_type: str | None
@@ -48,12 +48,12 @@ class Record:
 
 @dataclass(frozen=True)
 class Case:
-    """One way out. `sees` is what the client's side shows:
+    """One outcome of a request. `sees` is the client's result:
 
     HTTP       status and finish reason, or status and the error's code; then retry-after
-    SSE        the same; "200 error CODE" for an error on a stream that had begun
+    SSE        the same; "200 error CODE" for an error after the start of a stream
     WebSocket  "done FINISH_REASON", "error CODE" or "closed CLOSE_CODE"
-    all        "left" where the client did not wait
+    all        "left" if the client disconnected
     """
 
     name: str
@@ -63,7 +63,7 @@ class Case:
     record: Record
     client: Client = Client.READS
     broken: str | None = None  # dotted name of a function of ours that raises
-    logged: tuple[str, ...] = ()  # of WARNING and above, beside the answer's own line
+    logged: tuple[str, ...] = ()  # records of WARNING and above, besides the response's own
     retries: tuple[Mapping[str, object], ...] = ()  # attributes of the events on the span
     stall_seconds: float = 10.0
 
@@ -71,7 +71,7 @@ class Case:
         return f"{self.way.value}: {self.name}".replace(" ", "-")
 
 
-# "hello" has five characters, at four a token; one piece came.
+# "hello" has five characters, four per token; one chunk arrived.
 ONE_PIECE = Tokens(2, 1, partial=True)
 
 WHOLE = Record("completed", None, Tokens(3, 2), message=True)
@@ -83,7 +83,7 @@ EMPTY_UNCOUNTED = Record(
 
 
 def failed(error_type: str, tokens: Tokens | None = None, *, message: bool | None = None) -> Record:
-    """A failure; what had come until then was sent, unless `message` says otherwise."""
+    """Return a failure; earlier text counts as sent, unless `message` says otherwise."""
     sent = tokens is not None if message is None else message
     return Record("failed", error_type, tokens, sent, severity="ERROR")
 
@@ -91,11 +91,11 @@ def failed(error_type: str, tokens: Tokens | None = None, *, message: bool | Non
 def cancelled(
     tokens: Tokens | None = None, *, message: bool | None = None, by: str = "cancelled"
 ) -> Record:
-    """Given up, by the client unless told."""
+    """Return a cancellation, by the client by default."""
     sent = tokens is not None if message is None else message
     return Record("cancelled", by, tokens, sent)
 
 
 def retry(count: int, status: int) -> Mapping[str, object]:
-    """The event of a further try after that status."""
+    """Return the event of a retry after that status."""
     return {names.HTTP_RESEND_COUNT: count, names.HTTP_RESPONSE_STATUS_CODE: status}

@@ -1,4 +1,4 @@
-"""The client of a case, over each way in: it asks, does its part, and says what it saw."""
+"""The client of a case for each transport: sends the request, acts, and reports the result."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ Stop = Callable[[], object]
 
 
 async def talk(case: Case, server: str, stage: Stage, stop: Stop) -> str:
-    """What the client of `case` sees; `stop` stops the server."""
+    """Return the result for the client of `case`; `stop` stops the server."""
     if case.way is Way.SOCKET:
         return await _talk_over_socket(case, server, stage, stop)
     async with httpx2.AsyncClient(
@@ -105,7 +105,7 @@ async def _talk_over_socket(case: Case, server: str, stage: Stage, stop: Stop) -
 
 
 async def _last(socket: ClientConnection) -> str:
-    """All that follows the text: the last message of a turn, and no other but to a ping."""
+    """Return what follows the text: the last message of a turn, and nothing but a pong."""
     seen = []
     try:
         while (message := json.loads(await socket.recv()))["type"] != "pong":

@@ -1,4 +1,4 @@
-"""What an OpenAI-compatible endpoint may answer with."""
+"""Responses of an OpenAI-compatible endpoint."""
 
 import asyncio
 import json
@@ -10,14 +10,14 @@ Answers = Callable[[], Response]
 
 
 def refuses(status: int, **headers: str) -> Answers:
-    """An error with that status; underscores of headers become hyphens."""
+    """Respond with an error status; underscores of headers become hyphens."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     body = {"error": {"message": "their words", "code": "x"}}
     return lambda: JSONResponse(body, status, named)
 
 
 def streams(*events: str, silent: bool = False, pause: float = 0.0) -> Answers:
-    """Server-sent events, after a pause each; then the end of the stream, or silence."""
+    """Send server-sent events, with a pause before each; then end the stream, or stay silent."""
 
     async def body() -> AsyncIterator[str]:
         for event in events:
@@ -30,27 +30,27 @@ def streams(*events: str, silent: bool = False, pause: float = 0.0) -> Answers:
 
 
 def text(content: str) -> str:
-    """A chunk with a piece of the answer."""
+    """Return a chunk of a response."""
     return _chunk([{"index": 0, "delta": {"content": content}, "finish_reason": None}])
 
 
 def refusal(content: str) -> str:
-    """A chunk with a piece of a refusal."""
+    """Return a chunk of a refusal."""
     return _chunk([{"index": 0, "delta": {"refusal": content}, "finish_reason": None}])
 
 
 def reasoning(content: str) -> str:
-    """A chunk with a piece of the reasoning."""
+    """Return a chunk of the reasoning."""
     return _chunk([{"index": 0, "delta": {"reasoning_content": content}, "finish_reason": None}])
 
 
 def end() -> str:
-    """The chunk that ends an answer."""
+    """Return the chunk that ends a response."""
     return _chunk([{"index": 0, "delta": {}, "finish_reason": "stop"}])
 
 
 def usage(prompt: int, completion: int) -> str:
-    """The chunk that tells the usage."""
+    """Return the chunk that reports the usage."""
     return _chunk([], usage={"prompt_tokens": prompt, "completion_tokens": completion})
 
 

@@ -1,4 +1,4 @@
-"""What holds for each answer, whatever happened: all of it was recorded, and once."""
+"""The invariant of every response: everything is recorded exactly once."""
 
 import asyncio
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ _GRAVE = ("WARN", "ERROR", "FATAL")
 
 
 class Spans(SpanProcessor):
-    """Which spans are open."""
+    """Tracks open spans."""
 
     def __init__(self) -> None:
         self.open: dict[int, str] = {}
@@ -39,7 +39,7 @@ class Spans(SpanProcessor):
 
 
 def assert_recorded_once(memory: Memory, spans: Spans, case: Case) -> None:
-    """The whole invariant; call it when the server is down."""
+    """Check the whole invariant, after the server has stopped."""
     assert spans.open == {}
     record = case.record
     span = memory.span(_CHAT)
@@ -66,7 +66,7 @@ def _assert_span(span: ReadableSpan, record: Record) -> None:
 
 
 def _assert_events(memory: Memory, case: Case, span: ReadableSpan) -> None:
-    """Retries and the exception, as log records in the context of the span."""
+    """Check retries and the exception, as log records in the context of the span."""
     assert not span.events
     assert span.context is not None
     records = [each.log_record for each in memory.logs if each.log_record.event_name]
@@ -114,7 +114,7 @@ def _is_grave(record: ReadableLogRecord) -> bool:
 
 
 def _assert_counted(memory: Memory, record: Record) -> None:
-    """Once, and under its error type."""
+    """Check that it is counted once, under its error type."""
     for metric in ("llm_response_time", "gen_ai.client.inference.duration"):
         points = memory.points(metric)
         assert [point.value for point in points] == [1], metric
@@ -130,7 +130,7 @@ def _assert_tokens(memory: Memory, record: Record) -> None:
         ("operation.input_tokens", "usage.input_tokens", tokens.prompt if tokens else 0),
         ("operation.output_tokens", "usage.output_tokens", tokens.completion if tokens else 0),
     ):
-        # Once for each call, and zero where nothing is known.
+        # Once for each call, 0 if unknown.
         assert memory.value(f"gen_ai.client.inference.{metric}") == 1
         assert memory.value(f"gen_ai.client.inference.{used}") == count
     assert [point.value for point in memory.points("llm_cost")] == (
@@ -146,6 +146,6 @@ def _cost(record: Record) -> float | None:
 
 
 async def answered(spans: Spans) -> None:
-    """Until the answer was recorded; in time or not, what follows says what is missing."""
+    """Wait until the response is recorded; after the time limit, later checks report the rest."""
     with suppress(TimeoutError):
         await asyncio.wait_for(spans.answered.wait(), 10)

@@ -1,4 +1,4 @@
-"""What a model provider does in a case: a script, played by a provider of each kind."""
+"""The provider's behaviour in a case: a script, executed by a provider of each kind."""
 
 import asyncio
 import threading
@@ -22,13 +22,13 @@ from chatscope.genai.request import Usage
 from tests.unit.conformance.endpoint import Answers
 from tests.unit.serving import serving
 
-# One that has a price.
+# A model with a price.
 MODEL = SIMULATED_MODEL
 END = Completed(finish_reason="stop", usage=Usage(3, 2), response_id="r-1", response_model=MODEL)
 
 
 class Silence:
-    """The provider says nothing more, for as long as it is let."""
+    """The provider sends nothing more until the end of the case."""
 
 
 SILENCE = Silence()
@@ -36,13 +36,13 @@ Step = str | Completed | Exception | Silence
 
 
 class Stage:
-    """What the play and the client of a case tell each other."""
+    """Events by which the provider and the client of a case synchronize."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.silent = asyncio.Event()  # the script came to its silence
-        self.read = asyncio.Event()  # the client has all that came until then
-        self.over = asyncio.Event()  # the case is over: whatever hangs may end
+        self.silent = asyncio.Event()  # the script reached its silence
+        self.read = asyncio.Event()  # the client has read everything before it
+        self.over = asyncio.Event()  # the case is over: hanging calls may end
         self.over_in_threads = threading.Event()
 
     def end(self) -> None:
@@ -51,10 +51,10 @@ class Stage:
 
 
 class Says:
-    """Texts come out, exceptions are raised.
+    """Yields texts and raises exceptions.
 
-    `closing` is what it does when it is given up; one that is `traced` keeps a span of its own
-    current until then, around its yields.
+    `closing`: its action when it is closed early; if `traced`, it keeps its own span current around
+    its yields until then.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class _Blocking(_Named):
 
 
 class Endpoint:
-    """An OpenAI-compatible endpoint: each of `answers` makes one, the last again and again."""
+    """An OpenAI-compatible endpoint with one response per entry of `answers`, the last repeated."""
 
     pieces = 0
 

@@ -1,5 +1,5 @@
-"""Every way out of an answer: over a way in, the provider does this and the client that; then the
-client sees so much, and this is the one record of it."""
+"""All outcomes of a request: transport, behaviour of the provider and of the client, the client's
+result, and the expected telemetry."""
 
 from app.domain.provider import Completed, ProviderError
 from chatscope.genai.request import Usage

@@ -1,4 +1,4 @@
-"""The boards as Grafana gets them: their panels, and every query with who answers it."""
+"""Panels and queries of a dashboard's JSON."""
 
 import json
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ def boards() -> dict[str, Json]:
 
 
 def panels(board: Json) -> list[Json]:
-    """All but the headings of rows, with those in folded rows."""
+    """Return all panels, including those in collapsed rows, without rows."""
     every = [p for top in board["panels"] for p in (top, *(top.get("panels") or ()))]
     return [panel for panel in every if panel["type"] != "row"]
 
 
 def queries(board: Json) -> Iterator[tuple[str, str]]:
-    """Each query's datasource and text: those of panels, then those of variables."""
+    """Yield datasource and text of each query: those of panels, then those of variables."""
     for panel in panels(board):
         for target in panel.get("targets", []):
             yield target["datasource"]["uid"], target.get("expr") or target["query"]

@@ -1,4 +1,4 @@
-"""What boards show of alerts and objectives is what the rules make of them."""
+"""Alerts and objectives on dashboards agree with the rules."""
 
 import re
 from typing import Any, Final, get_args
@@ -37,7 +37,7 @@ def test_series_of_rules_are_recorded() -> None:
     assert named <= _RECORDED | histograms
 
 
-def test_each_area_of_alerts_has_a_board_of_its_name() -> None:
+def test_each_area_of_alerts_has_a_dashboard_of_its_name() -> None:
     assert set(get_args(Area)) <= set(links.TITLES)
     assert {rule["labels"]["area"] for rule in _RULES if "alert" in rule} <= set(get_args(Area))
 
@@ -47,7 +47,7 @@ def test_each_severity_that_calls_has_a_colour() -> None:
     assert told == {*SEVERITIES, "none"}
 
 
-def test_lines_on_the_board_are_the_limits_of_the_alerts() -> None:
+def test_lines_on_the_dashboard_are_the_limits_of_the_alerts() -> None:
     limits = {
         float(limit)
         for rule in _RULES
@@ -85,11 +85,11 @@ def test_start_of_each_alert_of_its_area_is_marked(board: Json) -> None:
         expr = mark["target"]["expr"]
         assert f'severity="{severity}"' in expr
         assert f'area=~"{area}"' in expr
-        # All that belong to no service as well.
+        # Alerts without a service are included.
         assert 'service_name=~"$service|"' in expr
 
 
-def test_each_alert_has_a_summary_and_a_page_on_the_board_of_runbooks() -> None:
+def test_each_alert_has_a_summary_and_a_runbook_panel() -> None:
     names = {rule["alert"] for rule in _RULES if "alert" in rule}
     assert names <= set(summaries())
     titles = {panel["title"] for panel in panels(_BOARDS[links.RUNBOOKS])}

@@ -1,4 +1,4 @@
-"""What every board promises to whoever opens it."""
+"""Rules for every dashboard."""
 
 import re
 from typing import Final
@@ -19,9 +19,9 @@ _BOARDS: Final = boards()
 _PANELS: Final = {
     f"{uid}: {panel['title']}": panel for uid, board in _BOARDS.items() for panel in panels(board)
 }
-# What is shown as it is: text, and tables that bring the unit of each column along.
+# Panels without a common unit: text, and tables with a unit per column.
 _WITHOUT_UNIT: Final = {"logs", "text"}
-# What is recorded while a trace is under way.
+# Recorded while a trace is still incomplete.
 _LEADING: Final = {
     f"{metric.prometheus}_bucket"
     for metric in METRICS
@@ -69,7 +69,7 @@ def test_axis_of_zeros_has_a_small_end(panel: Json) -> None:
 @for_each(_PANELS)
 def test_panel_of_numbers_has_a_unit(panel: Json) -> None:
     if panel["type"] == "heatmap":
-        # Its numbers are how many; the unit is that of the axis.
+        # Its numbers are counts; the unit is that of the axis.
         assert panel["options"]["yAxis"]["unit"]
     elif panel["type"] in _WITHOUT_UNIT or (panel["type"] == "table" and _has_own_units(panel)):
         assert "unit" not in panel.get("fieldConfig", {}).get("defaults", {})
@@ -93,7 +93,7 @@ def test_durations_lead_to_traces(panel: Json) -> None:
     if panel["type"] == "timeseries" and any(
         "histogram_quantile" in text and metrics_of(text) <= _LEADING for text in texts
     ):
-        # One query of a panel is enough: another would draw the same dots again.
+        # One query of a panel is enough: others would draw the same exemplars again.
         assert any(target.get("exemplar") for target in panel["targets"])
 
 
@@ -148,7 +148,7 @@ def test_panels_fit_and_do_not_overlap(board: Json) -> None:
         taken |= cells
 
 
-def test_boards_are_stored_under_their_ids() -> None:
+def test_dashboards_are_stored_under_their_ids() -> None:
     assert {uid: board["uid"] for uid, board in _BOARDS.items()} == {uid: uid for uid in _BOARDS}
 
 
@@ -167,18 +167,18 @@ def test_frame_is_the_same_for_all(board: Json) -> None:
 
 
 @for_each(_BOARDS)
-def test_links_lead_to_all_boards_and_keep_what_was_chosen(board: Json) -> None:
+def test_links_lead_to_all_dashboards_and_keep_variables(board: Json) -> None:
     *direct, menu = board["links"]
     assert {link["url"] for link in direct} <= {links.path(uid) for uid in links.TITLES}
     assert menu["tags"] == [links.TAG]
     assert menu["asDropdown"]
     assert all(link["keepTime"] and link["includeVars"] for link in board["links"])
-    # Grafana shows only those without one above the panels.
+    # Grafana shows only links without a placement above the panels.
     assert not any("placement" in link for link in board["links"])
 
 
 @for_each(_BOARDS)
-def test_board_has_the_variables_that_it_uses_and_no_other(board: Json) -> None:
+def test_dashboard_has_exactly_the_variables_that_it_uses(board: Json) -> None:
     used: set[str] = set()
     for panel in panels(board):
         texts = [t.get("expr") or t["query"] for t in panel.get("targets", [])]

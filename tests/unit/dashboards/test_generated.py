@@ -1,4 +1,4 @@
-"""What Grafana loads is what the generator makes, byte for byte."""
+"""The committed dashboards equal the generator's output, byte for byte."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from dashboards.encoding import encode
 from tests.each import for_each
 
 
-def test_each_board_has_its_file_and_each_file_its_board() -> None:
+def test_each_dashboard_has_its_file_and_each_file_its_dashboard() -> None:
     assert sorted(path.stem for path in FOLDER.glob("*.json")) == uids()
 
 
@@ -17,7 +17,7 @@ def test_file_is_what_the_generator_makes(uid: str) -> None:
     assert text == encode(made(uid)), "run `make dashboards`"
 
 
-def test_writing_writes_the_boards_that_were_asked_for(tmp_path: Path) -> None:
+def test_command_writes_the_requested_dashboards(tmp_path: Path) -> None:
     write(["home"], tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["home.json"]
     assert (tmp_path / "home.json").read_text(encoding="utf-8") == encode(made("home"))

@@ -1,4 +1,4 @@
-"""Queries keep to what is chosen, and are spelt as each store wants them."""
+"""Queries restrict to the chosen values, in each backend's notation."""
 
 from chatscope.names import (
     EVENT_LOOP_LAG,
@@ -52,8 +52,8 @@ def test_loki_is_never_asked_for_what_matches_nothing_and_all() -> None:
     assert queries.lines() == '{service_name=~"$service", service_name!=""}'
 
 
-def test_what_a_person_types_is_taken_as_it_is() -> None:
-    # Between double quotes a quote or a backslash in it would end or change the query.
+def test_text_field_values_are_inserted_unchanged() -> None:
+    # Within double quotes, a quote or a backslash in the value would end or change the query.
     text, trace, conversation = queries.search()
     assert text == "|= `${text:raw}`"
     assert trace == "| trace_id=~`${trace:raw}.*`"

@@ -1,4 +1,4 @@
-"""What the dashboards of conversations, users and logs ask, answered by a real Loki."""
+"""Queries of the dashboards of conversations, users and logs, sent to a real Loki."""
 
 import re
 import time
@@ -46,7 +46,7 @@ class Asked:
         self._client.close()
 
     def ask(self, query: Query, **chosen: str) -> list[dict[str, Any]]:
-        """The streams or series that a panel gets with these values of its variables."""
+        """Return the streams or series of a panel with these values of its variables."""
         now = time.time()
         window = Window(now - 3600, now + 60)
         board = next(b for b in _BOARDS.values() for p in b.panels if query in p.queries)
@@ -63,7 +63,7 @@ class Asked:
         return found
 
     def lines(self, query: Query, **chosen: str) -> list[str]:
-        """The lines of a panel, the oldest first."""
+        """Return the lines of a panel, oldest first."""
         found = self.ask(query, **chosen)
         return [line for _, line in sorted(value for each in found for value in each["values"])]
 
@@ -106,7 +106,7 @@ def test_conversation_is_read_from_top_to_bottom(loki: Asked) -> None:
         "user: Do I need a coat in Rome?",
         "assistant: [weather: city:Rome]",
     ]
-    # What was said before is not repeated.
+    # Earlier messages are not repeated.
     assert answered.splitlines() == ["tool: 21 degrees", "assistant: No, it is warm."]
     for line in (first, last):
         assert re.fullmatch(facts, line), line

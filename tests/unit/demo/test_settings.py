@@ -1,4 +1,4 @@
-"""The demo's settings: defaults, bounds, and what is said of wrong ones."""
+"""The demo's settings: defaults, limits, and error messages."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.each import for_each
 _PAGE = (Path(__file__).parents[3] / "docs" / "demo.md").read_text()
 
 
-def test_without_any_variable_a_few_people_ask_the_service_on_this_host() -> None:
+def test_defaults_are_a_few_users_of_the_local_service() -> None:
     settings = DemoSettings.read({})
     assert settings.url == "http://127.0.0.1:3000"
     assert settings.users < 20
@@ -74,7 +74,7 @@ def test_a_wrong_value_is_named_with_what_is_accepted(variable: str, value: str)
     assert problem.startswith(f"{variable}={value} is not accepted: give ")
 
 
-def test_all_wrong_values_are_told_at_once() -> None:
+def test_all_invalid_values_are_reported_together() -> None:
     with pytest.raises(LoadSettingsError) as caught:
         DemoSettings.read({"DEMO_USERS": "0", "DEMO_SECONDS": "x", "DEMO_QUESTIONS": "7"})
     assert [problem.partition("=")[0] for problem in caught.value.problems] == [

@@ -1,4 +1,4 @@
-"""What the demo is about: named users, conversations, tools, long prompts; the same for a seed."""
+"""The demo's texts: users, conversations, tools, long prompts; reproducible for a seed."""
 
 import json
 from collections import Counter
@@ -77,7 +77,7 @@ def test_free_models_are_those_of_the_vendors_else_the_simulated_one() -> None:
     offered |= {"simulated-1": "simulated", "gpt-4o": "openai"}
     assert models.free(offered) == file.names
     assert models.free({"simulated-1": "simulated", "gpt-4o": "openai"}) == ["simulated-1"]
-    # A real provider of such a name has models of other names.
+    # A real provider with such a name has models with other names.
     assert models.free({"gpt-4o": "northwind"}) == []
 
 

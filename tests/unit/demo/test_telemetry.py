@@ -26,7 +26,7 @@ _PATIENCE_SECONDS = 120
 
 
 class _Spans:
-    """An OTLP/HTTP receiver that keeps spans, and the service that sent each."""
+    """An OTLP/HTTP receiver that records spans with their service names."""
 
     def __init__(self) -> None:
         self.found: list[tuple[str, Span]] = []
@@ -55,7 +55,7 @@ def _receiver(spans: _Spans) -> Iterator[str]:
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing."""
+            """Print nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -65,7 +65,7 @@ def _receiver(spans: _Spans) -> Iterator[str]:
         thread.join()
 
 
-async def test_traces_begin_in_the_demo_and_go_on_in_the_service(memory: Memory) -> None:
+async def test_traces_begin_in_the_demo_and_continue_in_the_service(memory: Memory) -> None:
     spans = _Spans()
     with _receiver(spans) as collector:
         async with live(memory) as server:
@@ -76,7 +76,7 @@ async def test_traces_begin_in_the_demo_and_go_on_in_the_service(memory: Memory)
                     **os.environ,
                     "CHATSCOPE_URL": f"http://{server.address}",
                     "OTEL_EXPORTER_OTLP_ENDPOINT": collector,
-                    # It has no gRPC, whatever the environment says.
+                    # It uses no gRPC, whatever the environment contains.
                     "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
                     "DEMO_PACE": "100",
                     "DEMO_SPAWN_RATE": "100",
@@ -96,7 +96,7 @@ async def test_traces_begin_in_the_demo_and_go_on_in_the_service(memory: Memory)
         return [above.name, *ancestors(above)] if above else []
 
     tools = [span for _, span in spans.found if span.name.startswith("execute_tool ")]
-    # Which tools are called, and by which team's agents, is up to the demo's dice.
+    # The called tools, and the teams of the agents, are random.
     assert {span.name for span in tools} <= {"execute_tool find_order", "execute_tool get_weather"}
     assert tools
     assert all(name.startswith("invoke_agent ") for span in tools for name in ancestors(span))

@@ -20,7 +20,7 @@ def pytest_addoption(pluginmanager):
     for plugin in (builds, distribution, failures, layers, limits, timing):
         pluginmanager.register(plugin)
 """
-# The others cost a second at the start of each process.
+# The other plugins cost a second at the start of each process.
 _PLUGINS = ("xdist", "xdist.looponfail", "pytest_timeout", "anyio.pytest_plugin")
 
 

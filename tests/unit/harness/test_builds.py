@@ -1,4 +1,4 @@
-"""Native components are built beside the tests; only those that need one wait for it."""
+"""Native components are built while tests run; only those that need one wait for it."""
 
 import sys
 from pathlib import Path
@@ -24,13 +24,13 @@ def test_needs_loki(binary):
 def test_needs_nothing():
     pathlib.Path("ran").touch()
 """
-# Ends no sooner than the other test has run.
+# Ends only after the other test has run.
 _WAIT = """
 import os, pathlib, sys, time
 while not os.path.exists("ran"):
     time.sleep(0.05)
 """
-# A cache that has everything but Loki, and what makes it.
+# A cache that lacks only Loki, and a fake build for it.
 _SETUP = """
 import os
 builds.missing_binaries = lambda: [b for b in builds.BINARIES if b.name == "loki"

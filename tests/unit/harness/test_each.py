@@ -1,4 +1,4 @@
-"""One test for many cases fails with the names and reasons of all that fail."""
+"""One test for many cases fails with the names and reasons of all failures."""
 
 import pytest
 

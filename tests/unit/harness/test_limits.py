@@ -1,4 +1,4 @@
-"""On an overloaded machine a test has more time, but no test has it without end."""
+"""On an overloaded machine a test has more time, but never unlimited time."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Tests that hang, crash or fail in odd ways fail alone; all others of the run still run."""
+"""Tests that hang, crash or fail in unusual ways fail alone; all others still run."""
 
 import pytest
 
@@ -69,8 +69,8 @@ def test_recurses():
     recurse()
 
 def test_cannot_be_rendered():
-    # The parser of CPython 3.11 raises SystemError when it is entered again at another depth,
-    # as it is here by a callback of the garbage collector.
+    # The parser of CPython 3.11 raises SystemError when it is entered again at another depth, as
+    # here by a callback of the garbage collector.
     try:
         recurse()
     except RecursionError:
@@ -105,7 +105,7 @@ _FAULT_OF_CPYTHON = "AST constructor recursion depth mismatch"
     ("test", "shown"),
     [
         ("async_hangs", "asyncio.Event().wait()"),
-        # The loop swallows the first exception: a second one, or the end of the worker.
+        # The event loop swallows the first exception: the second one, or the end of the worker.
         ("callback_of_the_loop_hangs", ""),
         ("waits_for_a_lock", "Stack of bystander"),
         ("fixture_hangs", "time.sleep(30)"),

@@ -1,4 +1,4 @@
-"""The ledger's settings are documented as they are."""
+"""The ledger's settings are documented."""
 
 import re
 from pathlib import Path

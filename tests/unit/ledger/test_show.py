@@ -1,4 +1,4 @@
-"""The table of a run, in a narrow terminal too."""
+"""The table of a run, on a narrow terminal too."""
 
 import io
 

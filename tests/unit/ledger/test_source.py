@@ -35,7 +35,7 @@ def test_load_ends_when_its_last_items_cannot_be_sent_in_time(tmp_path: Path) ->
             assert process.stdout
             assert process.stdin
             process.stdout.readline()
-            # Afterwards it shuts down as a service does.
+            # Afterwards it shuts down like a service.
             with takes_at_most(_LINGER_SECONDS + SHUTDOWN_SECONDS, factor=1.3):
                 process.stdin.close()
                 process.wait(30)

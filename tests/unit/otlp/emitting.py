@@ -1,4 +1,4 @@
-"""A delivery with the SDK's providers around it, for tests in this process."""
+"""A delivery with the SDK's providers, for tests in this process."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -32,7 +32,7 @@ _ITEM_SIGNALS = (Signal.TRACES, Signal.LOGS)
 
 @dataclass(frozen=True)
 class Emitting:
-    """What emits, and what delivers it."""
+    """Providers that emit, and their delivery."""
 
     delivery: Delivery
     tracer_provider: TracerProvider
@@ -54,7 +54,7 @@ class Emitting:
         return [self.delivery.pipelines[signal].statistics for signal in _ITEM_SIGNALS]
 
     def waiting(self) -> list[int]:
-        """Return how many spans and log records are in the spool now."""
+        """Return the current number of spans and log records in the spool."""
         found = [self.delivery.pipelines[signal].spool.backlog() for signal in _ITEM_SIGNALS]
         return [backlog.items if backlog else -1 for backlog in found]
 
@@ -63,7 +63,7 @@ class Emitting:
         return [self.delivery.pipelines[signal].queue.dropped for signal in _ITEM_SIGNALS]
 
     def assert_even(self) -> None:
-        """Assert that each item is somewhere, once, when nothing moves any more."""
+        """Assert that each item is counted exactly once, when nothing is in transit any more."""
         for signal in _ITEM_SIGNALS:
             pipeline = self.delivery.pipelines[signal]
             queue, counts = pipeline.queue, pipeline.statistics
@@ -71,13 +71,13 @@ class Emitting:
             assert counts.started == processed + len(queue)
             waiting = pipeline.spool.backlog() or pipeline.backlog
             assert queue.taken == sum(counts.exported.values()) + waiting.items
-        # The end of a call is counted right after its items are.
+        # The end of a call is counted right after its items.
         poll_until(
             lambda: all(counts.inflight == 0 for counts in self.statistics()), "the calls to end"
         )
 
     def shutdown(self, seconds: float) -> tuple[bool, float]:
-        """Shut down; the result, and how long it took in seconds."""
+        """Shut down; return the result, and the duration in seconds."""
         began = time.monotonic()
         kept = self.delivery.shutdown(seconds)
         return kept, time.monotonic() - began
@@ -115,7 +115,7 @@ def emitting(
 
 
 def wait_for_counts(emitted: Emitting, items: int) -> None:
-    """Wait until so many of each signal are counted as accepted."""
+    """Wait until so many items of each signal are counted as accepted."""
     poll_until(
         lambda: [counts.exported[""] for counts in emitted.statistics()] == [items, items],
         f"{items} to be counted",

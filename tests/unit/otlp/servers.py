@@ -1,4 +1,4 @@
-"""Receivers on real sockets whose every response a test decides, and certificates for them."""
+"""Receivers on real sockets whose responses are decided by a test, and certificates for them."""
 
 import subprocess
 import threading
@@ -15,7 +15,7 @@ import grpc
 
 @dataclass(frozen=True)
 class Call:
-    """One request as the receiver saw it: the method or the path, the headers, the body."""
+    """One received request: method or path, headers, body."""
 
     path: str
     headers: Mapping[str, str]
@@ -24,7 +24,7 @@ class Call:
 
 @dataclass
 class Server:
-    """Where it listens, and what came."""
+    """A receiver's address, and its requests."""
 
     port: int = 0
     calls: list[Call] = field(default_factory=list)
@@ -78,7 +78,7 @@ def http_server(
     respond: Callable[[], HttpResponse] = HttpResponse,
     wrap: Callable[[Any], Any] = lambda socket: socket,
 ) -> Iterator[Server]:
-    """Answer each POST by `respond`; `wrap` puts TLS around the listening socket."""
+    """Respond to each POST by `respond`; `wrap` puts TLS around the listening socket."""
     server = Server()
 
     class Handler(BaseHTTPRequestHandler):

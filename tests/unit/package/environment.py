@@ -1,4 +1,4 @@
-"""The wheel, installed into an environment of its own, and programs that run in it."""
+"""The wheel, installed in a separate environment, and programs that run in it."""
 
 import fcntl
 import os

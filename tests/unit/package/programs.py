@@ -1,4 +1,4 @@
-"""Programs of a stranger, which run beside the installed package."""
+"""Example programs that use the installed package."""
 
 from tests.unit.package.environment import Environment, stop
 

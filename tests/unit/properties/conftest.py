@@ -1,4 +1,4 @@
-"""The same examples on every machine, few enough for every run, and as long as they take."""
+"""Settings of Hypothesis: the same examples on every machine, few, and without a deadline."""
 
 from hypothesis import HealthCheck, settings
 

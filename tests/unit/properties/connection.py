@@ -15,12 +15,12 @@ from tests.unit.serving import quick
 
 MODEL = "played-1"
 HISTORY = 4
-# More than anything takes that only waits for its next turn.
+# More event loop iterations than any wait without a timer takes.
 _STEPS = 100
 
 
 class Played:
-    """A provider that does what it is told to, one step at a time."""
+    """A provider that executes one step at a time."""
 
     name = "played"
     models = (MODEL,)
@@ -37,7 +37,7 @@ class Played:
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Event]:
         self.requests.append(request)
-        # What was meant for an answer that was cancelled is not for this one.
+        # Steps for a cancelled response do not apply to this one.
         self._steps = asyncio.Queue()
         self.open += 1
         try:
@@ -50,11 +50,11 @@ class Played:
             self.open -= 1
 
     async def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing."""
 
 
 class Connection:
-    """A client's side of it, and what telemetry has of it."""
+    """The client's side of a connection, and its telemetry."""
 
     def __init__(self) -> None:
         self.memory = Memory()
@@ -74,7 +74,7 @@ class Connection:
         self._serving: asyncio.Task[None] = self._run(self._start())
 
     def say(self, *messages: dict[str, Any] | str | bytes) -> list[dict[str, Any]]:
-        """Send all at once; what comes back until everything waits again."""
+        """Send all messages; return the responses until everything waits again."""
         for message in messages:
             match message:
                 case bytes():
@@ -87,24 +87,24 @@ class Connection:
         return self.settle()
 
     def play(self, *steps: str | Completed | Exception) -> list[dict[str, Any]]:
-        """What the provider does next; what comes back for it."""
+        """Execute steps of the provider; return the resulting messages."""
         for step in steps:
             self.provider.play(step)
         return self.settle()
 
     def leave(self, code: int) -> None:
-        """The client is gone."""
+        """Disconnect."""
         self._gone = True
         self._in.put_nowait({"type": "websocket.disconnect", "code": code})
         self.settle()
 
     def stop_service(self) -> list[dict[str, Any]]:
-        """The service stops at once."""
+        """Stop the service immediately; return its messages."""
         self._run(self.app.state.admission.close(0))
         return self.settle()
 
     def settle(self) -> list[dict[str, Any]]:
-        """Let everything run until it waits; the messages since the last time."""
+        """Run everything until it waits; return the messages since the last call."""
         self._run(_idle())
         new, self.out = self.out, []
         return new
@@ -115,7 +115,7 @@ class Connection:
         return not self._serving.done()
 
     def end(self) -> None:
-        """Take it down; raises what the service raised."""
+        """Stop it; raise the service's exception, if any."""
         if self.serving:
             self.leave(1000)
         self._runner.run(_ended(self._serving))
@@ -145,7 +145,7 @@ class Connection:
         return serving
 
     async def _send(self, message: Any) -> None:
-        # As where a client reads slowly: what is cancelled here was not sent.
+        # As for a slow client: a message that is cancelled here was not sent.
         await asyncio.sleep(0)
         if self._gone:
             raise OSError
@@ -161,7 +161,7 @@ class Connection:
 
 
 def completed(tokens: int) -> Completed:
-    """An end with that many completion tokens."""
+    """Return an end with that many completion tokens."""
     return Completed(
         finish_reason="stop", usage=Usage(1, tokens), response_id="r", response_model=MODEL
     )

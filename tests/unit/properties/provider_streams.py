@@ -1,7 +1,7 @@
 """A grammar of the streams that OpenAI-compatible endpoints send, and a server that sends them.
 
-SSE framing, shapes of chunks, usage, end and timing, combined. Each was seen at a real endpoint;
-all of them leave a reader in no doubt about the response.
+SSE framing, shapes of chunks, usage, end and timing, combined. Each variant was seen at a real
+endpoint, and defines the response unambiguously.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ MODEL: Final = "streamed-1"
 
 _SHARED: Final = {"id": "c-1", "object": "chat.completion.chunk", "created": 7, "model": MODEL}
 _FILTERED: Final = {"hate": {"filtered": False, "severity": "safe"}}
-# Texts of a response: never split inside of a character, which JSON would escape.
+# Texts of a response: never split within a character, which JSON would escape.
 _TEXTS: Final = st.text(
     st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=12
 )
@@ -26,7 +26,7 @@ _TEXTS: Final = st.text(
 
 @dataclass
 class Expected:
-    """What a tolerant reader gets from a stream."""
+    """The response that a tolerant reader gets from a stream."""
 
     text: str = ""
     reasoning: str = ""
@@ -38,7 +38,7 @@ class Expected:
 
 @dataclass
 class Stream:
-    """The bytes of a response, in the pieces in which they are sent."""
+    """The bytes of a response, in the blocks in which they are sent."""
 
     pieces: Sequence[bytes]
     expected: Expected
@@ -65,7 +65,7 @@ _NO_CONTENT: Final[st.SearchStrategy[dict[str, Any]]] = st.sampled_from(
 
 @st.composite
 def _content(draw: st.DrawFn, expected: Expected) -> dict[str, Any]:
-    """One chunk with a piece of the response, in one of its shapes."""
+    """Return one chunk with a part of the response, in one of its shapes."""
     piece = draw(_TEXTS)
     kind = draw(
         st.sampled_from(["text"] * 3 + ["parts", "thinking", "reasoning", "refusal", "tool"])
@@ -127,7 +127,7 @@ _EXTRAS: Final[st.SearchStrategy[dict[str, Any]]] = st.sampled_from(
         {"object": ""},
     ]
 )
-# Chunks that say nothing of the response.
+# Chunks without a part of the response.
 _FILTER: Final = st.sampled_from(
     [
         _chunk(prompt_filter_results=[{"prompt_index": 0, "content_filter_results": _FILTERED}]),
@@ -175,7 +175,7 @@ _USAGES: Final[Sequence[tuple[dict[str, Any], tuple[int, int]]]] = [
 
 @st.composite
 def _ending(draw: st.DrawFn, chunks: list[dict[str, Any]], expected: Expected) -> bool:
-    """Append how the response ends; return whether the end marker is needed."""
+    """Append the end of the response; return whether the end marker is needed."""
     finish = draw(st.sampled_from(["stop", "length", "content_filter"]))
     how = draw(st.sampled_from(["own", "own", "last", "marker"]))
     if how == "own":
@@ -184,7 +184,7 @@ def _ending(draw: st.DrawFn, chunks: list[dict[str, Any]], expected: Expected) -
     elif how == "last" and chunks and chunks[-1].get("choices"):
         chunks[-1]["choices"][0]["finish_reason"] = finish
     else:
-        # Only `[DONE]` tells that the response is complete.
+        # Only `[DONE]` shows that the response is complete.
         finish, how = "tool_calls" if expected.arguments else "stop", "marker"
     expected.finish_reason = finish
     return how == "marker"
@@ -209,7 +209,7 @@ def _with_usage(draw: st.DrawFn, chunks: list[dict[str, Any]], expected: Expecte
 
 @st.composite
 def _framed(draw: st.DrawFn, chunk: dict[str, Any], end: str) -> str:
-    """One event with its fields, in any order that the standard allows."""
+    """Return one event with its fields, in any order that the standard allows."""
     text = json.dumps(chunk, ensure_ascii=draw(st.booleans()))
     space = draw(st.sampled_from([" ", ""]))
     lines = [f"data:{space}{text}"]
@@ -224,7 +224,7 @@ def _framed(draw: st.DrawFn, chunk: dict[str, Any], end: str) -> str:
 
 
 def _noise(end: str) -> st.SearchStrategy[str]:
-    """What is sent between events and dispatches none."""
+    """Return lines between events that dispatch none."""
     return st.sampled_from(
         [
             "",
@@ -245,12 +245,12 @@ def _noise(end: str) -> st.SearchStrategy[str]:
 
 @st.composite
 def streams(draw: st.DrawFn) -> Stream:
-    """A stream with its pieces."""
+    """Return a stream with its blocks."""
     expected = Expected()
     chunks: list[dict[str, Any]] = []
     for _ in range(draw(st.integers(1, 6))):
         if draw(st.integers(0, 3)) == 0:
-            # Their own copies: usage and finish reason are added to some.
+            # Copies, because usage and finish reason are added to some.
             chunks.append(json.loads(json.dumps(draw(_FILTER))))
         chunks.append(draw(_content(expected)))
     needs_marker = draw(_ending(chunks, expected))

@@ -1,4 +1,4 @@
-"""What Prometheus 3, Loki 3.7 and Tempo 2.8 really answered, shortened."""
+"""Real responses of Prometheus 3, Loki 3.7 and Tempo 2.8, shortened."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Answers of the stores as plain values."""
+"""Parsed responses of the backends."""
 
 from chatscope.cli.spans import spans
 from stack import backends

@@ -1,4 +1,4 @@
-"""The first step on a machine: any Python from 3.8 on makes the environment with a newer one."""
+"""Setup on a new machine: any Python from 3.8 on creates the environment with a newer one."""
 
 import shutil
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 
 from stack.facts import ROOT
 
-# Stands for Python 3.12 with venv, and for the one in the environment that it makes.
+# Replaces Python 3.12 with venv, and the Python of the created environment.
 _PYTHON = """#!/bin/sh
 echo "$@" >> "$CALLS"
 case "$1 $2" in
@@ -23,10 +23,10 @@ esac
 
 @pytest.fixture(scope="module")
 def python() -> str:
-    """The oldest Python that is meant to do this, too old for the rest."""
+    """The oldest Python that is supported for this, too old for everything else."""
     managed = (Path.home() / ".pyenv" / "versions").glob("3.8.*/bin/python")
     for path in (shutil.which("python3.8"), *managed):
-        # A version manager's program for a version that is not installed fails.
+        # A version manager's shim of a version that is not installed fails.
         if path and not subprocess.run([path, "-V"], capture_output=True, check=False).returncode:
             return str(path)
     pytest.skip("there is no Python 3.8")
@@ -34,7 +34,7 @@ def python() -> str:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout in which nothing is set up, on a machine that has one newer Python."""
+    """A checkout without any setup, on a machine with one newer Python."""
     (tmp_path / "stack").mkdir()
     for module in (ROOT / "stack").glob("*.py"):
         shutil.copy(module, tmp_path / "stack")
@@ -56,7 +56,7 @@ def _bootstrap(
         [python, "-W", "error", "-m", "stack.bootstrap", *arguments],
         cwd=checkout,
         env={
-            # Nothing else of this machine, such as another Python.
+            # Excludes other programs of this machine, such as another Python.
             "PATH": str(checkout / "bin"),
             "CALLS": str(checkout / "calls"),
             "RUN": "native",
@@ -100,7 +100,7 @@ def test_end_of_the_log_is_shown_when_it_fails(python: str, checkout: Path) -> N
     done = _bootstrap(python, checkout, PIP_FAILS="1")
     assert (done.returncode, done.stderr) == (1, "")
     assert done.stdout.splitlines()[1:] == [
-        "It failed; the end of .chatscope/setup.log:",
+        "Setup failed; the end of .chatscope/setup.log:",
         "no network",
         "",
     ]

@@ -1,4 +1,4 @@
-"""Building the parts, with a Go that only pretends."""
+"""The build of components, with a fake Go."""
 
 import fcntl
 import io
@@ -14,7 +14,7 @@ from stack import build, machine
 from stack.parts import BINARIES, binary_path, cache_dir, missing_binaries
 from stack.progress import Progress
 
-# Answers `go env`, and for `go build … -o FILE …` writes FILE.
+# Responds to `go env`, and writes FILE for `go build … -o FILE …`.
 _GO = """#!/bin/sh
 [ "$1" = env ] && echo go1.26.8 && exit
 while [ $# -gt 0 ]; do
@@ -80,7 +80,7 @@ def test_stack_that_runs_does_not_wait_for_what_only_the_tests_want(
     assert missing_binaries(with_tests=False) == []
 
 
-def test_what_is_in_the_cache_is_not_built_again(cache: Path, console: Console) -> None:
+def test_cached_program_is_not_built_again(cache: Path, console: Console) -> None:
     build.build_missing(Progress(console))
     silent = Console(file=io.StringIO())
     build.build_missing(Progress(silent))

@@ -1,4 +1,4 @@
-"""What a person is told where the state of a stack cannot be written."""
+"""Errors when the state of a stack cannot be written."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ _NOBODY = 65534
 
 @pytest.fixture
 def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A state directory of root's, as `sudo make up` leaves it."""
+    """A state directory owned by root, as after `sudo make up`."""
     if os.geteuid() or not shutil.which("setpriv"):
         pytest.skip("only root, with setpriv, can become somebody else")
     # A longer path has its sockets elsewhere.
@@ -24,7 +24,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sockets.mkdir(parents=True)
     (sockets / "control.sock").touch()
     for place in (tmp_path, *tmp_path.parents[:-2]):
-        # pytest's own directories are its user's alone.
+        # pytest's own directories are only accessible to their user.
         place.chmod(place.stat().st_mode | 0o055)
     return tmp_path / "state"
 
@@ -33,7 +33,7 @@ def _as_nobody(*words: str, **environ: str) -> "subprocess.CompletedProcess[str]
     stack = (sys.executable, "-B", "-m", "stack")
     ids = (f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups")
     done = subprocess.run(
-        # Nobody may not write this user's coverage data.
+        # The user nobody may not write this user's coverage data.
         ["env", "-u", "COVERAGE_PROCESS_START", "setpriv", *ids, *stack, *words],
         cwd=ROOT,
         env={**os.environ, "RUN": "native", "COMPOSE_DISABLE_ENV_FILE": "1", **environ},
@@ -42,7 +42,7 @@ def _as_nobody(*words: str, **environ: str) -> "subprocess.CompletedProcess[str]
         check=False,
         timeout=60,
     )
-    # setpriv and the dynamic linker exit so when they cannot execute or load the interpreter.
+    # Exit codes of setpriv and the dynamic linker if they cannot execute or load the interpreter.
     if done.returncode in (126, 127) or (
         "Permission denied" in done.stderr and "Traceback" not in done.stderr
     ):

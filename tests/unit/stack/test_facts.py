@@ -1,4 +1,4 @@
-"""stack.env and the environment together: who wins, and what is refused."""
+"""stack.env and the environment: priority, and rejected values."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from stack.facts import FactsError
 
 @pytest.fixture
 def own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A person's .env, and a shell that has nothing to say about it."""
+    """A user's .env, and a shell without these variables."""
     monkeypatch.setattr(facts, "OWN_ENV_FILE", tmp_path / ".env")
     monkeypatch.delenv("COMPOSE_DISABLE_ENV_FILE", raising=False)
     monkeypatch.delenv("LOKI_PORT", raising=False)
@@ -115,7 +115,9 @@ def test_variables_that_are_no_facts_stay_out() -> None:
         ("PUBLISH_HOST", "http://0.0.0.0"),
     ],
 )
-def test_bad_value_is_told_with_its_name_and_what_is_accepted(name: str, value: str) -> None:
+def test_invalid_value_is_reported_with_its_name_and_the_accepted_ones(
+    name: str, value: str
+) -> None:
     with pytest.raises(FactsError) as caught:
         facts.load({name: value})
     assert any(
@@ -123,14 +125,14 @@ def test_bad_value_is_told_with_its_name_and_what_is_accepted(name: str, value: 
     )
 
 
-def test_all_bad_values_are_told_at_once() -> None:
+def test_all_invalid_values_are_reported_together() -> None:
     with pytest.raises(FactsError) as caught:
         facts.load({"LOKI_GRPC_PORT": "many", "CONTENT_RETENTION": "15d"})
     assert len(caught.value.problems) == 2
 
 
 @pytest.mark.parametrize("host", ["::1", "[::]", "chat.example", "http://0.0.0.0", "1.2.3.4.5"])
-def test_address_that_cannot_be_published_is_told_once(host: str) -> None:
+def test_address_that_cannot_be_published_is_reported_once(host: str) -> None:
     with pytest.raises(FactsError) as caught:
         facts.load({"PUBLISH_HOST": host})
     [problem] = caught.value.problems

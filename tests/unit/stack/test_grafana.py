@@ -1,4 +1,4 @@
-"""A native Grafana: taken only in its pinned version, opened to nobody by accident."""
+"""A native Grafana: only the pinned version is used, and access is restricted by default."""
 
 import shutil
 import subprocess
@@ -15,7 +15,7 @@ _NO_USER = "GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"
 
 
 def _unpacked(directory: Path, said: str) -> dict[str, str]:
-    """Facts with a GRAFANA_HOME whose program says that as its version."""
+    """Return facts with a GRAFANA_HOME whose program reports that version."""
     program = directory / "bin" / "grafana"
     program.parent.mkdir()
     program.write_text(f"#!/bin/sh\necho '{said}'\n")
@@ -23,7 +23,7 @@ def _unpacked(directory: Path, said: str) -> dict[str, str]:
     return facts.load({"GRAFANA_HOME": str(directory)})
 
 
-def test_stack_runs_without_one_and_tells_how_to_get_it() -> None:
+def test_stack_runs_without_grafana_and_explains_how_to_get_it() -> None:
     stack = NativeStack(facts.load({}))
     assert grafana.problems(stack.facts) == []
     assert "grafana" not in [part.name for part in stack.parts]
@@ -47,7 +47,7 @@ def test_another_version_is_refused_by_its_name(tmp_path: Path, version: str) ->
     assert grafana.VERSION in line
 
 
-def test_what_is_no_grafana_is_refused(tmp_path: Path) -> None:
+def test_directory_without_grafana_is_rejected(tmp_path: Path) -> None:
     [line] = grafana.problems(facts.load({"GRAFANA_HOME": str(tmp_path)}))
     assert "no Grafana that starts" in line
     assert grafana.problems(_unpacked(tmp_path, "something else")) == [line]
@@ -84,7 +84,7 @@ def test_password_is_not_among_the_facts_that_are_written_to_disk() -> None:
     ],
     ids=str,
 )
-def test_who_may_look_follows_from_where_it_is_published_and_the_password(
+def test_anonymous_access_depends_on_publish_host_and_password(
     shell: str, environ: dict[str, str], switches: dict[str, str], tmp_path: Path
 ) -> None:
     done, seen = _started(shell, tmp_path, environ)
@@ -110,7 +110,7 @@ def test_name_that_it_answers_to_is_that_of_its_public_address(
     assert here["GF_SERVER_DOMAIN"] == domain
     assert here["GF_SECURITY_COOKIE_SECURE"] == secure
     assert here["GF_SERVER_ENFORCE_DOMAIN"] == "true"
-    # There a login is needed, and people may come by any name of the machine.
+    # There a login is required, and any host name of the machine is accepted.
     _, published = _started(
         "sh", tmp_path, {"GRAFANA_PUBLIC_URL": url, "PUBLISH_HOST": "203.0.113.7"}
     )
@@ -120,7 +120,7 @@ def test_name_that_it_answers_to_is_that_of_its_public_address(
 def _started(
     shell: str, directory: Path, environ: dict[str, str]
 ) -> tuple["subprocess.CompletedProcess[str]", dict[str, str]]:
-    """What start.sh says, and the variables that Grafana gets of it."""
+    """Return the output of start.sh, and the variables that Grafana gets."""
     program = [*shell.split(), str(facts.ROOT / "grafana-provisioning" / "start.sh")]
     if not shutil.which(program[0]):
         pytest.skip(f"there is no {program[0]}")
@@ -144,7 +144,7 @@ def _started(
     return done, seen
 
 
-def test_up_warns_of_a_grafana_that_nobody_can_look_at() -> None:
+def test_up_warns_of_a_grafana_without_any_access() -> None:
     published = facts.load({"PUBLISH_HOST": "203.0.113.7"})
     assert "GRAFANA_ADMIN_PASSWORD" in grafana.locked(published, {})
     assert grafana.locked(published, {"GRAFANA_ADMIN_PASSWORD": "long"}) == ""

@@ -1,4 +1,4 @@
-"""What a machine lacks is told with the mend."""
+"""Missing requirements of a machine are reported with their fix."""
 
 import sys
 from pathlib import Path
@@ -19,7 +19,7 @@ def _program(directory: Path, name: str, script: str) -> None:
     path.chmod(0o755)
 
 
-def test_missing_go_is_told_with_the_version_to_install(
+def test_missing_go_is_reported_with_the_version_to_install(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -28,7 +28,7 @@ def test_missing_go_is_told_with_the_version_to_install(
     assert f"Go is missing: install Go {needed}" in problem
 
 
-def test_too_old_go_is_told_with_its_own_words(
+def test_too_old_go_is_reported_with_its_own_message(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     _program(tmp_path, "go", "echo 'go.mod requires go >= 1.26.8' >&2; exit 1")
@@ -48,7 +48,7 @@ def test_python_shim_that_fails_is_passed_over(
     assert machine.find_python() == "python3.13"
 
 
-def test_each_python_that_does_not_do_is_told(
+def test_each_unsuitable_python_is_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     _program(tmp_path, "python3", "echo 3 9 True")
@@ -59,7 +59,7 @@ def test_each_python_that_does_not_do_is_told(
         machine.find_python()
 
 
-def test_full_disk_is_told_once_with_all_that_goes_there(tmp_path: Path) -> None:
+def test_full_disk_is_reported_once_with_the_total_needed(tmp_path: Path) -> None:
     [problem] = machine.disk_problems({str(tmp_path / "not" / "yet"): 1e9, str(tmp_path): 1e9})
     assert "2000000000.0 are needed" in problem
 

@@ -1,4 +1,4 @@
-"""The environment that the native parts get."""
+"""The environment of the native components."""
 
 import pytest
 

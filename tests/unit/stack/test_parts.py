@@ -1,4 +1,4 @@
-"""What is built, from what, and where the cache keeps it."""
+"""Built programs: sources, flags, and their place in the cache."""
 
 import shutil
 from pathlib import Path
@@ -61,7 +61,7 @@ def test_unknown_program_has_no_path() -> None:
 
 
 def test_every_module_asks_for_the_same_go() -> None:
-    # The check before a build asks one of them and speaks for all.
+    # The check before a build asks one module for all of them.
     needed = {binary.name: needed_go(str(binary.directory)) for binary in BINARIES}
     assert len(set(needed.values())) == 1, needed
 

@@ -1,4 +1,4 @@
-"""Progress for people, and for logs that nobody watches."""
+"""Progress on a terminal, and in log files."""
 
 import io
 
@@ -61,5 +61,5 @@ def _shown_on(terminal: str) -> str:
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.4, "0 s"), (59.9, "59 s"), (187, "3 min 7 s"), (7_500, "2 h 5 min")]
 )
-def test_elapsed_time_is_told_in_seconds_then_in_minutes(seconds: float, text: str) -> None:
+def test_elapsed_time_is_in_seconds_then_in_minutes(seconds: float, text: str) -> None:
     assert elapsed(seconds) == text

@@ -14,7 +14,7 @@ from stack.native import NativeStack
 from stack.parts import BINARIES, binary_path, missing_binaries
 
 _PROCESSOR = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-# What each official release prints, where VERSION is its version.
+# The version output of each official release, with VERSION as placeholder.
 _SAID = {
     "process-compose": "Process Compose\nVersion:        vVERSION\nCommit:         abc",
     "alertmanager": "alertmanager, version VERSION (branch: HEAD, revision: abc)",
@@ -36,7 +36,7 @@ def _forget() -> Iterator[None]:
 
 
 def _install(directory: Path, program: str, version: str = "", name: str = "") -> Path:
-    """Put a program there that prints its version, that which fits by default."""
+    """Write a program that prints its version, by default the pinned one."""
     directory.mkdir(parents=True, exist_ok=True)
     said = _SAID[program].replace("VERSION", version or releases.wanted(program))
     file = directory / (name or releases.PROJECTS[program].files[0])
@@ -108,7 +108,7 @@ def test_nothing_is_asked_of_the_machine_where_all_have_releases(
 ) -> None:
     for program in _SAID:
         _install(tmp_path, program)
-    # No Go there.
+    # Without Go.
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "Go is missing" in build.problems()[0]
     assert build.problems(with_tests=False, without=_SAID) == []

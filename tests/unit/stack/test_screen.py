@@ -1,4 +1,4 @@
-"""What `up` and `status` print, on narrow and on usual terminals."""
+"""The output of `up` and `status`, on narrow and usual terminals."""
 
 import io
 from collections.abc import Mapping
@@ -47,9 +47,9 @@ def _screen(width: int, missing: Mapping[str, str] = _MISSING) -> list[str]:
 @pytest.mark.parametrize("width", [60, 80])
 def test_screen_fits_a_usual_terminal(width: int, missing: Mapping[str, str]) -> None:
     lines = _screen(width, missing)
-    # Above it is one line more.
+    # There is one more line above.
     assert len(lines) < 24
-    # A query is one line to copy, however long.
+    # A query is one line to copy, of any length.
     assert all(len(line) <= width for line in lines if _CHAT.trace_id not in line)
 
 
@@ -139,7 +139,7 @@ def test_missing_part_has_no_address_and_says_how_to_get_it() -> None:
         (_process(restarts=3), True, "ready, 3 restarts"),
     ],
 )
-def test_state_is_told_in_words(process: ProcessState | None, ready: bool, state: str) -> None:
+def test_state_is_shown_in_words(process: ProcessState | None, ready: bool, state: str) -> None:
     assert screen.row(PARTS[0], facts.load({}), process, ready).state == state
 
 

@@ -1,4 +1,4 @@
-"""A stack knows its own processes, and tells when one of its parts ended."""
+"""A stack identifies its own processes, and reports an exited component."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ def stack(tmp_path: Path) -> NativeStack:
 
 @pytest.fixture
 def orphan(stack: NativeStack) -> Iterator[subprocess.Popen[bytes]]:
-    """What a process-compose leaves behind when it is killed."""
+    """A process that a killed process-compose left running."""
     marked = {**os.environ, supervisor.MARKER: str(stack.state_dir)}
     command = [sys.executable, "-c", "import signal; print(flush=True); signal.pause()"]
     with subprocess.Popen(command, env=marked, stdout=subprocess.PIPE) as process:
@@ -87,7 +87,7 @@ def test_waiting_ends_with_the_log_of_the_part_that_died(
     monkeypatch.setattr(stack, "states", lambda: {"loki": _state("Restarting")})
     with pytest.raises(PartDiedError) as caught:
         stack.wait_ready()
-    assert "loki ended with exit code 3" in str(caught.value)
+    assert "loki exited with code 3" in str(caught.value)
     assert "address in use" in str(caught.value)
     assert "an earlier run" not in str(caught.value)
 

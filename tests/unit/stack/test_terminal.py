@@ -1,4 +1,4 @@
-"""Commands in terminals that know few characters, are narrow, or stop reading."""
+"""Commands on terminals with few characters, narrow ones, or with a reader that leaves."""
 
 import json
 import os
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 _TEXT = "Grüße \N{GRINNING FACE}"
 _TOO_LONG_SECONDS = 120
-# What they print goes through the same terminal.
+# Modules whose output uses the same console.
 _COMMANDS = [
     "stack",
     "drill",
@@ -42,7 +42,7 @@ screen.show_up(console, rows, {"grafana": "…"}, Chat("…", "", "ab" * 16, 0.1
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """Port of a service that answers each message, slowly enough for a reader to leave."""
+    """Run a service that responds slowly enough for a reader to leave; yield its port."""
 
     def answer(connection: ServerConnection) -> None:
         for _ in connection:
@@ -156,7 +156,7 @@ def test_log_lines_do_not_command_the_terminal(tmp_path: Path, words: list[str])
 def test_unknown_part_is_named_with_those_there_are(tmp_path: Path) -> None:
     done = _run(["-m", "stack", "logs", "foo"], _environment(tmp_path))
     assert done.returncode == 1
-    assert b"PART=foo is no part: it is one of app, collector" in done.stdout
+    assert b"PART=foo is not accepted: use one of app, collector" in done.stdout
 
 
 def test_logs_of_a_stack_that_never_ran_are_an_error(tmp_path: Path) -> None:

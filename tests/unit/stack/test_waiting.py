@@ -1,4 +1,4 @@
-"""poll_until: its value, its patience and its last word."""
+"""poll_until: its result, its time limit and its error."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Which way the stack runs, and what a person is told of the choice."""
+"""The choice of the way to run, and the reason that is shown."""
 
 import io
 
@@ -23,7 +23,7 @@ def _choose() -> way.Choice:
 def test_without_an_engine_the_stack_runs_natively_and_says_why() -> None:
     choice = _choose()
     assert choice.way == "native"
-    assert "no Docker engine answers" in choice.reason
+    assert "no Docker engine responds" in choice.reason
 
 
 def test_model_server_on_loopback_keeps_the_service_out_of_a_container(
@@ -35,18 +35,18 @@ def test_model_server_on_loopback_keeps_the_service_out_of_a_container(
 
 def test_run_native_asks_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUN", "native")
-    assert _choose() == way.Choice("native", "RUN says so")
+    assert _choose() == way.Choice("native", "set by RUN")
 
 
 def test_run_docker_without_an_engine_is_an_error_and_not_another_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("RUN", "docker")
-    with pytest.raises(way.WayError, match="no Docker engine answers"):
+    with pytest.raises(way.WayError, match="no Docker engine responds"):
         _choose()
 
 
-def test_unknown_way_is_told_with_the_accepted_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_way_is_reported_with_the_accepted_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUN", "podman")
     with pytest.raises(stack_facts.FactsError, match="docker or native"):
         way.asked()

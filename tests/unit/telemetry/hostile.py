@@ -1,4 +1,4 @@
-"""Values that applications attach to spans, log records and metrics, and what has to arrive."""
+"""Values that applications attach to spans, log records and metrics, with the expected results."""
 
 import enum
 import http
@@ -35,7 +35,7 @@ _HERE = __name__
 
 
 class Case(NamedTuple):
-    """A value, made anew for each use, and what arrives for it."""
+    """A value, created for each use, and the expected result."""
 
     name: str
     make: Callable[[], Any]
@@ -43,7 +43,7 @@ class Case(NamedTuple):
 
 
 def _blocked(*_: object, **__: object) -> NoReturn:
-    """Not called; where it is, the test's timeout ends it."""
+    """A method that must not be called; if it is, the test's timeout ends it."""
     threading.Event().wait()
     raise AssertionError
 
@@ -129,7 +129,7 @@ class _Point(NamedTuple):
 
 
 class _Attrs:
-    """As the attrs library makes them; it is not installed here."""
+    """A class as made by the attrs library, which is not installed here."""
 
     __attrs_attrs__ = (
         SimpleNamespace(name="shown", repr=True),
@@ -159,7 +159,7 @@ class _MaskedModel(BaseModel):
 
 
 class _Blocking:
-    """Nothing of it may be called."""
+    """An object whose methods must not be called."""
 
     __str__ = __repr__ = __format__ = __bool__ = __len__ = __iter__ = _blocked
     __eq__ = __hash__ = __int__ = __float__ = __index__ = __getattr__ = _blocked
@@ -198,7 +198,7 @@ class _Zone(tzinfo):
 
 
 class _Meta(type):
-    """Its classes cannot be hashed, nor compared."""
+    """A metaclass whose classes can be neither hashed nor compared."""
 
     __eq__ = _blocked
     __hash__ = None  # type: ignore[assignment]
@@ -261,7 +261,7 @@ def _nested(levels: int) -> Any:
 
 
 def _diamonds() -> Any:
-    """Forty levels of two references each: 2**40 paths, without a cycle."""
+    """Return forty levels of two references each: 2**40 paths, without a cycle."""
     found: Any = "end"
     for _ in range(40):
         found = [found, found]
@@ -281,7 +281,7 @@ def _deep() -> Any:
 
 
 def marker(kind: type) -> str:
-    """What arrives for an object of a class that is not known."""
+    """Return the expected text for an object of an unknown class."""
     return f"<{kind.__module__}.{kind.__qualname__} object>"
 
 

@@ -1,4 +1,4 @@
-"""An endpoint on a socket that answers as OpenAI and Anthropic do."""
+"""An endpoint on a socket that responds like OpenAI and Anthropic."""
 
 import json
 import threading
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
-# Model whose calls are refused.
+# A model whose calls are rejected.
 REFUSED: Final = "refused"
 USAGE: Final = {
     "prompt_tokens": 10,
@@ -57,7 +57,7 @@ class _Endpoint(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
-        """Keep quiet."""
+        """Print nothing."""
 
 
 def _chunks() -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The service behind its own server, as `python -m app` runs it, and a client that sends bytes."""
+"""The service behind its own server, as in `python -m app`, and a client that sends raw bytes."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from tests.memory import Memory
 from tests.unit.scripted import Scripted, catalog_of
 from tests.unit.serving import quick
 
-# What takes longer is broken, not slow.
+# Exceeded only if it hangs.
 PATIENCE_SECONDS = 20
 URL = "/v1/chat/completions"
 
@@ -32,12 +32,12 @@ class Live:
         self.socket_url = f"ws://{self.address}/ws/chat"
 
     def stop(self) -> None:
-        """As a signal does."""
+        """Stop it as a signal does."""
         self.server.stop()
 
     @asynccontextmanager
     async def raw(self) -> AsyncIterator["Raw"]:
-        """A connection without any protocol."""
+        """Return a raw connection."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             yield Raw(reader, writer)
@@ -58,18 +58,18 @@ class Raw:
         await self.writer.drain()
 
     async def flood(self, piece: bytes) -> bool:
-        """Send the same again and again, a lot of it; whether the other side puts an end to it."""
+        """Send the same bytes repeatedly; return whether the other side closes the connection."""
         try:
             for _ in range(10_000):
                 await self.send(piece)
-                # The server reads in the same event loop; the kernel may hold megabytes for it.
+                # The server reads in the same event loop; the kernel may buffer megabytes.
                 await asyncio.sleep(0)
         except ConnectionError:
             return True
         return False
 
     async def response(self) -> tuple[int, dict[str, str], Any]:
-        """Status, headers and JSON body of the next answer that says its length."""
+        """Return status, headers and JSON body of the next response with a content length."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
             first, *lines = head.removesuffix("\r\n\r\n").split("\r\n")
@@ -78,7 +78,7 @@ class Raw:
         return int(first.split()[1]), headers, json.loads(body)
 
     async def closed(self) -> bool:
-        """Whether the other side closes, now that it has nothing more to say."""
+        """Return whether the other side closes without sending more."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             try:
                 return await self.reader.read() == b""
@@ -87,7 +87,7 @@ class Raw:
 
 
 def head(length: int | None, *lines: str, kind: str = "application/json") -> str:
-    """The head of a completion request; chunked where no length is given."""
+    """Return the head of a completion request; chunked if `length` is None."""
     size = "transfer-encoding: chunked" if length is None else f"content-length: {length}"
     return "\r\n".join(
         (f"POST {URL} HTTP/1.1", "host: x", f"content-type: {kind}", size, *lines, "", "")

@@ -1,4 +1,4 @@
-"""Somebody who is told: a webhook on this machine that keeps all that comes."""
+"""A webhook receiver on this machine that records all messages."""
 
 import json
 import socketserver
@@ -11,8 +11,8 @@ from typing import Any
 from stack.waiting import poll_until
 
 
-class Listener:
-    """Whom alerts are sent to over HTTP: every JSON body that came, by the path it came to."""
+class WebhookReceiver:
+    """Records every JSON body that is sent to it over HTTP, by path."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -21,19 +21,19 @@ class Listener:
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"
 
-    def came(self, path: str) -> list[Any]:
-        """What came to that path so far."""
+    def bodies(self, path: str) -> list[Any]:
+        """Return the bodies that were received at a path so far."""
         return list(self._bodies.get(path, []))
 
     def record(self, path: str, body: Any) -> None:
         self._bodies.setdefault(path, []).append(body)
 
     def alerts(self, path: str) -> list[dict[str, Any]]:
-        """The alerts of all webhook messages so far, oldest first."""
-        return [alert for body in self.came(path) for alert in body["alerts"]]
+        """Return the alerts of all messages of Alertmanager's webhook so far, oldest first."""
+        return [alert for body in self.bodies(path) for alert in body["alerts"]]
 
-    def told(self, path: str, name: str, status: str = "firing") -> dict[str, Any]:
-        """The first message of a webhook about an alert of that name, once it came."""
+    def wait_for_alert(self, path: str, name: str, status: str = "firing") -> dict[str, Any]:
+        """Wait for an alert of that name and status, and return the first one."""
 
         def found() -> dict[str, Any] | None:
             return next(
@@ -45,18 +45,18 @@ class Listener:
                 None,
             )
 
-        return poll_until(found, f"{name} to be told as {status} at {path}")
+        return poll_until(found, f"a message at {path} that {name} is {status}")
 
 
 @contextmanager
-def listener() -> Iterator[Listener]:
-    """Somebody who listens on a free port of this machine."""
+def webhook_receiver() -> Iterator[WebhookReceiver]:
+    """Run a receiver on a free port of this machine."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            found.record(self.path, body)
-            # What PagerDuty says when it took one.
+            receiver.record(self.path, body)
+            # PagerDuty responds 202.
             self.send_response(202 if "enqueue" in self.path else 200)
             self.end_headers()
             self.wfile.write(b"ok")
@@ -65,14 +65,14 @@ def listener() -> Iterator[Listener]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        found = Listener(server.server_port)
+        receiver = WebhookReceiver(server.server_port)
         with serving(server):
-            yield found
+            yield receiver
 
 
 @contextmanager
 def serving(server: socketserver.BaseServer) -> Iterator[None]:
-    """The server answers inside, in a thread."""
+    """Run a server in a thread."""
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:

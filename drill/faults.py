@@ -1,4 +1,4 @@
-"""How a thing is broken for real, and mended: each yields, broken, what mends it."""
+"""Faults that a drill injects: context managers that yield, once broken, the repair function."""
 
 import json
 import os
@@ -12,52 +12,52 @@ from pathlib import Path
 from typing import Final
 
 from app.settings import SIMULATED_MODEL
-from demo.asking import AskError, Conversation, HttpClient, Message
-from drill.ground import Ground
+from demo.clients import Conversation, HttpClient, Message, RequestError
+from drill.target import Target
 from stack.facts import ROOT
 from stack.local_http import local_client
 from stack.secrets import telemetry_variables
 from stack.waiting import poll_until
 
-Mend = Callable[[], None]
-Trouble = Callable[[Ground], AbstractContextManager[Mend]]
+Repair = Callable[[], None]
+Fault = Callable[[Target], AbstractContextManager[Repair]]
 
 _READY_SECONDS: Final = 30.0
 _END_SECONDS: Final = 15.0
 _TOKENS: Final = 10
-_USUAL: Final = {
+_DEFAULTS: Final = {
     "SIMULATED_ANSWER_TOKENS": str(_TOKENS),
-    # None of its answers is to be waited for at its end.
+    # Shut down without waiting for responses in progress.
     "SHUTDOWN_GRACE_SECONDS": "0",
 }
 _QUESTION: Final[list[Message]] = [{"role": "user", "content": "Is this a drill?"}]
-# Who ask, again and again, and how long each of them waits in between.
-_PEOPLE: Final = 4
+# Number of simulated users, and their pause between two requests.
+_USERS: Final = 4
 _PAUSE_SECONDS: Final = 0.5
 _SOCKETS: Final = 10
 
 
 class Service:
-    """One more app on a free port, with a name of its own, that sends to the ground's Collector."""
+    """Another app on a free port, with its own name, that sends to the target's Collector."""
 
-    def __init__(self, ground: Ground, name: str) -> None:
-        host = ground.facts["STACK_HOST"]
+    def __init__(self, target: Target, name: str) -> None:
+        host = target.facts["STACK_HOST"]
         with socket.create_server((host, 0)) as free:
             self._port = free.getsockname()[1]
         self.url = f"http://{host}:{self._port}"
-        self._log = Path(ground.facts["STATE_DIR"]) / "logs" / f"{name}.log"
+        self._log = Path(target.facts["STATE_DIR"]) / "logs" / f"{name}.log"
         self._environment = {
             **os.environ,
-            **_USUAL,
+            **_DEFAULTS,
             "PORT": str(self._port),
             "OTEL_SERVICE_NAME": name,
-            **telemetry_variables(ground.facts),
+            **telemetry_variables(target.facts),
         }
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, settings: Mapping[str, str]) -> None:
-        """In place of the one that runs; returns when it is ready."""
-        self.end()
+        """Start it, or restart it with other settings, and wait until it is ready."""
+        self.stop()
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "app"],
@@ -72,7 +72,7 @@ class Service:
                 lambda: client.get("/readyz").is_success, f"{self.url} to be ready", _READY_SECONDS
             )
 
-    def end(self) -> None:
+    def stop(self) -> None:
         if self._process:
             self._process.terminate()
             try:
@@ -83,71 +83,72 @@ class Service:
         self._process = None
 
 
-def asked(name: str, settings: Callable[[Ground], Mapping[str, str]]) -> Trouble:
-    """A service with these settings that people ask; mended by a start without them."""
+def misconfigured(name: str, settings: Callable[[Target], Mapping[str, str]]) -> Fault:
+    """Return a fault: a service under load with faulty settings, repaired by a restart without."""
 
     @contextmanager
-    def trouble(ground: Ground) -> Iterator[Mend]:
-        service = Service(ground, name)
+    def fault(target: Target) -> Iterator[Repair]:
+        service = Service(target, name)
         try:
-            service.start(settings(ground))
-            with _people(service.url):
+            service.start(settings(target))
+            with _load(service.url):
                 yield lambda: service.start({})
         finally:
-            service.end()
+            service.stop()
 
-    return trouble
+    return fault
 
 
 @contextmanager
-def _people(url: str) -> Iterator[None]:
-    over = threading.Event()
+def _load(url: str) -> Iterator[None]:
+    """Send requests from several threads."""
+    done = threading.Event()
 
     def ask() -> None:
         client = HttpClient(url)
-        while not over.wait(_PAUSE_SECONDS):
+        while not done.wait(_PAUSE_SECONDS):
             try:
                 client.stream(_QUESTION, SIMULATED_MODEL)
-            except AskError:
-                # That is what it is about, or it is just being started again.
+            except RequestError:
+                # The injected fault, or the service is being restarted.
                 continue
         client.close()
 
-    threads = [threading.Thread(target=ask, daemon=True) for _ in range(_PEOPLE)]
+    threads = [threading.Thread(target=ask, daemon=True) for _ in range(_USERS)]
     for thread in threads:
         thread.start()
     try:
         yield
     finally:
-        over.set()
+        done.set()
         for thread in threads:
             thread.join(_END_SECONDS)
 
 
-def failing(ground: Ground) -> dict[str, str]:
+def failing(target: Target) -> dict[str, str]:
     return {"SIMULATED_ERROR_RATE": "1"}
 
 
-def stalling(ground: Ground) -> dict[str, str]:
-    seconds = ground.wanted.thresholds.stall_seconds
+def stalling(target: Target) -> dict[str, str]:
+    seconds = target.objectives.thresholds.stall_seconds
     return {"SIMULATED_STALL_RATE": "1", "SIMULATED_STALL_SECONDS": f"{1.1 * seconds:g}"}
 
 
-def dear(ground: Ground) -> dict[str, str]:
-    """A few answers cost what a day may."""
-    dollars = ground.wanted.cost.daily_usd / _TOKENS
+def expensive(target: Target) -> dict[str, str]:
+    """Return prices with which a single response costs the daily budget."""
+    dollars = target.objectives.cost.daily_usd / _TOKENS
     prices = {SIMULATED_MODEL: {"prompt": 0, "completion": dollars * 1_000_000}}
-    table = Path(ground.facts["STATE_DIR"]) / "run" / "dear.json"
+    table = Path(target.facts["STATE_DIR"]) / "run" / "expensive.json"
     table.write_text(json.dumps(prices))
     return {"PRICES_FILE": str(table)}
 
 
-def flooded(name: str) -> Trouble:
-    """A service all of whose few sockets are open; mended by their end."""
+def flooded(name: str) -> Fault:
+    """Return a fault: all WebSocket connections of a service are open; repaired by closing them."""
 
     @contextmanager
-    def trouble(ground: Ground) -> Iterator[Mend]:
-        service = Service(ground, name)
+    def fault(target: Target) -> Iterator[Repair]:
+        service = Service(target, name)
         try:
             service.start({"MAX_CONNECTIONS": str(_SOCKETS)})
             with ExitStack() as sockets:
@@ -155,21 +156,23 @@ def flooded(name: str) -> Trouble:
                     sockets.enter_context(Conversation(service.url))
                 yield sockets.close
         finally:
-            service.end()
+            service.stop()
 
-    return trouble
+    return fault
 
 
 @contextmanager
-def app_killed(ground: Ground) -> Iterator[Mend]:
-    ground.kill("app")
-    yield lambda: ground.start("app")
+def app_killed(target: Target) -> Iterator[Repair]:
+    target.kill("app")
+    yield lambda: target.start("app")
 
 
-def stopped(part: str) -> Trouble:
+def stopped(component: str) -> Fault:
+    """Return a fault: a component is stopped; repaired by starting it."""
+
     @contextmanager
-    def trouble(ground: Ground) -> Iterator[Mend]:
-        ground.stop(part)
-        yield lambda: ground.start(part)
+    def fault(target: Target) -> Iterator[Repair]:
+        target.stop(component)
+        yield lambda: target.start(component)
 
-    return trouble
+    return fault

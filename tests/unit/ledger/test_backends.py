@@ -1,4 +1,4 @@
-"""The questions to the stores, over real sockets, and what their answers come to."""
+"""Searches in the backends over real sockets, and the resulting accounts."""
 
 import json
 import threading
@@ -14,8 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from ledger import item
-from ledger.account import Accounts, Book
-from ledger.stores import reconcile
+from ledger.account import Accounts, RunRecord
+from ledger.backends import reconcile
 
 pytestmark = pytest.mark.slow
 
@@ -23,10 +23,10 @@ _RUN = "0a1b2c3d"
 _NS = 1_000_000_000
 
 
-class Stores:
-    """What each store has of a run: numbers, more than once if need be, and spoilt ones.
+class FakeBackends:
+    """A fake of the backends: numbers of stored items, possibly repeated, and damaged ones.
 
-    Those of `away` answer that they are not there.
+    Paths that contain an entry of `unreachable` respond with 503.
     """
 
     def __init__(self) -> None:
@@ -34,19 +34,19 @@ class Stores:
         self.spans: list[int] = []
         self.logs: list[int] = []
         self.counter: list[float] = []
-        self.spoilt: set[int] = set()
-        self.away: set[str] = set()
+        self.damaged: set[int] = set()
+        self.unreachable: set[str] = set()
 
     @cached_property
     def _by_trace(self) -> Mapping[str, list[int]]:
-        """The numbers of spans by trace ID; complete before the first question."""
+        """Numbers of spans by trace ID; must be complete before the first request."""
         found: dict[str, list[int]] = defaultdict(list)
         for number in self.spans:
             found[item.trace_id(_RUN, item.trace_of(number))].append(number)
         return found
 
     def moment(self, number: int) -> int:
-        """Several items share one."""
+        """Return an item's timestamp; several items share one."""
         return self.began + number // 3 * 1000
 
     def answer(self, path: str, query: dict[str, str]) -> Any:
@@ -96,59 +96,59 @@ class Stores:
 
     def _payload(self, number: int) -> str:
         payload = item.payload(_RUN, number)
-        return payload.replace("é", "?") if number in self.spoilt else payload
+        return payload.replace("é", "?") if number in self.damaged else payload
 
 
 class Served:
-    """The three stores at one address."""
+    """The three backends at one address."""
 
-    def __init__(self, facts: dict[str, str], stores: Stores) -> None:
+    def __init__(self, facts: dict[str, str], backends: FakeBackends) -> None:
         self.facts = facts
-        self.stores = stores
+        self.backends = backends
 
     def account(self, items: int) -> Accounts:
-        """Of a run that made so many."""
-        created = {number: self.stores.moment(number) for number in range(items)}
-        return reconcile(self.facts, Book(_RUN, created), patience=1.0)
+        """Return the accounts of a run with that many items."""
+        created = {number: self.backends.moment(number) for number in range(items)}
+        return reconcile(self.facts, RunRecord(_RUN, created), patience=1.0)
 
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
-    stores = Stores()
+    backends = FakeBackends()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
             query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-            answer = stores.answer(parts.path, query)
-            is_away = any(store in parts.path for store in stores.away)
-            self.send_response(503 if is_away else 200 if answer else 404)
+            answer = backends.answer(parts.path, query)
+            is_down = any(each in parts.path for each in backends.unreachable)
+            self.send_response(503 if is_down else 200 if answer else 404)
             body = json.dumps(answer).encode()
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Nothing."""
+            """Print nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
         facts = dict.fromkeys(("PROMETHEUS_URL", "LOKI_URL", "TEMPO_URL"), url)
-        # They ask for no password.
-        yield Served({**facts, "SECRETS_DIR": str(tmp_path)}, stores)
+        # They require no password.
+        yield Served({**facts, "SECRETS_DIR": str(tmp_path)}, backends)
         server.shutdown()
 
 
-def _full(stores: Stores, items: int) -> None:
-    stores.spans = list(range(items))
-    stores.logs = list(range(items))
-    stores.counter = [1.0, float(items)]
+def _full(backends: FakeBackends, items: int) -> None:
+    backends.spans = list(range(items))
+    backends.logs = list(range(items))
+    backends.counter = [1.0, float(items)]
 
 
 def test_all_that_is_there_is_found_over_many_pages_and_traces(served: Served) -> None:
     items = 11_000
-    _full(served.stores, items)
+    _full(served.backends, items)
     accounts = served.account(items)
     assert accounts.difference == 0
     for account in accounts.all.values():
@@ -156,21 +156,21 @@ def test_all_that_is_there_is_found_over_many_pages_and_traces(served: Served) -
     assert accounts.gap == 1.0
 
 
-def test_each_kind_of_difference_is_told_of_its_signal(served: Served) -> None:
-    _full(served.stores, 120)
-    served.stores.spans.remove(77)
-    served.stores.logs += [5, 5]
-    served.stores.spoilt = {9}
-    served.stores.counter = [119.0]
+def test_each_kind_of_difference_is_counted_for_its_signal(served: Served) -> None:
+    _full(served.backends, 120)
+    served.backends.spans.remove(77)
+    served.backends.logs += [5, 5]
+    served.backends.damaged = {9}
+    served.backends.counter = [119.0]
     accounts = served.account(120)
     assert accounts.spans.lost_numbers == (77,)
-    assert (accounts.spans.twice, accounts.logs.twice, accounts.logs.lost) == (0, 2, 0)
+    assert (accounts.spans.duplicates, accounts.logs.duplicates, accounts.logs.lost) == (0, 2, 0)
     assert (accounts.spans.corrupted, accounts.logs.corrupted) == (1, 1)
-    assert (accounts.increments.lost, accounts.increments.twice) == (1, 0)
+    assert (accounts.increments.lost, accounts.increments.duplicates) == (1, 0)
 
 
-def test_store_that_does_not_answer_has_shown_nothing(served: Served) -> None:
-    _full(served.stores, 60)
-    served.stores.away = {"/traces/"}
+def test_unreachable_backend_has_found_nothing(served: Served) -> None:
+    _full(served.backends, 60)
+    served.backends.unreachable = {"/traces/"}
     accounts = served.account(60)
     assert (accounts.spans.lost, accounts.logs.lost, accounts.increments.lost) == (60, 0, 0)

@@ -1,4 +1,4 @@
-"""One question by each way in: what comes back, and how each failure is called."""
+"""Requests by each transport: responses, and error codes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -8,7 +8,15 @@ from typing import Any, TypeVar
 import pytest
 
 from app.domain.provider import ProviderError
-from demo.asking import LOST, SILENT, Answer, AskError, Conversation, HttpClient, Message
+from demo.clients import (
+    DISCONNECTED,
+    TIMED_OUT,
+    Conversation,
+    HttpClient,
+    Message,
+    RequestError,
+    Response,
+)
 from tests.memory import Memory
 from tests.unit.scripted import END, MODEL, Scripted
 from tests.unit.transport.live import PATIENCE_SECONDS, live
@@ -21,26 +29,26 @@ _NOBODY = "http://127.0.0.1:9"
 _WAYS = ("http", "sse", "websocket")
 
 
-def _ask(way: str, url: str, model: str = MODEL, patience: float = PATIENCE_SECONDS) -> Answer:
-    """One question with a client of its own, from a thread of its own."""
+def _ask(way: str, url: str, model: str = MODEL, timeout: float = PATIENCE_SECONDS) -> Response:
+    """Send one request with a new client, in the current thread."""
     if way == "websocket":
-        with Conversation(url, patience) as conversation:
+        with Conversation(url, timeout) as conversation:
             return conversation.ask("hello", model)
-    client = HttpClient(url, patience)
+    client = HttpClient(url, timeout)
     try:
         return (client.ask if way == "http" else client.stream)(_MESSAGES, model)
     finally:
         client.close()
 
 
-async def _failure(call: Callable[[], object]) -> AskError:
-    with pytest.raises(AskError) as caught:
+async def _failure(call: Callable[[], object]) -> RequestError:
+    with pytest.raises(RequestError) as caught:
         await asyncio.to_thread(call)
     return caught.value
 
 
 @pytest.mark.parametrize(("way", "streamed"), [("http", False), ("sse", True), ("websocket", True)])
-async def test_an_answer_is_whole_and_a_streamed_one_tells_its_first_token(
+async def test_response_is_whole_and_a_streamed_one_has_its_first_token_time(
     memory: Memory, way: str, streamed: bool
 ) -> None:
     async with live(memory, Scripted("a ", "b", END)) as server:
@@ -56,7 +64,7 @@ async def test_models_are_those_of_the_service(memory: Memory) -> None:
         client.close()
 
 
-async def test_who_hangs_up_halfway_is_gone_for_the_service_too(memory: Memory) -> None:
+async def test_disconnect_halfway_reaches_the_service(memory: Memory) -> None:
     scripted = Scripted("a", "b", asyncio.Event())
     async with live(memory, scripted) as server:
         client = HttpClient(f"http://{server.address}")
@@ -67,7 +75,7 @@ async def test_who_hangs_up_halfway_is_gone_for_the_service_too(memory: Memory) 
     assert answer.text == "ab"
 
 
-async def test_an_answer_that_is_called_off_ends_and_the_connection_goes_on(memory: Memory) -> None:
+async def test_cancelled_response_ends_and_the_connection_continues(memory: Memory) -> None:
     async with live(memory, Scripted("a", "b", asyncio.Event())) as server:
 
         def talk() -> list[str]:
@@ -92,7 +100,7 @@ async def test_a_conversation_is_remembered(memory: Memory) -> None:
 
 @pytest.mark.parametrize("script", [(_BROKEN,), ("a", _BROKEN)], ids=["at once", "amid it"])
 @pytest.mark.parametrize("way", _WAYS)
-async def test_a_failure_is_told_by_its_code_and_trace(
+async def test_failure_has_its_code_and_trace_id(
     memory: Memory, way: str, script: tuple[Any, ...]
 ) -> None:
     async with live(memory, Scripted(*script)) as server:
@@ -102,13 +110,13 @@ async def test_a_failure_is_told_by_its_code_and_trace(
 
 
 @pytest.mark.parametrize("way", _WAYS)
-async def test_a_refusal_is_told_by_its_code(memory: Memory, way: str) -> None:
+async def test_rejection_has_its_code(memory: Memory, way: str) -> None:
     async with live(memory) as server:
         failure = await _failure(lambda: _ask(way, f"http://{server.address}", "no-such-model"))
     assert (failure.code, len(failure.trace_id)) == ("model_not_found", 32)
 
 
-async def test_a_refused_connection_is_told_by_its_code(memory: Memory) -> None:
+async def test_rejected_connection_has_its_code(memory: Memory) -> None:
     async with live(memory, max_connections=1) as server:
         url = f"http://{server.address}"
         first = await asyncio.to_thread(Conversation, url)
@@ -118,21 +126,21 @@ async def test_a_refused_connection_is_told_by_its_code(memory: Memory) -> None:
 
 
 @pytest.mark.parametrize("way", _WAYS)
-async def test_where_nobody_listens_the_connection_is_lost(way: str) -> None:
-    assert (await _failure(lambda: _ask(way, _NOBODY))).code == LOST
+async def test_unreachable_service_is_a_connection_error(way: str) -> None:
+    assert (await _failure(lambda: _ask(way, _NOBODY))).code == DISCONNECTED
 
 
 @pytest.mark.parametrize("way", ["http", "websocket"])
 async def test_a_model_that_is_silent_for_too_long_is_a_time_out(memory: Memory, way: str) -> None:
     async with live(memory, Scripted(asyncio.Event())) as server:
         url = f"http://{server.address}"
-        failure = await _failure(lambda: _ask(way, url, patience=0.2))
-    assert failure.code == SILENT
+        failure = await _failure(lambda: _ask(way, url, timeout=0.2))
+    assert failure.code == TIMED_OUT
 
 
 @asynccontextmanager
 async def _breaking_off(*lines: str) -> AsyncIterator[str]:
-    """A server that says the same to everybody, and leaves."""
+    """Run a server that sends the same lines to every client, and closes the connection."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -148,10 +156,10 @@ async def _breaking_off(*lines: str) -> AsyncIterator[str]:
 async def test_a_stream_that_breaks_off_is_a_lost_connection() -> None:
     head = ("HTTP/1.1 200 OK", "content-type: text/event-stream", "content-length: 999", "")
     async with _breaking_off(*head, "data: {") as url:
-        assert (await _failure(lambda: _ask("sse", url))).code == LOST
+        assert (await _failure(lambda: _ask("sse", url))).code == DISCONNECTED
 
 
-async def test_a_refusal_in_words_that_are_not_the_services_is_told_by_its_status() -> None:
+async def test_foreign_error_response_is_reported_by_its_status() -> None:
     head = ("HTTP/1.1 418 No", "content-type: text/plain", "content-length: 2", "", "no")
     async with _breaking_off(*head) as url:
         assert (await _failure(lambda: _ask("websocket", url))).code == "status_418"

@@ -1,4 +1,4 @@
-"""One question by each way in, with the clients that people use; knows nothing of load."""
+"""Clients for each transport: the official OpenAI client and WebSocket; independent of locust."""
 
 import json
 import time
@@ -19,19 +19,20 @@ from demo.telemetry import client_span
 
 Message = ChatCompletionMessageParam
 
-# Longer than the service lets a silent model live (ANSWER_STALL_SECONDS): its own word comes first.
-PATIENCE_SECONDS = 150.0
+# Longer than the service's own limit for a stalled model (ANSWER_STALL_SECONDS), whose error comes
+# first.
+TIMEOUT_SECONDS = 150.0
 _CONNECT_SECONDS = 5.0
 _CLOSE_SECONDS = 2.0
-# What the client saw where the service said nothing.
-LOST = "client_connection"
-SILENT = "client_timeout"
-# The demo ended before the answer did.
+# Error codes of the client, where the service sent none.
+DISCONNECTED = "client_connection"
+TIMED_OUT = "client_timeout"
+# The demo ended before the response.
 STOPPED = "client_stopped"
 
 
-class AskError(Exception):
-    """A question without an answer: the service's stable code, or what the client saw."""
+class RequestError(Exception):
+    """A failed request; `code` is the service's stable code, or the client's own."""
 
     def __init__(self, code: str, trace_id: str = "") -> None:
         super().__init__(code)
@@ -49,20 +50,20 @@ class ToolCall:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came; `first_token` is in seconds since the question, and None in one piece."""
+class Response:
+    """A response; `first_token` is in seconds since the request, None if not streamed."""
 
     text: str
     first_token: float | None = None
     tool_calls: Sequence[ToolCall] = ()
-    # Of a response over HTTP.
+    # For responses over HTTP.
     id: str = field(default="", compare=False)
     model: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Who asks, as the service records it."""
+    """User, session and conversation of a request, as the service records them."""
 
     user: str = ""
     session: str = ""
@@ -71,7 +72,7 @@ class Identity:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Return the headers that say so."""
+        """Return the request headers for this identity."""
         found = {
             "x-user-id": self.user,
             "x-session-id": self.session,
@@ -82,27 +83,27 @@ class Identity:
 
 
 class HttpClient:
-    """The official client, pointed at the service: answers in one piece, and streamed (SSE)."""
+    """The official client with the service's address: whole responses, and streams (SSE)."""
 
     identity = Identity()
 
-    def __init__(self, url: str, patience: float = PATIENCE_SECONDS) -> None:
-        # The service is near: a proxy of this machine would not find it.
+    def __init__(self, url: str, timeout: float = TIMEOUT_SECONDS) -> None:
+        # The service is local: a proxy of this machine would not find it.
         self._openai = openai.OpenAI(
             base_url=f"{url}/v1",
             api_key="none",
             max_retries=0,
             http_client=openai.DefaultHttpxClient(
                 trust_env=False,
-                timeout=httpx2.Timeout(patience, connect=_CONNECT_SECONDS),
+                timeout=httpx2.Timeout(timeout, connect=_CONNECT_SECONDS),
             ),
         )
         self._url = url
-        # Looked up now: the first time it is a slow import, which no answer shall be charged with.
+        # Resolved now: the first access is a slow import, which must not count as response time.
         self._completions = self._openai.chat.completions
 
     def models(self) -> dict[str, str]:
-        """Who runs each model, by its name."""
+        """Return the owner of each model, by model name."""
         with _errors_by_code():
             return {model.id: model.owned_by for model in self._openai.models.list()}
 
@@ -112,8 +113,8 @@ class HttpClient:
         model: str,
         temperature: float | None = None,
         **parameters: Any,
-    ) -> Answer:
-        """Ask and wait for the whole answer; `parameters` are further ones of the request."""
+    ) -> Response:
+        """Request a whole response; `parameters` are added to the request."""
         if temperature is not None:
             parameters["temperature"] = temperature
         with _errors_by_code(), self._span("/v1/chat/completions") as headers:
@@ -130,16 +131,16 @@ class HttpClient:
                 for call in message.tool_calls or []
                 if call.type == "function"
             ]
-            return Answer(
+            return Response(
                 message.content or "", tool_calls=calls, id=completion.id, model=completion.model
             )
 
     def stream(
         self, messages: Sequence[Message], model: str, leave_after: int | None = None
-    ) -> Answer:
-        """Read the answer as it comes; `leave_after` so many pieces hang up."""
-        asked = time.perf_counter()
-        pieces: list[str] = []
+    ) -> Response:
+        """Read a stream; disconnect after `leave_after` chunks."""
+        started = time.perf_counter()
+        chunks: list[str] = []
         first = None
         response_id = ""
         with (
@@ -155,13 +156,13 @@ class HttpClient:
         ):
             for chunk in stream:
                 response_id = chunk.id
-                piece = "".join(choice.delta.content or "" for choice in chunk.choices)
-                if piece and first is None:
-                    first = time.perf_counter() - asked
-                pieces += [piece] if piece else []
-                if len(pieces) == leave_after:
+                chunk_text = "".join(choice.delta.content or "" for choice in chunk.choices)
+                if chunk_text and first is None:
+                    first = time.perf_counter() - started
+                chunks += [chunk_text] if chunk_text else []
+                if len(chunks) == leave_after:
                     break
-        return Answer("".join(pieces), first, id=response_id, model=model)
+        return Response("".join(chunks), first, id=response_id, model=model)
 
     def rate(self, response_id: str, label: str, comment: str) -> None:
         """Rate a response."""
@@ -194,15 +195,15 @@ class Conversation:
     """A WebSocket connection, whose history the service keeps."""
 
     def __init__(
-        self, url: str, patience: float = PATIENCE_SECONDS, identity: Identity = Identity()
+        self, url: str, timeout: float = TIMEOUT_SECONDS, identity: Identity = Identity()
     ) -> None:
-        self._patience = patience
+        self._timeout = timeout
         self._closing = ExitStack()
-        place = url.replace("http", "ws", 1) + "/ws/chat"
-        with _errors_by_code(), client_span("GET", place, _address(url)) as headers:
+        websocket_url = url.replace("http", "ws", 1) + "/ws/chat"
+        with _errors_by_code(), client_span("GET", websocket_url, _address(url)) as headers:
             self._socket = self._closing.enter_context(
                 connect(
-                    place,
+                    websocket_url,
                     additional_headers={**headers, **identity.headers},
                     open_timeout=_CONNECT_SECONDS,
                     close_timeout=_CLOSE_SECONDS,
@@ -210,26 +211,26 @@ class Conversation:
                 )
             )
 
-    def ask(self, question: str, model: str, cancel_after: int | None = None) -> Answer:
-        """Ask and read the answer; `cancel_after` so many pieces call it off."""
+    def ask(self, question: str, model: str, cancel_after: int | None = None) -> Response:
+        """Send a message and read the response; cancel it after `cancel_after` chunks."""
         message = {"type": "message", "content": question, "model": model}
-        return self.say(message, cancel_after)
+        return self.send_frame(message, cancel_after)
 
-    def say(self, message: dict[str, str], cancel_after: int | None = None) -> Answer:
-        """Send any message, and read until what it led to has ended."""
-        asked = time.perf_counter()
-        pieces: list[str] = []
+    def send_frame(self, message: dict[str, str], cancel_after: int | None = None) -> Response:
+        """Send any frame, and read until the resulting response ends."""
+        started = time.perf_counter()
+        chunks: list[str] = []
         first = None
         with _errors_by_code():
             self._socket.send(json.dumps(message))
-            while (told := self._receive())["type"] == "delta":
-                first = first or time.perf_counter() - asked
-                pieces.append(told["content"])
-                if len(pieces) == cancel_after:
+            while (frame := self._receive())["type"] == "delta":
+                first = first or time.perf_counter() - started
+                chunks.append(frame["content"])
+                if len(chunks) == cancel_after:
                     self._socket.send(json.dumps({"type": "cancel"}))
-        if told["type"] == "error":
-            raise AskError(told["error"]["code"], told["trace_id"])
-        return Answer("".join(pieces), first)
+        if frame["type"] == "error":
+            raise RequestError(frame["error"]["code"], frame["trace_id"])
+        return Response("".join(chunks), first)
 
     def __enter__(self) -> "Conversation":
         return self
@@ -243,7 +244,7 @@ class Conversation:
         self._closing.close()
 
     def _receive(self) -> dict[str, Any]:
-        message: dict[str, Any] = json.loads(self._socket.recv(timeout=self._patience))
+        message: dict[str, Any] = json.loads(self._socket.recv(timeout=self._timeout))
         return message
 
 
@@ -252,25 +253,27 @@ def _errors_by_code() -> Iterator[None]:
     try:
         yield
     except (openai.APITimeoutError, httpx2.TimeoutException, TimeoutError) as error:
-        raise AskError(SILENT) from error
+        raise RequestError(TIMED_OUT) from error
     except (openai.APIConnectionError, httpx2.TransportError, OSError) as error:
-        raise AskError(LOST) from error
+        raise RequestError(DISCONNECTED) from error
     except openai.APIError as error:
-        raise _told(error.body, type(error).__name__) from error
+        raise _service_error(error.body, type(error).__name__) from error
     except InvalidStatus as error:
-        raise _told(_json(error.response.body), f"status_{error.response.status_code}") from error
+        raise _service_error(
+            _json(error.response.body), f"status_{error.response.status_code}"
+        ) from error
     except ConnectionClosed as error:
-        raise AskError(f"closed_{error.rcvd.code}" if error.rcvd else LOST) from error
+        raise RequestError(f"closed_{error.rcvd.code}" if error.rcvd else DISCONNECTED) from error
     except WebSocketException as error:
-        raise AskError(LOST) from error
+        raise RequestError(DISCONNECTED) from error
 
 
-def _told(body: object, otherwise: str) -> AskError:
-    """The error as the service tells it, in an `error` object or as the inside of one."""
+def _service_error(body: object, default: str) -> RequestError:
+    """Return the service's error, from an `error` object or its content."""
     inside = body.get("error", body) if isinstance(body, dict) else None
     if not isinstance(inside, dict):
-        return AskError(otherwise)
-    return AskError(str(inside.get("code") or otherwise), str(inside.get("trace_id") or ""))
+        return RequestError(default)
+    return RequestError(str(inside.get("code") or default), str(inside.get("trace_id") or ""))
 
 
 def _address(url: str) -> tuple[str, int]:
