@@ -104,30 +104,18 @@ class SimulatedProvider:
         check(request)
         headers = self._quota.take(time.time())
         now = self._behaviour.at(time.time())
-        structured = self._structured(request)
-        if structured is not None:
-            chunks, end = structured
-            length, prepared = len(chunks), iter(chunks)
-        else:
-            tokens, finish_reason = compose(request, self._behaviour)
-            length, prepared = len(tokens), map(Chunk, tokens)
-            end = Completed(
-                finish_reason=finish_reason,
-                usage=self._usage(request, len(tokens)),
-                response_id=new_response_id("sim-"),
-                response_model=request.model,
-            )
-        error_at = self._position_of(now.error_rate, length)
+        chunks, end = self._structured(request) or self._text(request)
+        error_at = self._position_of(now.error_rate, len(chunks))
         error = PLAIN if error_at is None else self._random.choice(now.errors)
         if error_at is not None and error in BEFORE_RESPONSE:
             error_at = 0
-        stall_at = self._position_of(now.stall_rate, length)
+        stall_at = self._position_of(now.stall_rate, len(chunks))
         if error == "timeout":
             stall_at = 0
         due = time.monotonic() + now.first_token_seconds
         pause = 1 / now.tokens_per_second if now.tokens_per_second else 0.0
         texts: list[str] = []  # of a response that is sent as a whole
-        for position, chunk in enumerate(prepared):
+        for position, chunk in enumerate(chunks):
             if position == stall_at:
                 due += now.stall_seconds
             # By the clock, so that the time that the reader takes is not added.
@@ -155,6 +143,17 @@ class SimulatedProvider:
 
     async def close(self) -> None:
         """Nothing to close."""
+
+    def _text(self, request: ChatRequest) -> tuple[list[Chunk], Completed]:
+        """Return the chunks of one text, a token each, and its end."""
+        tokens, finish_reason = compose(request, self._behaviour)
+        end = Completed(
+            finish_reason=finish_reason,
+            usage=self._usage(request, len(tokens)),
+            response_id=new_response_id("sim-"),
+            response_model=request.model,
+        )
+        return [Chunk(token) for token in tokens], end
 
     def _structured(self, request: ChatRequest) -> tuple[list[Chunk], Completed] | None:
         """Return the chunks of a response that is more than one text, and its end; None for a

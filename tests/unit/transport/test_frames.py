@@ -49,6 +49,8 @@ class _Provider(Scripted):
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Event]:
         for _ in range(3):
+            # Chunks that come together are sent together.
+            await asyncio.sleep(0.01)
             self.readers = _callers(sys._getframe())
             yield Chunk(_TEXT)
         yield END
