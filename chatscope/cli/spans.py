@@ -119,9 +119,14 @@ def _value(raw: Mapping[str, Any]) -> Attribute:
         return attributes({"attributes": raw["kvlistValue"].get("values", [])})
     for kind in ("stringValue", "boolValue", "doubleValue", "bytesValue"):
         if kind in raw:
-            value: Attribute = raw[kind]
-            return value
+            return _scalar(raw[kind])
     return None
+
+
+def _scalar(value: object) -> str | int | float | bool:
+    if not isinstance(value, str | int | float):
+        raise TypeError(f"{type(value).__name__} is no value of an attribute")
+    return value
 
 
 def _hex(identifier: str) -> str:

@@ -48,6 +48,14 @@ _SPAN = {"traceId": "1", "spanId": "2", "startTimeUnixNano": "1", "endTimeUnixNa
         {"batches": [5]},
         {"batches": [{"scopeSpans": [{"spans": [{}]}]}]},
         {"batches": [{"scopeSpans": [{"spans": [_SPAN]}]}]},
+        {
+            "batches": [
+                {
+                    "resource": {"attributes": [{"key": "a", "value": {"stringValue": []}}]},
+                    "scopeSpans": [{"spans": [_SPAN]}],
+                }
+            ]
+        },
         {"data": {"resultType": "vector", "result": [{"values": [["x"]], "metric": {}}]}},
         {"data": {"result": [{"stream": {"a": 5}, "values": [["1", "text"]]}]}},
         {"data": {"result": [{"stream": {}, "values": [[str(10**30), "text"]]}]}},
