@@ -4,7 +4,18 @@ from typing import Any, Final
 
 from alerts.objectives import Wanted
 from alerts.promql import BY_SERVICE, aggregate, select
-from alerts.rules import SERVICE_LABEL, Alert, Area, Severity, board, group, label, spans, value
+from alerts.rules import (
+    SERVICE_LABEL,
+    Alert,
+    Area,
+    Severity,
+    board,
+    group,
+    label,
+    quoted,
+    spans,
+    value,
+)
 from alerts.windows import Windows
 from chatscope.names import BUDGET_LIMIT, BUDGET_UNIT, BUDGET_USED, KEY_NAME
 from dashboards import links
@@ -38,5 +49,5 @@ def _used(name: str, compared: str, severity: Severity) -> Alert:
         f"daily budget ({label(BUDGET_UNIT)}).",
         value=value("humanizePercentage"),
         dashboard=board(links.LLM, **{SERVICE.name: SERVICE_LABEL}),
-        query=spans(f'span.{KEY_NAME} = "{_KEY}"'),
+        query=spans(f"span.{KEY_NAME} = {quoted(KEY_NAME)}"),
     )

@@ -28,6 +28,7 @@ from alerts.rules import (
     label,
     log_lines,
     number,
+    quoted,
     record,
     spans,
     value,
@@ -52,6 +53,7 @@ from dashboards.variables import MODEL, SERVICE
 _AREA: Final[Area] = "llm"
 _BY_MODEL: Final = (*BY_SERVICE, GEN_AI_REQUEST_MODEL)
 _MODEL: Final = label(GEN_AI_REQUEST_MODEL)
+_OF_MODEL: Final = f"span.{GEN_AI_REQUEST_MODEL} = {quoted(GEN_AI_REQUEST_MODEL)}"
 _PAID: Final = keep(f"{prometheus_label(ANSWER_COST)} > 0")
 # Error types that app/providers sets for failures of a provider; checked by a test.
 RATE_LIMITED: Final = ("rate_limit_exceeded",)
@@ -120,7 +122,8 @@ def _failing(
         value=value("humanizePercentage"),
         dashboard=_on_board(),
         query=log_lines(
-            keep(equals(GEN_AI_REQUEST_MODEL, _MODEL)), keep(matches(ERROR_TYPE, pattern))
+            keep(f"{prometheus_label(GEN_AI_REQUEST_MODEL)}={quoted(GEN_AI_REQUEST_MODEL)}"),
+            keep(matches(ERROR_TYPE, pattern)),
         ),
     )
 
@@ -141,7 +144,7 @@ def _first_token(wanted: Wanted, windows: Windows) -> Alert:
         dashboard=_on_board(),
         query=spans(
             f"span.{TIME_TO_FIRST_TOKEN} > {most.first_token_seconds:g}",
-            f'span.{GEN_AI_REQUEST_MODEL} = "{_MODEL}"',
+            _OF_MODEL,
         ),
     )
 
@@ -163,7 +166,8 @@ def _stalling(wanted: Wanted, windows: Windows) -> Alert:
         value=value("humanizePercentage"),
         dashboard=_on_board(),
         query=spans(
-            f"duration > {most.stall_seconds:g}s", f'span.{GEN_AI_REQUEST_MODEL} = "{_MODEL}"'
+            f"duration > {most.stall_seconds:g}s",
+            _OF_MODEL,
         ),
     )
 
@@ -185,7 +189,10 @@ def _empty(wanted: Wanted, windows: Windows) -> Alert:
         "have no text.",
         value=value("humanizePercentage"),
         dashboard=_on_board(),
-        query=spans(f"span.{ANSWER_EMPTY} = true", f'span.{GEN_AI_REQUEST_MODEL} = "{_MODEL}"'),
+        query=spans(
+            f"span.{ANSWER_EMPTY} = true",
+            _OF_MODEL,
+        ),
     )
 
 

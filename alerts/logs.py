@@ -7,7 +7,17 @@ from typing import Any, Final
 
 from alerts import windows
 from alerts.objectives import Wanted
-from alerts.rules import SERVICE_LABEL, Alert, Severity, board, group, label, log_lines, number
+from alerts.rules import (
+    SERVICE_LABEL,
+    Alert,
+    Severity,
+    board,
+    group,
+    label,
+    log_lines,
+    number,
+    quoted,
+)
 from chatscope.names import (
     CODE_FUNCTION_NAME,
     CODE_LINE_NUMBER,
@@ -97,7 +107,7 @@ def _new_pattern(times: Times) -> Alert:
         f"{SERVICE_LABEL} logs an error that did not occur in the {times.known} before, "
         f"{number()} times: {label(MODULE)}, line {label(CODE_LINE_NUMBER)} of "
         f"{label(CODE_FUNCTION_NAME)}{types}.",
-        log_lines(_ARE_ERRORS, *(keep(f"{prometheus_label(n)}={_quoted(n)}") for n in PATTERN)),
+        log_lines(_ARE_ERRORS, *(keep(f"{prometheus_label(n)}={quoted(n)}") for n in PATTERN)),
     )
 
 
@@ -150,8 +160,3 @@ def _errors(over: str, by: Iterable[str], before: str = "") -> str:
 
 def _where_given(attribute: str) -> str:
     return f"{{{{ with $labels.{prometheus_label(attribute)} }}}}, {{{{ . }}}}{{{{ end }}}}"
-
-
-def _quoted(attribute: str) -> str:
-    """Return the label's value quoted for LogQL, whatever it contains."""
-    return f'{{{{ printf "%q" $labels.{prometheus_label(attribute)} }}}}'

@@ -84,6 +84,10 @@ class Thresholds(_Section):
     socket_share: Share
     error_lines: Annotated[int, Field(ge=1)]
     queue_share: Share
+    service_series: Annotated[int, Field(ge=1)]
+    label_values: Annotated[int, Field(ge=1)]
+    disk_share: Share
+    disk_trend_share: Share
     key_budget_share: Share
 
 

@@ -5,14 +5,21 @@ from typing import Any, Final
 from alerts import ledger
 from alerts.objectives import Wanted
 from alerts.promql import BY_SERVICE, aggregate, differs, equals, matches, rise, select, together
-from alerts.rules import Alert, board, group, label, number, value
+from alerts.rules import Alert, Severity, board, group, label, log_lines, number, value
 from alerts.windows import Windows
 from chatscope.names import (
+    CLIENT_INFERENCE_DURATION,
     ERROR_TYPE,
+    GEN_AI_REQUEST_MODEL,
+    GEN_AI_RESPONSE_MODEL,
+    HTTP_REQUEST_DURATION,
+    HTTP_ROUTE,
+    LLM_RESPONSE_TIME,
     LOG_METRICS,
     SPAN_METRICS,
     SPOOL_BYTES,
     SPOOL_CAPACITY,
+    prometheus_label,
 )
 from dashboards import links, others
 from dashboards.others import EXPORTER, JOB, REASON, RECEIVER
@@ -27,6 +34,15 @@ _REFUSED_BY_STORES: Final = (
     others.PROMETHEUS_OUT_OF_BOUNDS,
     others.PROMETHEUS_TOO_OLD,
     others.PROMETHEUS_INVALID,
+)
+# Labels whose values clients or providers influence.
+LABEL: Final = "label"
+_LABELS: Final = (
+    (LLM_RESPONSE_TIME, GEN_AI_REQUEST_MODEL),
+    (LLM_RESPONSE_TIME, ERROR_TYPE),
+    (CLIENT_INFERENCE_DURATION, GEN_AI_RESPONSE_MODEL),
+    (HTTP_REQUEST_DURATION, HTTP_ROUTE),
+    (others.SPAN_CALLS, others.SPAN_NAME),
 )
 # No single service is the cause, so the query shows the lines of all.
 _ERROR_LINES: Final = (
@@ -45,7 +61,13 @@ def groups(wanted: Wanted, windows: Windows) -> list[dict[str, Any]]:
         _lost(windows),
         _watchdog(),
     ]
-    return [*ledger.groups(windows.daily), group("pipeline", alerts, windows.interval)]
+    # They read every series, and what they are about takes hours.
+    slow = [_cardinality(wanted), *_disk(wanted, windows)]
+    return [
+        *ledger.groups(windows.daily),
+        group("pipeline", alerts, windows.interval),
+        group("bounds", slow, windows.daily),
+    ]
 
 
 def _collector(windows: Windows) -> Alert:
@@ -159,6 +181,77 @@ def _rejecting(windows: Windows) -> Alert:
         "{{ with $labels.reason }} ({{ . }}){{ end }}.",
         value=f"{number()} items",
         dashboard=board(links.PIPELINE),
+        query=_ERROR_LINES,
+    )
+
+
+def _cardinality(wanted: Wanted) -> Alert:
+    """Of all series of a service, and of the values of a label."""
+    most, service = wanted.thresholds, prometheus_label(others.SERVICE_NAME)
+    every = aggregate("count", f"{{{differs(others.SERVICE_NAME)}}}", BY_SERVICE)
+    several = []
+    for metric, attribute in _LABELS:
+        part = "count" if metric is not others.SPAN_CALLS else ""
+        each = aggregate(
+            "count", select(metric, differs(attribute), part=part), (*BY_SERVICE, attribute)
+        )
+        values = aggregate("count", each, BY_SERVICE)
+        name = prometheus_label(attribute)
+        several.append(f'label_replace({values}, "{LABEL}", "{name}", "", "")')
+    whole = "\nor ".join(several)
+    return Alert(
+        name="CardinalityHigh",
+        expr=f"{every} > {most.service_series}\nor ({whole}) > {most.label_values}",
+        area="pipeline",
+        severity="warning",
+        summary=f"{{{{ with $labels.{LABEL} }}}}The label {{{{ . }}}} of "
+        f"{{{{ $labels.{service} }}}} has {number()} values{{{{ else }}}}"
+        f"{{{{ $labels.{service} }}}} has {number()} series{{{{ end }}}}; each takes memory of "
+        "Prometheus and of the Collector.",
+        value=number(),
+        dashboard=board(links.PIPELINE),
+        query=log_lines(),
+    )
+
+
+def _disk(wanted: Wanted, windows: Windows) -> list[Alert]:
+    """Of any file system of the machine that the Collector sees: the data are on one of them."""
+    by = (others.MOUNT,)
+    used, free = (
+        aggregate("sum", select(others.HOST_FILES, equals(others.STATE, state)), by)
+        for state in (others.USED, others.FREE)
+    )
+    share = f"{used} / ({used} + {free})"
+    at_end = f"predict_linear({select(others.HOST_FILES, equals(others.STATE, others.FREE))}"
+    at_end = aggregate("sum", f"{at_end}[{windows.trend}], 24 * 3600)", by)
+    most = wanted.thresholds
+    filling = f"{share} > {most.disk_trend_share:g}\nand {at_end} < 0"
+    full = f"{share} > {most.disk_share:g}"
+    where = label(others.MOUNT)
+    return [
+        _disk_alert("critical", full, windows.soon, f"The file system {where} is"),
+        _disk_alert(
+            "warning",
+            filling,
+            windows.trend_hold,
+            f"The file system {where} will be full within a day; it is",
+        ),
+    ]
+
+
+def _disk_alert(severity: Severity, expr: str, hold: str, subject: str) -> Alert:
+    return Alert(
+        name="DiskFilling",
+        expr=expr,
+        area="pipeline",
+        severity=severity,
+        # Also of its recorded value, so that there are two.
+        labels={"severity": severity},
+        hold=hold,
+        summary=f"{subject} {value('humanizePercentage')} used: without room, backends stop to "
+        "store.",
+        value=value("humanizePercentage"),
+        dashboard=board(links.RUNTIME),
         query=_ERROR_LINES,
     )
 

@@ -40,6 +40,12 @@ def number(digits: int = 0) -> str:
     return value(f'printf "%.{digits}f"')
 
 
+def quoted(name: str) -> str:
+    """The label's value as a text of LogQL and TraceQL, whatever is in it: senders of telemetry
+    choose it, and it must not end the text and go on as a query of their own."""
+    return f'{{{{ printf "%q" $labels.{prometheus_label(name)} }}}}'
+
+
 def board(uid: str, **variables: str) -> str:
     """Return a dashboard's path with the selected variables."""
     chosen = "&".join(f"var-{name}={_encoded(text)}" for name, text in variables.items())
@@ -47,17 +53,17 @@ def board(uid: str, **variables: str) -> str:
 
 
 def _encoded(text: str) -> str:
-    return text if "{{" in text else quote(text, safe="")
+    return text.replace(" }}", " | urlquery }}") if "{{" in text else quote(text, safe="")
 
 
 def log_lines(*stages: str) -> str:
     """Return a LogQL query for the alert's service."""
-    return " ".join([f'{{{prometheus_label(SERVICE_NAME)}="{SERVICE_LABEL}"}}', *stages])
+    return " ".join([f"{{{prometheus_label(SERVICE_NAME)}={quoted(SERVICE_NAME)}}}", *stages])
 
 
 def spans(*conditions: str) -> str:
     """Return a TraceQL query for the alert's service."""
-    own = f'resource.{SERVICE_NAME} = "{SERVICE_LABEL}"'
+    own = f"resource.{SERVICE_NAME} = {quoted(SERVICE_NAME)}"
     return "{ " + " && ".join([own, *conditions]) + " }"
 
 

@@ -42,6 +42,9 @@ class Windows:
     # A service without metrics for this time is silent. Longer than `asked`: without the Collector
     # no checks are made, and no service must be reported for that.
     silent: str
+    # Range of a trend, and how long it must predict the same.
+    trend: str
+    trend_hold: str
     # How long a difference of the ledger must last: longer than any component lags behind.
     settled: str
     # For the rate of spending: its range, the number of ranges per hour, and the interval of daily
@@ -71,6 +74,8 @@ NORMAL: Final = Windows(
     asked="30s",
     # Longer than the minute between two exports of SDKs with default settings.
     silent="70s",
+    trend="6h",
+    trend_hold="30m",
     settled="10m",
     pace="15m",
     paces_an_hour=4,
@@ -114,6 +119,9 @@ DRILL: Final = Windows(
     hold="10s",
     asked="15s",
     silent="25s",
+    # A drill fills no disk.
+    trend="6h",
+    trend_hold="30m",
     # In a drill, losses with a killed service are expected.
     settled="10m",
     pace="30s",

@@ -20,7 +20,7 @@ from app.transport.admission import Admission
 from app.transport.authentication import Authentication
 from app.transport.completions import Completions
 from app.transport.embeddings import EmbeddingsEndpoint
-from app.transport.errors import ErrorMiddleware, OnLimit, UnknownPath
+from app.transport.errors import ErrorMiddleware, UnknownPath
 from app.transport.feedback import Feedback
 from app.transport.handshake import refuse_handshake
 from app.transport.health import Health
@@ -29,6 +29,7 @@ from app.transport.openapi import OpenApi
 from app.transport.origins import Cors, Origins
 from app.transport.page import ChatPage
 from app.transport.rate import RateLimiter, RateLimits
+from app.transport.refusal_log import RefusalLog
 from app.transport.token_count import TokenCount
 from app.transport.websocket import ChatWebSocket
 from app.wire.formats import FORMATS
@@ -84,12 +85,14 @@ def create_app(
     def on_limit(limit: str) -> None:
         telemetry.instruments.record_limit_reached(limit)
 
-    middleware = _middleware(settings, on_limit, clients)
+    refusals = RefusalLog(settings.max_refusal_lines, on_limit)
+    middleware = _middleware(settings, refusals, clients)
     app = Application(middleware=middleware, lifespan=lifespan)
     telemetry = Telemetry(settings.telemetry(), providers)
     instrument(app, telemetry, flush_with_app=False)
     app.state.telemetry = telemetry
     app.state.admission = admission
+    app.state.refusals = refusals
     shared = (settings, catalog, telemetry, admission)
     endpoints: dict[str, Any] = {
         "/v1/chat/completions": Completions(*shared),
@@ -104,7 +107,8 @@ def create_app(
 
     models = Models(catalog, prices)
     page = ChatPage(settings)
-    app.router.routes.extend(_routes(endpoints, ChatWebSocket(*shared), models, health, page))
+    websocket = ChatWebSocket(*shared, refusals)
+    app.router.routes.extend(_routes(endpoints, websocket, models, health, page))
     feedback = Feedback(settings, telemetry, admission)
     app.router.routes.append(Route("/v1/feedback", feedback.create, methods=["POST"]))
     app.router.routes.append(Route("/openapi.json", OpenApi(settings).show))
@@ -163,10 +167,10 @@ def _served(model: CatalogModel) -> ServedModel:
 
 
 def _middleware(
-    settings: Settings, on_limit: OnLimit, clients: KnownClients | None
+    settings: Settings, refusals: RefusalLog, clients: KnownClients | None
 ) -> list[Middleware]:
     return [
-        Middleware(ErrorMiddleware, on_limit),
+        Middleware(ErrorMiddleware, refusals),
         Middleware(Origins, settings.frontend_url, settings.host_names),
         Middleware(Cors, settings.frontend_url),
         *_rate_limits(settings),

@@ -209,6 +209,18 @@ class Settings(BaseSettings):
         "of the history of a WebSocket connection.",
         _ONE_OR_MORE, ge=1,
     )  # fmt: skip
+    max_answer_tokens: int = _setting(
+        131_072, "MAX_ANSWER_TOKENS",
+        "Maximum number of tokens that a request may ask a model for, in all of its choices "
+        "together.",
+        _ONE_OR_MORE, ge=1,
+    )  # fmt: skip
+    default_answer_tokens: int | None = _setting(
+        None, "DEFAULT_ANSWER_TOKENS",
+        "Token limit that a request gets if it has none; at most MAX_ANSWER_TOKENS. Unset: the "
+        "provider's own for the model.",
+        _ONE_OR_MORE, ge=1,
+    )  # fmt: skip
     max_header_bytes: int = _setting(
         65_536, "MAX_HEADER_BYTES",
         "Maximum size of a request's URL and headers together, in bytes.",
@@ -221,6 +233,12 @@ class Settings(BaseSettings):
     max_connections: int = _setting(
         1000, "MAX_CONNECTIONS",
         "Maximum number of concurrent WebSocket connections, in each worker.",
+        _ONE_OR_MORE, ge=1,
+    )  # fmt: skip
+    max_refusal_lines: int = _setting(
+        10, "MAX_REFUSAL_LINES",
+        "Maximum number of log lines a second about refused requests, for each reason, on average "
+        "over ten seconds; the next line has the number of those left out.",
         _ONE_OR_MORE, ge=1,
     )  # fmt: skip
     receive_timeout_seconds: float = _setting(
@@ -589,6 +607,14 @@ class Settings(BaseSettings):
             raise ValueError("it has limits, and several workers share them in BUDGETS_FILE only")
         return keys
 
+    @field_validator("default_answer_tokens")
+    @classmethod
+    def _within_maximum(cls, tokens: int | None, info: ValidationInfo) -> int | None:
+        maximum = info.data.get("max_answer_tokens")
+        if tokens is not None and maximum is not None and tokens > maximum:
+            raise ValueError(f"MAX_ANSWER_TOKENS is {maximum}")
+        return tokens
+
     @field_validator("rate_limit_per_key", "rate_limit_per_address")
     @classmethod
     def _is_rate(cls, rates: str | None) -> str | None:
@@ -658,9 +684,13 @@ class Settings(BaseSettings):
 
     @property
     def request_limits(self) -> dict[str, int]:
-        """Limits on the messages of a request, for its validation."""
-        names = ("max_message_chars", "max_request_messages", "max_request_chars")
-        return {name: getattr(self, name) for name in names}
+        """Limits of a request, for its validation, and the token limit of one without it."""
+        names = (
+            *("max_message_chars", "max_request_messages", "max_request_chars"),
+            *("max_answer_tokens", "default_answer_tokens"),
+        )
+        found = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in found.items() if value is not None}
 
     def limits(self) -> dict[str, float]:
         """Return every limit of the service by its short name, as in metrics."""
@@ -672,7 +702,9 @@ class Settings(BaseSettings):
             "message_chars": self.max_message_chars,
             "request_messages": self.max_request_messages,
             "request_chars": self.max_request_chars,
+            "answer_tokens": self.max_answer_tokens,
             "history_messages": self.history_messages,
+            "refusal_lines": self.max_refusal_lines,
             "receive_seconds": self.receive_timeout_seconds,
             "send_seconds": self.send_timeout_seconds,
             "idle_seconds": self.socket_idle_seconds,

@@ -10,6 +10,7 @@ from typing import Any, Final
 from opentelemetry.propagators.textmap import Getter
 
 from chatscope import names
+from chatscope.attributes import MAX_IDENTIFIER, MAX_PATH
 from chatscope.http_metrics import Kind
 from chatscope.otlp.values import plain
 
@@ -24,8 +25,6 @@ _DEFAULT_PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 # A host name has at most 253 characters; a port and a colon follow. Longer ones are not kept.
 _LONGEST_HOST: Final = 260
 _LONGEST_METHOD: Final = 64
-# Longer names of clients are likely to be unique.
-_LONGEST_CACHED: Final = 256
 # Headers that may be divided into several: RFC 9110, section 5.3.
 _LISTS: Final = frozenset({b"tracestate", b"baggage"})
 _MAX_PORT: Final = 65_535
@@ -70,18 +69,21 @@ def request_attributes(
 
     The first are those that requests of a client share, the second are of the request alone.
     """
-    own: dict[str, str | int] = {names.URL_PATH: scope["path"]}
+    own: dict[str, str | int] = {names.URL_PATH: scope["path"][:MAX_PATH]}
     method = scope["method"]
     if method != kind.attributes[names.HTTP_REQUEST_METHOD]:
         own[names.HTTP_REQUEST_METHOD_ORIGINAL] = method[:_LONGEST_METHOD]
     client = scope.get("client")
     if client:
-        own[names.CLIENT_ADDRESS], own[names.CLIENT_PORT] = client[0], client[1]
+        address = client[0]
+        # A proxy may have passed on any text.
+        own[names.CLIENT_ADDRESS] = address[:MAX_IDENTIFIER] if address else address
+        own[names.CLIENT_PORT] = client[1]
     host, user_agent = headers.get(b"host"), headers.get(b"user-agent")
-    if host and (user_agent is None or len(user_agent) <= _LONGEST_CACHED):
+    if host and (user_agent is None or len(user_agent) <= MAX_IDENTIFIER):
         return _shared(kind, host[: _LONGEST_HOST + 1], user_agent), own
     if user_agent:
-        own[names.USER_AGENT] = text_of(user_agent)
+        own[names.USER_AGENT] = text_of(user_agent)[:MAX_IDENTIFIER]
     return {**kind.attributes, **server_attributes(scope, headers)}, own
 
 

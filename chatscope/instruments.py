@@ -1,5 +1,6 @@
 """Instruments made from the registry of names when they are first used, and methods that record."""
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
@@ -9,6 +10,7 @@ from opentelemetry.context import Context
 from opentelemetry.metrics import Counter, Histogram, Meter, Observation, UpDownCounter
 
 from chatscope import names
+from chatscope.attributes import MAX_IDENTIFIER
 from chatscope.genai.rate_limits import RateLimit, rate_limits
 from chatscope.names import Metric
 from chatscope.observing import observe
@@ -32,6 +34,9 @@ _INFERENCE_USAGE: Final = (
 _RATE_LIMIT_SECONDS: Final = 120.0
 # Values of one metric attribute where no list of known values is given.
 _MAX_VALUES: Final = 100
+# Each has about a hundred series.
+_MAX_RESPONSE_MODELS: Final = 50
+_MODEL_NAME: Final = re.compile(r"[A-Za-z0-9@][A-Za-z0-9._:/@+-]{0,99}")
 
 
 def counter(meter: Meter, metric: Metric) -> Counter:
@@ -100,18 +105,29 @@ class _SingleValues:
 
 
 class _Labels:
-    """Values of a metric attribute: those known, or the first ones seen; others are `_OTHER`."""
+    """Values of a metric attribute: those known, and the first `most` others; the rest, and what is
+    not a name, is `_OTHER`."""
 
-    def __init__(self, known: frozenset[str] = frozenset()) -> None:
-        self._open = not known
-        self._known = set(known)
+    def __init__(self, known: frozenset[str] = frozenset(), most: int = _MAX_VALUES) -> None:
+        self._known = known
+        self._seen: set[str] = set()
+        self._most = most
 
     def label(self, value: str) -> str:
-        if value in self._known:
+        if value in self._known or value in self._seen:
             return value
-        if self._open and len(self._known) < _MAX_VALUES:
-            self._known.add(value)
+        if len(self._seen) < self._most and len(value) <= MAX_IDENTIFIER and value.isprintable():
+            self._seen.add(value)
             return value
+        return names.OTHER
+
+
+class _ResponseModels(_Labels):
+    """Names of models as providers report them, often dated ones: texts of strangers."""
+
+    def label(self, value: str) -> str:
+        if value in self._known or _MODEL_NAME.fullmatch(value):
+            return super().label(value)
         return names.OTHER
 
 
@@ -166,7 +182,9 @@ class Instruments:
         self._meter = meter
         self._tallies = tallies
         self.prefix = prefix
-        self._models = _Labels(known_models)
+        self._models = _Labels(known_models, 0 if known_models else _MAX_VALUES)
+        self._response_models = _ResponseModels(known_models, _MAX_RESPONSE_MODELS)
+        self._errors = _Labels()
         self._tools = _Labels()
         self._agents = _Labels()
 
@@ -315,6 +333,15 @@ class Instruments:
     def model_label(self, model: str) -> str:
         """Return the model's name as metrics may contain it."""
         return self._models.label(model)
+
+    def response_model_label(self, model: str) -> str:
+        """Return the name of the model that responded as metrics may contain it: one of
+        `known_models`, or of the first fifty others; else `_OTHER`."""
+        return self._response_models.label(model)
+
+    def error_label(self, error_type: str) -> str:
+        """Return the type of an error as metrics may contain it."""
+        return self._errors.label(error_type)
 
     def tool_label(self, tool: str) -> str:
         """Return the tool's name as metrics may contain it."""

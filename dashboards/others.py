@@ -268,6 +268,7 @@ PROCESS_STATE: Final = "status"
 DEVICE: Final = "device"
 WAY: Final = "direction"
 MOUNT: Final = "mountpoint"
+USED, FREE = "used", "free"
 PAGE_KIND: Final = "type"
 
 HOST_CPU: Final = Series("system_cpu_time_seconds_total", (STATE,))

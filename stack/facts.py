@@ -24,6 +24,8 @@ DEFAULT_GRACE_SECONDS = 4
 APP_STOP_AFTER_GRACE_SECONDS = 6
 # Linux accepts 107 bytes, including the socket's name.
 _LONGEST_SOCKETS_DIR = 90
+# The Collector's certificate, its key, and the authority of senders.
+_TLS_FILES = ("OTLP_TLS_CERT_FILE", "OTLP_TLS_KEY_FILE", "OTLP_TLS_CLIENT_CA_FILE")
 # URLs of the components that listen on PUBLISH_HOST.
 _PUBLISHED_URLS = {"APP_URL", "GRAFANA_URL"}
 
@@ -55,13 +57,17 @@ def load(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     # In gRPC's notation of a socket.
     tempo = f"unix://{facts['SOCKETS_DIR']}/tempo-otlp.sock"
     facts["TEMPO_OTLP_ENDPOINT"] = environ.get("TEMPO_OTLP_ENDPOINT") or tempo
+    facts |= _tls(environ)
+    if facts["OTLP_TLS_CERT_FILE"]:
+        for name in ("OTLP_URL", "OTLP_HTTP_URL"):
+            facts[name] = facts[name].replace("http://", "https://", 1)
     facts["RULES_DIR"] = str(_place(environ.get("RULES_DIR") or ".").resolve())
     facts["STACK_LISTEN"] = facts["STACK_HOST"]
     facts["PUBLISHED_AT"] = _published_at(facts)
     for name in ("GRAFANA_HOME", "COMPONENTS_DIR"):
         said = environ.get(name) or ""
         facts[name] = said and str(_place(said))
-    problems = [*_bad_values(facts), *_shared_ports(facts)]
+    problems = [*_bad_values(facts), *_shared_ports(facts), *_tls_problems(facts)]
     if problems:
         raise FactsError(problems)
     return facts
@@ -130,6 +136,30 @@ def _merged(environ: Mapping[str, str]) -> dict[str, str]:
     return facts
 
 
+def _tls(environ: Mapping[str, str]) -> dict[str, str]:
+    """The files with which the Collector receives telemetry over TLS, and senders check it: all
+    empty without a certificate."""
+    found = {name: environ.get(name) or "" for name in _TLS_FILES}
+    found = {name: said and str(_place(said)) for name, said in found.items()}
+    certificate = found["OTLP_TLS_CERT_FILE"]
+    # One that is not signed by another is its own authority.
+    said = environ.get("OTEL_EXPORTER_OTLP_CERTIFICATE") or ""
+    found["OTLP_CA_FILE"] = (said and str(_place(said))) or certificate
+    # The same file twice changes nothing.
+    overlay = "deploy/tls.collector.yaml" if certificate else "otel-collector-config.yaml"
+    found["COLLECTOR_OVERLAY"] = str(ROOT / overlay)
+    return found
+
+
+def _tls_problems(facts: Mapping[str, str]) -> Iterator[str]:
+    certificate, key, client_authority = (facts[name] for name in _TLS_FILES)
+    if bool(certificate) != bool(key) or (client_authority and not certificate):
+        yield f"{', '.join(_TLS_FILES[:2])}: give both, or neither and no {_TLS_FILES[2]}"
+    for name in _TLS_FILES:
+        if facts[name] and not os.access(facts[name], os.R_OK):
+            yield f"{name}={facts[name]!r} is not accepted: it must be a file that can be read"
+
+
 def _published_at(facts: Mapping[str, str]) -> str:
     """Return the address at which this machine reaches listeners on PUBLISH_HOST."""
     host = facts["PUBLISH_HOST"]
@@ -177,6 +207,10 @@ def _is_size(value: str) -> bool:
     return bool(re.fullmatch(r"0|[1-9][0-9]*(MB|GB|TB)", value))
 
 
+def _is_rate(value: str) -> bool:
+    return bool(re.fullmatch(r"[1-9][0-9]{0,3}", value))
+
+
 # Suffix of a name, check of its value, and the accepted values; the first match counts.
 _KINDS: list[tuple[str, Callable[[str], bool], str]] = [
     ("_PORT", _is_port, "a port, 1 to 65535"),
@@ -185,6 +219,7 @@ _KINDS: list[tuple[str, Callable[[str], bool], str]] = [
     ("PUBLISH_HOST", _is_address, "an IPv4 address of this machine, or 0.0.0.0 for all of them"),
     ("_HOST", _is_host, "a host name or an address"),
     ("RETENTION", _is_hours, "whole hours such as 360h"),
+    ("_RATE_MB", _is_rate, "whole megabytes a second, 1 to 9999"),
     ("_SIZE", _is_size, "a size such as 5GB (MB, GB or TB), or 0"),
 ]
 

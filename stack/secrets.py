@@ -68,7 +68,10 @@ def metrics_headers(facts: Mapping[str, str]) -> dict[str, str]:
 
 def telemetry_variables(facts: Mapping[str, str], url: str = "OTLP_URL") -> dict[str, str]:
     """Return the variables with which a service sends to the Collector at the fact `url`."""
-    return {"OTEL_EXPORTER_OTLP_ENDPOINT": facts[url], HEADERS_FILE: headers_file(facts)}
+    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": facts[url], HEADERS_FILE: headers_file(facts)}
+    if authority := facts.get("OTLP_CA_FILE"):
+        variables["OTEL_EXPORTER_OTLP_CERTIFICATE"] = authority
+    return variables
 
 
 def headers_file(facts: Mapping[str, str]) -> str:

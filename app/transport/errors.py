@@ -1,6 +1,6 @@
 """Conversion of every exception of a request into a response of the same format."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
@@ -14,22 +14,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.domain.errors import InternalError, ServiceError, ShuttingDown, shorten
 from app.domain.turn import ClientDisconnected
+from app.transport.refusal_log import RefusalLog
 from app.transport.response import ResponseWriter
 from app.wire.errors import HttpError, error_object, http_headers, http_status
 from app.wire.formats import format_of
 from chatscope import current_trace_id
-
-OnLimit = Callable[[str], None]
 
 
 class ErrorMiddleware:
     """Outermost middleware of the application. Requests that are refused are logged and counted
     here; all other exceptions are bugs."""
 
-    def __init__(self, app: ASGIApp, on_limit: OnLimit) -> None:
-        """`on_limit` is called with the name of each limit that was reached."""
+    def __init__(self, app: ASGIApp, refusals: RefusalLog) -> None:
         self._app = app
-        self._on_limit = on_limit
+        self._refusals = refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match scope["type"]:
@@ -45,7 +43,8 @@ class ErrorMiddleware:
         try:
             await self._app(scope, receive, writer)
         except (ClientDisconnect, ClientDisconnected):
-            logger.info("client disconnected before its request was complete")
+            text = "client disconnected before its request was complete"
+            self._refusals.log_disconnect(text)
         except Exception as error:
             if writer.started:
                 # The shutdown has cut the response, which ended with this error.
@@ -75,7 +74,7 @@ class ErrorMiddleware:
             error = _of_framework(scope, error)
         if not isinstance(error, ServiceError):
             return None
-        log_refusal("request refused", error, self._on_limit)
+        self._refusals.log("request refused", error)
         return _error_response(error, scope)
 
 
@@ -104,13 +103,6 @@ def _with_trace_id(path: str, send: Send) -> Send:
         await send(message)
 
     return send_with_trace_id
-
-
-def log_refusal(text: str, error: ServiceError, on_limit: OnLimit) -> None:
-    """Log the code only, because the message may contain the client's text; count the limit."""
-    logger.log(error.log_level, text, code=error.code, param=error.param)
-    if error.limit:
-        on_limit(error.limit)
 
 
 class UnknownPath:

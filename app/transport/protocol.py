@@ -7,20 +7,20 @@ import logging
 import socket
 import struct
 from asyncio import TimerHandle
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, Final
 
-from loguru import logger
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.protocol import State
 
 from app.settings import Settings
 from app.transport.parser import RequestParser
+from app.transport.refusal_log import OnLimit, RefusalLog, ServerLog
 from app.transport.response import SECURITY_HEADERS
 from app.wire.errors import HttpError, error_object
 
@@ -38,11 +38,12 @@ class ConnectionLimits:
     receive_seconds: float
     send_seconds: float
     trusted: Sequence[IPv4Network | IPv6Network]
-    on_limit: Callable[[str], None]  # called with the name of a limit that was reached
+    on_limit: OnLimit  # called with the name of a limit that was reached
+    refusals: RefusalLog
 
     @classmethod
     def from_settings(
-        cls, settings: Settings, on_limit: Callable[[str], None]
+        cls, settings: Settings, on_limit: OnLimit, refusals: RefusalLog
     ) -> "ConnectionLimits":
         """Return the configured limits."""
         return cls(
@@ -51,6 +52,7 @@ class ConnectionLimits:
             settings.send_timeout_seconds,
             tuple(map(ip_network, settings.trusted_peers)),
             on_limit,
+            refusals,
         )
 
     def trusts(self, client: tuple[str, int] | None) -> bool:
@@ -72,6 +74,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def __init__(self, *, limits: ConnectionLimits, **server: Any) -> None:
         super().__init__(**server)
         self._limits = limits
+        self.logger = ServerLog("uvicorn.error", limits.refusals)  # type: ignore[assignment]
+        self.access_logger = ServerLog("uvicorn.access", limits.refusals)  # type: ignore[assignment]
         self.parser = RequestParser(self)  # type: ignore[assignment]
         self._head_open = False  # between a request's first byte and its last header
         self._unparsed_bytes = 0  # since the parser last completed a head or a part of a body
@@ -195,7 +199,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: int, code: str, message: str) -> None:
         error = HttpError(status, message, code=code)
-        logger.info("request refused", code=error.code)
+        self._limits.refusals.log("request refused", error)
         if self._may_respond:
             self.transport.write(_response(error))
         self.transport.close()
@@ -220,6 +224,7 @@ class LimitedWebSocketProtocol(WebSocketsSansIOProtocol):
         super().__init__(**server)
         # Its log lines on each handshake and close repeat those of the application. With uvicorn's
         # logger they would be printed.
+        self.logger = ServerLog("uvicorn.error", limits.refusals)  # type: ignore[assignment]
         self.conn.logger = logging.getLogger("websockets.server")
         self._limits = limits
         self._send_timer: TimerHandle | None = None

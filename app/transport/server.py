@@ -97,7 +97,7 @@ def _config(app: Starlette, settings: Settings) -> uvicorn.Config:
     def on_limit(limit: str) -> None:
         app.state.telemetry.instruments.record_limit_reached(limit)
 
-    limits = ConnectionLimits.from_settings(settings, on_limit)
+    limits = ConnectionLimits.from_settings(settings, on_limit, app.state.refusals)
     return uvicorn.Config(
         app,
         host=settings.host,

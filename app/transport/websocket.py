@@ -25,10 +25,11 @@ from app.providers.catalog import Catalog
 from app.settings import Settings
 from app.transport.admission import Admission
 from app.transport.authentication import admit, caller_attributes, count_message
-from app.transport.errors import log_refusal
+from app.transport.refusal_log import RefusalLog
 from app.transport.steps import step
 from app.wire.errors import is_server_error
 from app.wire.parsing import validate
+from app.wire.request import with_token_limit
 from app.wire.websocket import (
     PONG,
     Question,
@@ -46,12 +47,18 @@ class ChatWebSocket:
     a function."""
 
     def __init__(
-        self, settings: Settings, catalog: Catalog, telemetry: Telemetry, admission: Admission
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        telemetry: Telemetry,
+        admission: Admission,
+        refusals: RefusalLog,
     ) -> None:
         self._settings = settings
         self._catalog = catalog
         self._telemetry = telemetry
         self._admission = admission
+        self._refusals = refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection until either side closes it."""
@@ -63,6 +70,7 @@ class ChatWebSocket:
             self._catalog,
             self._telemetry,
             self._admission,
+            self._refusals,
         )
         with self._admission.connection(session.close):
             await websocket.accept()
@@ -111,6 +119,7 @@ class _Session:
         catalog: Catalog,
         telemetry: Telemetry,
         admission: Admission,
+        refusals: RefusalLog,
     ) -> None:
         self._websocket = websocket
         self._sender = sender
@@ -119,6 +128,7 @@ class _Session:
         self._catalog = catalog
         self._telemetry = telemetry
         self._admission = admission
+        self._refusals = refusals
         self._connection = socket_connection(websocket.scope)
         identity = Identity.of({}, {}, websocket.headers)
         self._identity = replace(identity, conversation_id=self._connection.id)
@@ -177,8 +187,7 @@ class _Session:
         return self._turn is not None and not self._turn.done()
 
     def _log_refusal(self, error: ServiceError) -> None:
-        on_limit = self._telemetry.instruments.record_limit_reached
-        log_refusal("socket message refused", error, on_limit)
+        self._refusals.log("socket message refused", error)
 
     async def _handle(self, text: str | None) -> None:
         arrived = time.perf_counter()
@@ -249,6 +258,7 @@ class _Session:
             body: dict[str, Any] = {"model": model.name, "messages": messages, "stream": True}
             if question.temperature is not None:
                 body["temperature"] = question.temperature
+            body = with_token_limit(body, self._limits)
             request = ChatRequest(model=model.name, body=body, stream=True)
         conversation = clean(question.conversation_id) or self._identity.conversation_id
         return question, Turn(

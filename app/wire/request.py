@@ -20,6 +20,9 @@ MAX_MODEL_LENGTH: Final = 200
 # A tuple, because a client's value may be an object, which no set can look up.
 _MEDIA: Final = ("image_url", "input_audio", "file", "video_url", "audio")
 _TEXTS: Final = ("text", "refusal")
+_TOKEN_LIMITS: Final = ("max_completion_tokens", "max_tokens")
+# Providers generate, and charge, as many responses.
+_CHOICES: Final = ("n", "best_of")
 
 Limits = Mapping[str, int]
 
@@ -56,10 +59,11 @@ def completion_request(
     """Return the body of a chat completion. Raise InvalidRequest with the first problems.
 
     `limits`: `max_message_chars` for one message, `max_request_messages` and
-    `max_request_chars` for all of them; a missing one is unlimited. `shown` returns the client's
-    own name of a parameter.
+    `max_request_chars` for all of them, `max_answer_tokens` for the response; a missing one is
+    unlimited. `default_answer_tokens` is the token limit of a request without one. `shown` returns
+    the client's own name of a parameter.
     """
-    body = _object(data)
+    body = with_token_limit(_object(data), limits)
     _raise_for(replace(each, param=shown(each.param)) for each in _problems(body, limits))
     options = body.get("stream_options") or {}
     return CompletionRequest(
@@ -76,6 +80,18 @@ def embedding_request(data: object, limits: Limits) -> tuple[str, EmbeddingReque
     _raise_for(_embedding_problems(body, limits))
     model = body.get("model") or ""
     return model, EmbeddingRequest(model=model, body=body)
+
+
+def with_token_limit(body: dict[str, Any], limits: Limits) -> dict[str, Any]:
+    """Return a chat completion with a token limit: its own, or `default_answer_tokens` if there is
+    one. A number below 1 is none: to some servers it means an endless response."""
+    default = limits.get("default_answer_tokens")
+    given = {name: body[name] for name in _TOKEN_LIMITS if body.get(name) is not None}
+    numbers = [_number(value) for value in given.values()]
+    if default is None or any(each is None or each >= 1 for each in numbers):
+        return body
+    rest = {name: value for name, value in body.items() if name not in given}
+    return {**rest, "max_completion_tokens": default}
 
 
 def characters(message: Mapping[str, Any]) -> int:
@@ -100,7 +116,8 @@ def _part_characters(part: object) -> int:
     texts = [part.get(name) for name in _TEXTS]
     if any(isinstance(text, str) for text in texts):
         return sum(len(text) for text in texts if isinstance(text, str))
-    return 0 if part.get("type") in _MEDIA else len(to_json(part))
+    kind = part.get("type")
+    return 0 if isinstance(kind, str) and kind in _MEDIA else len(to_json(part))
 
 
 def _object(data: object) -> dict[str, Any]:
@@ -130,6 +147,7 @@ def _raise_for(problems: Iterator[Problem]) -> None:
 def _problems(body: Mapping[str, Any], limits: Limits) -> Iterator[Problem]:
     yield from _model_problems(body)
     yield from _messages_problems(body.get("messages"), limits)
+    yield from _token_problems(body, limits)
     stream, options = body.get("stream"), body.get("stream_options")
     if stream is not None and not isinstance(stream, bool):
         yield Problem(param="stream", text=f"it must be true or false{value_text(stream)}")
@@ -142,6 +160,31 @@ def _problems(body: Mapping[str, Any], limits: Limits) -> Iterator[Problem]:
     if usage is not None and not isinstance(usage, bool):
         text = f"it must be true or false{value_text(usage)}"
         yield Problem(param="stream_options.include_usage", text=text)
+
+
+def _token_problems(body: Mapping[str, Any], limits: Limits) -> Iterator[Problem]:
+    """Yield token limits that are too high, alone or for all choices together. Values that are no
+    numbers are the provider's to refuse."""
+    choices = max(1, *(_number(body.get(name)) or 1 for name in _CHOICES))
+    text, total = "{count} tokens are requested", "all choices together have {count} tokens"
+    most = 1.0
+    for name in _TOKEN_LIMITS:
+        if (tokens := _number(body.get(name))) is not None:
+            yield from _limit_problems(name, "answer_tokens", tokens, text, limits)
+            most = max(most, tokens)
+    if most <= limits.get("max_answer_tokens", most):
+        yield from _limit_problems("n", "answer_tokens", most * choices, total, limits)
+
+
+def _number(value: object) -> float | None:
+    """Return a number, at most 2^63, also one in a text, which lenient servers accept; None for
+    anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return float(min(value, 2**63)) if isinstance(value, int) else float(value)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _embedding_problems(body: Mapping[str, Any], limits: Limits) -> Iterator[Problem]:
@@ -201,9 +244,9 @@ def _messages_problems(messages: object, limits: Limits) -> Iterator[Problem]:
 
 
 def _limit_problems(
-    param: str, limit: str, count: int, text: str, limits: Limits
+    param: str, limit: str, count: float, text: str, limits: Limits
 ) -> Iterator[Problem]:
     maximum = limits.get(f"max_{limit}")
     if maximum is not None and count > maximum:
-        described = f"{text.format(count=count)}, the maximum is {maximum}"
+        described = f"{text.format(count=f'{count:.15g}')}, the maximum is {maximum}"
         yield Problem(param=param, text=described, limit=limit)

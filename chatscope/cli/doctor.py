@@ -150,8 +150,12 @@ class Doctor:
         # does has to have one itself.
         named = any(_is_endpoint(name) and value.strip() for name, value in self._environ.items())
         file = None if named else self._addresses.telemetry_headers_file()
+        environ = self._environ
+        # Nor the authority of its Collector, if that has TLS.
+        if not named and (authority := stack.get("OTLP_CA_FILE")):
+            environ = {"OTEL_EXPORTER_OTLP_CERTIFICATE": authority, **environ}
         try:
-            return load_endpoints(self._environ, endpoint=stack.get(fact), headers_file=file)
+            return load_endpoints(environ, endpoint=stack.get(fact), headers_file=file)
         except OtlpSettingsError:
             return {}
 

@@ -177,7 +177,9 @@ class Answer(Operation):
             self._instruments.record_rate_limits(headers, request.provider, request.model)
         attributes = {**self._call_attributes(request), **_server_attributes(request)}
         self._instruments.inference_duration.record(
-            seconds, {**attributes, names.ERROR_TYPE: error_type}, self.context
+            seconds,
+            {**attributes, names.ERROR_TYPE: self._instruments.error_label(error_type)},
+            self.context,
         )
         about: dict[str, AttributeValue | None] = {
             names.ATTEMPT: attempt,
@@ -425,8 +427,9 @@ class Answer(Operation):
     def _count_answer(self) -> None:
         """Record the product's own metrics: the response as the client saw it."""
         model, context, record = self._request.model, self.context, self._instruments
+        error_type = self._error_attributes().get(names.ERROR_TYPE)
         record.record_llm_response_time(
-            self._waited(), model=model, error_type=self._error_type, context=context
+            self._waited(), model=model, error_type=error_type, context=context
         )
         usage = self.usage
         if usage is not None:
@@ -469,8 +472,8 @@ class Answer(Operation):
     def _metric_attributes(self) -> dict[str, str | int]:
         attributes = self._call_attributes(self._request)
         if self._response_model:
-            # Often a dated name: their number depends on the provider, not on our clients.
-            attributes[names.GEN_AI_RESPONSE_MODEL] = self._response_model
+            shown = self._instruments.response_model_label(self._response_model)
+            attributes[names.GEN_AI_RESPONSE_MODEL] = shown
         return attributes
 
     def _call_attributes(self, request: ModelRequest) -> dict[str, str | int]:

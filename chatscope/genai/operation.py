@@ -15,6 +15,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 from chatscope import exception_texts, names
+from chatscope.attributes import MAX_IDENTIFIER, known
 from chatscope.genai.deferred import WORKER
 from chatscope.guard import guarded
 from chatscope.tracing import trace_id_of
@@ -80,7 +81,9 @@ class Operation:
         self._outcome = CANCELLED
         self._error_type: str | None = CANCELLED
         self._reason: str | None = None  # of the failure, in words
-        self._span: Span = recorder.tracer.start_span(name, kind=kind, attributes=attributes)
+        self._span: Span = recorder.tracer.start_span(
+            name[:MAX_IDENTIFIER], kind=kind, attributes=attributes
+        )
         context = trace.set_span_in_context(self._span)
         # A weak reference: a cycle would keep a forgotten operation from being noticed.
         self.context: Context = context_api.set_value(_OPERATION, ref(self), context)
@@ -192,14 +195,16 @@ class Operation:
         self._span.end(self._ended_ns)
 
     def _result_attributes(self) -> dict[str, AttributeValue]:
-        return {names.ERROR_TYPE: self._error_type} if self._error_type else {}
+        return known({names.ERROR_TYPE: self._error_type})
 
     def _duration(self) -> float:
         """Seconds from the call until its end."""
         return (self._ended or self._called) - self._called
 
     def _error_attributes(self) -> dict[str, str]:
-        return {names.ERROR_TYPE: self._error_type} if self._error_type else {}
+        if not self._error_type:
+            return {}
+        return {names.ERROR_TYPE: self.recorder.instruments.error_label(self._error_type)}
 
     def _count(self) -> None:
         """Record the metrics."""

@@ -110,7 +110,11 @@ class Embeddings(Operation):
             {
                 **self._shared,
                 names.GEN_AI_REQUEST_MODEL: record.model_label(model),
-                names.GEN_AI_RESPONSE_MODEL: self._response_model,
+                names.GEN_AI_RESPONSE_MODEL: (
+                    record.response_model_label(self._response_model)
+                    if self._response_model
+                    else None
+                ),
             }
         )
         record.embeddings_duration.record(

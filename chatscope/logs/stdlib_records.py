@@ -7,6 +7,7 @@ import re
 from typing import Any, Final
 
 from chatscope import names
+from chatscope.attributes import MAX_IDENTIFIER, MAX_PATH
 from chatscope.otlp.values import describe
 
 # The last is uvicorn's: the same message once more, in colour.
@@ -32,15 +33,16 @@ _REQUEST_LINE: Final = re.compile(r'"[A-Z]+ ([^\s"?]+)')
 
 def content(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
     """Return the message and the attributes; an access record's without the query."""
+    own = {key: value for key, value in vars(record).items() if key not in _STANDARD}
     if arguments := access_arguments(record):
-        return _access(arguments)
+        text, extra = _access(arguments)
+        return text, {**own, **extra}
     if record.name == SERVER_LOGGER and str(record.msg).startswith(_HANDSHAKE):
-        return _handshake(record)
+        text, extra = _handshake(record)
+        return text, {**own, **extra}
     if record.name.endswith(_ACCESS_SUFFIX):
         return _QUERY.sub("", message(record)), {}
-    return message(record), {
-        key: value for key, value in vars(record).items() if key not in _STANDARD
-    }
+    return message(record), own
 
 
 def message(record: logging.LogRecord) -> str:
@@ -69,8 +71,9 @@ def access_path(record: logging.LogRecord) -> str | None:
 
 
 def path_of(target: object) -> str:
-    """Return a request target without its query, which may hold secrets."""
-    return str(target).partition("?")[0]
+    """Return a request target without its query, which may hold secrets, and not longer than a
+    path may be."""
+    return str(target).partition("?")[0][:MAX_PATH]
 
 
 def _access(arguments: tuple[Any, ...]) -> tuple[str, dict[str, Any]]:
@@ -99,4 +102,4 @@ def _handshake(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
 
 
 def _address(client: object) -> str:
-    return str(client).rpartition(":")[0]
+    return str(client).rpartition(":")[0][:MAX_IDENTIFIER]

@@ -19,6 +19,7 @@ from app.transport.handshake import check_handshake, request_head
 from app.transport.origins import Origins
 from app.transport.parser import RequestParser
 from app.transport.protocol import ConnectionLimits, LimitedHttpProtocol, LimitedWebSocketProtocol
+from app.transport.refusal_log import RefusalLog
 from app.wire.errors import HttpError
 from chatscope.propagation import extract_parent
 from fuzz.source import Source
@@ -29,7 +30,13 @@ _HANDSHAKE: Final = (
     b"GET /ws/chat HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: " + _KEY + b"\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
-_LIMITS: Final = ConnectionLimits(2_000, 30.0, 30.0, (), lambda limit: None)
+
+
+def _ignore(limit: str) -> None:
+    """Count nothing."""
+
+
+_LIMITS: Final = ConnectionLimits(2_000, 30.0, 30.0, (), _ignore, RefusalLog(1, _ignore))
 _WORDS: Final = (
     *("GET", "POST", "HEAD", "CONNECT", "OPTIONS", " HTTP/1.1\r\n", " HTTP/1.0\r\n", "HTTP/2.0"),
     *("Host: a\r\n", "Content-Length: 3\r\n", "Content-Length: 0\r\n", "Expect: 100-continue\r\n"),

@@ -208,7 +208,8 @@ def _native_flags(name: str) -> set[str]:
     # In its container each component listens on all addresses, at the ports of stack.env.
     listening = {**_FACTS, "STACK_LISTEN": "0.0.0.0"}  # noqa: S104
     places = {"DATA_DIR": "/data", "REPO_DIR": ".", "RULES_DIR": ".", "RUN_DIR": "."}
-    places |= {"SECRETS_DIR": "/run/secrets"}
+    # Without TLS, the same file twice.
+    places |= {"SECRETS_DIR": "/run/secrets", "COLLECTOR_OVERLAY": "./otel-collector-config.yaml"}
     words = parsed(PROCESSES)["processes"][name]["entrypoint"]
     flags = [word for word in words if word.startswith("-")]
     return {Template(flag).substitute({**listening, **places}) for flag in flags}

@@ -23,6 +23,7 @@ from stack.waiting import poll_until
 from tests.config.files import COLLECTOR, broken_copy, parsed
 from tests.running import PATIENCE_SECONDS
 from tests.stores import prepare
+from tests.unit.otlp.servers import make_certificates
 
 _DEPLOY = ROOT / "deploy"
 _OVERLAYS = sorted(_DEPLOY.glob("*.collector.yaml"))
@@ -81,7 +82,14 @@ def environment(stack_env: Mapping[str, str], tmp_path: Path) -> dict[str, str]:
     ports = stack_facts.shifted(_OFFSET, {})
     facts = stack_facts.load({**ports, "STATE_DIR": str(tmp_path)})
     prepare(facts)
-    return {**facts, "FORWARD_OTLP_URL": "http://127.0.0.1:9", "FORWARD_OTLP_AUTHORIZATION": ""}
+    certificates = make_certificates(tmp_path)
+    return {
+        **facts,
+        "FORWARD_OTLP_URL": "http://127.0.0.1:9",
+        "FORWARD_OTLP_AUTHORIZATION": "",
+        "OTLP_TLS_CERT_FILE": str(certificates.server),
+        "OTLP_TLS_KEY_FILE": str(certificates.server_key),
+    }
 
 
 @pytest.fixture

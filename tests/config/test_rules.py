@@ -127,6 +127,16 @@ def test_each_has_a_runbook_under_its_name(rule: dict[str, Any]) -> None:
     assert page.read_text().startswith(f"# {rule['alert']}\n")
 
 
+@each_alert
+def test_no_label_can_break_a_query_or_a_link(rule: dict[str, Any]) -> None:
+    """Senders of telemetry choose labels: in a query each is quoted, in a link encoded."""
+    texts = rule["annotations"]
+    for action in re.findall(r"\{\{[^}]*\$labels[^}]*\}\}", texts["query"]):
+        assert action.startswith('{{ printf "%q" $labels.'), action
+    for action in re.findall(r"\{\{[^}]*\$labels[^}]*\}\}", texts["dashboard"]):
+        assert action.endswith(" | urlquery }}"), action
+
+
 def test_recorded_names_differ_from_exported_metrics() -> None:
     records = {rule["record"] for path in _FILES for rule in _rules(path) if "record" in rule}
     # Recorded for Grafana's own view, with the names that it queries.

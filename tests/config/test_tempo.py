@@ -44,11 +44,13 @@ def test_live_traces_are_not_limited() -> None:
     assert ingestion["max_traces_per_user"] == 0
 
 
-def test_the_nominal_load_is_far_from_its_limits() -> None:
+def test_the_nominal_load_is_far_from_its_limits(stack_env: dict[str, str]) -> None:
     ingestion = parsed(TEMPO)["overrides"]["defaults"]["ingestion"]
     nominal = NOMINAL_PER_SECOND * NOMINAL_BYTES
-    assert ingestion["rate_limit_bytes"] >= AMPLE * nominal
-    assert ingestion["burst_size_bytes"] >= ingestion["rate_limit_bytes"]
+    assert ingestion["rate_limit_bytes"] == "${TEMPO_RATE_MB}000000"
+    rate = int(stack_env["TEMPO_RATE_MB"]) * 1_000_000
+    assert rate >= AMPLE * nominal
+    assert ingestion["burst_size_bytes"] >= rate
 
 
 def test_spans_are_on_disk_when_tempo_says_that_it_has_them() -> None:

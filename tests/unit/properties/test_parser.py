@@ -110,6 +110,8 @@ def test_any_json_is_taken_or_refused_in_a_few_words(data: Any) -> None:
         _assert_short(refusal)
 
 
+# A list is no key of a set.
+@example(part={"type": []}, name="a", request={"messages": [{"role": "user", "content": "a"}]})
 @given(part=_json, name=_names, request=_request)
 def test_one_wrong_part_is_taken_or_refused_in_a_few_words(
     part: Any, name: str, request: dict[str, Any]

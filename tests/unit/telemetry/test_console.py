@@ -194,10 +194,14 @@ def _is_up(client: httpx2.Client) -> bool:
         return False
 
 
+# Their lines have more than the console and a pipe keep, 2 MiB and 64 KiB.
+_MANY = 1_500
+
+
 def _send(client: httpx2.Client, count: int) -> None:
-    """Requests whose access lines have nine kilobytes each, and a further line beside it."""
+    """Requests whose access lines have two kilobytes each, and a further line beside it."""
     for _ in range(count):
-        assert client.get(f"/{'x' * 8_000}").status_code == 404
+        assert client.get(f"/{'x' * 2_000}").status_code == 404
     with takes_at_most(1.0, factor=1.0):
         assert client.get("/healthz").status_code == 200
 
@@ -227,19 +231,22 @@ def test_service_answers_and_ends_while_nobody_reads_its_log() -> None:
             writing,
             OTEL_SDK_DISABLED="false",
             OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
+            MAX_REFUSAL_LINES="1000000",
         ) as (process, url),
         httpx2.Client(base_url=url, trust_env=False, timeout=PATIENCE_SECONDS) as client,
     ):
         os.close(writing)
         poll_until(lambda: _is_up(client), "the service")
-        _send(client, 400)
+        _send(client, _MANY)
         threading.Thread(target=read, daemon=True).start()
-        poll_until(lambda: _kept(shown) + _reported(shown) == 2 * 400, "a line or a report of each")
+        poll_until(
+            lambda: _kept(shown) + _reported(shown) == 2 * _MANY, "a line or a report of each"
+        )
         assert _reported(shown) > 0
         poll_until(lambda: _dropped(receiver) == _reported(shown), "the metric")
-        poll_until(lambda: _requests(receiver) == 400, "a log record of each request")
+        poll_until(lambda: _requests(receiver) == _MANY, "a log record of each request")
         paused.set()
-        _send(client, 50)
+        _send(client, 200)
         _end(process)
 
 
@@ -273,7 +280,7 @@ def test_service_runs_without_a_standard_error(shell: str) -> None:
     try:
         with httpx2.Client(base_url=url, trust_env=False, timeout=PATIENCE_SECONDS) as client:
             poll_until(lambda: _is_up(client), "the service")
-            _send(client, 20)
+            _send(client, 80)
         _end(process)
     finally:
         process.kill()
