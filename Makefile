@@ -1,6 +1,6 @@
 # Chatscope's commands, the same ones here, in CI and in the README.
 .DEFAULT_GOAL := help
-.PHONY: help build up down status logs chat demo doctor ledger drill dashboards rules prices audit sbom docs check test lint mutation bench bench-start bench-soak bench-load clean
+.PHONY: help build up down status logs chat demo doctor ledger drill dashboards rules prices audit sbom docs check test lint mutation fuzz bench bench-start bench-soak bench-load clean
 
 PY := .venv/bin/python
 # The first Python that starts makes the environment; a version manager's shim may not.
@@ -96,6 +96,11 @@ lint: ## Style, types, and the words of texts for users
 mutation: ## Change code, and see tests fail; MODULE=app/domain/errors.py
 	$(BOOTSTRAP)
 	@nice -n 15 $(PY) -m tests.mutation $(MODULE) $(if $(SAMPLE),--sample $(SAMPLE))
+
+fuzz: ## Fuzz the parsers; TARGET=settings, SECONDS=60, INPUTS=9
+	$(BOOTSTRAP)
+	@nice -n 15 $(PY) -m fuzz $(TARGET) $(if $(SECONDS),--seconds $(SECONDS)) \
+	$(if $(INPUTS),--inputs $(INPUTS))
 
 DOCS = .chatscope/docs-environment
 docs: ## Build the documentation site into .chatscope/website/site

@@ -1,9 +1,12 @@
 """JSON of providers: parsed as far as a tolerant reader can, rendered for them strictly."""
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from pydantic_core import from_json, to_json
+
+# As of pydantic's parser. What is deeper could be read by the other one, but not be rendered.
+_MAX_DEPTH: Final = 200
 
 
 def parse(data: bytes) -> tuple[Any, bool]:
@@ -16,9 +19,32 @@ def parse(data: bytes) -> tuple[Any, bool]:
         return from_json(data, allow_inf_nan=False), True
     except ValueError:
         try:
-            return json.loads(data), False
+            found = json.loads(data)
         except RecursionError:
-            raise ValueError("nested too deeply") from None
+            raise _too_deep() from None
+        if _is_deeper(found, _MAX_DEPTH):
+            raise _too_deep() from None
+        return found, False
+
+
+def _too_deep() -> ValueError:
+    return ValueError("nested too deeply")
+
+
+def _is_deeper(found: Any, limit: int) -> bool:
+    """Whether lists and objects are nested in more than `limit` levels."""
+    level = [found]
+    for _ in range(limit + 1):
+        level = [inner for each in level for inner in _items(each)]
+        if not level:
+            return False
+    return True
+
+
+def _items(found: Any) -> list[Any]:
+    if isinstance(found, dict):
+        return list(found.values())
+    return found if isinstance(found, list) else []
 
 
 def partial_object(text: str) -> dict[str, Any]:

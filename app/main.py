@@ -25,6 +25,7 @@ from app.transport.feedback import Feedback
 from app.transport.handshake import refuse_handshake
 from app.transport.health import Health
 from app.transport.models import Models
+from app.transport.openapi import OpenApi
 from app.transport.origins import Cors, Origins
 from app.transport.page import ChatPage
 from app.transport.rate import RateLimiter, RateLimits
@@ -110,6 +111,7 @@ def create_app(
     app.router.routes.extend(_routes(endpoints, websocket, models, health, page))
     feedback = Feedback(settings, telemetry, admission)
     app.router.routes.append(Route("/v1/feedback", feedback.create, methods=["POST"]))
+    app.router.routes.append(Route("/openapi.json", OpenApi(settings).show))
     app.router.default = UnknownPath(app.router.routes)
     return app
 

@@ -312,13 +312,13 @@ def _loops(fallbacks: Mapping[str, list[str]]) -> Iterator[str]:
 def _read(path: Path) -> str:
     try:
         if path.exists() and not path.is_file():
-            raise ValueError(f"{path} is not a file")
+            raise ValueError(f"{shown(str(path))} is not a file")
         with path.open("rb") as file:
             return file.read(_MAX_KEY_BYTES).decode()
     except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from None
+        raise ValueError(f"cannot read {shown(str(path))}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ValueError(f"{path} is not UTF-8") from None
+        raise ValueError(f"{shown(str(path))} is not UTF-8") from None
 
 
 def _fits_a_header(value: SecretStr, *, blanks: bool = False) -> bool:

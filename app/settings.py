@@ -5,6 +5,7 @@ imported (see `app.otel_environment`).
 """
 
 import os
+import stat
 import string
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
@@ -584,8 +585,15 @@ class Settings(BaseSettings):
     @classmethod
     def _creatable(cls, path: Path | None) -> Path | None:
         if path is not None:
-            if path.exists() and not path.is_file():
-                raise ValueError(f"{path} is not a file")
+            try:
+                mode = os.stat(path).st_mode
+            except FileNotFoundError:
+                pass
+            except OSError as error:  # such as a name that is too long
+                raise ValueError(error.strerror) from None
+            else:
+                if not stat.S_ISREG(mode):
+                    raise ValueError(f"{path} is not a file")
             _check_writable(path.parent)
         return path
 
@@ -826,7 +834,8 @@ def _with_secret_files(environ: Mapping[str, str]) -> tuple[dict[str, str], list
             problems.append(explain(name, value, f"no value, because {variable} is set"))
             continue
         try:
-            found[variable] = Path(value.strip()).expanduser().read_text().strip()
+            path = Path(os.path.expanduser(value.strip()))
+            found[variable] = path.read_text().strip()
         except (OSError, UnicodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             problems.append(explain(name, value, "a readable file", reason=reason or ""))

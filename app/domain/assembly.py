@@ -28,7 +28,7 @@ class Assembly:
             kept = self._choices.setdefault(index, {"message": {}})
             for name, value in choice["delta"].items():
                 self._add_field(index, kept["message"], name, value)
-            others = {k: v for k, v in choice.items() if k not in ("delta", "logprobs")}
+            others = {k: v for k, v in choice.items() if k not in ("delta", "logprobs", "message")}
             # A later chunk, such as that of a content filter, has no finish reason.
             kept |= {k: v for k, v in others.items() if v is not None or k not in kept}
             if isinstance(logprobs := choice.get("logprobs"), dict):
@@ -50,18 +50,22 @@ class Assembly:
                 before.append(value)
             else:
                 message[name] = _Text([value])
-        elif isinstance(before, list) and isinstance(value, list):
+        elif type(before) is list and isinstance(value, list):
             before += value
         elif value is not None or name not in message:
             message[name] = list(value) if isinstance(value, list) else value
 
     def _add_call(self, index: int, calls: list[dict[str, Any]], part: Mapping[str, Any]) -> None:
         key = index, part["index"]
-        function = part.get("function") or {}
+        function = part.get("function")
+        function = function if isinstance(function, dict) else {}
         arguments = function.get("arguments")
         if key in self._calls:
             if arguments:
-                self._calls[key]["function"].setdefault("arguments", _Text()).append(arguments)
+                kept = self._calls[key]["function"]
+                if not isinstance(kept.get("arguments"), _Text):  # missing or null until now
+                    kept["arguments"] = _Text()
+                kept["arguments"].append(arguments)
             return
         pieces = {"arguments": _Text([arguments])} if isinstance(arguments, str) else {}
         self._calls[key] = {"type": "function", **part, "function": {**function, **pieces}}
@@ -89,7 +93,8 @@ def _joined(value: Any) -> Any:
 
 def _add_logprobs(kept: dict[str, Any], part: Mapping[str, Any]) -> None:
     for name, value in part.items():
-        if isinstance(value, list):
-            kept.setdefault(name, []).extend(value)
-        else:
-            kept.setdefault(name, value)
+        before = kept.get(name)
+        if isinstance(before, list):
+            before += value if isinstance(value, list) else ()
+        elif before is None:  # also where an earlier chunk had null
+            kept[name] = list(value) if isinstance(value, list) else value

@@ -141,9 +141,12 @@ def recorded_role(role: str) -> str:
 
 
 def _number(found: object) -> float | None:
-    if isinstance(found, int | float) and not isinstance(found, bool) and math.isfinite(found):
-        return found
-    return None
+    if not isinstance(found, int | float) or isinstance(found, bool):
+        return None
+    try:
+        return found if math.isfinite(found) else None
+    except OverflowError:  # an integer of hundreds of digits
+        return None
 
 
 def _integer(found: object) -> int | None:

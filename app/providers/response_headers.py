@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 _NAMES: Final = frozenset({"x-request-id", "openai-processing-ms", "openai-version"})
-_PREFIXES: Final = ("x-ratelimit-", "anthropic-ratelimit-")
+_LIMITS: Final = re.compile(r"(?:x|anthropic)-ratelimit-[a-z0-9-]{1,64}")
 _VALUE: Final = re.compile(r"[\x20-\x7e]{0,256}")
 
 
@@ -14,6 +14,5 @@ def passed_on(headers: Mapping[str, str]) -> dict[str, str]:
     return {
         name.lower(): value
         for name, value in headers.items()
-        if (name.lower() in _NAMES or name.lower().startswith(_PREFIXES))
-        and _VALUE.fullmatch(value)
+        if (name.lower() in _NAMES or _LIMITS.fullmatch(name.lower())) and _VALUE.fullmatch(value)
     }

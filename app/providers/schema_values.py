@@ -4,14 +4,19 @@ Supported is what structured output and tools use: types, enumerations, referenc
 and limits on numbers, texts and lists. Patterns of texts are not.
 """
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 # Optional properties are omitted, and lists are as short as possible, in deeper levels.
 _MAX_DEPTH: Final = 4
 _MAX_REFERENCES: Final = 32
+# A schema that needs more levels, or more work, is refused: it may be endless.
+_DEEPEST: Final = 32
+_MAX_WORK: Final = 20_000  # characters, values and keywords
+_LARGEST_NUMBER: Final = 2**53  # which is exact as a float
 _MAX_ITEMS: Final = 100
 _MAX_CHARACTERS: Final = 10_000
 _WORDS: Final = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "harbor", "island")
@@ -50,23 +55,41 @@ _FORMATS: Final = {
 }
 
 
+class SchemaTooLarge(ValueError):
+    """A schema needs a larger value than is made."""
+
+
 class SchemaValues:
-    """Makes values for one schema."""
+    """Makes values for one schema, in bounded time. Keywords with invalid values are ignored."""
 
     def __init__(self, schema: Mapping[str, Any], random: Random) -> None:
         self._root = schema
         self._random = random
+        self._work = 0
 
     def value(self) -> Any:
-        """Return a value that satisfies the schema."""
+        """Return a value that satisfies the schema. Raise SchemaTooLarge."""
         return self._value(self._root, "", 0)
 
+    def _spend(self, work: int) -> None:
+        self._work += work
+        if self._work > _MAX_WORK:
+            raise SchemaTooLarge
+
+    def _fixed(self, value: Any) -> Any:
+        """Return a value that the schema contains."""
+        self._spend(len(json.dumps(value)))
+        return value
+
     def _value(self, schema: Any, name: str, depth: int) -> Any:
+        if depth > _DEEPEST:
+            raise SchemaTooLarge
+        self._spend(1 + len(name))
         schema = self._resolved(schema, depth)
         if "const" in schema:
-            return schema["const"]
+            return self._fixed(schema["const"])
         if isinstance(choices := schema.get("enum"), list) and choices:
-            return self._random.choice(choices)
+            return self._fixed(self._random.choice(choices))
         makers: dict[str, Callable[[], Any]] = {
             "object": lambda: self._object(schema, depth),
             "array": lambda: self._array(schema, name, depth),
@@ -87,6 +110,7 @@ class SchemaValues:
             each = pending.pop()
             if not isinstance(each, Mapping):
                 continue
+            self._spend(len(each))
             rest = dict(each)
             if isinstance(reference := rest.pop("$ref", None), str):
                 pending.append(self._referenced(reference))
@@ -94,6 +118,7 @@ class SchemaValues:
                 if isinstance(options := rest.pop(combination, None), list) and options:
                     pending.append(self._option(options, depth))
             if isinstance(every := rest.pop("allOf", None), list):
+                self._spend(len(every))
                 pending += every
             _merge(merged, rest)
         return merged
@@ -101,13 +126,15 @@ class SchemaValues:
     def _option(self, options: list[Any], depth: int) -> Any:
         """Return one of several schemas; in deeper levels null, or the last one, which ends a
         recursion more likely than the first."""
-        nulls = [each for each in options if isinstance(each, dict) and each.get("type") == "null"]
-        others = [each for each in options if each not in nulls]
+        self._spend(len(options))
+        nulls = [each for each in options if _is_null(each)]
+        others = [each for each in options if not _is_null(each)]
         if depth >= _MAX_DEPTH:
             return (nulls or others)[-1]
         return self._random.choice(others or nulls)
 
     def _referenced(self, reference: str) -> Any:
+        self._spend(len(reference))
         found: Any = self._root
         for part in reference.removeprefix("#").strip("/").split("/"):
             key = part.replace("~1", "/").replace("~0", "~")
@@ -118,7 +145,8 @@ class SchemaValues:
     def _type(self, schema: Mapping[str, Any], depth: int) -> str:
         kind = schema.get("type")
         if isinstance(kind, list):
-            kinds = [each for each in kind if each != "null"]
+            self._spend(len(kind))
+            kinds = [each for each in kind if isinstance(each, str) and each != "null"]
             return "null" if not kinds or (depth >= _MAX_DEPTH + 1 and "null" in kind) else kinds[0]
         if isinstance(kind, str):
             return kind
@@ -130,7 +158,9 @@ class SchemaValues:
         properties = schema.get("properties")
         properties = properties if isinstance(properties, Mapping) else {}
         listed = schema.get("required")
-        required = [name for name in listed if isinstance(name, str)] if listed else []
+        listed = listed if isinstance(listed, list) else []
+        self._spend(len(properties) + len(listed))
+        required = dict.fromkeys(name for name in listed if isinstance(name, str))
         names = list(properties) if depth < _MAX_DEPTH else [n for n in properties if n in required]
         names += [name for name in required if name not in properties]
         others = schema.get("additionalProperties")
@@ -164,7 +194,7 @@ class SchemaValues:
     def _integer(self, schema: Mapping[str, Any]) -> int:
         low, high = _limits(schema, 1, 100)
         step = schema.get("multipleOf")
-        step = int(step) if isinstance(step, int | float) and step >= 1 else 1
+        step = int(step) if _is(step) and step >= 1 else 1
         first, last = math.ceil(low / step), math.floor(high / step)
         if _is(schema.get("exclusiveMinimum")) and first * step == schema["exclusiveMinimum"]:
             first += 1
@@ -175,7 +205,7 @@ class SchemaValues:
     def _number(self, schema: Mapping[str, Any]) -> float:
         low, high = _limits(schema, 0.0, 100.0)
         step = schema.get("multipleOf")
-        if isinstance(step, int | float) and step > 0:
+        if _is(step) and step > 0:
             return self._integer({**schema, "multipleOf": 1} if step < 1 else schema) * 1.0
         value = round(low + (high - low) * self._random.uniform(0.25, 0.75), 2)
         return value if low < value < high else (low + high) / 2
@@ -188,6 +218,7 @@ class SchemaValues:
         words = [self._random.choice(_WORDS) for _ in range(3)]
         text = self._random.choice(known) if known else " ".join(words)
         least = min(_count(schema, "minLength", 0), _MAX_CHARACTERS)
+        self._spend(least)
         while len(text) < least:
             text += " " + self._random.choice(_WORDS)
         return text[: _count(schema, "maxLength", len(text))]
@@ -216,10 +247,19 @@ def _limits(schema: Mapping[str, Any], low: float, high: float) -> tuple[float, 
     return least, most
 
 
-def _is(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _is(value: object) -> TypeGuard[int | float]:
+    """Whether a value is a number with which one can reckon."""
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and -_LARGEST_NUMBER <= value <= _LARGEST_NUMBER
+    )
+
+
+def _is_null(schema: object) -> bool:
+    return isinstance(schema, dict) and schema.get("type") == "null"
 
 
 def _count(schema: Mapping[str, Any], name: str, default: int) -> int:
     value = schema.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) else default
+    return max(0, int(value)) if _is(value) and value == int(value) else default

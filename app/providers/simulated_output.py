@@ -5,11 +5,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from app.domain.provider import ProviderError
 from app.domain.request import ChatRequest, message_text
-from app.providers.schema_values import SchemaValues
+from app.providers.schema_values import SchemaTooLarge, SchemaValues
 from app.response_id import new_response_id
 
 # Characters of a token of JSON.
@@ -83,13 +83,13 @@ def tool_calls(tools: Sequence[Mapping[str, Any]], random: Random) -> Output:
     for index, tool in enumerate(tools):
         call_id = f"call_{random.getrandbits(96):024x}"
         schema = _described(tool).get("parameters")
-        value = SchemaValues(schema if isinstance(schema, dict) else {"type": "object"}, random)
+        schema = schema if isinstance(schema, dict) else {"type": "object"}
         function = {"name": tool_name(tool), "arguments": ""}
         call = {"index": index, "id": call_id, "type": "function", "function": function}
         deltas.append({"tool_calls": [call]})
         deltas += [
             {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
-            for piece in _pieces(json.dumps(value.value()))
+            for piece in _pieces(json.dumps(_value(schema, random, "tools")))
         ]
     return Output(deltas, "tool_calls")
 
@@ -99,7 +99,7 @@ def json_output(request: ChatRequest, text: str, random: Random) -> Output:
     value: Any = {"answer": text}
     if request.response_format == "json_schema":
         schema = request.body["response_format"]["json_schema"]["schema"]
-        value = SchemaValues(schema, random).value()
+        value = _value(schema, random, "response_format.json_schema.schema")
     return Output([{"content": piece} for piece in _pieces(json.dumps(value))], "stop")
 
 
@@ -150,7 +150,7 @@ def _check_format(found: object) -> None:
             _refuse("response_format.json_schema", "an object with a schema", None)
 
 
-def _refuse(param: str, accepted: str, value: object) -> None:
+def _refuse(param: str, accepted: str, value: object) -> NoReturn:
     text = repr(value)
     got = f" (got {text})" if value is not None and len(text) <= 40 else ""
     raise ProviderError(
@@ -159,6 +159,13 @@ def _refuse(param: str, accepted: str, value: object) -> None:
         detail=f"{param} must be {accepted}{got}.",
         param=param,
     )
+
+
+def _value(schema: Mapping[str, Any], random: Random, param: str) -> Any:
+    try:
+        return SchemaValues(schema, random).value()
+    except SchemaTooLarge:
+        _refuse(param, "a schema that a value of moderate size satisfies", None)
 
 
 def _is_integer(value: object, low: int, high: int) -> bool:

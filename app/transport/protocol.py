@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.protocol import State
 
 from app.settings import Settings
 from app.transport.parser import RequestParser
@@ -240,6 +241,8 @@ class LimitedWebSocketProtocol(WebSocketsSansIOProtocol):
         """Refuse invalid UTF-8 as the client's mistake: uvicorn would log an exception."""
         if self.curr_msg_data_type == "text" and not _is_text(b"".join(self.frames)):
             self.frames = []
+            if self.conn.state is not State.OPEN:  # another frame of the same read has closed it
+                return
             self.conn.send_close(_INVALID_TEXT, "a text message must be UTF-8")
             self.handle_parser_exception()
             return

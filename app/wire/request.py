@@ -15,9 +15,10 @@ from app.domain.errors import InvalidRequest
 from app.domain.request import ChatRequest
 from app.wire.parsing import MAX_PROBLEMS, joined, value_text
 
-_MAX_MODEL_LENGTH: Final = 200
+MAX_MODEL_LENGTH: Final = 200
 # Payloads of content parts that are not text; a model does not read them as characters.
-_MEDIA: Final = frozenset({"image_url", "input_audio", "file", "video_url", "audio"})
+# A tuple, because a client's value may be an object, which no set can look up.
+_MEDIA: Final = ("image_url", "input_audio", "file", "video_url", "audio")
 _TEXTS: Final = ("text", "refusal")
 _TOKEN_LIMITS: Final = ("max_completion_tokens", "max_tokens")
 # Providers generate, and charge, as many responses.
@@ -205,8 +206,8 @@ def _model_problems(body: Mapping[str, Any]) -> Iterator[Problem]:
     model = body.get("model")
     if model is not None and not isinstance(model, str):
         yield Problem(param="model", text=f"it must be a text{value_text(model)}")
-    elif model is not None and len(model) > _MAX_MODEL_LENGTH:
-        text = f"it must have at most {_MAX_MODEL_LENGTH} characters"
+    elif model is not None and len(model) > MAX_MODEL_LENGTH:
+        text = f"it must have at most {MAX_MODEL_LENGTH} characters"
         yield Problem(param="model", text=text)
 
 

@@ -1,7 +1,8 @@
 """HTTP to a backend, with errors that name it."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from chatscope.otlp.proxy import bypasses_proxy
 
 _TIMEOUT_SECONDS: Final = 60.0
 _MAX_REASON: Final = 300  # characters
+_END_OF_TIME: Final = 2**63
 
 Headers = Mapping[str, str]
 Parameters = Mapping[str, str | int | float]
@@ -23,6 +25,34 @@ def header(text: str) -> tuple[str, str]:
     if not colon or not name.strip():
         raise argparse.ArgumentTypeError(f"must be 'NAME: VALUE' (got {text!r})")
     return name.strip(), value.strip()
+
+
+@contextmanager
+def known_form(name: str) -> Iterator[None]:
+    """Read a response. Raise CommandError where it has another form than its component's."""
+    try:
+        yield
+    except (
+        ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError
+    ) as error:  # fmt: skip
+        raise CommandError(
+            f"{name} responded with JSON of an unknown form: {type(error).__name__}: {error}"
+        ) from None
+
+
+def text(value: object) -> str:
+    """Return a text of a response. Raise TypeError for another value."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a text")
+    return value
+
+
+def nanoseconds(value: Any) -> int:
+    """Return a point in time of a response, in ns since 1970. Raise TypeError, ValueError."""
+    found = int(value)
+    if not 0 <= found < _END_OF_TIME:
+        raise ValueError(f"{found} is not a time in ns")
+    return found
 
 
 class Backend:

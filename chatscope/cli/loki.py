@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from chatscope.cli.backend import Backend, Headers
+from chatscope.cli.backend import Backend, Headers, known_form, nanoseconds, text
 from chatscope.cli.times import DAY
 
 # Loki refuses longer answers (max_entries_limit_per_query) and queries of more than 30 days.
@@ -78,11 +78,13 @@ class Loki:
             "direction": direction,
         }
         found = self._backend.get(_QUERY_RANGE, parameters)
-        lines = [
-            Line(int(time), text, stream["stream"])
-            for stream in found["data"]["result"]
-            for time, text, *_ in stream["values"]
-        ]
+        with known_form("Loki"):
+            lines = [
+                Line(nanoseconds(time), text(content), fields)
+                for stream in found["data"]["result"]
+                for fields in [{text(n): text(v) for n, v in stream["stream"].items()}]
+                for time, content, *_ in stream["values"]
+            ]
         return sorted(lines, key=lambda line: line.time)
 
 

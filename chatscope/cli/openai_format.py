@@ -25,7 +25,8 @@ def tools_of(recorded: object) -> list[Mapping[str, Any]]:
 
 def _messages(recorded: Mapping[str, Any]) -> Iterator[Message]:
     """Yield a message; each result of a tool is one of its own."""
-    parts = [part for part in recorded.get("parts") or () if isinstance(part, dict)]
+    given = recorded.get("parts")
+    parts = [part for part in given if isinstance(part, dict)] if isinstance(given, list) else []
     results = [part for part in parts if part.get("type") == "tool_call_response"]
     for part in results:
         content = _as_text(part.get("response", part.get("result")))
@@ -47,7 +48,7 @@ def _messages(recorded: Mapping[str, Any]) -> Iterator[Message]:
 def _content(parts: Iterable[Mapping[str, Any]]) -> str | list[dict[str, Any]] | None:
     """Return a text where there is nothing else; None where there is nothing at all."""
     contents = [content for part in parts if (content := _content_part(part)) is not None]
-    if all(content["type"] == "text" for content in contents):
+    if all(content.get("type") == "text" for content in contents):
         return "".join(content["text"] for content in contents) if contents else None
     return contents
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from chatscope.cli.backend import Backend, Headers
+from chatscope.cli.backend import Backend, Headers, known_form
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,16 @@ class Prometheus:
 
     def query(self, promql: str) -> list[Sample]:
         """Return the instant vector of now; a scalar is one sample. Raise CommandError."""
-        data = self._backend.get("/api/v1/query", {"query": promql})["data"]
-        if data["resultType"] == "scalar":
-            time, value = data["result"]
-            return [Sample({}, float(value), float(time))]
-        return [
-            Sample(row["metric"], float(row["value"][1]), float(row["value"][0]))
-            for row in data["result"]
-        ]
+        found = self._backend.get("/api/v1/query", {"query": promql})
+        with known_form("Prometheus"):
+            return _samples(found["data"])
+
+
+def _samples(data: Mapping[str, Any]) -> list[Sample]:
+    if data["resultType"] == "scalar":
+        time, value = data["result"]
+        return [Sample({}, float(value), float(time))]
+    return [
+        Sample(dict(row["metric"]), float(row["value"][1]), float(row["value"][0]))
+        for row in data["result"]
+    ]

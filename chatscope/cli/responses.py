@@ -112,7 +112,7 @@ def ratings(loki: Loki, streams: str, start: int, end: int) -> Iterator[Rating]:
         shown = {
             "name": facts.get(GEN_AI_EVALUATION_NAME),
             "label": label,
-            "score": None if score is None else float(score),
+            "score": number(score),
             "comment": facts.get(GEN_AI_EVALUATION_EXPLANATION),
         }
         known = {name: value for name, value in shown.items() if value is not None}

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from chatscope.cli.backend import nanoseconds, text
+
 Attribute = str | int | float | bool | list["Attribute"] | dict[str, "Attribute"] | None
 _ID_BYTES: Final = (8, 16)
 
@@ -57,7 +59,7 @@ class Span:
 
 
 def spans(trace: Mapping[str, Any]) -> list[Span]:
-    """Return the spans of a trace, the earliest first.
+    """Return the spans of a trace, the earliest first. Raise what `known_form` converts.
 
     Version 1 of Tempo's API has `batches`, version 2 `resourceSpans` inside of `trace`.
     """
@@ -73,7 +75,9 @@ def spans(trace: Mapping[str, Any]) -> list[Span]:
 
 def attributes(raw: Mapping[str, Any]) -> dict[str, Attribute]:
     """Return the attributes of an object of OTLP's JSON."""
-    return {pair["key"]: _value(pair.get("value", {})) for pair in raw.get("attributes") or ()}
+    return {
+        text(pair["key"]): _value(pair.get("value", {})) for pair in raw.get("attributes") or ()
+    }
 
 
 def _span(raw: Mapping[str, Any], scope: str, resource: dict[str, Attribute]) -> Span:
@@ -82,17 +86,21 @@ def _span(raw: Mapping[str, Any], scope: str, resource: dict[str, Attribute]) ->
         trace_id=_hex(raw["traceId"]),
         span_id=_hex(raw["spanId"]),
         parent=_hex(raw.get("parentSpanId", "")),
-        name=raw.get("name", ""),
+        name=text(raw.get("name", "")),
         kind=raw.get("kind", "").removeprefix("SPAN_KIND_"),
-        start=int(raw["startTimeUnixNano"]),
-        end=int(raw["endTimeUnixNano"]),
-        scope=scope,
+        start=nanoseconds(raw["startTimeUnixNano"]),
+        end=nanoseconds(raw["endTimeUnixNano"]),
+        scope=text(scope),
         status=status.get("code", "UNSET").removeprefix("STATUS_CODE_"),
-        status_message=status.get("message", ""),
+        status_message=text(status.get("message", "")),
         attributes=attributes(raw),
         resource=resource,
         events=[
-            SpanEvent(event.get("name", ""), int(event["timeUnixNano"]), attributes(event))
+            SpanEvent(
+                text(event.get("name", "")),
+                nanoseconds(event["timeUnixNano"]),
+                attributes(event),
+            )
             for event in raw.get("events") or ()
         ],
         links=[
@@ -111,14 +119,19 @@ def _value(raw: Mapping[str, Any]) -> Attribute:
         return attributes({"attributes": raw["kvlistValue"].get("values", [])})
     for kind in ("stringValue", "boolValue", "doubleValue", "bytesValue"):
         if kind in raw:
-            value: Attribute = raw[kind]
-            return value
+            return _scalar(raw[kind])
     return None
+
+
+def _scalar(value: object) -> str | int | float | bool:
+    if not isinstance(value, str | int | float):
+        raise TypeError(f"{type(value).__name__} is no value of an attribute")
+    return value
 
 
 def _hex(identifier: str) -> str:
     """Return an ID in hex digits: protobuf's JSON has bytes in base64, OTLP's in hex digits."""
-    if len(identifier) in (0, 16, 32):
+    if len(text(identifier)) in (0, 16, 32):
         return identifier
     try:
         decoded = base64.b64decode(identifier, validate=True)

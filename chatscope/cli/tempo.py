@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from chatscope.cli.backend import Backend, Headers
+from chatscope.cli.backend import Backend, Headers, known_form
 from chatscope.cli.errors import CommandError
 from chatscope.cli.loki import quoted
 from chatscope.cli.spans import Span, spans
@@ -27,7 +27,8 @@ class Tempo:
         Raise CommandError.
         """
         found = self._backend.get(f"/api/v2/traces/{trace_id}", optional=True)
-        return spans(found or {})
+        with known_form("Tempo"):
+            return spans(found or {})
 
     def texts(self, trace_id: str, names: Iterable[str]) -> dict[str, dict[str, str]]:
         """Return some texts of each span that has one, by the span's ID. Raise CommandError."""
@@ -47,8 +48,9 @@ class Tempo:
         """Return the ID of the trace with a response; None if there is none. Raise CommandError."""
         query = f"{{ span.{GEN_AI_RESPONSE_ID} = {quoted(response_id)} }}"
         found = self._backend.get("/api/search", {"q": query, "limit": 1})
-        traces = found.get("traces") or ()
-        return str(traces[0]["traceID"]) if traces else None
+        with known_form("Tempo"):
+            traces = found.get("traces") or ()
+            return str(traces[0]["traceID"]) if traces else None
 
 
 def as_trace_id(text: str) -> str | None:

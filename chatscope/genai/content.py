@@ -160,7 +160,8 @@ def _text(text: object) -> Part:
 
 
 def _tool_call(call: Mapping[str, Any]) -> Part:
-    called = call.get("function") or call.get("custom") or {}
+    found = call.get("function") or call.get("custom")
+    called: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
     arguments = called.get("arguments", called.get("input"))
     return {
         "type": "tool_call",

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from chatscope.genai.price_names import MAKERS, provider_of, spellings
 from chatscope.genai.request import Usage
@@ -19,6 +19,8 @@ _TOKENS_PER_PRICE: Final = 1_000_000
 # Models whose price is kept after it was looked up.
 _LOOKUPS: Final = 1_024
 _SATURDAY: Final = 5
+# The cost of any number of tokens that a counter holds stays finite.
+_Usd = Annotated[float, Field(ge=0, le=1e9)]
 
 
 class PriceTableError(ValueError):
@@ -29,15 +31,15 @@ class _Prices(BaseModel):
     """US dollars for a million tokens; without a price of its own, a token has that of its side."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-    cache_read: NonNegativeFloat | None = None
-    cache_write: NonNegativeFloat | None = None
-    cache_write_1h: NonNegativeFloat | None = None
-    audio_input: NonNegativeFloat | None = None
-    audio_cache_read: NonNegativeFloat | None = None
-    image_input: NonNegativeFloat | None = None
-    reasoning: NonNegativeFloat | None = None
-    audio_output: NonNegativeFloat | None = None
-    image_output: NonNegativeFloat | None = None
+    cache_read: _Usd | None = None
+    cache_write: _Usd | None = None
+    cache_write_1h: _Usd | None = None
+    audio_input: _Usd | None = None
+    audio_cache_read: _Usd | None = None
+    image_input: _Usd | None = None
+    reasoning: _Usd | None = None
+    audio_output: _Usd | None = None
+    image_output: _Usd | None = None
 
 
 class Tier(_Prices):
@@ -47,15 +49,15 @@ class Tier(_Prices):
     """
 
     above: NonNegativeInt
-    prompt: NonNegativeFloat | None = None
-    completion: NonNegativeFloat | None = None
+    prompt: _Usd | None = None
+    completion: _Usd | None = None
 
 
 class Price(_Prices):
     """The prices of one model."""
 
-    prompt: NonNegativeFloat
-    completion: NonNegativeFloat
+    prompt: _Usd
+    completion: _Usd
     tiers: Sequence[Tier] = ()
 
     def cost(self, usage: Usage) -> float:
@@ -169,6 +171,7 @@ class PriceTable:
             return cls({}, _shipped())
         found = _read(path)
         if isinstance(found, dict) and "providers" in found and "version" in found:
+            _check_table(path, found)
             return cls({}, found)
         return cls(dict(_own_prices(path, found)), _shipped())
 
@@ -318,6 +321,56 @@ def _own_prices(path: Path, found: Any) -> Iterator[tuple[str, Price]]:
             yield name, _own_price(path, (name,), entry)
 
 
+def _check_table(path: Path, table: Mapping[str, Any]) -> None:
+    """Check a whole table, which is read when a model is looked up. Raises PriceTableError."""
+
+    def need(condition: object, place: tuple[str, ...], accepted: str) -> None:
+        if not condition:
+            where = ".".join(place)
+            raise PriceTableError(
+                f"{path}: {where}: must be {accepted}, as `make prices` writes it"
+            )
+
+    for name in ("version", "date"):
+        need(isinstance(table.get(name, ""), str), (name,), "a text")
+    need(_is_dict(table["providers"]), ("providers",), "an object")
+    for name, provider in table["providers"].items():
+        place = ("providers", name)
+        need(_is_dict(provider), place, "an object")
+        for part in ("models", "names"):
+            need(_is_dict(provider.get(part, {})), (*place, part), "an object")
+        names = list(provider.get("names", {}).values())
+        need(all(isinstance(each, str) for each in names), (*place, "names"), "texts by name")
+        others = provider.get("fallback", [])
+        is_list = isinstance(others, list) and all(isinstance(each, str) for each in others)
+        need(is_list, (*place, "fallback"), "a list of names of providers")
+        for model, entry in provider.get("models", {}).items():
+            need(_has_rules(entry), (*place, "models", model), "prices, or a list of prices")
+
+
+def _has_rules(entry: Any) -> bool:
+    entries = entry if isinstance(entry, list) else [entry]
+    if not all(_is_dict(each) and _has_conditions(each) for each in entries):
+        return False
+    try:
+        _rules(entry)
+    except (ValueError, RecursionError):  # ValidationError is a ValueError
+        return False
+    return True
+
+
+def _has_conditions(entry: Mapping[str, Any]) -> bool:
+    start, between = entry.get("from"), entry.get("between")
+    times = between if between is not None else ["00:00", "00:00"]
+    return (
+        (start is None or isinstance(start, str))
+        and isinstance(times, list)
+        and len(times) == 2
+        and all(isinstance(each, str) for each in times)
+        and isinstance(entry.get("weekdays", False), bool)
+    )
+
+
 def _is_dict(value: Any) -> bool:
     return isinstance(value, dict)
 
@@ -325,6 +378,8 @@ def _is_dict(value: Any) -> bool:
 def _own_price(path: Path, place: tuple[str, ...], entry: Any) -> Price:
     try:
         return Price.model_validate_json(json.dumps(entry))
+    except RecursionError:
+        raise PriceTableError(f"{path}: {_explain(place, 'nested too deeply')}") from None
     except ValidationError as error:
         first = error.errors()[0]
         place += tuple(str(part) for part in first["loc"])

@@ -182,6 +182,13 @@ def test_file_that_cannot_be_read_hides_no_other_problem(tmp_path: Path) -> None
     }
 
 
+def test_problem_with_a_key_file_is_one_line(tmp_path: Path) -> None:
+    key_file = 'base_url = "http://a"\napi_key_file = "a\\r\\nb"\n'
+    text = f'[[providers]]\nname = "p"\n{key_file}models = [{{ name = "m" }}]\n'
+    [problem] = _problems(tmp_path, text)
+    assert problem.isprintable()
+
+
 def test_default_model_is_the_first_of_the_file_or_the_named_one(tmp_path: Path) -> None:
     path = tmp_path / "models.toml"
     path.write_text(_models('{ name = "m", aliases = ["a"] }', '{ name = "n" }'))

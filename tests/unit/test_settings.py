@@ -351,3 +351,18 @@ def test_api_key_may_be_in_a_file(tmp_path: Path) -> None:
         with pytest.raises(SettingsError, match=said) as refused:
             Settings.read({**models, **more})
         assert "sk-" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["BUDGETS_FILE", "PRICES_FILE", "KEYS_FILE", "OPENAI_API_KEY_FILE"]
+)
+@pytest.mark.parametrize("path", ["9" * 300, "/" + "9" * 300 + "/x"])
+def test_path_that_cannot_exist_is_reported(name: str, path: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load_settings({name: path})
+    assert [problem.partition("=")[0] for problem in refused.value.problems] == [name]
+
+
+def test_key_file_of_an_unknown_user_is_reported() -> None:
+    with pytest.raises(SettingsError, match="OPENAI_API_KEY_FILE"):
+        load_settings({"OPENAI_API_KEY_FILE": "~nobody-there/key"})

@@ -418,3 +418,65 @@ def test_whole_response_keeps_what_the_format_does_not_know() -> None:
     chunks, end = _read(json.dumps(body).encode())
     assert (chunks[0].data or {})["service_tier"] == "flex"
     assert (chunks[0].data or {})["choices"][0]["delta"]["audio"] == {"id": "a"}
+
+
+def _odd_call(**function: Any) -> dict[str, Any]:
+    call = {"index": 0, "id": "c", "type": "function", "function": function}
+    return {"tool_calls": [call]}
+
+
+def _odd_chunk(delta: dict[str, Any], **more: Any) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": None, **more}
+    return b"data: %b\n\n" % json.dumps({**_SHARED, "choices": [choice]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        (
+            (
+                _odd_chunk({"content": "a"}, logprobs={"content": None}),
+                _odd_chunk({"content": "b"}, logprobs={"content": [{"token": "b"}]}),
+            ),
+            {"content": "ab"},
+        ),
+        (
+            (
+                _odd_chunk(_odd_call(name="f", arguments=None)),
+                _odd_chunk(_odd_call(arguments="{}")),
+            ),
+            {},
+        ),
+        (
+            (
+                _odd_chunk({"tool_calls": [{"index": 0, "id": "c", "function": "text"}]}),
+                _odd_chunk(_odd_call(arguments="{}")),
+            ),
+            {},
+        ),
+        ((_odd_chunk({"note": "a"}), _odd_chunk({"note": ["b"]})), {"note": ["b"]}),
+        (
+            (_odd_chunk({"content": "a"}, message="x"), _odd_chunk({"content": "b"})),
+            {"content": "ab"},
+        ),
+    ],
+)
+def test_whole_response_is_made_of_odd_chunks(
+    parts: tuple[bytes, ...], expected: dict[str, Any]
+) -> None:
+    *_, end = _events(_reader(stream=False), [*parts, _DONE])
+    assert isinstance(end, Completed)
+    assert end.body is not None
+    message = end.body["choices"][0]["message"]
+    assert {name: message[name] for name in expected} == expected
+    if "tool_calls" in message:
+        assert message["tool_calls"][0]["function"]["arguments"] == "{}"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_response_that_is_nested_too_deeply_is_malformed(stream: bool) -> None:
+    """NaN: only the tolerant parser reads it, which reads more levels than can be rendered."""
+    deep = b"[" * 400 + b"NaN" + b"]" * 400
+    chunk = b'{"choices":[{"index":0,"delta":{"content":"a"}}],"deep":' + deep + b"}"
+    body = b"data: " + chunk + b"\n\n" if stream else chunk
+    assert _error(body, stream=stream).error_type == "bad_response"

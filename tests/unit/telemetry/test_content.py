@@ -280,3 +280,11 @@ def test_anything_becomes_valid_json(messages: list[dict[str, Any]]) -> None:
         assert isinstance(found, list)
         assert len(rendered.encode("utf-8", "surrogatepass")) <= limit
     _assert_valid(json.loads(input_messages(messages)))
+
+
+@pytest.mark.parametrize("function", ["text", 5, ["a"], True])
+def test_call_without_a_function_is_recorded_without_a_name(function: object) -> None:
+    call = {"id": "c", "function": function}
+    [message] = json.loads(input_messages([{"role": "assistant", "tool_calls": [call]}]))
+    expected = {"type": "tool_call", "id": "c", "name": "None", "arguments": None}
+    assert message["parts"] == [expected]

@@ -392,3 +392,37 @@ def test_models_without_a_price_are_logged_and_exported() -> None:
     assert level == "WARNING"
     assert "local-llama" in message
     assert "gpt-4o" not in message
+
+
+@pytest.mark.parametrize(
+    ("providers", "place"),
+    [
+        ([], "providers"),
+        ({"p": []}, "providers.p"),
+        ({"p": {"models": []}}, "providers.p.models"),
+        ({"p": {"names": {"n": {}}}}, "providers.p.names"),
+        ({"p": {"fallback": "q"}}, "providers.p.fallback"),
+        ({"p": {"models": {"m": {"prompt": 1}}}}, "providers.p.models.m"),
+        ({"p": {"models": {"m": ["x"]}}}, "providers.p.models.m"),
+        ({"p": {"models": {"m": {"prompt": 1, "completion": -1}}}}, "providers.p.models.m"),
+        ({"p": {"models": {"m": {"prompt": 1e308, "completion": 1}}}}, "providers.p.models.m"),
+        ({"p": {"models": {"m": {"prompt": 1, "completion": 1, "between": ["1"]}}}}, "models.m"),
+        ({"p": {"models": {"m": {"prompt": 1, "completion": 1, "from": "today"}}}}, "models.m"),
+    ],
+)
+def test_whole_table_is_checked_when_it_is_read(
+    tmp_path: Path, providers: object, place: str
+) -> None:
+    with pytest.raises(PriceTableError, match=re.escape(f"{place}: must be")):
+        _own(tmp_path, {"version": "v", "providers": providers})
+
+
+def test_shipped_table_passes_the_check_of_a_whole_table() -> None:
+    assert PriceTable.load(SHIPPED).price("gpt-4o", "openai") is not None
+
+
+def test_price_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    table = tmp_path / "prices.json"
+    table.write_text('{"m": {"prompt": ' + "[" * 900 + "]" * 900 + "}}")
+    with pytest.raises(PriceTableError):
+        PriceTable.load(table)

@@ -89,6 +89,8 @@ async def _ask(socket: ClientConnection, content: str = "hi") -> None:
         (_frame(_TEXT, b"x" * 3000, flags=0) + _frame(0, b"x" * 3000), 1009),
         (_frame(_TEXT, _bomb(), flags=_FIN | _COMPRESSED), 1009),
         (_frame(_CLOSE, b"\0"), 1002),
+        (_frame(_TEXT, b"\xff") * 2, 1007),
+        (_frame(_TEXT, b"\xff") + _frame(_CLOSE, b"\x03\xe8"), 1000),
     ],
     ids=[
         "not masked",
@@ -101,6 +103,8 @@ async def _ask(socket: ClientConnection, content: str = "hi") -> None:
         "too long in pieces",
         "too long when unpacked",
         "half a close code",
+        "no text twice",
+        "no text, and the end",
     ],
 )
 async def test_a_bad_frame_closes_its_connection_with_its_code_and_no_other(

@@ -94,7 +94,8 @@ def test_unknown_path_is_told_the_endpoints(client: TestClient, path: str, shown
         f"Unknown endpoint: PUT {shown}. Available endpoints: GET /, GET /healthz, GET /readyz, "
         "GET /v1/models, GET /v1/models/{model}, POST /v1/chat/completions, POST /v1/completions, "
         "POST /v1/messages, POST /v1/responses, POST /v1/messages/count_tokens, "
-        "POST /v1/embeddings, WS /ws/chat, POST /v1/feedback."
+        "POST /v1/embeddings, WS /ws/chat, POST /v1/feedback, "
+        "GET /openapi.json."
     )
 
 

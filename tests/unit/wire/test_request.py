@@ -61,7 +61,7 @@ def test_the_newer_token_limit_wins() -> None:
     assert _domain(max_tokens=5, max_completion_tokens=3).token_limit == 3
 
 
-@pytest.mark.parametrize("value", ["x", [], [1], {}, True, 2**70, float("inf"), None])
+@pytest.mark.parametrize("value", ["x", [], [1], {}, True, 2**70, 10**400, float("inf"), None])
 def test_values_of_other_types_are_passed_on_and_not_recorded(value: object) -> None:
     names = ("temperature", "seed", "max_tokens", "tools", "response_format", "metadata", "n")
     request = _domain(**dict.fromkeys(names, value))
@@ -282,3 +282,12 @@ def test_input_of_embeddings_is_checked(body: dict[str, object], code: str) -> N
     with pytest.raises(InvalidRequest) as caught:
         embedding_request(body, {"max_request_chars": 2})
     assert (caught.value.code, caught.value.param) == (code, "input")
+
+
+@pytest.mark.parametrize("kind", [{}, [], {"a": 1}, None, 5, True])
+def test_part_whose_type_is_no_text_is_passed_on_and_counted(kind: object) -> None:
+    part = {"type": kind, "data": "x" * 50}
+    body = {"messages": [{"role": "user", "content": [part]}]}
+    assert completion_request(body, {"max_message_chars": 100}).body == body
+    with pytest.raises(InvalidRequest):
+        completion_request(body, {"max_message_chars": 50})
