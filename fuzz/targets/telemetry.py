@@ -310,6 +310,7 @@ TARGETS: Final = (
         _check_values,
         (b"\x06\3\0\0\2\1", b"\x08\2\0\0\1\0\1", b"\x0a\7\5\xc8"),
         max_bytes=256,
+        max_seconds=1.0,
     ),
     Target("otlp_items", _check_items, (b"\1\1\0\0\1\0\5\1\0\2\3\4", b""), max_bytes=256),
     Target(
