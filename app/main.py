@@ -73,11 +73,13 @@ def create_app(
         telemetry.instruments.show_feedback(model.name for model in catalog.models)
         if clients:
             telemetry.instruments.show_budgets(clients.uses)
+        following = asyncio.create_task(clients.follow_file()) if clients else None
         health.started = True
         yield
         health.started = False
         await catalog.close()
-        if clients:
+        if clients and following:
+            following.cancel()
             await asyncio.to_thread(clients.close)
         if shutdown_with_app:
             await asyncio.to_thread(telemetry.shutdown)

@@ -1,16 +1,27 @@
 """The clients that may use the service: their keys and budgets."""
 
+import asyncio
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
+from loguru import logger
+
+from app.config_file import ConfigFileError
 from app.keys.budgets import Budgets, Use
 from app.keys.file import Key, KeysFile
 from app.keys.keyring import Keyring
 from app.keys.ledger import Ledger
 
+# As long as a changed file waits until it is read. A file system does not tell every change of a
+# file that is mounted into a container, so it is looked at.
+LOOK_SECONDS: Final = 2.0
+
 
 class _Settings(Protocol):
+    @property
+    def workers(self) -> int: ...
     @property
     def keys_file(self) -> KeysFile | None: ...
     @property
@@ -20,23 +31,59 @@ class _Settings(Protocol):
 
 
 class KnownClients:
-    """Known keys and their budgets. `keyring.replace` changes the keys while the service runs.
+    """Known keys and their budgets."""
 
-    `required`: whether a request without one of them is refused.
-    """
-
-    def __init__(self, keys: KeysFile, ledger: Ledger, *, required: bool = True) -> None:
+    def __init__(
+        self, keys: KeysFile, ledger: Ledger, *, required: bool = True, may_have_limits: bool = True
+    ) -> None:
+        """`required`: whether a request without one of the keys is refused; `may_have_limits`:
+        whether all workers count what the keys use together."""
         self.keyring = Keyring(keys.keys)
         self.budgets = Budgets(ledger)
         self.required = required
+        self._may_have_limits = may_have_limits
+        self._path = keys.path
+        self._version = _version(keys.path)
 
     @classmethod
     def of(cls, settings: _Settings) -> Self | None:
         """Return the configured clients; None if no key is known. Raise OSError, sqlite3.Error."""
         if settings.known_keys is None:
             return None
-        ledger, required = Ledger(settings.budgets_file), settings.keys_file is not None
-        return cls(settings.known_keys, ledger, required=required)
+        return cls(
+            settings.known_keys,
+            Ledger(settings.budgets_file),
+            required=settings.keys_file is not None,
+            may_have_limits=settings.workers == 1 or settings.budgets_file is not None,
+        )
+
+    async def follow_file(self) -> None:
+        """Use the keys of the file whenever it has changed, until this is cancelled.
+
+        A file that is missing or invalid is reported; the keys before it stay in use.
+        """
+        while self._path:
+            await asyncio.sleep(LOOK_SECONDS)
+            if (version := await asyncio.to_thread(_version, self._path)) != self._version:
+                self._version = version
+                await self._read(self._path)
+
+    async def _read(self, path: Path) -> None:
+        try:
+            found = await asyncio.to_thread(KeysFile.read, path)
+            if found.has_limits and not self._may_have_limits:
+                raise ConfigFileError(
+                    ["it has limits, which several workers share in BUDGETS_FILE"]
+                )
+        except ConfigFileError as error:
+            problems = "; ".join(error.problems)
+            logger.error(
+                "KEYS_FILE has changed and is invalid, its keys stay as they were",
+                problems=problems,
+            )
+            return
+        self.keyring.replace(found.keys)
+        logger.info("KEYS_FILE has changed", keys=len(found.keys))
 
     def find(self, presented: str) -> Key | None:
         """Return the key with this text."""
@@ -49,3 +96,12 @@ class KnownClients:
     def close(self) -> None:
         """Write what the budgets have not written yet."""
         self.budgets.close()
+
+
+def _version(path: Path | None) -> tuple[int, int, int] | None:
+    """Return what differs between two versions of a file; None if it cannot be read."""
+    try:
+        found = os.stat(path) if path else None
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_size, found.st_ino) if found else None

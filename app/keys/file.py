@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from app.config_file import NAME_ACCEPTS, SECRET, ConfigFileError, Name, Section, load
 
@@ -71,6 +71,7 @@ class KeysFile(Section):
         max_length=_MOST_KEYS,
         description=f"a list of 1 to {_MOST_KEYS} keys: [[keys]]",
     )
+    _path: Path | None = PrivateAttr(None)
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -78,7 +79,13 @@ class KeysFile(Section):
         found = load(path, cls)
         if problems := list(_repeated(found.keys)):
             raise ConfigFileError(problems)
+        found._path = path
         return found
+
+    @property
+    def path(self) -> Path | None:
+        """Where it was read."""
+        return self._path
 
     @property
     def has_limits(self) -> bool:

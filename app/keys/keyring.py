@@ -28,6 +28,10 @@ class Keyring:
         """All keys."""
         return [key for _, key in self._keys]
 
+    def current(self, key: Key) -> Key | None:
+        """Return the entry that a key has now; None if it was removed or replaced."""
+        return next((each for each in self.keys if each.sha256 == key.sha256), None)
+
     def find(self, presented: str) -> Key | None:
         """Return the key with this text; every key is compared, in constant time."""
         digest = digest_of(presented)

@@ -6,7 +6,7 @@ from typing import Final
 from opentelemetry import trace
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.keys.budgets import BudgetExceeded, Budgets
+from app.keys.budgets import BudgetExceeded
 from app.keys.clients import KnownClients
 from app.keys.file import Key
 from app.keys.file import Scope as KeyScope
@@ -31,16 +31,19 @@ Charge = Callable[[Usage | None, float | None], None]
 class Caller:
     """The client of one request, which has presented a key."""
 
-    def __init__(self, key: Key, budgets: Budgets) -> None:
+    def __init__(self, key: Key, clients: KnownClients) -> None:
         self.key = key
-        self._budgets = budgets
+        self._clients = clients
 
     def admit(self, user: str | None = None) -> Charge:
         """Return the function that counts the usage and cost of the call when it has ended.
 
-        Raise HttpError, 429, if a budget is used up.
+        Raise HttpError: 429 if a budget is used up, 401 if the key was removed after a WebSocket
+        connection was opened with it.
         """
-        key, budgets = self.key, self._budgets
+        budgets, key = self._clients.budgets, self._clients.keyring.current(self.key)
+        if key is None:
+            raise _unauthorized("The API key is no longer valid.")
         try:
             budgets.check(key, user)
         except BudgetExceeded as exceeded:
@@ -87,7 +90,7 @@ class Authentication:
             if key := self._authenticate(scope):
                 _check_scope(key, scope)
                 hit_key(scope, key.name)
-                scope[_CALLER] = Caller(key, self._clients.budgets)
+                scope[_CALLER] = Caller(key, self._clients)
                 _record(key)
             if scope["type"] == "websocket":
                 send = _select_subprotocol(scope, send)

@@ -1,8 +1,9 @@
 """API keys over HTTP and WebSocket, and the budgets they are charged to."""
 
+import asyncio
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
+from app.keys import clients
 from app.keys.file import Key, KeysFile, Limits
 from app.keys.keyring import digest_of
 from app.transport.authentication import KEY_SUBPROTOCOL, SUBPROTOCOL
@@ -265,6 +267,80 @@ async def test_failed_call_costs_nothing(memory: Memory) -> None:
     async with live(memory, provider, keys_file=keys) as service:
         statuses = [(await _post(service, _bearer("alice"))).status_code for _ in range(2)]
     assert statuses == [500, 500]
+
+
+def _entries(*names: str) -> str:
+    return "".join(
+        f'[[keys]]\nname = "{name}"\nsha256 = "{digest_of(name).hex()}"\n' for name in names
+    )
+
+
+async def _until(holds: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(30):
+        while not await holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def _until_reported(memory: Memory, times: int) -> None:
+    """Wait until so many changes of the file have been reported as invalid."""
+
+    async def reported() -> bool:
+        bodies = [str(record.log_record.body) for record in memory.logs]
+        return sum("is invalid" in body for body in bodies) == times
+
+    await _until(reported)
+
+
+async def test_keys_are_replaced_without_a_restart(
+    memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "LOOK_SECONDS", 0.02)
+    file = tmp_path / "keys.toml"
+    file.write_text(_entries("old"))
+    keys = KeysFile.read(file)
+
+    async with (
+        live(memory, Scripted("hello", END), keys_file=keys) as service,
+        connect(service.socket_url, additional_headers=_bearer("old")) as socket,
+    ):
+
+        async def status(key: str) -> int:
+            return (await _post(service, _bearer(key))).status_code
+
+        async def new_is_accepted() -> bool:
+            return await status("new") == 200
+
+        async def old_is_refused() -> bool:
+            return await status("old") == 401
+
+        file.write_text(_entries("old", "new"))
+        await _until(new_is_accepted)
+        assert await status("old") == 200
+        file.write_text("[[keys]]\nname = 1\n")
+        await _until_reported(memory, 1)
+        file.unlink()
+        await _until_reported(memory, 2)
+        assert (await status("old"), await status("new")) == (200, 200)
+        file.write_text(_entries("new"))
+        await _until(old_is_refused)
+        # The connection that it has opened is of no use any more.
+        await socket.send(json.dumps({"type": "message", "content": "hello"}))
+        refused = json.loads(await socket.recv())
+    assert refused["error"]["code"] == "invalid_api_key"
+
+
+async def test_limits_that_workers_do_not_share_are_no_valid_change(
+    memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "LOOK_SECONDS", 0.02)
+    file = tmp_path / "keys.toml"
+    file.write_text(_entries("alice"))
+    keys = KeysFile.read(file)
+    async with live(memory, Scripted("hello", END), keys_file=keys, workers=2) as service:
+        file.write_text(f"{_entries('bob')}limits = {{ tokens_per_day = 5 }}\n")
+        await _until_reported(memory, 1)
+        assert (await _post(service, _bearer("alice"))).status_code == 200
+        assert (await _post(service, _bearer("bob"))).status_code == 401
 
 
 _FILE = f"""
