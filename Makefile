@@ -1,6 +1,6 @@
 # Chatscope's commands, the same ones here, in CI and in the README.
 .DEFAULT_GOAL := help
-.PHONY: help build up down status logs chat demo doctor ledger drill dashboards rules prices audit sbom docs check test lint mutation fuzz bench bench-start bench-soak bench-load clean
+.PHONY: help build up down status logs chat demo doctor ledger drill dashboards rules prices audit sbom docs check test lint mutation fuzz bench bench-cpu bench-start bench-soak bench-load clean
 
 PY := .venv/bin/python
 # The first Python that starts makes the environment; a version manager's shim may not.
@@ -66,6 +66,10 @@ bench: bench-start up ## Measure how soon it is ready, and telemetry can be foun
 	@$(PY) -m bench.overhead
 	@$(PY) -m bench.queues
 	@$(PY) -m bench.latency
+
+bench-cpu: ## CPU of a response, with telemetry and without
+	$(BOOTSTRAP)
+	@$(PY) -m bench.cpu
 
 bench-start: build ## Measure how soon each component is ready
 	@$(PY) -m bench.start

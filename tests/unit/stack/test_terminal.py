@@ -22,6 +22,7 @@ _COMMANDS = [
     "stack",
     "drill",
     "alerts",
+    "bench.cpu",
     "bench.latency",
     "bench.load",
     "bench.overhead",
