@@ -247,6 +247,8 @@ class Answer(Operation):
             response_id=response_id,
             response_model=response_model,
         )
+        # Its user may rate it as soon as the last byte was sent, before its record ends.
+        self._remember()
 
     def describe(
         self,
@@ -342,9 +344,12 @@ class Answer(Operation):
     def _record(self) -> None:
         with guarded("reading an instrumented client"):
             self._take_from_client()
+        self._remember()
+        super()._record()
+
+    def _remember(self) -> None:
         with guarded("remembering a response"):
             self.recorder.recent.add(self.as_rated())
-        super()._record()
 
     def as_rated(self) -> RecentResponse:
         """Return what a rating of the response has of it."""

@@ -10,6 +10,7 @@ from stack.backends import Backends
 from stack.docker import DockerStack
 from tests import groups
 from tests.containers.project import Project
+from tests.engine.daemon import SUBNETS
 from tests.engine.engine import Engine
 from tests.running import Stack
 from tests.stack import load as traffic
@@ -26,6 +27,8 @@ def project(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         "COMPOSE_DISABLE_ENV_FILE": "1",
         # Settings of the user's own stack must not apply.
         "PUBLISH_HOST": "",
+        # Networks of the tests' engine.
+        "TRUSTED_PEERS": f"127.0.0.1,{','.join(SUBNETS)}",
     }
     # Directory to which the operator's secrets are copied.
     state = {"STATE_DIR": str(tmp_path_factory.mktemp("containers"))}

@@ -22,7 +22,7 @@ START_SECONDS = 60.0
 STOP_SECONDS = 60.0
 TAIL_LINES = 5
 # Address ranges of its networks that are usually free: another engine uses 172.x first.
-_SUBNETS = ("10.213.240.0/20", "192.168.240.0/20")
+SUBNETS = ("10.213.240.0/20", "192.168.240.0/20")
 _NEEDED = {
     "dockerd": "docker.io",
     "docker": "docker.io",
@@ -77,7 +77,7 @@ def _launch(data_root: Path, scratch: Path, host: str, log: IO[str]) -> "subproc
         *("--data-root", data_root, "--exec-root", scratch / "exec"),
         *("--pidfile", _pid_file(data_root)),
         *("--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"),
-        *(f"--default-address-pool=base={subnet},size=24" for subnet in _SUBNETS),
+        *(f"--default-address-pool=base={subnet},size=24" for subnet in SUBNETS),
         # Without a bridge of its own it cannot determine host-gateway, which is not used.
         *("--host-gateway-ip", "127.0.0.1"),
     ]
@@ -171,7 +171,7 @@ def _forwarding() -> Iterator[None]:
 
 
 def _allow(verb: str) -> None:
-    for subnet in _SUBNETS:
+    for subnet in SUBNETS:
         rule = ("FORWARD", "-s", subnet, "-d", subnet, "-j", "ACCEPT")
         subprocess.run(["iptables", verb, *rule], capture_output=True, check=False)
 

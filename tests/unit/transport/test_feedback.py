@@ -1,11 +1,15 @@
 """POST /v1/feedback, over a real socket."""
 
+import asyncio
 import json
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx2
 import pytest
 
+from app.domain.provider import Event
+from app.domain.request import ChatRequest
 from app.keys.file import Key, KeysFile
 from app.keys.keyring import digest_of
 from app.settings import SIMULATED_MODEL
@@ -43,6 +47,26 @@ async def test_rating_of_a_response_is_on_its_trace(memory: Memory) -> None:
     assert (record.trace_id, record.span_id) == (span.trace_id, span.span_id)
     assert f"{span.trace_id:032x}" == trace
     assert memory.value(names.FEEDBACK.name, chatscope__feedback__label="bad") == 1
+
+
+class _Lingering(Scripted):
+    """Is not done with a response when the client has it."""
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Event]:
+        try:
+            async for event in super().stream(request):
+                yield event
+        finally:
+            await asyncio.sleep(1.0)
+
+
+async def test_response_can_be_rated_as_soon_as_the_client_has_it(memory: Memory) -> None:
+    async with live(memory, _Lingering("hello", END)) as service, _client(service) as client:
+        asked = await client.post(URL, json=_QUESTION)
+        assert not [record for record in memory.logs if "answer" in str(record.log_record.body)]
+        rating = {"trace_id": asked.headers["x-trace-id"], "label": "bad"}
+        rated = await client.post(_FEEDBACK, json=rating)
+    assert rated.json()["known"]
 
 
 async def test_response_is_found_by_the_id_in_its_body(memory: Memory) -> None:
