@@ -31,7 +31,7 @@ _PATIENCE_SECONDS = 90.0
 # container's: unrelated to the page, and gone after a reload.
 _NETWORK_CHANGED = "ERR_NETWORK_CHANGED"
 # A panel is drawn when it is visible: on this screen, all of them are.
-_SCREEN = {"width": 1600, "height": 8000}
+_SCREEN = {"width": 1600, "height": 20_000}
 # The initially visible part of a page, and its time limit.
 _FIRST_SCREEN: ViewportSize = {"width": 1600, "height": 950}
 _SCREEN_SECONDS = 2.0
