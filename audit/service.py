@@ -12,7 +12,9 @@ def reachable(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_S):  # noqa: S310
             return True
-    except urllib.error.HTTPError:
+    except urllib.error.HTTPError as error:
+        # It holds the connection.
+        error.close()
         return True
     except OSError:
         return False

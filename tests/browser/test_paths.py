@@ -167,6 +167,10 @@ def test_bad_ratings_name_the_model_and_lead_to_the_conversation(
         _seen(by_model.get_by_role("gridcell").filter(has_text="%"))
         bad = page.get_by_test_id("data-testid Panel header Bad ratings").get_by_role("row")
         rated = bad.filter(has_text="rated-first")
+        cell = rated.get_by_role("gridcell").first
+        cell.wait_for(timeout=_PAGE_MS)
+        # The newest are first.
+        cell.scroll_into_view_if_needed()
         _seen(rated.get_by_role("gridcell"))
         rated.get_by_role("link", name="rated-first").click()
         page.wait_for_url("**var-conversation=rated-first**")

@@ -159,6 +159,8 @@ def get(port: int, path: str) -> int | None:
             response.read()
             return int(response.status)
     except urllib.error.HTTPError as error:
+        # It holds the connection.
+        error.close()
         return error.code
     except OSError:
         return None
