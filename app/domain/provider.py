@@ -119,7 +119,7 @@ class ResponseStream(Protocol):
 
     @property
     def has_chunk(self) -> bool:
-        """Whether the next event is a chunk, and there already: reading it takes no time."""
+        """Whether the next event is a chunk that has arrived and can be read without waiting."""
 
     async def aclose(self) -> None:
         """End the call; return when the provider has released it, or after a timeout."""

@@ -42,8 +42,10 @@ class KnownClients:
         self.budgets = Budgets(ledger)
         self.required = required
         self._may_have_limits = may_have_limits
-        self._path = keys.path
-        self._version = _version(keys.path)
+        # The demo's keys are part of the service.
+        self._path = keys.path if required else None
+        # Read once more at first: the file may have changed since it was read.
+        self._version: tuple[int, int, int] | None = None
 
     @classmethod
     def of(cls, settings: _Settings) -> Self | None:
@@ -82,8 +84,9 @@ class KnownClients:
                 problems=problems,
             )
             return
-        self.keyring.replace(found.keys)
-        logger.info("KEYS_FILE has changed", keys=len(found.keys))
+        if found.keys != self.keyring.keys:
+            self.keyring.replace(found.keys)
+            logger.info("KEYS_FILE has changed", keys=len(found.keys))
 
     def find(self, presented: str) -> Key | None:
         """Return the key with this text."""
@@ -98,10 +101,10 @@ class KnownClients:
         self.budgets.close()
 
 
-def _version(path: Path | None) -> tuple[int, int, int] | None:
+def _version(path: Path) -> tuple[int, int, int] | None:
     """Return what differs between two versions of a file; None if it cannot be read."""
     try:
-        found = os.stat(path) if path else None
+        found = os.stat(path)
     except OSError:
         return None
-    return (found.st_mtime_ns, found.st_size, found.st_ino) if found else None
+    return found.st_mtime_ns, found.st_size, found.st_ino

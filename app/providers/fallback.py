@@ -79,7 +79,7 @@ class FallbackStream:
 
     @property
     def has_chunk(self) -> bool:
-        """Whether the next event is a chunk, and there already."""
+        """Whether the next event is a chunk that has arrived."""
         if self._held or self._stream is None:
             return bool(self._held) and isinstance(self._held[0], Chunk)
         return self._stream.has_chunk

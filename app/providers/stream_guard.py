@@ -59,7 +59,7 @@ class StreamGuard:
 
     @property
     def has_chunk(self) -> bool:
-        """Whether the next event is a chunk, and there already."""
+        """Whether the next event is a chunk that has arrived."""
         return bool(self._events) and isinstance(self._events[0], Chunk)
 
     async def __anext__(self) -> Event:

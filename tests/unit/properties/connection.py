@@ -104,7 +104,7 @@ class Connection:
         return self.settle()
 
     def settle(self) -> list[dict[str, Any]]:
-        """Run everything until it waits; return the messages since the last call."""
+        """Run the event loop until it is idle; return the messages since the last call."""
         self._run(_idle())
         new, self.out = self.out, []
         return new

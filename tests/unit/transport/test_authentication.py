@@ -329,6 +329,22 @@ async def test_keys_are_replaced_without_a_restart(
     assert refused["error"]["code"] == "invalid_api_key"
 
 
+async def test_change_between_reading_the_file_and_the_start_is_found(
+    memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "LOOK_SECONDS", 0.02)
+    file = tmp_path / "keys.toml"
+    file.write_text(_entries("old"))
+    keys = KeysFile.read(file)
+    file.write_text(_entries("new"))
+    async with live(memory, Scripted("hello", END), keys_file=keys) as service:
+
+        async def new_is_accepted() -> bool:
+            return (await _post(service, _bearer("new"))).status_code == 200
+
+        await _until(new_is_accepted)
+
+
 async def test_limits_that_workers_do_not_share_are_no_valid_change(
     memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

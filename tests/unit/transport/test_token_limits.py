@@ -1,5 +1,5 @@
-"""The ceiling of a request's tokens, in every wire format: without it, whoever may ask decides
-what one response costs."""
+"""The limit on a request's tokens, in every wire format: without it, a client decides what a
+response costs."""
 
 from typing import Any
 
