@@ -32,7 +32,9 @@ def main() -> int:
     made = report(_check(*chosen), read_accepted(), datetime.now(UTC), age)
     print("\n".join(made.lines))
     if made.code & INCOMPLETE:
-        print("The audit is incomplete: docs/versions.md#audit tells how to provide a database.")
+        print(
+            "The audit is incomplete: docs/versions.md#audit describes how to provide a database."
+        )
     if made.code & FOUND:
         print("What is known, and the mitigation of each: docs/versions.md")
     return made.code

@@ -35,7 +35,11 @@ class DatabaseError(RuntimeError):
 
 @dataclass(frozen=True)
 class Database:
-    """What govulncheck's option -db accepts; `shown` is for people, `newest` None if it tells."""
+    """A database of vulnerabilities.
+
+    `url` is the value of govulncheck's option -db, `shown` its name in the report; `newest` is None
+    if govulncheck itself reports the database's date.
+    """
 
     url: str
     shown: str

@@ -1,7 +1,6 @@
 """The bills of materials of the images and of the Go components, as CycloneDX documents."""
 
 import base64
-import subprocess
 from collections.abc import Iterable
 from typing import Final
 
@@ -13,7 +12,7 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 from chatscope import __version__
-from stack.build import go_environment, sources
+from stack.build import run_go, sources
 from stack.images import IMAGES, Image
 from stack.parts import Binary
 from stack.releases import wanted
@@ -103,15 +102,8 @@ def _modules(binary: Binary) -> list[tuple[str, str, str]]:
     """Path, version and SHA-256 in hexadecimal digits of each, as in go.sum."""
     tags = [f"-tags={binary.tags}"] if binary.tags else []
     with sources(binary) as directory:
-        done = subprocess.run(
-            ["go", "list", "-mod=readonly", "-deps", "-f", _LINKED, *tags, binary.package],
-            cwd=directory,
-            env=go_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command = ["go", "list", "-mod=readonly", "-deps", "-f", _LINKED, *tags, binary.package]
+        done = run_go(command, directory)
     if done.returncode != 0:
         raise ModulesError(f"{binary.name}: {done.stderr.strip()[-300:]}")
     found = {tuple(line.split()) for line in done.stdout.splitlines() if line.strip()}

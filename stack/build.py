@@ -105,15 +105,7 @@ def sources(binary: Binary) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="chatscope-") as scratch:
         directory = _copied_sources(binary, Path(scratch) / "module")
-        done = subprocess.run(
-            GENERATE,
-            cwd=directory,
-            env=go_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = run_go(GENERATE, directory)
         if done.returncode != 0:
             raise BuildError(f"{binary.name}: {done.stderr.strip()[-300:]}")
         yield directory
@@ -138,6 +130,19 @@ def go_environment() -> dict[str, str]:
     # Go needs HOME if no other variable sets its caches, and a service manager may not set it.
     home = {"HOME": str(Path.home())}
     return {**home, **os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
+
+
+def run_go(command: list[str], directory: Path) -> "subprocess.CompletedProcess[str]":
+    """Run a command of Go in a directory, with its output as text."""
+    return subprocess.run(
+        command,
+        cwd=directory,
+        env=go_environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def _run(command: list[str], cwd: Path, log: Path, binary: Binary, progress: Progress) -> None:
