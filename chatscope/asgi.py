@@ -19,7 +19,7 @@ from opentelemetry.trace import (
 )
 
 from chatscope import exception_texts
-from chatscope.direct_spans import ServerSpan, ServerTracer
+from chatscope.direct_spans import DirectSpan, DirectTracer
 from chatscope.guard import report
 from chatscope.http_attributes import (
     content_length,
@@ -52,7 +52,7 @@ class HttpTelemetry:
     """An ASGI application around `app` that records each HTTP request."""
 
     def __init__(
-        self, app: App, find_route: FindRoute, tracer: ServerTracer, metrics: HttpMetrics
+        self, app: App, find_route: FindRoute, tracer: DirectTracer, metrics: HttpMetrics
     ) -> None:
         self._app = app
         self.find_route = find_route
@@ -129,7 +129,7 @@ class _Request:
         self._length = content_length(headers)
         self._kind = kind = kind_of(scope)
         parent = extract_parent(headers)
-        self._span: Span = outer.tracer.start_span(
+        self._span: Span = outer.tracer.start_server_span(
             kind.span_name, parent, *request_attributes(scope, kind, headers)
         )
         self.context = set_span_in_context(self._span, parent)
@@ -242,7 +242,7 @@ class _Request:
         if span.is_recording():
             if error_type is not None and error_type != CANCELLED:
                 span.set_status(Status(StatusCode.ERROR))
-            if type(span) is ServerSpan:
+            if type(span) is DirectSpan:
                 span.finish(series.span_name, series.span_attributes, end_time)
             else:
                 span.update_name(series.span_name)

@@ -1,9 +1,9 @@
-"""Server spans that behave like those of the SDK, at a fraction of their cost.
+"""Spans that behave like those of the SDK, at a fraction of their cost.
 
 The SDK makes and cleans several objects for each span, and copies it for its processors. A span
-that only the middleware has touched needs none of them: its attributes stay in the sets that they
-came from, most of which are encoded once for many requests. Attributes that the application sets,
-events and links are kept by the SDK's own classes, made when the first one comes.
+whose attributes are plain and are set once needs none of them: they stay in the sets that they
+came from, some of which are encoded once for many requests. Other attributes, events and links are
+kept by the SDK's own classes, made when the first one comes.
 
 Spans of other providers, samplers and span processors are the SDK's.
 """
@@ -13,13 +13,13 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import time_ns
 from types import MappingProxyType, TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.context import Context
+from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.environment_variables import OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import (
@@ -59,10 +59,11 @@ RECORD_ALL: Final = ParentBased(ALWAYS_ON, remote_parent_not_sampled=ALWAYS_ON)
 
 # Processors that only read ended spans. Others may override what the SDK alone can call.
 _READERS: Final = (OtlpSpanProcessor, SimpleSpanProcessor, BatchSpanProcessor)
-# More than the middleware sets itself.
-_FEW_ATTRIBUTES: Final = 32
+# More than the package sets itself.
+_FEW_ATTRIBUTES: Final = 64
 # In Python 3.11 it takes a while to get a member of an enumeration.
 _SERVER: Final = SpanKind.SERVER
+_INTERNAL: Final = SpanKind.INTERNAL
 _UNSET: Final = Status(StatusCode.UNSET)
 _NONE: Final = PlainAttributes()
 # Where the SDK warns about the use of ended spans.
@@ -70,7 +71,7 @@ _log = logging.getLogger("opentelemetry.sdk.trace")
 
 
 class DirectTracerProvider(TracerProvider):
-    """An SDK provider that `ServerTracer` can make spans for."""
+    """An SDK provider that a `DirectTracer` can make spans for."""
 
     def __init__(
         self,
@@ -81,6 +82,7 @@ class DirectTracerProvider(TracerProvider):
         shutdown_on_exit: bool = True,
     ) -> None:
         self.span_limits = SpanLimits()
+        self._direct: dict[SdkTracer, DirectTracer] = {}
         super().__init__(
             sampler=sampler,
             resource=resource,
@@ -91,6 +93,24 @@ class DirectTracerProvider(TracerProvider):
         self.processors: tuple[SpanProcessor, ...] = ()
         # Whether the sampler and all processors are known, and the SDK does nothing else.
         self.is_direct = self._is_direct()
+
+    def get_tracer(
+        self,
+        instrumenting_module_name: str,
+        instrumenting_library_version: str | None = None,
+        schema_url: str | None = None,
+        attributes: Attributes = None,
+    ) -> Tracer:
+        """Return a tracer; one that does nothing if the SDK is disabled."""
+        tracer = super().get_tracer(
+            instrumenting_module_name, instrumenting_library_version, schema_url, attributes
+        )
+        if type(tracer) is not SdkTracer:
+            return tracer
+        found = self._direct.get(tracer)
+        if found is None:
+            found = self._direct[tracer] = DirectTracer(tracer, self, attributes)
+        return found
 
     def add_span_processor(self, span_processor: SpanProcessor) -> None:
         """Call `span_processor` for each span."""
@@ -108,26 +128,74 @@ class DirectTracerProvider(TracerProvider):
         )
 
 
-class ServerTracer:
-    """Starts the server spans of one tracer: those of this module where its provider allows it."""
+class DirectTracer(SdkTracer):
+    """A tracer of a provider: its spans are those of this module where the provider allows it.
 
-    def __init__(self, provider: TracerProvider, scope: str, version: str | None = None) -> None:
-        """`provider` may be any; `scope` and `version` are those of the instrumentation."""
-        self._tracer: Tracer = provider.get_tracer(scope, version)
+    Its base class makes spans with `start_span`; the state of that is in `_tracer`.
+    """
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        provider: DirectTracerProvider | None = None,
+        attributes: Attributes = None,
+    ) -> None:
+        """`tracer` makes the other spans, without a provider all of them; `attributes` are those
+        of the scope."""
+        self._tracer = tracer
         self._provider: DirectTracerProvider | None = None
-        tracer = self._tracer
-        # Another class does nothing: the SDK is disabled, or the scope is muted.
-        if isinstance(provider, DirectTracerProvider) and type(tracer) is SdkTracer:
+        if provider is not None and type(tracer) is SdkTracer:
             self._provider = provider
             self.info = info = tracer.instrumentation_info
-            self.scope = InstrumentationScope(info.name, info.version, info.schema_url)
+            self.scope = InstrumentationScope(info.name, info.version, info.schema_url, attributes)
             limits = self.limits = provider.span_limits
             most = limits.max_span_attributes
             self.drops_attributes = most is not None and most < _FEW_ATTRIBUTES
             random = provider.id_generator.is_trace_id_random()
             self._root_flags = _flags(random=random)
 
-    def start_span(
+    @classmethod
+    def of(cls, provider: TracerProvider, scope: str, version: str | None = None) -> Self:
+        """Return a tracer of any provider; `scope` and `version` are of the instrumentation."""
+        tracer = provider.get_tracer(scope, version)
+        return tracer if isinstance(tracer, cls) else cls(tracer)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what else the SDK's tracer has."""
+        if name == "_tracer":  # not yet: a copy is being made
+            raise AttributeError(name)
+        return getattr(self._tracer, name)
+
+    def start_span(  # noqa: PLR0913, PLR0917 - the API's signature
+        self,
+        name: str,
+        context: Context | None = None,
+        kind: SpanKind = _INTERNAL,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        start_time: int | None = None,
+        record_exception: bool = True,
+        set_status_on_exception: bool = True,
+    ) -> Span:
+        """Start a span as the SDK does: a child of the current one, unless `context` is given."""
+        plain = copied(attributes) if type(attributes) is dict else None if attributes else {}
+        usual = record_exception and set_status_on_exception and not links and start_time is None
+        if usual and plain is not None:
+            at = get_current() if context is None else context
+            if (span := self._start(name, at, kind, (_NONE, plain))) is not None:
+                return span
+        return self._tracer.start_span(
+            name,
+            context,
+            kind,
+            attributes,
+            links,
+            start_time,
+            record_exception,
+            set_status_on_exception,
+        )
+
+    def start_server_span(
         self,
         name: str,
         context: Context,
@@ -138,28 +206,44 @@ class ServerTracer:
 
         `shared` are attributes that many spans have, `own` others.
         """
+        is_plain = type(shared) is PlainAttributes and copied(own) is not None
+        span = self._start(name, context, _SERVER, (shared, own), is_plain=is_plain)
+        return span or self._tracer.start_span(name, context, _SERVER, {**shared, **own})
+
+    def _start(
+        self,
+        name: str,
+        context: Context,
+        kind: SpanKind,
+        sets: tuple[Mapping[str, str | int], dict[str, Any]],
+        *,
+        is_plain: bool = True,
+    ) -> Span | None:
+        """Start a span of this module; return None where it must be the SDK's.
+
+        `is_plain` if the attributes in `sets` need no conversion.
+        """
         provider = self._provider
+        if provider is None or not provider.is_direct:
+            return None
         parent = get_current_span(context).get_span_context() if context else None
         if parent is not None and not parent.is_valid:
             parent = None
-        # The sampler asks a local parent.
-        if (
-            provider is None
-            or not provider.is_direct
-            or (parent is not None and not parent.is_remote)
-        ):
-            return self._tracer.start_span(name, context, SpanKind.SERVER, {**shared, **own})
         ids = provider.id_generator
         if parent is None:
             identity = SpanContext(
                 ids.generate_trace_id(), ids.generate_span_id(), False, self._root_flags
             )
-        else:
+        elif parent.is_remote or parent.trace_flags.sampled:
             flags = _flags(random=parent.trace_flags.random_trace_id)
             identity = SpanContext(
                 parent.trace_id, ids.generate_span_id(), False, flags, parent.trace_state
             )
-        span = ServerSpan(self, provider, name, identity, parent, shared, own)
+        else:
+            return None
+        span = DirectSpan(self, provider, (name, kind), identity, parent, sets)
+        if self.drops_attributes or not is_plain:
+            span._keep()
         for processor in provider.processors:
             processor.on_start(span, context)
         return span
@@ -169,8 +253,8 @@ def _flags(*, random: bool) -> TraceFlags:
     return TraceFlags(TraceFlags.SAMPLED | (TraceFlags.RANDOM_TRACE_ID if random else 0))
 
 
-class ServerSpan(SdkSpan):
-    """A recorded and sampled server span.
+class DirectSpan(SdkSpan):
+    """A recorded and sampled span.
 
     It replaces all public members of its base class, whose state it does not have.
     """
@@ -180,7 +264,7 @@ class ServerSpan(SdkSpan):
     _happened: BoundedList[Event] | None = None
     _linked: BoundedList[Link] | None = None
     # The attributes: `_shared`, `_own` and these, until `_kept` has been made of them.
-    _later: Mapping[str, str | int] = _NONE
+    _later: Mapping[str, Any] = _NONE
     _kept: BoundedAttributes | None = None
 
     def __new__(cls, *_: Any) -> Self:
@@ -189,26 +273,22 @@ class ServerSpan(SdkSpan):
 
     def __init__(
         self,
-        tracer: ServerTracer,
+        tracer: DirectTracer,
         provider: DirectTracerProvider,
-        name: str,
+        called: tuple[str, SpanKind],
         context: SpanContext,
         parent: SpanContext | None,
-        shared: Mapping[str, str | int],
-        own: dict[str, str | int],
+        sets: tuple[Mapping[str, str | int], dict[str, Any]],
     ) -> None:
         self._of = tracer
         self._provider = provider
-        self._called = name
+        self._called, self._kind_of = called
         self._identity = context
         self._remote = parent
         self._process = provider.resource
         # Reentrant, unlike the SDK's: the garbage collector may end an abandoned request anywhere.
         self._guard = threading.RLock()
-        self._shared = shared
-        self._own = own
-        if tracer.drops_attributes or type(shared) is not PlainAttributes or copied(own) is None:
-            self._keep()
+        self._shared, self._own = sets
         self._began = time_ns()
 
     def __repr__(self) -> str:
@@ -232,8 +312,8 @@ class ServerSpan(SdkSpan):
 
     @property
     def kind(self) -> SpanKind:
-        """Always that of a server."""
-        return SpanKind.SERVER
+        """Its role in the trace."""
+        return self._kind_of
 
     @property
     def parent(self) -> SpanContext | None:
@@ -317,7 +397,7 @@ class ServerSpan(SdkSpan):
             attributes=attributes,
             events=self._happened or (),
             links=self._linked or (),
-            kind=SpanKind.SERVER,
+            kind=self._kind_of,
             instrumentation_info=self._of.info,
             status=self._state,
             start_time=self._began,
@@ -347,7 +427,8 @@ class ServerSpan(SdkSpan):
         """Set one attribute."""
         with self._guard:
             if self._ended is None:
-                self._keep()[key] = value
+                if not self._add_plain({key: value}):
+                    self._keep()[key] = value
                 return
         _log.warning("Setting attribute on ended span.")
 
@@ -355,9 +436,7 @@ class ServerSpan(SdkSpan):
         """Set several attributes."""
         with self._guard:
             if self._ended is None:
-                if type(attributes) is PlainAttributes and self._is_new(attributes):
-                    self._later = attributes
-                else:
+                if not self._add_plain(attributes):
                     _add(self._keep(), attributes)
                 return
         _log.warning("Setting attribute on ended span.")
@@ -467,15 +546,23 @@ class ServerSpan(SdkSpan):
         """Whether the attributes are those of the start."""
         return self._kept is None and self._later is _NONE
 
-    def _is_new(self, attributes: PlainAttributes) -> bool:
-        """Whether these attributes can be kept as they are, beside those of the start."""
-        keys = attributes.keys()
-        return (
-            self._is_untouched()
-            and len(keys) < _FEW_ATTRIBUTES
-            and keys.isdisjoint(self._shared)
-            and keys.isdisjoint(self._own)
-        )
+    def _add_plain(self, attributes: Mapping[str, AnyValue]) -> bool:
+        """Add attributes that are new and plain beside those of the start, if it is possible."""
+        if self._kept is not None:
+            return False
+        kind = type(attributes)
+        added = attributes if kind is PlainAttributes else None
+        if kind is dict:
+            added = copied(cast("dict[str, Any]", attributes))
+        if added is None:
+            return False
+        keys, later = added.keys(), self._later
+        if len(keys) + len(later) + len(self._own) + len(self._shared) > _FEW_ATTRIBUTES or not (
+            keys.isdisjoint(self._shared) and keys.isdisjoint(self._own) and keys.isdisjoint(later)
+        ):
+            return False
+        self._later = {**later, **added} if later else added
+        return True
 
     def _set_status(self, status: Status | StatusCode, description: str | None) -> None:
         if isinstance(status, Status):
@@ -510,7 +597,7 @@ class ServerSpan(SdkSpan):
                 self._identity,
                 self._remote,
                 self._called,
-                _SERVER,
+                self._kind_of,
                 (self._began, self._ended or 0),
                 (self._shared, self._own, self._later),
             )

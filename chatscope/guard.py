@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import TracebackType
 
 from chatscope.otlp import Warnings
 
@@ -11,17 +12,31 @@ warnings = Warnings()
 _contained = False
 
 
-@contextmanager
-def guarded(doing: str) -> Iterator[None]:
+class guarded:
     """Log an exception raised inside, at most once a minute, instead of raising it.
 
     Telemetry never fails a request. In a test of pytest the exception is raised, and the test
     fails; `containing_errors` prevents that.
     """
-    try:
-        yield
-    except Exception as error:
-        report(doing, error)
+
+    __slots__ = ("_doing",)
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if isinstance(error, Exception):
+            report(self._doing, error)
+            return True
+        return False
 
 
 def report(doing: str, error: Exception) -> None:

@@ -22,7 +22,7 @@ from chatscope import names
 from chatscope.instruments import histogram
 from chatscope.observing import observe
 from chatscope.otlp.values import plain
-from chatscope.tally import TalliedHistogram, TalliedHistograms, Tally
+from chatscope.tally import TalliedHistogram, Tallies, Tally
 
 # Attribute sets that are remembered. Routes come from templates, the rest from short lists.
 _MAX_SERIES: Final = 2000
@@ -59,7 +59,7 @@ class HttpMetrics:
     the meter do not add tallies, each is recorded as it comes.
     """
 
-    def __init__(self, meter: Meter, tallies: TalliedHistograms | None) -> None:
+    def __init__(self, meter: Meter, tallies: Tallies | None) -> None:
         self._tallied = None if tallies is None else tuple(map(tallies.histogram, _METRICS))
         self._direct = () if tallies else tuple(histogram(meter, metric) for metric in _METRICS)
         self._series: dict[tuple[Kind, str | None, int | None, str | None], Series] = {}
@@ -138,7 +138,7 @@ class HttpMetrics:
     def _collect(self) -> Iterable[Observation]:
         """Record what is pending, and return the requests that are active.
 
-        The reader adds the tallied histograms after the instruments' callbacks.
+        The reader adds the tallies after the instruments' callbacks.
         """
         self._merge()
         with self._lock:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     # The API's name for it, still.
     from opentelemetry.metrics import _Gauge as Gauge
 
-    from chatscope.tally import TalliedHistograms
+    from chatscope.tally import TalliedHistogram, TalliedSum, Tallies
 
 FEEDBACK_LABELS: Final = ("good", "bad", "other")
 _ROLES: Final = frozenset({"user", "assistant", "system", "tool"})
@@ -88,7 +88,7 @@ class Values(Protocol):
 
 
 class _SingleValues:
-    """Values that are recorded one by one, where the provider has no tallied histograms."""
+    """Values that are recorded one by one, where the provider has no tallies."""
 
     def __init__(
         self, histogram: Histogram, attributes: Mapping[str, str | int], context: Context
@@ -167,8 +167,8 @@ class Instruments:
     """The instruments of our own; those of HTTP and the runtime are elsewhere.
 
     An instrument exists from its first use on. `known_models` are the models that metrics name,
-    others are `_OTHER`; without any, the first hundred are named. Without `tallies`, the pauses
-    of a stream are recorded one by one. A `context` is the trace context of the exemplar, by
+    others are `_OTHER`; without any, the first hundred are named. Without `tallies`, the
+    instruments are those of `meter`. A `context` is the trace context of the exemplar, by
     default the current one.
     """
 
@@ -176,7 +176,7 @@ class Instruments:
         self,
         meter: Meter,
         known_models: frozenset[str] = frozenset(),
-        tallies: "TalliedHistograms | None" = None,
+        tallies: "Tallies | None" = None,
         prefix: str = names.PREFIX,
     ) -> None:
         self._meter = meter
@@ -188,105 +188,110 @@ class Instruments:
         self._tools = _Labels()
         self._agents = _Labels()
 
-    def _histogram(self, metric: Metric) -> Histogram:
-        return histogram(self._meter, metric.with_prefix(self.prefix))
+    def _histogram(self, metric: Metric) -> "Histogram | TalliedHistogram":
+        named = metric.with_prefix(self.prefix)
+        return self._tallies.histogram(named) if self._tallies else histogram(self._meter, named)
 
-    def _counter(self, metric: Metric) -> Counter:
-        return counter(self._meter, metric.with_prefix(self.prefix))
+    def _counter(self, metric: Metric) -> "Counter | TalliedSum":
+        named = metric.with_prefix(self.prefix)
+        return self._tallies.sum(named) if self._tallies else counter(self._meter, named)
 
-    def _up_down_counter(self, metric: Metric) -> UpDownCounter:
-        return up_down_counter(self._meter, metric.with_prefix(self.prefix))
+    def _up_down_counter(self, metric: Metric) -> "UpDownCounter | TalliedSum":
+        named = metric.with_prefix(self.prefix)
+        if self._tallies:
+            return self._tallies.sum(named, falls=True)
+        return up_down_counter(self._meter, named)
 
     @cached_property
-    def _sockets(self) -> UpDownCounter:
+    def _sockets(self) -> "UpDownCounter | TalliedSum":
         return self._up_down_counter(names.SOCKET_CONNECTIONS)
 
     @cached_property
-    def _messages(self) -> Counter:
+    def _messages(self) -> "Counter | TalliedSum":
         return self._counter(names.MESSAGE_COUNT)
 
     @cached_property
-    def _response_time(self) -> Histogram:
+    def _response_time(self) -> "Histogram | TalliedHistogram":
         return self._histogram(names.LLM_RESPONSE_TIME)
 
     @cached_property
-    def _tokens(self) -> Counter:
+    def _tokens(self) -> "Counter | TalliedSum":
         return self._counter(names.LLM_TOKEN_USAGE)
 
     @cached_property
-    def _cost(self) -> Counter:
+    def _cost(self) -> "Counter | TalliedSum":
         return self._counter(names.LLM_COST)
 
     @cached_property
-    def inference_duration(self) -> Histogram:
+    def inference_duration(self) -> "Histogram | TalliedHistogram":
         """`gen_ai.client.inference.duration`."""
         return self._histogram(names.CLIENT_INFERENCE_DURATION)
 
     @cached_property
-    def input_tokens(self) -> Histogram:
+    def input_tokens(self) -> "Histogram | TalliedHistogram":
         """`gen_ai.client.inference.operation.input_tokens`."""
         return self._histogram(names.CLIENT_INPUT_TOKENS)
 
     @cached_property
-    def output_tokens(self) -> Histogram:
+    def output_tokens(self) -> "Histogram | TalliedHistogram":
         """`gen_ai.client.inference.operation.output_tokens`."""
         return self._histogram(names.CLIENT_OUTPUT_TOKENS)
 
     @cached_property
-    def _inference_usage(self) -> dict[Metric, Counter]:
+    def _inference_usage(self) -> dict[Metric, "Counter | TalliedSum"]:
         return {metric: self._counter(metric) for metric in _INFERENCE_USAGE}
 
     @cached_property
-    def embeddings_duration(self) -> Histogram:
+    def embeddings_duration(self) -> "Histogram | TalliedHistogram":
         """`gen_ai.client.embeddings.duration`."""
         return self._histogram(names.EMBEDDINGS_DURATION)
 
     @cached_property
-    def embeddings_tokens(self) -> Histogram:
+    def embeddings_tokens(self) -> "Histogram | TalliedHistogram":
         """`gen_ai.client.embeddings.operation.input_tokens`."""
         return self._histogram(names.EMBEDDINGS_INPUT_TOKENS)
 
     @cached_property
-    def server_duration(self) -> Histogram:
+    def server_duration(self) -> "Histogram | TalliedHistogram":
         """`gen_ai.server.request.duration`."""
         return self._histogram(names.SERVER_REQUEST_DURATION)
 
     @cached_property
-    def time_to_first_chunk(self) -> Histogram:
+    def time_to_first_chunk(self) -> "Histogram | TalliedHistogram":
         """`gen_ai.client.inference.time_to_first_chunk`."""
         return self._histogram(names.CLIENT_TIME_TO_FIRST_CHUNK)
 
     @cached_property
     def _time_per_output_chunk(self) -> Histogram:
-        return self._histogram(names.CLIENT_TIME_PER_OUTPUT_CHUNK)
+        return histogram(self._meter, names.CLIENT_TIME_PER_OUTPUT_CHUNK)
 
     @cached_property
-    def time_to_first_token(self) -> Histogram:
+    def time_to_first_token(self) -> "Histogram | TalliedHistogram":
         """`gen_ai.server.time_to_first_token`."""
         return self._histogram(names.SERVER_TIME_TO_FIRST_TOKEN)
 
     @cached_property
-    def time_per_output_token(self) -> Histogram:
+    def time_per_output_token(self) -> "Histogram | TalliedHistogram":
         """`gen_ai.server.time_per_output_token`."""
         return self._histogram(names.SERVER_TIME_PER_OUTPUT_TOKEN)
 
     @cached_property
-    def tool_duration(self) -> Histogram:
+    def tool_duration(self) -> "Histogram | TalliedHistogram":
         """`gen_ai.execute_tool.duration`."""
         return self._histogram(names.EXECUTE_TOOL_DURATION)
 
     @cached_property
-    def agent_duration(self) -> Histogram:
+    def agent_duration(self) -> "Histogram | TalliedHistogram":
         """`gen_ai.invoke_agent.duration`."""
         return self._histogram(names.INVOKE_AGENT_DURATION)
 
     @cached_property
-    def answers_active(self) -> UpDownCounter:
+    def answers_active(self) -> "UpDownCounter | TalliedSum":
         """Responses that are being generated."""
         return self._up_down_counter(names.ANSWERS_ACTIVE)
 
     @cached_property
-    def answer_stall(self) -> Histogram:
+    def answer_stall(self) -> "Histogram | TalliedHistogram":
         """Longest pause of a streamed response."""
         return self._histogram(names.ANSWER_STALL)
 
@@ -295,20 +300,20 @@ class Instruments:
         return _RateLimits(self._meter, self.prefix)
 
     @cached_property
-    def _limit_reached(self) -> Counter:
+    def _limit_reached(self) -> "Counter | TalliedSum":
         return self._counter(names.LIMIT_REACHED)
 
     @cached_property
-    def _feedback(self) -> Counter:
+    def _feedback(self) -> "Counter | TalliedSum":
         return self._counter(names.FEEDBACK)
 
     @cached_property
-    def websocket_duration(self) -> Histogram:
+    def websocket_duration(self) -> "Histogram | TalliedHistogram":
         """Duration of WebSocket connections."""
         return self._histogram(names.WEBSOCKET_DURATION)
 
     @cached_property
-    def websocket_messages(self) -> Counter:
+    def websocket_messages(self) -> "Counter | TalliedSum":
         """WebSocket messages in each direction."""
         return self._counter(names.WEBSOCKET_MESSAGES)
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from chatscope.asgi import App, HttpTelemetry, Message, Receive, Scope, Send
-from chatscope.direct_spans import ServerTracer
 from chatscope.guard import guarded
 from chatscope.logs.bridge import leave
 from chatscope.routes import RouteFinder
@@ -79,9 +78,7 @@ class TelemetryMiddleware:
 
             routes: Sequence[Any] = getattr(application, "routes", None) or ()
             return StockHttpTelemetry(self.app, routes, telemetry.providers)
-        settings, provider = telemetry.settings, telemetry.providers.tracer_provider
-        tracer = ServerTracer(provider, settings.scope, settings.service_version)
-        return HttpTelemetry(self.app, self._find_route, tracer, telemetry.http_metrics)
+        return HttpTelemetry(self.app, self._find_route, telemetry.tracer, telemetry.http_metrics)
 
     def _websockets(self) -> WebSocketTelemetry:
         """Return the WebSocket part, whose metrics exist from the first WebSocket on."""

@@ -52,7 +52,7 @@ from chatscope.otlp import (
 )
 from chatscope.processes import worker_name
 from chatscope.settings import TelemetrySettings as TelemetrySettings  # noqa: PLC0414
-from chatscope.tally import TalliedHistograms
+from chatscope.tally import Tallies
 
 # Kubernetes kills 30 s after SIGTERM, and responses need most of that time.
 SHUTDOWN_SECONDS = 5.0
@@ -72,7 +72,7 @@ class Providers:
     logger_provider: LoggerProvider
     delivery: Delivery | None = None
     # None: the readers of the meter provider do not add them.
-    tallies: TalliedHistograms | None = None
+    tallies: Tallies | None = None
     metric_export: MetricExport | None = None
     # By scope: an instrument that is read at collection has one callback for each provider.
     http_metrics: dict[str, HttpMetrics] = field(default_factory=dict)
@@ -272,10 +272,10 @@ def build_delivery(
     )
 
 
-def build_tallies(settings: TelemetrySettings) -> TalliedHistograms:
-    """Build the histograms that are exported beside those of the meter provider."""
+def build_tallies(settings: TelemetrySettings) -> Tallies:
+    """Build the instruments that are exported beside those of the meter provider."""
     scope = InstrumentationScope(settings.scope, settings.service_version)
-    return TalliedHistograms(scope, _exemplars())
+    return Tallies(scope, _exemplars())
 
 
 def _exemplars() -> ExemplarFilter:
@@ -287,11 +287,9 @@ def _exemplars() -> ExemplarFilter:
 
 
 class _Exporter(OtlpMetricExporter):
-    """Exports the tallied histograms with the collected metrics."""
+    """Exports the tallied metrics with the collected ones."""
 
-    def __init__(
-        self, delivery: Delivery, tallies: TalliedHistograms | None, interval: float
-    ) -> None:
+    def __init__(self, delivery: Delivery, tallies: Tallies | None, interval: float) -> None:
         super().__init__(delivery, interval=interval)
         self._tallies = tallies
 

@@ -19,7 +19,7 @@ from opentelemetry.util.types import Attributes
 
 from chatscope import names
 from chatscope.exception_texts import attributes_of
-from chatscope.otlp.values import MAX_INT, MIN_INT, convert, register
+from chatscope.otlp.values import convert, number, register
 
 _PROBE: Any = {"a": [{"b": True}], "c": 2**64}
 _CONVERTED = {"a": ({"b": True},), "c": str(2**64)}
@@ -74,18 +74,12 @@ class _Measurement(Measurement):
 
     def __post_init__(self) -> None:
         value, attributes = self.value, self.attributes
-        if type(value) is not float and not (type(value) is int and MIN_INT <= value <= MAX_INT):
-            object.__setattr__(self, "value", _number(value))
+        if type(value) is not float:
+            object.__setattr__(self, "value", number(value))
         if attributes is not None:
             object.__setattr__(self, "attributes", _clean(attributes, None))
             if type(self.attributes) is not dict:
                 object.__setattr__(self, "attributes", None)
-
-
-def _number(found: Any) -> float:
-    """An int of 64 bits, else a float."""
-    converted = convert(found)
-    return converted if type(converted) is int else float(found)
 
 
 register(BoundedAttributes, lambda found: found._dict)

@@ -11,9 +11,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.metrics import Meter
-from opentelemetry.trace import Tracer
 
 from chatscope import redaction
+from chatscope.direct_spans import DirectTracer
 from chatscope.genai.deferred import WORKER
 from chatscope.guard import guarded
 from chatscope.http_metrics import HttpMetrics
@@ -51,7 +51,7 @@ class Telemetry:
     """The telemetry of one service. `configure()` makes that of a process."""
 
     providers: Providers
-    tracer: Tracer
+    tracer: DirectTracer
     meter: Meter
 
     def __init__(self, settings: TelemetrySettings, providers: Providers | None = None) -> None:
@@ -88,7 +88,7 @@ class Telemetry:
             self.providers = build_providers(settings)
             set_global(self.providers)
         version = settings.service_version
-        self.tracer = self.providers.tracer_provider.get_tracer(settings.scope, version)
+        self.tracer = DirectTracer.of(self.providers.tracer_provider, settings.scope, version)
         self.meter = self.providers.meter_provider.get_meter(settings.scope, version)
         if settings.process_metrics:
             observe_process(self.meter)

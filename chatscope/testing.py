@@ -122,16 +122,15 @@ class Memory:
 
     def metrics(self) -> dict[str, Metric]:
         """Collect now; return all metrics by name."""
+        # First: instruments that are read now add to the tallies.
         data = self._reader.get_metrics_data()
-        if data is None:
-            return {}
-        data = self.tallies.added_to(data)
-        return {
+        found = {
             metric.name: metric
-            for resource in data.resource_metrics
+            for resource in (data.resource_metrics if data else ())
             for scope in resource.scope_metrics
             for metric in scope.metrics
         }
+        return {**found, **{metric.name: metric for metric in self.tallies.collect()}}
 
     def points(self, name: str) -> list[Point]:
         """Return the points of a metric; none if it was not recorded."""

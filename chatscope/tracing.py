@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from http import HTTPStatus
 
-from opentelemetry import trace
+from opentelemetry import context, trace
 from opentelemetry.trace import (
     Span,
     SpanContext,
@@ -36,21 +36,23 @@ def span(name: str, attributes: Mapping[str, str | int] | None = None) -> Iterat
     An exception sets the span's status to error, unless its `status` is that of a client's error.
     It is recorded where it is handled.
     """
-    with current_tracer().start_as_current_span(
-        name, attributes=attributes, record_exception=False, set_status_on_exception=False
-    ) as child:
-        try:
-            yield child
-        except Exception as error:
-            status = getattr(error, "status", None)
-            if not (isinstance(status, int) and status < HTTPStatus.INTERNAL_SERVER_ERROR):
-                child.set_status(Status(StatusCode.ERROR, type(error).__name__))
-            raise
+    child = current_tracer().start_span(name, attributes=attributes)
+    token = context.attach(trace.set_span_in_context(child))
+    try:
+        yield child
+    except Exception as error:
+        status = getattr(error, "status", None)
+        if not (isinstance(status, int) and status < HTTPStatus.INTERNAL_SERVER_ERROR):
+            child.set_status(Status(StatusCode.ERROR, type(error).__name__))
+        raise
+    finally:
+        context.detach(token)
+        child.end()
 
 
-def trace_id_of(context: SpanContext) -> str:
+def trace_id_of(found: SpanContext) -> str:
     """Return 32 hex digits; "" for a context that is not valid."""
-    return format_trace_id(context.trace_id) if context.is_valid else ""
+    return format_trace_id(found.trace_id) if found.is_valid else ""
 
 
 def current_trace_id() -> str:

@@ -15,7 +15,15 @@ from typing import Final
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.propagate import extract
-from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    Tracer,
+)
 
 from chatscope import exception_texts, names
 from chatscope.asgi import App, Message, Receive, Scope, Send
@@ -108,7 +116,7 @@ class SocketConnection:
         self._instruments = instruments
         self._accepted: float | None = None
         self._close_code = _ABNORMAL
-        self._span = self._start_handshake(scope)
+        self._span: Span = self._start_handshake(scope)
         self._context = trace.set_span_in_context(self._span)
 
     @contextmanager
@@ -234,6 +242,16 @@ class SocketConnection:
                 self._span.set_attribute(names.ERROR_TYPE, str(int(status)))
                 self._span.set_status(Status(StatusCode.ERROR))
         self._span.end()
+        self._forget_handshake()
+
+    def _forget_handshake(self) -> None:
+        """Keep the IDs of the ended span only, as long as the connection: it has 3 kB."""
+        ended = self._span
+        self._span = NonRecordingSpan(ended.get_span_context())
+        self._context = trace.set_span_in_context(self._span)
+        if trace.get_current_span() is ended:
+            # Until `context` ends, which restores what was current before it.
+            attach(trace.set_span_in_context(self._span))
 
     def _count(self, direction: str) -> None:
         self._instruments.websocket_messages.add(

@@ -92,6 +92,8 @@ class Answer(Operation):
         self._usage: Usage | None = None
         self._text: list[str] = []
         self._output: Sequence[Mapping[str, Any]] = ()
+        self._prompt: dict[str, AttributeValue] | None = None  # if the span has it
+        self._priced: tuple[tuple[Usage, str | None], float | None] | None = None
         self._longest_stall = 0.0
         # Whether no chunks means no content, and whether a recorder was shown the content.
         self._seen = True
@@ -99,7 +101,8 @@ class Answer(Operation):
         self._instruments.answers_active.add(1)
         if recorder.capture_content:
             with guarded("recording a prompt"):
-                self._span.set_attributes(input_contents(request))
+                self._prompt = input_contents(request)
+                self._span.set_attributes(self._prompt)
 
     @property
     def usage(self) -> Usage | None:
@@ -130,6 +133,12 @@ class Answer(Operation):
         usage = self.usage
         if usage is None:
             return None
+        given = (usage, self._response_model)
+        if self._priced is None or self._priced[0] != given:
+            self._priced = given, self._cost_of(usage)
+        return self._priced[1]
+
+    def _cost_of(self, usage: Usage) -> float | None:
         request, prices = self._request, self.recorder.prices
         # The requested name may be an alias, or that of a deployment.
         others = [request.upstream_model]
@@ -514,7 +523,7 @@ class Answer(Operation):
         details = {
             **request_attributes(self._request),
             **results,
-            **input_contents(self._request),
+            **(self._prompt or input_contents(self._request)),
             **self._output_contents(),
         }
         self._emit(names.EVENT_INFERENCE_DETAILS, "DEBUG", details)

@@ -28,7 +28,7 @@ _MAX_PARTS: Final = 2_000
 
 def input_messages(messages: Sequence[Mapping[str, Any]]) -> str:
     """Return `gen_ai.input.messages` for messages of the OpenAI or Anthropic format."""
-    return _fitting(messages, _message, MAX_INPUT_BYTES)
+    return _fitting(messages, _message, MAX_INPUT_BYTES, _text_message)
 
 
 def output_messages(
@@ -71,10 +71,10 @@ def as_json(value: object) -> str:
         return _dumps(_finite(value))
 
 
-def _dumps(value: object) -> str:
-    return json.dumps(
-        value, ensure_ascii=False, separators=(",", ":"), default=str, allow_nan=False
-    )
+_quoted: Final = json.encoder.encode_basestring
+_dumps: Final = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), default=str, allow_nan=False
+).encode
 
 
 def _finite(value: Any, depth: int = 0) -> Any:
@@ -100,6 +100,14 @@ def _message(message: Mapping[str, Any]) -> dict[str, Any]:
         parts = [*_reasoning(message), *_content(content), *_beside_content(message)]
     named = {"name": name} if isinstance(name := message.get("name"), str) else {}
     return {"role": role if isinstance(role, str) else "user", "parts": parts, **named}
+
+
+def _text_message(message: Mapping[str, Any]) -> str | None:
+    """Return the JSON of a message that is only a text, as most messages of a long history are."""
+    role, content = message.get("role"), message.get("content")
+    if type(role) is not str or type(content) is not str or role == "tool" or len(message) > 2:
+        return None
+    return f'{{"role":{_quoted(role)},"parts":[{{"type":"text","content":{_quoted(content)}}}]}}'
 
 
 def _reasoning(message: Mapping[str, Any]) -> list[Part]:
@@ -249,24 +257,37 @@ def _texts(content: object) -> list[str]:
     """Return the texts of a content: one string, or the text parts of a list."""
     if isinstance(content, str):
         return [content]
-    parts = content if isinstance(content, list | tuple) else ()
-    found = [part.get("text") for part in parts if isinstance(part, Mapping)]
-    return [text for text in found if isinstance(text, str)]
+    texts = []
+    for part in content if isinstance(content, list | tuple) else ():
+        # The type first: a check against an abstract class costs more than the rest.
+        if type(part) is dict or isinstance(part, Mapping):
+            text = part.get("text")
+            if isinstance(text, str):
+                texts.append(text)
+    return texts
 
 
 # -- size -------------------------------------------------------------------------
 
 
-def _fitting(items: Sequence[_Item], made: Callable[[_Item], dict[str, Any]], limit: int) -> str:
+def _fitting(
+    items: Sequence[_Item],
+    made: Callable[[_Item], dict[str, Any]],
+    limit: int,
+    quickly: Callable[[_Item], str | None] = lambda _: None,
+) -> str:
     """Return the items as a JSON array of at most `limit` bytes.
 
     Long texts of an item that does not fit are shortened, and the oldest items are left out. The
-    newest are made and rendered first, so that the time depends on the limit.
+    newest are made and rendered first, so that the time depends on the limit. `quickly` renders
+    some of the items.
     """
     kept: list[str] = []
     room = limit - len("[]")
     for item in reversed(items):
-        rendered = _within(made(item), room)
+        rendered = quickly(item)
+        if rendered is None or _size(rendered) > room:
+            rendered = _within(made(item), room)
         if rendered is None:
             break
         kept.append(rendered)
@@ -287,7 +308,7 @@ def _within(value: dict[str, Any], room: int) -> str | None:
 
 
 def _size(text: str) -> int:
-    return len(text.encode("utf-8", "surrogatepass"))
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def _shortened(value: Any, longest: int, depth: int = 0) -> Any:

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from chatscope.logs.loguru_handler import buffer_logs, print_buffered_logs
+    from chatscope.logs.standard import log_access
     from chatscope.withholding import without_texts
 
-__all__ = ["buffer_logs", "print_buffered_logs", "without_texts"]
+__all__ = ["buffer_logs", "log_access", "print_buffered_logs", "without_texts"]
 
 # Imported when they are first used: loguru is optional.
 _MODULES: Final = {
     "buffer_logs": "logs.loguru_handler",
+    "log_access": "logs.standard",
     "print_buffered_logs": "logs.loguru_handler",
     "without_texts": "withholding",
 }

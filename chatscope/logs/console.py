@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO, TypeVar, cast
 
 from opentelemetry.metrics import Meter, Observation
 
@@ -24,13 +24,15 @@ from chatscope import names
 from chatscope.escaping import escape_controls
 from chatscope.exception_texts import stack_trace_of
 from chatscope.observing import observe
-from chatscope.otlp.values import describe
+from chatscope.otlp.redacting import forget_with
+from chatscope.otlp.values import MAX_INT, MIN_INT, describe
 from chatscope.redaction import current, redact
 from chatscope.tracing import current_trace_id
 
 if TYPE_CHECKING:
     from loguru import Record
 
+_Key = TypeVar("_Key")
 _COLOURS: Final = ((40, "31"), (30, "33"), (25, "32"), (20, "36"))
 _DIM: Final = "2"
 _SHORT_TRACE: Final = 8
@@ -38,6 +40,13 @@ _TAB: Final = "\t"
 # Longer values are shortened here, and complete in the log backend.
 _LONGEST_VALUE: Final = 1_000
 _LONGEST_LINE: Final = 65_536
+# Short messages and attributes without secrets repeat: they are kept as they are shown.
+_MOST_KEPT: Final = 1_024
+_LONGEST_KEPT: Final = 64
+_shown_texts: Final[dict[str, str]] = {}
+_shown_pairs: Final[dict[tuple[str, str], str]] = {}
+forget_with(_shown_texts.clear)
+forget_with(_shown_pairs.clear)
 # Characters: more than the thousand lines buffered until startup, and than a burst of
 # tracebacks.
 _CAPACITY: Final = 2 * 1024 * 1024
@@ -257,10 +266,12 @@ def render(record: Record, *, colour: bool) -> str:
     """Return one record as text, with its traceback below it."""
     level = record["level"]
     code = next((code for least, code in _COLOURS if level.no >= least), _DIM)
+    now = record["time"]
+    clock = f"{now.hour:02}:{now.minute:02}:{now.second:02}.{now.microsecond // 1000:03}"
     parts = [
-        _paint(f"{record['time']:%H:%M:%S.%f}"[:-3], _DIM, colour),
+        _paint(clock, _DIM, colour),
         _paint(f"{level.name:<8}", code, colour),
-        escape_controls(redact(record["message"])),
+        _shown(record["message"]),
         _paint(_details(record), _DIM, colour),
     ]
     line = " ".join(part for part in parts if part)
@@ -274,19 +285,51 @@ def _details(record: Record) -> str:
     return " ".join([*pairs, f"({escape_controls(record['name'] or '')})"])
 
 
+def _shown(text: str) -> str:
+    """Return a text as it is printed: redacted, and with control characters escaped."""
+    found = _shown_texts.get(text)
+    if found is None:
+        redacted = redact(text)
+        found = escape_controls(redacted)
+        if redacted == text and len(text) <= _LONGEST_KEPT:
+            _keep(_shown_texts, text, found)
+    return found
+
+
 def _pair(key: object, value: object) -> str:
-    name = describe(key)
+    name = key if type(key) is str else describe(key)
+    kind = type(value)
+    if kind is str:
+        text = cast("str", value)
+        return _shown_pairs.get((name, text)) or _text_pair(name, text)
+    if kind is float:
+        return f"{_shown(name)}={value:.4g}"
+    if kind is int and MIN_INT <= cast("int", value) <= MAX_INT:
+        return f"{_shown(name)}={current().integer(cast('int', value))}"
     shown, is_final = current().attribute(name, value)
-    text = _short(shown, redacted=is_final)
-    return f"{escape_controls(redact(name))}={escape_controls(text)}"
+    text = describe(shown)
+    return _join(name, text if is_final else redact(text))
 
 
-def _short(value: object, *, redacted: bool) -> str:
-    if type(value) is float:
-        return f"{value:.4g}"
-    text = describe(value)
-    text = text if redacted else redact(text)
-    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
+def _text_pair(name: str, value: str) -> str:
+    shown, is_final = current().attribute(name, value)
+    text = describe(shown)
+    text = text if is_final else redact(text)
+    pair = _join(name, text)
+    if text == value and len(name) + len(value) <= _LONGEST_KEPT:
+        _keep(_shown_pairs, (name, value), pair)
+    return pair
+
+
+def _join(name: str, text: str) -> str:
+    short = text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
+    return f"{_shown(name)}={escape_controls(short)}"
+
+
+def _keep(kept: dict[_Key, str], key: _Key, shown: str) -> None:
+    if len(kept) >= _MOST_KEPT:
+        kept.clear()
+    kept[key] = shown
 
 
 def _traceback(record: Record) -> str:

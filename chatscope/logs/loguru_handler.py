@@ -19,10 +19,10 @@ from loguru import logger
 from opentelemetry.context import Context, get_current
 
 from chatscope import sdk_values
-from chatscope.guard import guarded
+from chatscope.guard import report
 from chatscope.logs import console, loguru_records
 from chatscope.logs.bridge import Bridge, activate, deactivate, selected
-from chatscope.logs.handling import handling, is_handling
+from chatscope.logs.handling import this_thread
 from chatscope.logs.standard import intercept_stdlib, set_stdlib_level
 
 if TYPE_CHECKING:
@@ -112,9 +112,15 @@ def _add(sink: Callable[[Record], None], level: int) -> int:
     """
 
     def handle(record: Record) -> bool:
-        if not is_handling():
-            with handling(), guarded("handling a log record"):
+        # Without context managers: this runs twice for each record.
+        if not this_thread.active:
+            this_thread.active = True
+            try:
                 sink(record)
+            except Exception as error:
+                report("handling a log record", error)
+            finally:
+                this_thread.active = False
         elif sink is console.write:
             console.write_line(record["level"].name, record["message"], record["name"] or "")
         return False

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from loguru import logger
 
@@ -17,6 +17,7 @@ from chatscope.logs.stdlib_records import (
     ACCESS_LOGGER,
     SERVER_LOGGER,
     access_arguments,
+    access_content,
     content,
     message,
     path_of,
@@ -123,6 +124,9 @@ def set_stdlib_level(level: int) -> None:
     logging.getLogger().setLevel(level)
 
 
+_hidden_paths: Final[set[str]] = set()
+
+
 def hide_access_lines(paths: Collection[str]) -> None:
     """Drop uvicorn's access records of `paths`, which health checks request every few seconds."""
 
@@ -131,3 +135,22 @@ def hide_access_lines(paths: Collection[str]) -> None:
         return arguments is None or path_of(arguments[2]) not in paths
 
     logging.getLogger(ACCESS_LOGGER).addFilter(shown)
+    _hidden_paths.update(paths)
+
+
+def log_access(arguments: tuple[Any, ...], extra: Mapping[str, object]) -> None:
+    """Log the arguments of uvicorn's access record as its logger would, at a third of the cost.
+
+    For a server that logs with this function itself; `extra` are further attributes.
+    """
+    if path_of(arguments[2]) not in _hidden_paths:
+        text, attributes = access_content(arguments)
+        _access_log.bind(**extra, **attributes).log("INFO", text)
+
+
+def _as_access(target: Record) -> None:
+    target["name"] = ACCESS_LOGGER
+
+
+# At the place in the server that called `ServerLog.info`, which calls `log` and `log_access`.
+_access_log: Final = logger.opt(depth=3).patch(_as_access)

@@ -35,7 +35,7 @@ def content(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
     """Return the message and the attributes; an access record's without the query."""
     own = {key: value for key, value in vars(record).items() if key not in _STANDARD}
     if arguments := access_arguments(record):
-        text, extra = _access(arguments)
+        text, extra = access_content(arguments)
         return text, {**own, **extra}
     if record.name == SERVER_LOGGER and str(record.msg).startswith(_HANDSHAKE):
         text, extra = _handshake(record)
@@ -61,6 +61,20 @@ def access_arguments(record: logging.LogRecord) -> tuple[Any, ...] | None:
     return None
 
 
+def access_content(arguments: tuple[Any, ...]) -> tuple[str, dict[str, Any]]:
+    """Return the message and the attributes for the arguments of uvicorn's access record."""
+    client, method, target, version, status = arguments
+    path = path_of(target)
+    extra = {
+        names.CLIENT_ADDRESS: _address(client),
+        names.HTTP_REQUEST_METHOD: method,
+        names.URL_PATH: path,
+        names.NETWORK_PROTOCOL_VERSION: version,
+        names.HTTP_RESPONSE_STATUS_CODE: status,
+    }
+    return f"{method} {path} {status}", extra
+
+
 def access_path(record: logging.LogRecord) -> str | None:
     """Return the path of a server's access record; None for any other, or an unknown format."""
     if arguments := access_arguments(record):
@@ -74,19 +88,6 @@ def path_of(target: object) -> str:
     """Return a request target without its query, which may hold secrets, and not longer than a
     path may be."""
     return str(target).partition("?")[0][:MAX_PATH]
-
-
-def _access(arguments: tuple[Any, ...]) -> tuple[str, dict[str, Any]]:
-    client, method, target, version, status = arguments
-    path = path_of(target)
-    extra = {
-        names.CLIENT_ADDRESS: _address(client),
-        names.HTTP_REQUEST_METHOD: method,
-        names.URL_PATH: path,
-        names.NETWORK_PROTOCOL_VERSION: version,
-        names.HTTP_RESPONSE_STATUS_CODE: status,
-    }
-    return f"{method} {path} {status}", extra
 
 
 def _handshake(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:

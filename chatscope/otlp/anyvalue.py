@@ -22,10 +22,17 @@ _CACHED_PAIRS: Final = 4096
 _CACHED_LENGTH: Final = 128
 # More attributes, and longer texts (LONG), take long enough to let other threads run in between.
 _MANY: Final = 64
+# Longer texts of attributes can wait for the sending thread: with secrets in them, a kilobyte takes
+# a millisecond.
+_LATER_LENGTH: Final = 2_048
+# Texts of a list that is encoded without a conversion.
+_FEW: Final = 8
 # Also small integers: status codes, ports of servers, lines. Ports of clients are larger.
 _CACHED_INT: Final = 10_000
 # Integers that may be the number of a payment card.
 _LONG_INT: Final = 10**13
+# Of an attribute: the tag of its field, its name and its text.
+LongText = tuple[bytes, Any, str]
 _pairs: dict[tuple[str, str | int], bytes] = {}
 _keys: dict[str, bytes] = {}
 # Short texts that need no redaction.
@@ -81,7 +88,8 @@ def any_value(value: Any, steps: Steps) -> bytes:
         return b"\x21" + double(value)
     if value is None:
         return _EMPTY
-    return _encode(convert(value, steps=steps), steps)
+    is_plain = kind is tuple and len(value) <= _FEW and all(type(each) is str for each in value)
+    return _encode(value if is_plain else convert(value, steps=steps), steps)
 
 
 def _integer(value: int, steps: Steps) -> bytes:
@@ -92,8 +100,16 @@ def _integer(value: int, steps: Steps) -> bytes:
     return b"\x18" + int64(value)
 
 
-def attributes(tag: bytes, pairs: Mapping[str, Any] | None, steps: Steps) -> list[bytes]:
-    """Encode `pairs` as repeated `KeyValue` fields, each introduced by `tag`."""
+def attributes(
+    tag: bytes,
+    pairs: Mapping[str, Any] | None,
+    steps: Steps,
+    later: list[LongText] | None = None,
+) -> list[bytes]:
+    """Encode `pairs` as repeated `KeyValue` fields, each introduced by `tag`.
+
+    With `later` the long texts are added to it instead.
+    """
     if not pairs:
         return []
     encoded: list[bytes] = []
@@ -102,9 +118,14 @@ def attributes(tag: bytes, pairs: Mapping[str, Any] | None, steps: Steps) -> lis
     for item in items if len(pairs) <= _MANY else steps.over(items):
         kind = type(item[1])
         # Only these: True and 1.0 equal 1.
-        pair = _pairs.get(item) if kind is str or kind is int else None
-        append(_pair(*item, steps) if pair is None else pair)
-    return [tag, tag.join(encoded)]
+        found = _pairs.get(item) if kind is str or kind is int else None
+        if found is None:
+            if later is not None and kind is str and len(item[1]) > _LATER_LENGTH:
+                later.append((tag, *item))
+                continue
+            found = pair(*item, steps)
+        append(found)
+    return [tag, tag.join(encoded)] if encoded else []
 
 
 def _items(pairs: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
@@ -113,9 +134,9 @@ def _items(pairs: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
     return copy().items() if copy is not None else pairs.items()
 
 
-def _pair(name: Any, value: Any, steps: Steps) -> bytes:
-    """Encode one pair, and keep it if it is likely to come again."""
-    pair = _key_value(name, _attribute_value(name, value, steps))
+def pair(name: Any, value: Any, steps: Steps) -> bytes:
+    """Encode one pair with its length in front, and keep it if it is likely to come again."""
+    encoded = _key_value(name, _attribute_value(name, value, steps))
     kind = type(value)
     if type(name) is str and (
         (kind is str and len(value) <= _CACHED_LENGTH)
@@ -123,8 +144,8 @@ def _pair(name: Any, value: Any, steps: Steps) -> bytes:
     ):
         if len(_pairs) >= _CACHED_PAIRS:
             _pairs.clear()
-        _pairs[(name, value)] = pair
-    return pair
+        _pairs[(name, value)] = encoded
+    return encoded
 
 
 def _attribute_value(name: Any, value: Any, steps: Steps) -> bytes:

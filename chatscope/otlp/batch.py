@@ -31,6 +31,9 @@ class Group:
     scope_end: bytes  # field `schema_url` of the scope
 
 
+Encoded = tuple[Group, bytes]
+
+
 class Groups:
     """The groups of a process, encoded once each."""
 
@@ -72,7 +75,7 @@ def encode_group(resource: Any, scope: Any, replaced: Mapping[str, str] | None =
     )
 
 
-def encode_request(items: Iterable[tuple[Group, bytes]]) -> bytes:
+def encode_request(items: Iterable[Encoded]) -> bytes:
     """Build one export request: items of one resource and scope are grouped, in order."""
     resources: dict[tuple[bytes, bytes], dict[Group, list[bytes]]] = {}
     steps = Steps()
@@ -103,13 +106,13 @@ def encode_request(items: Iterable[tuple[Group, bytes]]) -> bytes:
     return b"".join(request)
 
 
-def decode_request(request: bytes) -> list[tuple[Group, bytes]]:
+def decode_request(request: bytes) -> list[Encoded]:
     """Take an export request apart: the inverse of `encode_request`.
 
     Raises ValueError or IndexError for bytes that are not a request.
     """
     steps = Steps()
-    items: list[tuple[Group, bytes]] = []
+    items: list[Encoded] = []
     for resource in _messages(fields(request, steps), 1):
         found = fields(resource, steps)
         head = _FIRST + sized(message_field(found, 1))

@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 from opentelemetry._logs import SeverityNumber
 from opentelemetry.trace import SpanContext
 
-from .anyvalue import any_value, attributes, utf8
+from .anyvalue import LongText, any_value, attributes, utf8
 from .redacting import forget_with
 from .steps import Steps
 from .values import PlainAttributes, copied
@@ -33,16 +33,17 @@ forget_with(_severities.clear)
 _FLAGS: Final = [tag(8, I32) + fixed32(flags) for flags in range(256)]
 
 
-def encode_log_record(readable: Any) -> bytes:
+def encode_log_record(readable: Any, later: list[LongText] | None = None) -> bytes:
     """Encode one `ReadableLogRecord` or `ReadWriteLogRecord` as a `LogRecord` message.
 
+    With `later` it lacks its long attributes, which are added to that.
     The SDK has no public module for its log classes yet, hence the missing type.
     """
     record = readable.log_record
     steps = Steps()
     # An empty body is present, with no value in it.
     body = sized(any_value(record.body, steps))
-    encoded = attributes(_ATTRIBUTE, record.attributes, steps)
+    encoded = attributes(_ATTRIBUTE, record.attributes, steps, later)
     if dropped := readable.dropped_attributes:
         encoded += (_DROPPED_ATTRIBUTES, varint(dropped))
     return _encode(

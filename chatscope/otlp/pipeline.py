@@ -7,7 +7,7 @@ draining thread sends what the spool holds, oldest first, and finds out when the
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from functools import partial
 from random import uniform
 from typing import Final
 
-from .batch import Group, decode_request, encode_request
+from .batch import Encoded, Group, decode_request, encode_request
 from .client import CANCELLED, TIMEOUT, Client, Outcome, Result, failed, finished
 from .queue import BoundedQueue, Item, Wakeup
 from .settings import Signal
@@ -28,6 +28,7 @@ from .statistics import (
     Statistics,
     Warnings,
 )
+from .unfinished import Unfinished
 
 # A healthy receiver responds within milliseconds. After this long the batch goes to the spool while
 # its call goes on: if the call were cut, a slow receiver would get each batch twice.
@@ -156,7 +157,7 @@ class Pipeline:
             except RuntimeError as error:  # too many threads, or the interpreter is ending
                 self._warnings.warn("thread", f"{self.signal} wait for a thread: {error}")
 
-    def put(self, group: Group, data: bytes) -> None:
+    def put(self, group: Group, data: bytes | Unfinished) -> None:
         """Queue one encoded item."""
         if self._sender is None:
             self.start()
@@ -252,7 +253,7 @@ class Pipeline:
                     return
                 self._in_hand = len(batch)
                 try:
-                    self._deliver(encode_request(batch), len(batch))
+                    self._deliver(encode_request(self._finished(batch)), len(batch))
                 except Exception:
                     self.statistics.count_exported(len(batch), INTERNAL_ERROR)
                     raise
@@ -261,6 +262,13 @@ class Pipeline:
             self._settled.set()
             if len(self.queue) < self.limits.batch_items and self._deadline is None:
                 return
+
+    def _finished(self, batch: Iterable[Item]) -> Iterator[Encoded]:
+        for group, data in batch:
+            yield group, data.finish(self._not_encodable) if isinstance(data, Unfinished) else data
+
+    def _not_encodable(self, error: Exception) -> None:
+        self._warnings.warn("not-encodable", f"a long text of the {self.signal}: {error!r}")
 
     def _deliver(self, body: bytes, items: int) -> None:
         """Send a batch, or keep it in the spool."""
@@ -531,7 +539,7 @@ class _Failures:
     count: int = 0
 
 
-def _split(items: list[Item], turn: int) -> tuple[list[Item], list[Item]]:
+def _split(items: list[Encoded], turn: int) -> tuple[list[Encoded], list[Encoded]]:
     """Return a part and the rest: with growing `turn` the first and the last half, the first and
     the last quarter, and so on."""
     size, last = divmod(turn, 2)

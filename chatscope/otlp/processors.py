@@ -2,7 +2,8 @@
 
 Items are encoded where they end, in the caller's thread, at a bounded cost each: nothing that
 the application owns is touched later, the queue's size in bytes is exact, and no thread ever has
-a long batch to encode while requests wait for the interpreter.
+a long batch to encode while requests wait for the interpreter. Only long texts are left to the
+sending thread, which pauses in between.
 """
 
 from collections.abc import Callable
@@ -13,13 +14,14 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from .anyvalue import utf8
+from .anyvalue import LongText, utf8
 from .delivery import Delivery
 from .log_records import encode_log_record
 from .redacting import redact_message
 from .sdk import LogRecordProcessor, ReadWriteLogRecord
 from .settings import Signal
 from .spans import encode_span
+from .unfinished import Unfinished
 
 
 class OtlpSpanProcessor(SpanProcessor):
@@ -38,13 +40,14 @@ class OtlpSpanProcessor(SpanProcessor):
         context = span.context
         if context is None or not context.trace_flags.sampled:
             return
+        later: list[LongText] = []
         try:
-            data = encode_span(span)
+            data = encode_span(span, later)
             group = self._delivery.group(span.resource, span.instrumentation_scope)
         except Exception as error:
             _deliver_otherwise(self._delivery, Signal.TRACES, span, _official_span, error)
             return
-        self._pipeline.put(group, data)
+        self._pipeline.put(group, Unfinished(data, later) if later else data)
 
     def deliver(self, resource: Resource, scope: InstrumentationScope, data: bytes) -> None:
         """Queue a sampled span that is encoded already."""
@@ -69,13 +72,14 @@ class OtlpLogRecordProcessor(LogRecordProcessor):
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Encode and queue the record; never raises."""
         self._pipeline.statistics.count_started()
+        later: list[LongText] = []
         try:
-            data = encode_log_record(log_record)
+            data = encode_log_record(log_record, later)
             group = self._delivery.group(log_record.resource, log_record.instrumentation_scope)
         except Exception as error:
             _deliver_otherwise(self._delivery, Signal.LOGS, log_record, _official_log, error)
             return
-        self._pipeline.put(group, data)
+        self._pipeline.put(group, Unfinished(data, later) if later else data)
 
     def deliver(self, resource: Resource, scope: InstrumentationScope, data: bytes) -> None:
         """Queue a record that is encoded already."""

@@ -7,6 +7,7 @@ from typing import Final
 
 from .batch import Group
 from .steps import TICKS, Steps
+from .unfinished import Unfinished
 
 QUEUE_FULL: Final = "queue_full"
 SHUT_DOWN: Final = "already_shutdown"  # the conventions' error.type for items after the shutdown
@@ -14,7 +15,7 @@ SHUT_DOWN: Final = "already_shutdown"  # the conventions' error.type for items a
 # What an item takes in memory besides its data: the tuple, the bytes object and the queue's slot.
 _ITEM_OVERHEAD: Final = 120
 
-Item = tuple[Group, bytes]
+Item = tuple[Group, bytes | Unfinished]
 
 
 class Wakeup:

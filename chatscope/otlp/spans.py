@@ -10,7 +10,7 @@ from typing import Any, Final
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceState
 
-from .anyvalue import attributes, utf8
+from .anyvalue import LongText, attributes, utf8
 from .redacting import forget_with
 from .steps import Steps
 from .values import PlainAttributes
@@ -61,8 +61,8 @@ _SERVER: Final = SpanKind.SERVER
 _SERVER_KIND: Final = _KINDS[_SERVER]
 
 
-def encode_span(span: ReadableSpan) -> bytes:
-    """Encode one ended span as a `Span` message.
+def encode_span(span: ReadableSpan, later: list[LongText] | None = None) -> bytes:
+    """Encode one ended span as a `Span` message; with `later`, without its long attributes.
 
     Raises ValueError for a span without a context or with an ID out of range.
     """
@@ -72,7 +72,7 @@ def encode_span(span: ReadableSpan) -> bytes:
     steps = Steps()
     times = (span.start_time or 0, span.end_time or 0)
     parts = _begin(context, parent, span.name, span.kind, times)
-    parts += attributes(_ATTRIBUTE, span.attributes, steps)
+    parts += attributes(_ATTRIBUTE, span.attributes, steps, later)
     _add_count(parts, _DROPPED_ATTRIBUTES, span.dropped_attributes)
     for event in span.events:
         parts += (_EVENT, sized(_encode_event(event, steps)))

@@ -62,6 +62,8 @@ _MAX_INT_BITS: Final = 1_024
 _MAX_DECIMAL_BYTES: Final = 4_096
 _FEW: Final = 128
 _SHORT: Final = 1_024
+# Of a list that is copied without a closer look, such as `gen_ai.response.finish_reasons`.
+_FEW_TEXTS: Final = 8
 # Of a key, also when the values before it have used up all bytes.
 _MIN_KEY_BYTES: Final = 128
 
@@ -101,7 +103,8 @@ class PlainAttributes(dict[str, str | int]):
 
 def plain(attributes: dict[str, str | int]) -> Mapping[str, str | int]:
     """Return `attributes` marked as plain, or themselves where they need a closer look."""
-    return attributes if copied(attributes) is None else PlainAttributes(attributes)
+    copy = copied(attributes)
+    return attributes if copy is None else PlainAttributes(copy)
 
 
 def describe(found: object) -> str:
@@ -116,11 +119,20 @@ def text(found: object) -> str:
     Surrogate halves that belong together are joined, others are spelled out. A text that is cut
     ends with its original length.
     """
-    if type(found) is str and len(found) <= SURELY_SHORT and found.isascii():
+    if type(found) is str and len(found) <= MAX_TEXT_BYTES and found.isascii():
         return found
     if not issubclass(type(found), str):
         return describe(found)
     return _cut(cast(str, found), MAX_TEXT_BYTES)
+
+
+def number(found: Any) -> float:
+    """Return a number as an int of 64 bits, or else as a float; raise TypeError for none."""
+    kind = type(found)
+    if kind is float or (kind is int and MIN_INT <= found <= MAX_INT):
+        return cast("float", found)
+    converted = convert(found)
+    return converted if type(converted) is int else float(found)
 
 
 def register(kind: type[T], function: Callable[[T], object]) -> None:
@@ -142,14 +154,21 @@ def copied(found: dict[Any, Any]) -> dict[str, Any] | None:
             return None
         kind = type(each)
         if kind is str:
-            if len(each) > _SHORT or not each.isascii():
-                return None
+            is_plain = len(each) <= _SHORT and each.isascii()
         elif kind is int:
-            if not MIN_INT <= each <= MAX_INT:
-                return None
-        elif not (kind is bool or kind is float or each is None):
+            is_plain = MIN_INT <= each <= MAX_INT
+        elif kind is list or kind is tuple:
+            is_plain = len(each) <= _FEW_TEXTS and all(map(_is_short, each))
+            copy[name] = tuple(each)
+        else:
+            is_plain = kind is bool or kind is float or each is None
+        if not is_plain:
             return None
     return copy
+
+
+def _is_short(found: object) -> bool:
+    return type(found) is str and len(found) <= _SHORT and found.isascii()
 
 
 class _Conversion:
@@ -192,7 +211,7 @@ class _Conversion:
 
     def _within(self, found: str, left: int) -> str:
         length = str.__len__(found)
-        if type(found) is str and length <= min(SURELY_SHORT, left) and found.isascii():
+        if type(found) is str and length <= min(MAX_TEXT_BYTES, left) and found.isascii():
             self._bytes -= length
             return found
         cut = _cut(found, max(0, min(MAX_TEXT_BYTES, left)), self._steps)

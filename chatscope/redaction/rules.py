@@ -25,6 +25,20 @@ USER_ID: Final = "user.id"
 _BEGIN: Final = "§"
 _PYTHON_BEGIN: Final = r"(?<![^\W_])"
 
+# Code: a name such as HTTPBasicAuth or authToken, and one of a module or an object.
+_NAME: Final = re.compile(r"[a-z]*(?:[A-Z]{1,5}[a-z]{2,})*")
+_DOTTED: Final = re.compile(r"[A-Za-z_]\w*(?:\.\w+)+")
+_HEADER: Final = re.compile(r"x-[a-z0-9]+(?:-[a-z0-9]+)+")
+# Of a token that has no capital letters.
+_LONG_PART: Final = 16
+# Characters between "arn:" and the kind of a resource.
+_LONGEST_ARN: Final = 80
+# Ends of units of systemd, such as user@1000.service, and of files of a language.
+_NO_DOMAINS: Final = (
+    *(".service", ".timer", ".socket", ".target", ".mount", ".slice", ".scope", ".device"),
+    *(".path", ".po", ".header"),
+)
+
 Check = Callable[["re.Match[str]"], bool]
 
 
@@ -99,31 +113,55 @@ def is_random(text: str) -> bool:
     return letter and (digit or not (text.islower() or text.isupper() or text.istitle()))
 
 
+def _is_address(match: "re.Match[str]") -> bool:
+    """Whether it is an e-mail address rather than a repository, a unit or a file."""
+    return not match[0].startswith("git@") and not match[0].endswith(_NO_DOMAINS)
+
+
 def _has_digit(match: "re.Match[str]") -> bool:
     return any(map(str.isdigit, match[0]))
 
 
 def _is_token(match: "re.Match[str]") -> bool:
-    return is_random(match[0].rpartition("sk-")[2])
+    """Whether it is random, and not made of words and numbers between dashes."""
+    text = match[0].rpartition("sk-")[2]
+    has_long_part = max(map(len, re.split("[-_]", text))) >= _LONG_PART
+    return is_random(text) and (has_long_part or text != text.lower())
 
 
 def _is_value(match: "re.Match[str]") -> bool:
     """Whether an assigned value is a secret rather than a name in code, a type or a placeholder."""
     value = match[2]
-    return any(map(str.isdigit, value)) and any(map(str.isalpha, value))
+    has_both = any(map(str.isdigit, value)) and any(map(str.isalpha, value))
+    is_code = _is_call(match) and _DOTTED.fullmatch(value)
+    return has_both and not is_code and not _is_resource_name(match)
 
 
 def _is_credential(match: "re.Match[str]") -> bool:
-    is_call = match.string[match.end(2) : match.end(2) + 1] == "("
-    return is_random(match[2]) and not is_call
+    value = match[2]
+    is_dotted = not any(map(str.isdigit, value)) and _DOTTED.fullmatch(value)
+    is_code = _NAME.fullmatch(value) or is_dotted or _is_call(match)
+    is_header = _HEADER.fullmatch(value)
+    return is_random(value) and not is_code and not is_header
+
+
+def _is_resource_name(match: "re.Match[str]") -> bool:
+    """Whether it is part of a name such as arn:aws:secretsmanager:us-east-1:1234:secret:shop/db."""
+    before = match.string[max(0, match.start() - _LONGEST_ARN) : match.start()]
+    return before.endswith(":") and "arn:" in before
+
+
+def _is_call(match: "re.Match[str]") -> bool:
+    return match.string[match.end(2) : match.end(2) + 1] == "("
 
 
 def _is_basic(match: "re.Match[str]") -> bool:
     """Whether a text is base64 of a name and a password."""
     try:
-        return b":" in b64decode(match[2] + "=" * (-len(match[2]) % 4), validate=True)
+        text = b64decode(match[2] + "=" * (-len(match[2]) % 4), validate=True).decode()
     except (Base64Error, ValueError):
         return False
+    return ":" in text and text.isprintable()
 
 
 # https://en.wikipedia.org/wiki/Payment_card_number: first digits of an issuer, numbers of digits.
@@ -173,9 +211,14 @@ def _is_card(match: "re.Match[str]") -> bool:
 
 
 def _is_international(match: "re.Match[str]") -> bool:
-    """https://www.itu.int/rec/T-REC-E.164: at most 15 digits; the shortest in use have 8."""
+    """https://www.itu.int/rec/T-REC-E.164: at most 15 digits; the shortest in use have 8.
+
+    Those of North America have 11, unlike +1130 2010 of a time and +100000000 in code.
+    """
+    digits = _digits(match[0])
     is_decimal = match[0].count(".") == 1
-    return 8 <= len(_digits(match[0])) <= 15 and not is_decimal
+    is_number = len(digits) == 11 if digits.startswith("1") else 8 <= len(digits) <= 15
+    return is_number and not is_decimal
 
 
 def _token(
@@ -255,7 +298,8 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         SECRETS,
         "password",
-        r"(://[^/?#@:\s\"'<>]{0,256}:)([^/?#@\s\"'<>]{1,256})(@)",
+        # Not of a user who begins with a bracket: "redis://[:password]@host" is a form to fill in.
+        r"(://(?:[^\[/?#@:\s\"'<>][^/?#@:\s\"'<>]{0,255})?:)([^/?#@\s\"'<>]{1,256})(@)",
         ("@",),
         lambda match: not is_masked(match[2]),
     ),
@@ -281,11 +325,11 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         SECRETS,
         "credential",
-        rf"((?i:{_HEADERS}){_IS})([^\s\"',;&<>()]{{8,}})()",
+        rf"((?i:{_HEADERS}){_IS})([^\s\"',;&<>()\[\]]{{8,}})()",
         ("authorization", "x-", "api-key"),
         _is_credential,
         "=:'\"",
-        rf"((?i:{_HEADERS}){_IS})[^\s\"',;&<>()\\]{{16,}}()",
+        rf"((?i:{_HEADERS}){_IS})[^\s\"',;&<>()\[\]\\]{{16,}}()",
     ),
     Rule(
         SECRETS,
@@ -312,10 +356,10 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         EMAILS,
         "e-mail",
-        r"(?<![\w.%+'-])[\w.%+'-]{1,256}(?:@|%40)(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b",
+        r"(?<![\w.%+'-])[\w.%+'-]{0,255}[\w+-](?:@|%40)(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b",
         ("@", "%00"),
-        lambda match: not match[0].startswith("git@"),
-        strict=r"[\w.%+'-]{1,256}(?:@|%40)(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b",
+        _is_address,
+        strict=r"[\w.%+'-]{0,255}[\w+-](?:@|%40)(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b",
     ),
     Rule(
         CARDS,

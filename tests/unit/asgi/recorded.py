@@ -11,13 +11,13 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from chatscope.asgi import HttpTelemetry
-from chatscope.direct_spans import DirectTracerProvider, ServerTracer
+from chatscope.direct_spans import DirectTracer, DirectTracerProvider
 from chatscope.http_metrics import HttpMetrics
 from chatscope.names import PREFIX
 from chatscope.providers import build_views, choose_sampler
 from chatscope.routes import RouteFinder
 from chatscope.stable_http import stable_middleware
-from chatscope.tally import TalliedHistograms
+from chatscope.tally import Tallies
 from tests.unit.asgi.cases import Case, Server, behave, starlette
 
 Facts = dict[str, Any]
@@ -31,14 +31,14 @@ for _each in (_tracers, _direct):
 _VIEWS: Final = [
     view for view in build_views(PREFIX) if (view._instrument_name or "").startswith("http.")
 ]
-_tallies = TalliedHistograms(InstrumentationScope("test"))
+_tallies = Tallies(InstrumentationScope("test"))
 _APPS: Final = {"plain": behave, "starlette": starlette()}
 
 
 def ours(app: Any, tracers: TracerProvider, meters: MeterProvider) -> Any:
     """Return our middleware around an application."""
     metrics = HttpMetrics(meters.get_meter("test"), _tallies)
-    return HttpTelemetry(app, RouteFinder(app), ServerTracer(tracers, "test"), metrics)
+    return HttpTelemetry(app, RouteFinder(app), DirectTracer.of(tracers, "test"), metrics)
 
 
 def stock(app: Any, tracers: TracerProvider, meters: MeterProvider) -> Any:

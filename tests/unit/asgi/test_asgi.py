@@ -16,7 +16,7 @@ from opentelemetry.trace import StatusCode
 
 from chatscope import http_attributes, names
 from chatscope.asgi import HttpTelemetry
-from chatscope.direct_spans import ServerSpan, ServerTracer
+from chatscope.direct_spans import DirectSpan, DirectTracer
 from chatscope.guard import containing_errors
 from chatscope.http_metrics import HttpMetrics, _Values
 from tests.memory import Memory
@@ -40,7 +40,7 @@ def _route(_: Any) -> str:
 def _around(app: App, memory: Memory, *, tallied: bool = True) -> HttpTelemetry:
     meter = memory.providers.meter_provider.get_meter("test")
     metrics = HttpMetrics(meter, memory.tallies if tallied else None)
-    tracer = ServerTracer(memory.providers.tracer_provider, "test")
+    tracer = DirectTracer.of(memory.providers.tracer_provider, "test")
     return HttpTelemetry(app, _route, tracer, metrics)
 
 
@@ -353,7 +353,7 @@ def test_exemplar_is_a_sampled_request(tallied: bool, memory: Memory) -> None:
     body = b"ok!"  # in the same bucket
     trace_id = f"{memory.spans[0].context.trace_id:032x}"
     off = TracerProvider(ALWAYS_OFF, shutdown_on_exit=False)
-    around.tracer = ServerTracer(off, "test")
+    around.tracer = DirectTracer.of(off, "test")
     assert _serve(around)[0]["headers"]
     [point] = memory.metrics()[names.HTTP_RESPONSE_BODY_SIZE.name].data.data_points
     assert [(f"{each.trace_id or 0:032x}", each.value) for each in point.exemplars] == [
@@ -394,7 +394,7 @@ def test_forked_process_begins_at_zero(memory: Memory) -> None:
 def test_current_span_is_the_own_one_and_keeps_what_the_application_sets(memory: Memory) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         span = trace.get_current_span()
-        assert type(span) is ServerSpan
+        assert type(span) is DirectSpan
         span.set_attribute("tenant", "a")
         span.set_attribute(names.HTTP_ROUTE, "/other")
         span.add_event("checked")

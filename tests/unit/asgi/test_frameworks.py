@@ -12,7 +12,7 @@ from starlette.routing import Host, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from chatscope.asgi import HttpTelemetry
-from chatscope.direct_spans import ServerTracer
+from chatscope.direct_spans import DirectTracer
 from chatscope.guard import containing_errors
 from chatscope.http_metrics import HttpMetrics
 from chatscope.routes import RouteFinder
@@ -86,7 +86,7 @@ def _quart() -> Any:
 def _served(app: Any, method: str, path: str, host: str = "shop.example") -> str:
     memory = Memory()
     metrics = HttpMetrics(memory.providers.meter_provider.get_meter("test"), memory.tallies)
-    tracer = ServerTracer(memory.providers.tracer_provider, "test")
+    tracer = DirectTracer.of(memory.providers.tracer_provider, "test")
     around = HttpTelemetry(app, RouteFinder(app), tracer, metrics)
     scope = {
         "type": "http",

@@ -47,7 +47,7 @@ class Emitting:
             tracer.start_span(f"{prefix}{number}").end()
             logger.emit(body=f"{prefix}{number}")
             if number % BATCH == BATCH - 1:
-                self.delivery.flush(5.0)
+                self.delivery.flush(60.0)
 
     def statistics(self) -> list[Statistics]:
         """Return the counts of spans and of log records."""

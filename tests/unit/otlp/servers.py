@@ -113,7 +113,7 @@ def http_server(
     finally:
         running.shutdown()
         running.server_close()
-        thread.join(5)
+        thread.join(60)
 
 
 @dataclass(frozen=True)
@@ -156,4 +156,4 @@ def make_certificates(directory: Path) -> Certificates:
 
 
 def _openssl(*arguments: str | Path) -> None:
-    subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=60)
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=240)

@@ -37,7 +37,7 @@ from tests.unit.otlp.servers import (
     make_certificates,
 )
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 _BODY = b"an export request"
 _PARTIAL = ExportTraceServiceResponse(
@@ -153,12 +153,12 @@ def _counted(port: int) -> Iterator[tuple[int, list[int]]]:
                 other = threading.Thread(target=copy, args=(back, front, []), daemon=True)
                 other.start()
                 copy(front, back, passed)
-                other.join(5)
+                other.join(60)
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield listening.getsockname()[1], passed
-        thread.join(5)
+        thread.join(60)
 
 
 def test_partial_success_is_understood_over_grpc() -> None:
@@ -325,7 +325,7 @@ def _dribbling() -> Iterator[Server]:
         yield server
         stopped.set()
         listening.shutdown(socket.SHUT_RDWR)
-        thread.join(5)
+        thread.join(60)
 
 
 @pytest.mark.parametrize("protocol", list(Protocol))

@@ -1,5 +1,6 @@
 """The command that shows a spool and sends its dead letters again."""
 
+import re
 import sqlite3
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from stack.waiting import poll_until
 from tests.receiver import Receiver
 from tests.unit.otlp.emitting import emitting
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 _ROOT = Path(__file__).parents[3]
 
@@ -25,7 +26,7 @@ def _run(directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
         cwd=_ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
 
@@ -60,7 +61,9 @@ def test_dead_letters_are_sent_again_on_request(tmp_path: Path) -> None:
         )
         receiver.accept()
         emitted.delivery.shutdown(5.0)
-        assert _run(tmp_path).stdout.count(": dead letter 1 with 10 items") == 2
+        # On a busy machine in more than one batch.
+        letters = re.findall(r": dead letter \d+ with (\d+) items", _run(tmp_path).stdout)
+        assert sum(map(int, letters)) == 20
         done = _run(tmp_path, "--retry")
         assert done.returncode == 0
         assert done.stdout.count("all dead letters are sent again") == len(

@@ -19,7 +19,7 @@ from tests.receiver import Receiver
 from tests.unit.otlp.servers import http_server
 from tests.unit.process import PATIENCE_SECONDS as _PATIENCE_SECONDS
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 _ROOT = Path(__file__).parents[3]
 _SCRIPT = _ROOT / "examples" / "otlp" / "script.py"

@@ -28,7 +28,7 @@ from chatscope.otlp.values import MAX_ITEMS, MAX_TEXT_BYTES, convert, text
 pytestmark = pytest.mark.slow
 
 _LONGEST_SECONDS = 0.005
-_ATTEMPTS = 3
+_ATTEMPTS = 30
 
 
 def _span(attributes: dict[str, Any], others: int = 0) -> Any:
@@ -157,4 +157,4 @@ def test_no_step_holds_the_interpreter_lock_for_long(
         return max(end - begin for begin, end in pairwise(holds))
 
     # A step that is long by itself is long each time; other processes lengthen one of them.
-    assert min(longest() for _ in range(_ATTEMPTS)) < _LONGEST_SECONDS
+    assert any(longest() < _LONGEST_SECONDS for _ in range(_ATTEMPTS))

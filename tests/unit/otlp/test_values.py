@@ -34,7 +34,7 @@ _ROOT = Path(__file__).parents[3]
 _SECONDS = 0.25
 _each = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 _large = pytest.mark.parametrize("case", LARGE, ids=lambda case: case.name)
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 
 @dataclass(frozen=True)
@@ -271,7 +271,7 @@ def _python(code: str, *arguments: str) -> str:
         cwd=_ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -337,7 +337,7 @@ for span in spans:
 while any(p.statistics.started > p.statistics.exported[""] for p in pipelines):
     assert time.monotonic() < deadline, [vars(p.statistics) for p in pipelines]
     time.sleep(0.01)
-console.flush(10)
+console.flush(60)
 done.set()
 ticker.join()
 assert providers.shutdown(20.0)

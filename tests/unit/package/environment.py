@@ -155,7 +155,7 @@ def free_port() -> int:
 def get(port: int, path: str) -> int | None:
     """Return the status of a request; None without a connection."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=240) as response:
             response.read()
             return int(response.status)
     except urllib.error.HTTPError as error:
@@ -180,5 +180,5 @@ def wait_until_up(port: int, path: str = "/healthz") -> None:
 def stop(process: "subprocess.Popen[str]") -> str:
     """Send SIGTERM; return what the program printed."""
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=240)
     return output

@@ -62,7 +62,7 @@ def run_orders(environment: Environment, endpoint: str, count: int, **variables:
         (folder / name).mkdir(exist_ok=True)
     send = f"import tasks\nfor number in range({count}): tasks.order.delay(number)"
     with environment.running(endpoint, "python", "-c", send) as sender:
-        output, _ = sender.communicate(timeout=60)
+        output, _ = sender.communicate(timeout=240)
         assert sender.returncode == 0, output
     with environment.running(endpoint, *_WORKER, **variables) as process:
         assert process.stdout is not None

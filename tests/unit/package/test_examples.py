@@ -70,7 +70,7 @@ def test_commands_of_the_document_work_in_their_order(receiver: Receiver, tmp_pa
                 assert commands[number - 1][0] == "uvicorn"
             case ["python", script]:
                 with environment.running(receiver.endpoint, "python", script) as process:
-                    output, _ = process.communicate(timeout=60)
+                    output, _ = process.communicate(timeout=240)
                     assert process.returncode == 0, output
             case _:
                 pytest.fail(f"the test does not know {command}")

@@ -329,5 +329,5 @@ def _python(code: str, *, loguru: bool = True) -> subprocess.CompletedProcess[st
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=240,
     )

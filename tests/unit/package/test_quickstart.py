@@ -57,7 +57,7 @@ def test_application_of_the_page_is_traced_with_its_model_call(environment: Envi
         with environment.running(receiver.endpoint, "uvicorn", app, option, own, **environ) as shop:
             wait_until_up(int(own))
             asked = shlex.split(_ASK)[-1].replace(f":{_PORT}/", f":{own}/")
-            response = httpx2.get(asked, timeout=60)
+            response = httpx2.get(asked, timeout=240)
             assert response.json().startswith("(simulated)")
             trace_id = response.headers["x-trace-id"]
             printed = stop(shop)

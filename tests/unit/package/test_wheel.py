@@ -146,12 +146,12 @@ def test_command_names_the_extra_that_it_needs(
         extras = re.findall(r"^Provides-Extra: (.*)$", archive.read(metadata).decode(), re.M)
     assert "cli" in extras
     with environment.running(receiver.endpoint, "chatscope", "doctor") as process:
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=240)
     assert process.returncode == 1
     assert "typer" in output
     assert "pip install 'chatscope[cli]'" in output
     with environment.running(receiver.endpoint, "chatscope", "export", "--help") as process:
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
 
 
@@ -284,7 +284,7 @@ def test_script_delivers_at_its_end(environment: Environment, receiver: Receiver
             stop(process)
             assert process.returncode == -15
         else:
-            process.communicate(timeout=60)
+            process.communicate(timeout=240)
             assert process.returncode == 0
     assert [span.name for span in receiver.spans] == ["work"]
     assert [each.body for each in receiver.log_records] == ["working"]
@@ -296,7 +296,7 @@ def test_what_another_library_records_is_delivered_as_well(
 ) -> None:
     (environment.folder / "with_logfire.py").write_text(_LOGFIRE)
     with environment.running(receiver.endpoint, "python", "with_logfire.py") as process:
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=240)
         assert process.returncode == 0, output
     assert [span.name for span in receiver.spans] == ["order {number}"]
     assert [each.body for each in receiver.log_records] == ["ordered"]
@@ -348,7 +348,7 @@ def test_langfuse_and_the_receiver_both_get_the_spans(
             receiver.endpoint, "python", "with_langfuse.py", url, order,
             LANGFUSE_OTEL_COMPRESSION="none",
         ) as process:  # fmt: skip
-            output, _ = process.communicate(timeout=60)
+            output, _ = process.communicate(timeout=240)
             assert process.returncode == 0, output
     refused = "call configure(use_existing_providers=True)" in output
     assert refused == (order == "langfuse first")

@@ -63,7 +63,7 @@ async def test_the_event_loop_goes_on_while_the_provider_blocks() -> None:
 
     def stream() -> _Stream:
         # Only the event loop's own task ends this wait.
-        assert released.wait(10)
+        assert released.wait(60)
         yield Chunk("a")
         yield END
 
@@ -140,7 +140,7 @@ async def test_given_up_it_is_closed_with_the_piece_that_it_is_about() -> None:
     def stream() -> _Stream:
         try:
             yield Chunk("a")
-            assert released.wait(10)
+            assert released.wait(60)
             yield Chunk("b")
             after.append("asked for more")
         finally:
@@ -173,7 +173,7 @@ async def test_failure_after_the_end_is_logged_without_texts(logged: list["Recor
     released = threading.Event()
 
     def stream() -> _Stream:
-        assert released.wait(10)
+        assert released.wait(60)
         raise ValueError("secret words")
         yield END
 
@@ -195,13 +195,13 @@ def test_call_that_returns_after_the_event_loop_ended_is_no_failure(
     released = threading.Event()
 
     def stream() -> _Stream:
-        assert released.wait(10)
+        assert released.wait(60)
         yield from ()
 
     [thread] = asyncio.run(_abandon(ThreadedProvider(_Blocking(stream), _CALLS)))
     assert thread.daemon  # it does not keep the process from its end
     released.set()
-    thread.join(10)
+    thread.join(60)
     assert logged == []
 
 
@@ -209,7 +209,7 @@ async def test_calls_that_hang_keep_no_more_threads_than_allowed() -> None:
     released = threading.Event()
 
     def stream() -> _Stream:
-        assert released.wait(10)
+        assert released.wait(60)
         yield END
 
     threads = threading.active_count()
@@ -236,7 +236,7 @@ async def test_client_of_a_provider_whose_calls_hang_gets_503(memory: Memory, st
 
     class Hanging(_Blocking):
         def stream(self, request: ChatRequest) -> _Stream:
-            released.wait(10)
+            released.wait(60)
             yield END
 
     catalog = catalog_of(Hanging(lambda: iter(())), max_calls=1)  # type: ignore[arg-type,return-value]

@@ -102,7 +102,7 @@ def _tokens(memory: Memory) -> float:
 
 def _check_counted_once(memory: Memory, *, model: str = MODEL) -> dict[str, Any]:
     """One call was recorded; return the attributes of its span."""
-    assert WORKER.flush(5.0)
+    assert WORKER.flush(60.0)
     span = memory.span(f"chat {model}")
     assert span.kind is SpanKind.CLIENT
     found = dict(span.attributes or {})

@@ -288,3 +288,17 @@ def test_call_without_a_function_is_recorded_without_a_name(function: object) ->
     [message] = json.loads(input_messages([{"role": "assistant", "tool_calls": [call]}]))
     expected = {"type": "tool_call", "id": "c", "name": "None", "arguments": None}
     assert message["parts"] == [expected]
+
+
+@pytest.mark.parametrize("text", ["", "word", 'é "\\\n\x00\u2028', "\ud800", "\U0001f600"])
+@pytest.mark.parametrize("role", ["user", "é\n", "assistant"])
+def test_message_of_one_text_is_rendered_as_any_other(role: str, text: str) -> None:
+    """The two kinds of messages are rendered by different code."""
+    plain = {"role": role, "content": text}
+    assert input_messages([plain]) == input_messages([{**plain, "unknown": 1}])
+    assert input_messages([plain]) == input_messages([{**plain, "content": [text]}])
+
+
+def test_tool_message_of_one_text_is_a_tool_response() -> None:
+    [message] = json.loads(input_messages([{"role": "tool", "content": "5 degrees"}]))
+    assert message["parts"] == [{"type": "tool_call_response", "id": None, "response": "5 degrees"}]

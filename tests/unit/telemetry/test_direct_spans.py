@@ -1,5 +1,6 @@
-"""Our server spans cannot be told apart from those of the SDK, whatever is done with them."""
+"""Our spans behave like those of the SDK, whatever operations are called on them."""
 
+import copy
 import json
 import logging
 import threading
@@ -20,21 +21,27 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
     INVALID_SPAN_CONTEXT,
+    Link,
     NonRecordingSpan,
     Span,
     SpanContext,
+    SpanKind,
     Status,
     StatusCode,
     TraceFlags,
     TraceState,
+    get_current_span,
     set_span_in_context,
+    use_span,
 )
 
 from chatscope import sdk_values
-from chatscope.direct_spans import RECORD_ALL, DirectTracerProvider, ServerSpan, ServerTracer
+from chatscope.direct_spans import RECORD_ALL, DirectSpan, DirectTracer, DirectTracerProvider
 from chatscope.otlp import Delivery, OtlpSpanProcessor, Signal, load_endpoints
+from chatscope.otlp.unfinished import Unfinished
 from chatscope.otlp.values import plain, register
 
 _RESOURCE = Resource({"service.name": "test"})
@@ -132,20 +139,21 @@ class _Recorded:
     def __init__(self, provider: TracerProvider, *, delivered: bool) -> None:
         delivery = Delivery(load_endpoints({}, endpoint="http://127.0.0.1:9"))
         self.pipeline = delivery.pipelines[Signal.TRACES]
-        self.delivered: list[bytes] = []
+        self.delivered: list[bytes | Unfinished] = []
         self.pipeline.put = lambda _, data: self.delivered.append(data)  # type: ignore[assignment,method-assign]
         self.exported = InMemorySpanExporter()
         if delivered:
             provider.add_span_processor(OtlpSpanProcessor(delivery))
         else:
             provider.add_span_processor(SimpleSpanProcessor(self.exported))
-        self.tracer = ServerTracer(provider, "shop", "1.2")
+        self.tracer = DirectTracer.of(provider, "shop", "1.2")
 
     def facts(self) -> Any:
         """Everything but the start times."""
         messages = []
         for data in self.delivered:
             message = SpanMessage()
+            assert type(data) is bytes
             message.ParseFromString(data)
             assert message.start_time_unix_nano
             message.start_time_unix_nano = 0
@@ -221,7 +229,7 @@ def _values() -> None:
 def _finish(span: Any, name: str, attributes: Any, end_time: int) -> None:
     if not span.is_recording():
         return
-    if type(span) is ServerSpan:
+    if type(span) is DirectSpan:
         span.finish(name, attributes, end_time)
     else:
         span.update_name(name)
@@ -232,6 +240,7 @@ def _finish(span: Any, name: str, attributes: Any, end_time: int) -> None:
 @pytest.mark.parametrize("limits", _LIMITS, ids=[" ".join(each) for each in _LIMITS])
 @given(
     parent=_PARENTS,
+    kind=st.sampled_from([None, *SpanKind]),
     own=st.fixed_dictionaries({"url.path": _VALUES, "client.port": st.integers(0, 70_000)}),
     operations=st.lists(_OPERATIONS, max_size=8),
     delivered=st.booleans(),
@@ -240,8 +249,10 @@ def _finish(span: Any, name: str, attributes: Any, end_time: int) -> None:
 )
 @settings(deadline=None, max_examples=40)
 def test_span_equals_that_of_the_sdk(
+    *,
     limits: dict[str, str],
     parent: SpanContext | None,
+    kind: SpanKind | None,
     own: Any,
     operations: list[tuple[str, tuple[Any, ...]]],
     delivered: bool,
@@ -250,12 +261,17 @@ def test_span_equals_that_of_the_sdk(
 ) -> None:
     context = set_span_in_context(NonRecordingSpan(parent), Context()) if parent else Context()
     found = []
-    for kind in (TracerProvider, DirectTracerProvider):
+    for made in (TracerProvider, DirectTracerProvider):
         with pytest.MonkeyPatch.context() as patch, _warnings() as warnings:
             for name, value in limits.items():
                 patch.setenv(name, value)
-            recorded = _Recorded(_provider(kind, random=random), delivered=delivered)
-            span: Any = recorded.tracer.start_span("GET", context, _SHARED, own)
+            recorded = _Recorded(_provider(made, random=random), delivered=delivered)
+            tracer = recorded.tracer
+            span: Any = (
+                tracer.start_server_span("GET", context, _SHARED, own)
+                if kind is None
+                else tracer.start_span("GET", context, kind, own)
+            )
             states = [_state(span)] if watched and isinstance(span, SdkSpan) else []
             for operation, arguments in operations:
                 if operation == "finish":
@@ -273,22 +289,71 @@ def test_span_equals_that_of_the_sdk(
 
 
 def _started(provider: TracerProvider, context: Context | None = None) -> Span:
-    tracer = ServerTracer(provider, "shop")
-    return tracer.start_span("GET", context or Context(), _SHARED, {"url.path": "/"})
+    tracer = DirectTracer.of(provider, "shop")
+    return tracer.start_server_span("GET", context or Context(), _SHARED, {"url.path": "/"})
+
+
+def test_child_of_a_span_is_made_here_too() -> None:
+    provider = _provider(DirectTracerProvider)
+    tracer = DirectTracer.of(provider, "shop")
+    parent = tracer.start_span("parent")
+    with use_span(parent):
+        child = tracer.start_span("child", attributes={"reasons": ["stop"]})
+        with tracer.start_as_current_span("current") as other:
+            assert get_current_span() is other
+    assert type(parent) is type(child) is type(other) is DirectSpan
+    assert child.parent == other.parent == parent.get_span_context()
+    assert other.end_time
+    assert child.kind is SpanKind.INTERNAL
+    assert dict(child.attributes or {}) == {"reasons": ("stop",)}
+
+
+def test_tracers_of_the_provider_are_of_this_kind_for_everyone() -> None:
+    provider = _provider(DirectTracerProvider)
+    tracer = provider.get_tracer("shop", "1.2")
+    assert type(tracer) is DirectTracer
+    assert provider.get_tracer("shop", "1.2") is tracer
+    attributed = provider.get_tracer("shop", None, "https://x", {"a": "b"})
+    assert type(attributed) is DirectTracer
+    assert attributed.scope == InstrumentationScope("shop", "", "https://x", {"a": "b"})
+    # Other libraries read what the SDK's has.
+    other: Any = copy.copy(tracer)
+    assert other.resource is provider.resource
+    assert other.sampler is provider.sampler
+
+    @tracer.start_as_current_span("decorated")
+    def failing() -> None:
+        assert type(get_current_span()) is DirectSpan
+        raise KeyError("a")
+
+    with pytest.raises(KeyError):
+        failing()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"links": [Link(_OTHER)]}, {"start_time": 5}, {"record_exception": False}],
+    ids=lambda options: next(iter(options)),
+)
+def test_span_with_rare_options_is_one_of_the_sdk(options: dict[str, Any]) -> None:
+    tracer = DirectTracer.of(_provider(DirectTracerProvider), "shop")
+    span: Any = tracer.start_span("rare", attributes={"a": 1}, **options)
+    assert type(span) is not DirectSpan
+    assert span.attributes == {"a": 1}
 
 
 def test_each_public_member_of_the_base_class_is_replaced() -> None:
     # This one adds an event, and needs nothing else.
     inherited = {"record_exception"}
     public = {name for name in dir(SdkSpan) if not name.startswith("_")}
-    assert public - vars(ServerSpan).keys() == inherited
+    assert public - vars(DirectSpan).keys() == inherited
 
 
 def test_span_is_one_of_the_sdk_by_its_class() -> None:
     span = _started(_provider(DirectTracerProvider))
-    assert type(span) is ServerSpan
+    assert type(span) is DirectSpan
     assert isinstance(span, SdkSpan)
-    assert repr(span).startswith('ServerSpan(name="GET", context=SpanContext(')
+    assert repr(span).startswith('DirectSpan(name="GET", context=SpanContext(')
     assert json.loads(span.to_json())["name"] == "GET"
     with pytest.warns(DeprecationWarning, match="instrumentation_scope"):
         assert span.instrumentation_info is not None
@@ -333,16 +398,16 @@ def test_unknown_processor_gets_spans_of_the_sdk() -> None:
     span.end()
     before.end()
     assert processor.started == [span]
-    assert type(span) is not ServerSpan
+    assert type(span) is not DirectSpan
     assert (processor.ended[0].attributes or {})["tenant"] == "a"
     # It was added while this one was recorded.
-    assert type(before) is ServerSpan
+    assert type(before) is DirectSpan
     assert type(processor.ended[1]) is ReadableSpan
 
 
 def test_other_samplers_decide_about_each_span() -> None:
     provider = DirectTracerProvider(sampler=ALWAYS_ON, shutdown_on_exit=False)
-    assert type(_started(provider)) is not ServerSpan
+    assert type(_started(provider)) is not DirectSpan
 
 
 def test_local_parent_that_is_not_sampled_is_respected() -> None:
@@ -354,7 +419,7 @@ def test_local_parent_that_is_not_sampled_is_respected() -> None:
 @pytest.mark.parametrize("name", ["OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "OTEL_SDK_DISABLED"])
 def test_options_of_the_sdk_are_left_to_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "true")
-    assert type(_started(_provider(DirectTracerProvider))) is not ServerSpan
+    assert type(_started(_provider(DirectTracerProvider))) is not DirectSpan
 
 
 def test_failure_of_our_encoder_is_counted_and_the_span_delivered() -> None:
@@ -379,7 +444,7 @@ def test_span_that_ends_while_it_is_changed_blocks_nobody() -> None:
     register(Ending, lambda _: span.end() or "ended")
     thread = threading.Thread(target=span.set_attribute, args=("a", Ending()), daemon=True)
     thread.start()
-    thread.join(5)
+    thread.join(60)
     assert not thread.is_alive()
     assert len(recorded.exported.get_finished_spans()) == 1
 
@@ -392,7 +457,7 @@ def test_threads_change_a_span_until_one_of_them_ends_it() -> None:
     begin = threading.Barrier(threads)
 
     def change(number: int) -> None:
-        begin.wait(5)
+        begin.wait(60)
         for step in range(kept):
             span.set_attributes({f"{number}": step})
             span.add_event(f"{number}")
@@ -405,7 +470,7 @@ def test_threads_change_a_span_until_one_of_them_ends_it() -> None:
         for each in running:
             each.start()
         for each in running:
-            each.join(10)
+            each.join(60)
     [ended] = recorded.exported.get_finished_spans()
     names = [event.name for event in ended.events]
     attributes = ended.attributes or {}

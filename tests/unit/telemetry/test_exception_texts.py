@@ -30,7 +30,7 @@ class _Blocked:
         self._release = release
 
     def __str__(self) -> str:
-        self._release.wait(10)
+        self._release.wait(60)
         return "late"
 
     __repr__ = __str__

@@ -4,7 +4,10 @@ import os
 import random
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import IntEnum
 from statistics import mean
 from typing import Any
 
@@ -13,16 +16,16 @@ from opentelemetry import context, trace
 from opentelemetry.context import Context
 from opentelemetry.metrics import Histogram
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, Metric
+from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, Metric, Sum
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from chatscope import Telemetry, names
+from chatscope import Telemetry, names, sdk_values
 from chatscope.genai.answer import Answer
 from chatscope.genai.request import ModelRequest, Usage
-from chatscope.instruments import histogram
+from chatscope.instruments import Instruments, histogram
 from chatscope.names import PREFIX
 from chatscope.providers import TelemetrySettings, build_providers, build_views
-from chatscope.tally import TalliedHistograms
+from chatscope.tally import Tallies
 from tests.elapsed import overload
 from tests.receiver import Receiver
 
@@ -44,14 +47,14 @@ class _Recorded:
         meter = provider.get_meter("test")
         self.histogram: Histogram = histogram(meter, _METRIC)
         meter.create_counter("other").add(1)
-        self.tallies = TalliedHistograms(InstrumentationScope("test"))
+        self.tallies = Tallies(InstrumentationScope("test"))
 
     def record(self, values: list[float]) -> None:
         for value in values:
             self.histogram.record(value, {"a": 1}, context.get_current())
 
     def record_at_once(
-        self, values: list[float], at: Context | None = None, **attributes: int
+        self, values: list[float], at: Context | None = None, **attributes: Any
     ) -> None:
         tally = self.tallies.histogram(_METRIC).tally()
         for value in values:
@@ -133,6 +136,21 @@ def test_values_are_forgotten_when_they_are_cleared() -> None:
     assert (point.count, point.sum) == (1, 4.0)
 
 
+@dataclass(eq=False)
+class _Changing:
+    """Is the same key, and another value."""
+
+    size: int
+
+
+def test_value_that_has_changed_since_makes_another_point() -> None:
+    recorded, changing = _Recorded(), _Changing(1)
+    recorded.record_at_once([1.0], of=changing)
+    changing.size = 2
+    recorded.record_at_once([1.0], of=changing)
+    assert len(recorded.points()) == 2
+
+
 def test_no_values_make_no_point() -> None:
     recorded = _Recorded()
     recorded.record_at_once([])
@@ -151,7 +169,7 @@ def test_each_set_of_attributes_has_a_point_up_to_the_limit() -> None:
 
 def test_metrics_without_this_scope_get_it() -> None:
     recorded = _Recorded()
-    other = TalliedHistograms(InstrumentationScope("other", "1"))
+    other = Tallies(InstrumentationScope("other", "1"))
     other.histogram(_METRIC).tally().record({}, context.get_current())
     tally = other.histogram(_METRIC).tally()
     tally.add(1.0)
@@ -180,6 +198,91 @@ def test_span_that_is_not_sampled_is_no_exemplar() -> None:
     recorded.record_at_once([1.0], trace.set_span_in_context(_UNSAMPLED))
     [point] = recorded.points()
     assert point.exemplars == []
+
+
+class _Level(IntEnum):
+    HIGH = 3
+
+
+_ODD_ATTRIBUTES: list[Any] = [
+    None,
+    {},
+    {"a": 1, "b": "two", "c": True, "d": 0.5},
+    {"model": _Level.HIGH, "list": ["x", "y"]},
+    {"deep": {"list": [1, {"b": 2}]}},
+    {"object": object(), "": "no name"},
+]
+
+
+def _made_by_both(use: Callable[[Instruments], None]) -> list[dict[str, Any]]:
+    """Return the points of the SDK's instruments, and of the tallied ones."""
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False, views=build_views(PREFIX))
+    sdk_values.install()
+    meter = provider.get_meter("test")
+    use(Instruments(meter))
+    tallies = Tallies(InstrumentationScope("test"))
+    use(Instruments(meter, tallies=tallies))
+    data = reader.get_metrics_data()
+    assert data is not None
+    [resource] = data.resource_metrics
+    [scope] = resource.scope_metrics
+    return [_facts(scope.metrics), _facts(tallies.collect())]
+
+
+def _facts(metrics: Iterable[Metric]) -> dict[str, Any]:
+    times = ("start_time_unix_nano", "time_unix_nano")
+    found: dict[str, Any] = {}
+    for metric in metrics:
+        data: Any = metric.data
+        kind = (type(data), getattr(data, "is_monotonic", None), data.aggregation_temporality)
+        points = []
+        for point in data.data_points:
+            facts = {key: value for key, value in vars(point).items() if key not in times}
+            # The SDK chooses one of a counter's values by chance.
+            is_sum = isinstance(data, Sum)
+            facts["exemplars"] = [(is_sum or each.value, each.trace_id) for each in point.exemplars]
+            points.append(facts)
+        found[metric.name] = (kind, metric.unit, metric.description, points)
+    return found
+
+
+@pytest.mark.parametrize("attributes", _ODD_ATTRIBUTES)
+def test_single_values_make_the_points_of_the_sdk(attributes: Any) -> None:
+    sampled, unsampled = (trace.set_span_in_context(each) for each in (_SPAN, _UNSAMPLED))
+
+    def use(made: Instruments) -> None:
+        for value in (0.5, 7, 0, -1, Decimal("1.5"), _Level.HIGH):
+            made.inference_duration.record(value, attributes, sampled)  # type: ignore[arg-type]
+            made.websocket_messages.add(value, attributes, sampled)  # type: ignore[arg-type]
+            made.answers_active.add(value, attributes, sampled)  # type: ignore[arg-type]
+        made.input_tokens.record(2, attributes, unsampled)
+        made.answers_active.add(-5, attributes, unsampled)
+
+    wanted, found = _made_by_both(use)
+    assert len(found) == 4
+    assert found == wanted
+
+
+def test_a_value_that_is_no_number_raises_as_in_the_sdk() -> None:
+    made: Any
+    for made in (Tallies(InstrumentationScope("test")).sum(names.LLM_COST), _sdk_counter()):
+        with pytest.raises((TypeError, ValueError)):
+            made.add("many")
+
+
+def _sdk_counter() -> Any:
+    sdk_values.install()
+    return MeterProvider(shutdown_on_exit=False).get_meter("test").create_counter("counter")
+
+
+def test_values_are_recorded_in_the_current_context_by_default() -> None:
+    tallies = Tallies(InstrumentationScope("test"))
+    with trace.use_span(_SPAN):
+        tallies.sum(names.LLM_COST).add(0.5)
+    [metric] = tallies.collect()
+    [point] = metric.data.data_points
+    assert [each.trace_id for each in point.exemplars] == [7]
 
 
 @pytest.fixture
