@@ -11,6 +11,7 @@ from typing import Final
 
 from loguru import logger
 
+from app import collection
 from app.main import create_app
 from app.settings import Settings
 from app.transport.deadline import TELEMETRY_ENDS_BEFORE, Deadline
@@ -19,6 +20,8 @@ from chatscope import Telemetry
 
 # More than any sensible MAX_CONNECTIONS, and less than any kernel refuses.
 _MAX_OPEN_FILES: Final = 65_536
+# Standard streams, listeners, the spool, the exporter's connections.
+_OTHER_FILES: Final = 100
 # Exit code of a process that was ended by a signal, as a shell reports it: this plus its number.
 _EXIT_BY_SIGNAL: Final = 128
 
@@ -38,14 +41,19 @@ def serve(
     `on_ready` when requests are accepted. After the first stop, the process ends within the grace
     period and AFTER_GRACE_SECONDS.
     """
-    raise_file_limit()
+    report_file_limit(settings, raise_file_limit())
     app = create_app(settings, shutdown_with_app=False)
     telemetry: Telemetry = app.state.telemetry
     deadline = Deadline(settings.shutdown_grace_seconds)
+
+    def report_ready() -> None:
+        collection.resume()
+        on_ready()
+
     try:
         # Now: a failure during the server's first event would turn every response into a 500.
         app.middleware_stack = app.build_middleware_stack()
-        server = Server(app, settings, deadline, on_ready=on_ready)
+        server = Server(app, settings, deadline, on_ready=report_ready)
 
         def stop() -> None:
             server.stop()
@@ -65,8 +73,8 @@ def serve(
         telemetry.shutdown(deadline.left(TELEMETRY_ENDS_BEFORE))
 
 
-def raise_file_limit() -> None:
-    """Raise the soft limit of open files as far as the hard limit allows.
+def raise_file_limit() -> int:
+    """Raise the soft limit of open files as far as the hard limit allows; return it.
 
     The usual soft limit of a shell, 1024, is reached before MAX_CONNECTIONS: clients would get no
     response instead of a refusal, and telemetry could not open its spool.
@@ -76,6 +84,20 @@ def raise_file_limit() -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MAX_OPEN_FILES if soft == resource.RLIM_INFINITY else soft
+
+
+def report_file_limit(settings: Settings, limit: int) -> None:
+    """Log a warning if so many open files are too few for the connections that are allowed."""
+    # A response has a connection of its client, and one to its provider.
+    needed = settings.max_connections + 2 * settings.max_answers + _OTHER_FILES
+    if limit < needed:
+        logger.warning(
+            f"only {limit} files can be open at once: MAX_CONNECTIONS={settings.max_connections} "
+            f"and MAX_ANSWERS={settings.max_answers} need {needed}; raise the limit of open files "
+            f"(ulimit -n), or lower MAX_CONNECTIONS"
+        )
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from multiprocessing.connection import Connection
 from socket import socket
 from typing import Final
 
+from app import collection
 from app.settings import Settings
 from app.startup import run_reported
 
@@ -19,6 +20,7 @@ def work(settings: Settings, listener: socket, parent: Connection) -> None:
     """Serve until the parent closes its end of the connection; end the process."""
     # A terminal interrupts all processes of a group; the parent stops this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    collection.pause()
     sys.exit(run_reported(lambda: _serve(settings, listener, parent)))
 
 

@@ -11,6 +11,7 @@ from socket import AF_INET, AF_INET6, create_server, socket
 
 from loguru import logger
 
+from app import collection
 from app.serving import exit_on_signals
 from app.settings import Settings
 from app.transport.deadline import PARENT_KILLS_BEFORE, TELEMETRY_ENDS_BEFORE, Deadline
@@ -28,6 +29,7 @@ def run_workers(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; return the process's exit code."""
     telemetry = Telemetry(settings.telemetry(), None)
     telemetry.start()
+    collection.resume()
     deadline = Deadline(settings.shutdown_grace_seconds)
     try:
         return _supervise(settings, telemetry, deadline)

@@ -7,11 +7,12 @@ whole requests, not money, and share counts through servers only.
 
 import sqlite3
 import threading
+import uuid
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from loguru import logger
 
@@ -23,11 +24,19 @@ CREATE TABLE IF NOT EXISTS used (
     day TEXT NOT NULL, key TEXT NOT NULL, user TEXT NOT NULL, unit TEXT NOT NULL,
     amount INTEGER NOT NULL,
     PRIMARY KEY (day, key, user, unit)
-) WITHOUT ROWID
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS batches (
+    writer TEXT PRIMARY KEY, number INTEGER NOT NULL, day TEXT NOT NULL
+) WITHOUT ROWID;
 """
 _ADD: Final = """
 INSERT INTO used VALUES (?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET amount = amount + excluded.amount
+"""
+# One row for each process: the number of its last batch that is in the file.
+_ADD_BATCH: Final = """
+INSERT INTO batches VALUES (?, ?, ?)
+ON CONFLICT DO UPDATE SET number = excluded.number, day = excluded.day
 """
 _BUSY_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 1.0
@@ -43,11 +52,15 @@ class Ledger:
     def __init__(self, path: Path | None) -> None:
         """Open or create the file. Raise OSError or sqlite3.Error."""
         self._path = path
-        # Amounts that are not in the file yet; all of them without a file.
+        # Amounts that no batch has yet; all of them without a file.
         self._pending: defaultdict[Account, int] = defaultdict(int)
+        # The batch that is being written, and its number in the file.
+        self._batch: dict[Account, int] = {}
+        self._number = 0
+        self._writer_id = uuid.uuid4().hex
         self._lock = threading.Lock()
         self._changed = threading.Event()
-        self._forget: str | None = None  # a day; earlier ones are dropped
+        self._first_day = ""  # earlier ones are dropped
         self._closing = threading.Event()
         self._reader: sqlite3.Connection | None = None
         self._writer: threading.Thread | None = None
@@ -56,52 +69,45 @@ class Ledger:
             path.touch(mode=0o600)
             with closing(self._connect()) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")
-                connection.execute(_SCHEMA)
+                connection.executescript(_SCHEMA)
             self._reader = self._connect(timeout=0.0)
 
     def used(self, account: Account) -> int:
         """Return the amount of one account; what could not be written yet is included."""
-        stored = 0
-        if self._reader is not None:
-            try:
-                found = self._reader.execute(
-                    "SELECT amount FROM used WHERE (day, key, user, unit) = (?, ?, ?, ?)", account
-                ).fetchone()
-                stored = found[0] if found else 0
-            except sqlite3.Error as error:
-                _report("read", error)
-        # After the file: an amount that is written meanwhile is missed once, never counted twice.
+        query = "SELECT amount FROM used WHERE (day, key, user, unit) = (?, ?, ?, ?)"
         with self._lock:
-            return stored + self._pending.get(account, 0)
+            stored, in_file = _read(self._reader, query, account, self._writer_id)
+            used: int = sum(amount for (amount,) in stored)
+            return used + sum(amounts.get(account, 0) for amounts in self._unwritten(in_file))
 
     def keys(self, day: str) -> dict[tuple[str, str], int]:
-        """Return the amount of each key, without its users, and unit on this day."""
+        """Return the amount of each key, without its users, and unit on this day.
+
+        For any thread, and slow where there are many users: an amount that is written meanwhile
+        may be missing.
+        """
         found: defaultdict[tuple[str, str], int] = defaultdict(int)
-        if self._reader is not None:
-            try:
-                query = "SELECT key, unit, amount FROM used WHERE day = ? AND user = ''"
-                for key, unit, amount in self._reader.execute(query, (day,)):
-                    found[key, unit] = amount
-            except sqlite3.Error as error:
-                _report("read", error)
+        query = "SELECT key, unit, amount FROM used WHERE day = ? AND user = ''"
+        # A connection of its own, because `used` must not wait for this.
+        with self._connection() as connection:
+            stored, in_file = _read(connection, query, (day,), self._writer_id)
+        for key, unit, amount in stored:
+            found[key, unit] = amount
         with self._lock:
-            for (pending_day, key, user, unit), amount in self._pending.items():
-                if pending_day == day and not user:
-                    found[key, unit] += amount
+            for amounts in self._unwritten(in_file):
+                for (unwritten_day, key, user, unit), amount in amounts.items():
+                    if unwritten_day == day and not user:
+                        found[key, unit] += amount
         return found
 
     def users(self, day: str, key: str) -> set[str]:
         """Return the users of a key that have an account on this day."""
+        query = "SELECT DISTINCT user FROM used WHERE day = ? AND key = ?"
         with self._lock:
-            found = {user for d, k, user, _ in self._pending if (d, k) == (day, key)}
-        if self._reader is not None:
-            try:
-                rows = self._reader.execute(
-                    "SELECT DISTINCT user FROM used WHERE day = ? AND key = ?", (day, key)
-                )
-                found.update(user for (user,) in rows)
-            except sqlite3.Error as error:
-                _report("read", error)
+            stored, in_file = _read(self._reader, query, (day, key), self._writer_id)
+            found = {user for (user,) in stored}
+            for amounts in self._unwritten(in_file):
+                found.update(user for d, k, user, _ in amounts if (d, k) == (day, key))
         return found - {""}
 
     def add(self, amounts: dict[Account, int]) -> None:
@@ -119,7 +125,7 @@ class Ledger:
             for account in [account for account in self._pending if account[0] < day]:
                 del self._pending[account]
         if self._path is not None:
-            self._forget = day
+            self._first_day = day
             self._start_writer()
             self._changed.set()
 
@@ -132,6 +138,29 @@ class Ledger:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+
+    def _unwritten(self, in_file: int | None) -> list[dict[Account, int]]:
+        """Return the amounts that the file lacks; `in_file` is the number that `_read` returned.
+
+        The caller has the lock, which the writer never holds for long. The number of the last batch
+        is read together with the amounts: only the file shows when a batch is committed.
+        """
+        return [self._pending] if in_file == self._number else [self._pending, self._batch]
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection | None]:
+        """Yield a connection for reading; None without a file, or if it cannot be opened."""
+        if self._path is None:
+            yield None
+            return
+        try:
+            connection = self._connect(timeout=0.0)
+        except sqlite3.Error as error:
+            _report("read", error)
+            yield None
+            return
+        with closing(connection):
+            yield connection
 
     def _connect(self, timeout: float = _BUSY_SECONDS) -> sqlite3.Connection:
         assert self._path is not None  # noqa: S101
@@ -164,26 +193,50 @@ class Ledger:
 
     def _written(self) -> bool:
         with self._lock:
-            return not any(self._pending.values())
+            return not (any(self._pending.values()) or self._batch)
 
     def _write(self) -> None:
         with self._lock:
-            taken, forget = dict(self._pending), self._forget
-        with closing(self._connect()) as connection, _transaction(connection):
-            rows = [(*account, amount) for account, amount in taken.items() if amount]
-            connection.executemany(_ADD, rows)
-            if forget:
-                connection.execute("DELETE FROM used WHERE day < ?", (forget,))
-        with self._lock:
-            for account, amount in taken.items():
-                self._pending[account] -= amount
-                if not self._pending[account]:
-                    del self._pending[account]
+            if not self._batch:  # else: it could not be written
+                self._batch = {
+                    account: amount for account, amount in self._pending.items() if amount
+                }
+                self._number += 1
+                self._pending.clear()
+            batch, number, day = self._batch, self._number, self._first_day
+        with closing(self._connect()) as connection:
+            with _transaction(connection, "IMMEDIATE"):
+                connection.executemany(
+                    _ADD, [(*account, amount) for account, amount in batch.items()]
+                )
+                connection.execute(_ADD_BATCH, (self._writer_id, number, day))
+                connection.execute("DELETE FROM used WHERE day < ?", (day,))
+                connection.execute("DELETE FROM batches WHERE day < ?", (day,))
+            with self._lock:
+                self._batch = {}
+
+
+def _read(
+    connection: sqlite3.Connection | None, query: str, parameters: tuple[str, ...], writer: str
+) -> tuple[list[tuple[Any, ...]], int | None]:
+    """Return rows of the file, and the number of the writer's last batch in it; no rows and None
+    without a file, or if it cannot be read."""
+    if connection is None:
+        return [], None
+    try:
+        with _transaction(connection, "DEFERRED"):
+            rows = connection.execute(query, parameters).fetchall()
+            last = "SELECT coalesce(max(number), 0) FROM batches WHERE writer = ?"
+            [(in_file,)] = connection.execute(last, (writer,))
+    except sqlite3.Error as error:
+        _report("read", error)
+        return [], None
+    return rows, in_file
 
 
 @contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
+def _transaction(connection: sqlite3.Connection, kind: str) -> Iterator[None]:
+    connection.execute(f"BEGIN {kind}")
     try:
         yield
     except BaseException:

@@ -37,6 +37,12 @@ from chatscope.genai import Usage
 
 # A prompt is cached in blocks of so many tokens, and only if it has two of them.
 _CACHE_BLOCK = 64
+# A response to more characters is composed in a thread: it takes milliseconds.
+_LARGE = 32_768
+# As which a part of a message counts.
+_PART_CHARACTERS = 100
+# Of a response: a token of its text, or a chunk of one that is more than a text.
+_Piece = str | Chunk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,48 +110,60 @@ class SimulatedProvider:
         check(request)
         headers = self._quota.take(time.time())
         now = self._behaviour.at(time.time())
-        chunks, end = self._structured(request) or self._text(request)
-        error_at = self._position_of(now.error_rate, len(chunks))
+        pieces, end = await self._composed(request)
+        error_at = self._position_of(now.error_rate, len(pieces))
         error = PLAIN if error_at is None else self._random.choice(now.errors)
         if error_at is not None and error in BEFORE_RESPONSE:
             error_at = 0
-        stall_at = self._position_of(now.stall_rate, len(chunks))
+        stall_at = self._position_of(now.stall_rate, len(pieces))
         if error == "timeout":
             stall_at = 0
         due = time.monotonic() + now.first_token_seconds
         pause = 1 / now.tokens_per_second if now.tokens_per_second else 0.0
-        texts: list[str] = []  # of a response that is sent as a whole
-        for position, chunk in enumerate(chunks):
+        if not request.stream:
+            last = max(0, len(pieces) - 1) if error_at is None else error_at
+            due += pause * sum(_is_output(piece) for piece in pieces[:last]) if pause else 0.0
+            if stall_at is not None and stall_at <= last:
+                due += now.stall_seconds
+            await _sleep_until(due)
+            if error_at is not None:
+                raise failure(error, headers)
+            if headers:
+                yield Started(headers=headers)
+            if end.body is None and (text := "".join(map(str, pieces))):
+                yield Chunk(text)
+            yield end
+            return
+        for position, piece in enumerate(pieces):
             if position == stall_at:
                 due += now.stall_seconds
-            # By the clock, so that the time that the reader takes is not added.
-            if (delay := due - time.monotonic()) > 0:
-                await asyncio.sleep(delay)
+            await _sleep_until(due)
             if position == error_at:
                 raise failure(error, headers)
             if headers and position == 0:
                 yield Started(headers=headers)
-            if request.stream:
-                yield chunk
-            elif end.body is None:
-                texts.append(chunk.text)
-            if chunk.size != 0:
+            yield Chunk(piece) if isinstance(piece, str) else piece
+            if _is_output(piece):
                 due += pause
-        if text := "".join(texts):
-            yield Chunk(text)
         yield end
 
     async def embed(self, request: EmbeddingRequest) -> Embedded:
         """Return vectors that depend on the words only, after the delay of a first token."""
         headers = self._quota.take(time.time())
         await asyncio.sleep(self._behaviour.at(time.time()).first_token_seconds)
-        return replace(embedded(request), headers=headers)
+        return replace(await asyncio.to_thread(embedded, request), headers=headers)
 
     async def close(self) -> None:
         """Nothing to close."""
 
-    def _text(self, request: ChatRequest) -> tuple[list[Chunk], Completed]:
-        """Return the chunks of one text, a token each, and its end."""
+    async def _composed(self, request: ChatRequest) -> tuple[Sequence[_Piece], Completed]:
+        def compose() -> tuple[Sequence[_Piece], Completed]:
+            return self._structured(request) or self._text(request)
+
+        return await asyncio.to_thread(compose) if _size(request) > _LARGE else compose()
+
+    def _text(self, request: ChatRequest) -> tuple[Sequence[_Piece], Completed]:
+        """Return the tokens of one text, and its end."""
         tokens, finish_reason = compose(request, self._behaviour)
         end = Completed(
             finish_reason=finish_reason,
@@ -153,17 +171,17 @@ class SimulatedProvider:
             response_id=new_response_id("sim-"),
             response_model=request.model,
         )
-        return [Chunk(token) for token in tokens], end
+        return tokens, end
 
-    def _structured(self, request: ChatRequest) -> tuple[list[Chunk], Completed] | None:
+    def _structured(self, request: ChatRequest) -> tuple[Sequence[_Piece], Completed] | None:
         """Return the chunks of a response that is more than one text, and its end; None for a
         text."""
-        random = Random(_seed(request, self._behaviour.seed))  # noqa: S311
         count = request.choices
         tools = called_tools(request)
         as_json = request.response_format in ("json_object", "json_schema")
         if not tools and not as_json and count == 1:
             return None
+        random = Random(_seed(request, self._behaviour.seed))  # noqa: S311
         outputs = []
         for number in range(count):
             if tools:
@@ -201,6 +219,16 @@ class SimulatedProvider:
         return self._random.randrange(max(1, length))
 
 
+def _is_output(piece: _Piece) -> bool:
+    return isinstance(piece, str) or piece.size != 0
+
+
+async def _sleep_until(due: float) -> None:
+    """By the clock, so that the time that the reader takes is not added."""
+    if (delay := due - time.monotonic()) > 0:
+        await asyncio.sleep(delay)
+
+
 def compose(request: ChatRequest, behaviour: Behaviour, number: int = 0) -> tuple[list[str], str]:
     """Return the tokens of a response, each with its leading space, and the finish reason.
 
@@ -219,6 +247,16 @@ def _text(request: ChatRequest, behaviour: Behaviour, random: Random) -> str:
     least, most = max(1, behaviour.answer_tokens - half), behaviour.answer_tokens + half
     return simulated_texts.compose(
         request.messages, random, least, random.randint(least, most), most
+    )
+
+
+def _size(request: ChatRequest) -> int:
+    """Return about as many characters as a response is composed from."""
+    contents = [message.get("content") for message in request.messages]
+    return sum(
+        len(content) * (_PART_CHARACTERS if isinstance(content, list) else 1)
+        for content in contents
+        if isinstance(content, str | list)
     )
 
 

@@ -18,10 +18,17 @@ _MAX_DIMENSIONS: Final = 4096
 _ENCODINGS: Final = ("float", "base64")
 # Components that one word changes.
 _COMPONENTS: Final = 8
+# Inputs and words of one request, as OpenAI limits them, and components of its response.
+_MOST_INPUTS: Final = 2_048
+_MOST_WORDS: Final = 300_000
+_MOST_COMPONENTS: Final = _MOST_INPUTS * _DIMENSIONS
 
 
 def embedded(request: EmbeddingRequest) -> Embedded:
-    """Return unit vectors of the requested length. Raise ProviderError."""
+    """Return unit vectors of the requested length. Raise ProviderError.
+
+    Takes up to three seconds for the longest request: call it in a thread.
+    """
     dimensions = request.body.get("dimensions")
     dimensions = _DIMENSIONS if dimensions is None else dimensions
     if type(dimensions) is not int or not 1 <= dimensions <= _MAX_DIMENSIONS:
@@ -29,19 +36,28 @@ def embedded(request: EmbeddingRequest) -> Embedded:
     encoding = request.body.get("encoding_format") or "float"
     if encoding not in _ENCODINGS:
         raise _refusal("encoding_format", "float or base64")
-    inputs = [_tokens(each) for each in _inputs(request.body["input"])]
-    data = [
-        {"object": "embedding", "index": index, "embedding": _encoded(tokens, dimensions, encoding)}
-        for index, tokens in enumerate(inputs)
-    ]
+    inputs = [_tokens(each) for each in _inputs(request.body["input"], dimensions)]
     count = sum(len(tokens) for tokens in inputs)
-    body = {
+    if count > _MOST_WORDS:
+        raise _refusal("input", f"at most {_MOST_WORDS:,} words in all")
+    # One by one: the interpreter lock is held while a value is rendered.
+    data = ", ".join(
+        json.dumps(
+            {
+                "object": "embedding",
+                "index": index,
+                "embedding": _encoded(tokens, dimensions, encoding),
+            }
+        )
+        for index, tokens in enumerate(inputs)
+    )
+    about = {
         "object": "list",
-        "data": data,
         "model": request.model,
         "usage": {"prompt_tokens": count, "total_tokens": count},
     }
-    return Embedded(raw=json.dumps(body).encode(), usage=Usage(count), response_model=request.model)
+    raw = f'{json.dumps(about)[:-1]}, "data": [{data}]}}'.encode()
+    return Embedded(raw=raw, usage=Usage(count), response_model=request.model)
 
 
 def _refusal(param: str, accepted: str) -> ProviderError:
@@ -53,12 +69,15 @@ def _refusal(param: str, accepted: str) -> ProviderError:
     )
 
 
-def _inputs(given: Any) -> Sequence[Any]:
+def _inputs(given: Any, dimensions: int) -> Sequence[Any]:
     """Return the inputs: texts or lists of tokens, one or several."""
     if isinstance(given, str) or all(isinstance(each, int) for each in given):
         return [given]
     if not all(isinstance(each, str | list) for each in given):
         raise _refusal("input", "a text, a list of texts or a list of tokens")
+    most = min(_MOST_INPUTS, _MOST_COMPONENTS // dimensions)
+    if len(given) > most:
+        raise _refusal("input", f"at most {most:,} inputs of {dimensions:,} dimensions")
     return list(given)
 
 

@@ -85,6 +85,8 @@ class StreamGuard:
         """Cancel the stream if it has not ended, and wait at most CLOSING_SECONDS for its end."""
         self._closing = True
         self._timer.cancel()
+        if self._task.done():
+            return
         if not self._ended:
             self._task.cancel()
         try:

@@ -1,6 +1,7 @@
 """POST /v1/chat/completions, and the formats that are translated to it."""
 
 import time
+from functools import partial
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -14,6 +15,7 @@ from app.transport.admission import Admission, shutdown_as_error
 from app.transport.authentication import admit, caller_attributes
 from app.transport.body import read_body
 from app.transport.connection import run_while_connected
+from app.transport.large import unblocked
 from app.transport.outputs import EventStream, Rendering, WholeResponse
 from app.transport.response import response_writer
 from app.transport.steps import step
@@ -50,9 +52,7 @@ class Completions:
         http = Request(scope, receive)
         body = await self._read(http)
         with step("validate"):
-            data = parse_json(body)
-            exchange = self._format.read(data) if self._format else None
-            request = self._validate(data, exchange)
+            request, exchange = await unblocked(len(body), partial(self._validate, body))
             model = self._catalog.find(request.model)
             chat = request.to_domain(model.name)
             metadata = {**chat.metadata, **(exchange.metadata if exchange else {})}
@@ -84,11 +84,13 @@ class Completions:
                 is_complete=lambda: writer.complete,
             )
 
-    def _validate(self, data: object, exchange: Exchange | None) -> CompletionRequest:
+    def _validate(self, body: bytes) -> tuple[CompletionRequest, Exchange | None]:
+        data = parse_json(body)
         limits = self._settings.request_limits
-        if exchange is None:
-            return completion_request(data, limits)
-        return completion_request(exchange.chat, limits, exchange.own_parameter)
+        if self._format is None:
+            return completion_request(data, limits), None
+        exchange = self._format.read(data)
+        return completion_request(exchange.chat, limits, exchange.own_parameter), exchange
 
     async def _read(self, request: Request) -> bytes:
         settings = self._settings

@@ -1,6 +1,7 @@
 """POST /v1/embeddings."""
 
 import dataclasses
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,6 +17,7 @@ from app.transport.authentication import Charge, admit
 from app.transport.body import read_body
 from app.transport.connection import run_while_connected
 from app.transport.errors import error_response
+from app.transport.large import unblocked
 from app.transport.response import response_writer
 from app.transport.steps import step
 from app.wire.errors import error_object
@@ -43,7 +45,7 @@ class EmbeddingsEndpoint:
                 Request(scope, receive), settings.max_body_bytes, settings.receive_timeout_seconds
             )
         with step("validate"):
-            name, request = embedding_request(parse_json(body), settings.request_limits)
+            name, request = await unblocked(len(body), partial(self._validate, body))
             model = self._catalog.find(name)
             model.check_embeddings()
             request = dataclasses.replace(request, model=model.name)
@@ -56,6 +58,9 @@ class EmbeddingsEndpoint:
 
         with shutdown_as_error(), self._admission.response():
             await run_while_connected(receive, respond(), is_complete=lambda: writer.complete)
+
+    def _validate(self, body: bytes) -> tuple[str, EmbeddingRequest]:
+        return embedding_request(parse_json(body), self._settings.request_limits)
 
     async def _response(
         self, model: CatalogModel, request: EmbeddingRequest, charge: Charge

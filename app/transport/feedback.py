@@ -11,6 +11,7 @@ from app.response_id import span_of
 from app.settings import Settings
 from app.transport.admission import Admission
 from app.transport.body import read_body
+from app.transport.large import unblocked
 from app.transport.steps import step
 from app.wire.parsing import parse_json
 from chatscope import Telemetry
@@ -35,7 +36,7 @@ class Feedback:
                 request, settings.max_body_bytes, settings.receive_timeout_seconds
             )
         with step("validate"):
-            rating = _rating(parse_json(body))
+            rating = await unblocked(len(body), lambda: _rating(parse_json(body)))
         known = self._telemetry.record_feedback(rating)
         return JSONResponse(
             {

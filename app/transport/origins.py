@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence, Set
-from functools import partial
+from functools import lru_cache, partial
 from http import HTTPStatus
 from ipaddress import ip_address
 
@@ -38,6 +38,7 @@ class Origins:
         self._any_host = "*" in hosts
         self._hosts = frozenset(hosts)
         self._domains = tuple(host[1:] for host in hosts if host.startswith("*."))
+        self._is_known = lru_cache(maxsize=256)(self._is_ours)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward the request. Raise HttpError with status 400, 403 or 421."""
@@ -56,7 +57,7 @@ class Origins:
                 code="invalid_host",
             )
         host = "".join(hosts).lower()
-        if not self._is_ours(host):
+        if not self._is_known(host):
             raise HttpError(
                 421,
                 f"The host {_quoted(hosts)} is not allowed; ALLOWED_HOSTS lists the allowed ones.",

@@ -9,6 +9,7 @@ import struct
 from asyncio import TimerHandle
 from collections.abc import Sequence
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass
 from http import HTTPStatus
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -19,8 +20,9 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.protocol import State
 
 from app.settings import Settings
+from app.transport.inbox import Gate, Inbox
 from app.transport.parser import RequestParser
-from app.transport.refusal_log import OnLimit, RefusalLog, ServerLog
+from app.transport.refusal_log import ACCESS_LOGGER, OnLimit, RefusalLog, ServerLog
 from app.transport.response import SECURITY_HEADERS
 from app.wire.errors import HttpError, error_object
 
@@ -75,7 +77,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().__init__(**server)
         self._limits = limits
         self.logger = ServerLog("uvicorn.error", limits.refusals)  # type: ignore[assignment]
-        self.access_logger = ServerLog("uvicorn.access", limits.refusals)  # type: ignore[assignment]
+        self.access_logger = ServerLog(ACCESS_LOGGER, limits.refusals)  # type: ignore[assignment]
         self.parser = RequestParser(self)  # type: ignore[assignment]
         self._head_open = False  # between a request's first byte and its last header
         self._unparsed_bytes = 0  # since the parser last completed a head or a part of a body
@@ -226,6 +228,8 @@ class LimitedWebSocketProtocol(WebSocketsSansIOProtocol):
         # logger they would be printed.
         self.logger = ServerLog("uvicorn.error", limits.refusals)  # type: ignore[assignment]
         self.conn.logger = logging.getLogger("websockets.server")
+        self.queue = Inbox()  # type: ignore[assignment]
+        self.writable = Gate()  # type: ignore[assignment]
         self._limits = limits
         self._send_timer: TimerHandle | None = None
 
@@ -248,11 +252,19 @@ class LimitedWebSocketProtocol(WebSocketsSansIOProtocol):
             return
         super().send_receive_event_to_app()
 
+    def start_keepalive(self) -> None:
+        """Send pings, outside of the trace of the handshake: a timer keeps its context."""
+        Context().run(super().start_keepalive)
+
     async def send(self, message: Any) -> None:
         """Send. A response that refuses the handshake completes it, which uvicorn does not note."""
         await super().send(message)
-        if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
-            self.handshake_complete = True
+        match message["type"]:
+            case "websocket.accept":  # the next 7 kB are not needed any more
+                self.request.headers.clear()  # the parser keeps the request itself
+                del self.request, self.response
+            case "websocket.http.response.body" if not message.get("more_body"):
+                self.handshake_complete = True
 
     def handle_parser_exception(self) -> None:
         """A frame that violates the protocol, or a message that is too large."""

@@ -3,14 +3,14 @@
 import math
 import time
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from limits import RateLimitItem, parse_many
-from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.wire.errors import HttpError
+
+if TYPE_CHECKING:
+    from limits import RateLimitItem
 
 _RATES: Final = "app.rates"
 _PROTECTED: Final = ("/v1/", "/ws/chat")
@@ -21,6 +21,11 @@ class RateLimiter:
 
     def __init__(self, per_key: str | None, per_address: str | None) -> None:
         """Rates such as `60/minute; 1000/day`; None: no limit. Raise ValueError otherwise."""
+        # The library is a twentieth of the time of a startup: only if there are rates.
+        from limits import parse_many  # noqa: PLC0415
+        from limits.storage import MemoryStorage  # noqa: PLC0415
+        from limits.strategies import FixedWindowRateLimiter  # noqa: PLC0415
+
         self._limiter = FixedWindowRateLimiter(MemoryStorage())
         self._per_key = parse_many(per_key) if per_key else []
         self._per_address = parse_many(per_address) if per_address else []
@@ -33,7 +38,7 @@ class RateLimiter:
         """Count a request with a key. Raise HttpError, 429, above its rate."""
         self._check("key_requests", f"the API key '{name}'", self._per_key, name)
 
-    def _check(self, limit: str, whose: str, rates: Sequence[RateLimitItem], who: str) -> None:
+    def _check(self, limit: str, whose: str, rates: Sequence["RateLimitItem"], who: str) -> None:
         for rate in rates:
             if not self._limiter.hit(rate, limit, who):
                 reset = self._limiter.get_window_stats(rate, limit, who).reset_time
@@ -82,7 +87,7 @@ def _address(scope: Scope) -> str:
     return str(client[0]) if client else ""
 
 
-def _exceeded(limit: str, whose: str, rate: RateLimitItem, seconds: int) -> HttpError:
+def _exceeded(limit: str, whose: str, rate: "RateLimitItem", seconds: int) -> HttpError:
     return HttpError(
         429,
         f"The rate limit of {whose} is {rate.amount} requests per {rate.get_expiry()} s; try again "

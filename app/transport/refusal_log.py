@@ -8,7 +8,9 @@ from typing import Any, Final
 from loguru import logger
 
 from app.domain.errors import ServiceError
+from chatscope.logs import log_access
 
+ACCESS_LOGGER: Final = "uvicorn.access"
 OnLimit = Callable[[str], None]
 LIMIT: Final = "refusal_lines"
 _BURST_SECONDS: Final = 10
@@ -80,6 +82,7 @@ class ServerLog(logging.LoggerAdapter):  # type: ignore[type-arg]
         """`name`: that of uvicorn's own logger."""
         super().__init__(logging.getLogger(name), {})
         self._refusals = refusals
+        self._is_access = name == ACCESS_LOGGER
 
     @property
     def level(self) -> int:
@@ -90,7 +93,11 @@ class ServerLog(logging.LoggerAdapter):  # type: ignore[type-arg]
         """Log, unless there were too many lines of the same reason."""
         reason = _reason(level, msg, args)
         extra = {} if reason is None else self._refusals.admit(reason)
-        if extra is not None:
+        if extra is None:
+            return
+        if self._is_access and self.isEnabledFor(level):
+            log_access(args, extra)
+        else:
             self.logger.log(level, msg, *args, extra=extra, stacklevel=2, **kwargs)
 
 

@@ -110,6 +110,8 @@ def _config(app: Starlette, settings: Settings) -> uvicorn.Config:
         headers=list(SECURITY_HEADERS.items()),
         lifespan="on",
         ws_max_size=settings.max_body_bytes,
+        # It costs 27 kB a connection, and CPU for each token, of which it saves a few bytes.
+        ws_per_message_deflate=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_CANCEL_SECONDS,  # type: ignore[arg-type]
         # Otherwise a pipelined request would join the trace of the request before it.

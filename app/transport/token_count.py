@@ -1,5 +1,8 @@
 """POST /v1/messages/count_tokens."""
 
+from functools import partial
+from typing import Any
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
@@ -7,6 +10,7 @@ from app.providers.catalog import Catalog
 from app.settings import Settings
 from app.transport.admission import Admission
 from app.transport.body import read_body
+from app.transport.large import unblocked
 from app.transport.steps import step
 from app.wire.formats import count_tokens
 from app.wire.parsing import parse_json
@@ -28,7 +32,13 @@ class TokenCount:
                 request, settings.max_body_bytes, settings.receive_timeout_seconds
             )
         with step("validate"):
-            data = parse_json(body)
-            counted = count_tokens(data)
-            self._catalog.find(data.get("model") or "")
+            model, counted = await unblocked(len(body), partial(_counted, body))
+            self._catalog.find(model)
         return JSONResponse(counted)
+
+
+def _counted(body: bytes) -> tuple[str, dict[str, Any]]:
+    """Return the requested model and the response."""
+    data = parse_json(body)
+    counted = count_tokens(data)
+    return data.get("model") or "", counted

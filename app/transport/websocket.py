@@ -25,6 +25,7 @@ from app.providers.catalog import Catalog
 from app.settings import Settings
 from app.transport.admission import Admission
 from app.transport.authentication import admit, caller_attributes, count_message
+from app.transport.large import unblocked
 from app.transport.refusal_log import RefusalLog
 from app.transport.steps import step
 from app.wire.errors import is_server_error
@@ -140,6 +141,8 @@ class _Session:
 
     async def read(self) -> None:
         """Handle messages until the client disconnects or the connection is idle for too long."""
+        # Once more: the span of the handshake has ended.
+        self._context = contextvars.copy_context()
         with suppress(ClientDisconnected):
             while (message := await self._receive())["type"] == "websocket.receive":
                 try:
@@ -191,7 +194,7 @@ class _Session:
 
     async def _handle(self, text: str | None) -> None:
         arrived = time.perf_counter()
-        data = parse_message(text)
+        data = await unblocked(len(text or ""), lambda: parse_message(text))
         match data["type"]:
             case "message":
                 await self._start_turn(data, arrived)

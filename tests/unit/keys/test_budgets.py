@@ -1,8 +1,12 @@
 """Budgets of keys and users, and the file that counts them."""
 
+import os
+import re
+import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -12,12 +16,13 @@ from pathlib import Path
 import pytest
 
 from app.keys import budgets as module
+from app.keys import ledger
 from app.keys.budgets import BudgetExceeded, Budgets
 from app.keys.file import Key, Limits
 from app.keys.ledger import CLOSING_SECONDS, Ledger
 from tests.unit.process import ROOT
 
-_PATIENCE_SECONDS = 20.0
+_PATIENCE_SECONDS = 60.0
 _NOON = datetime(2026, 11, 28, 12, tzinfo=UTC).timestamp()
 
 
@@ -161,6 +166,20 @@ def test_file_has_no_names_of_users(tmp_path: Path) -> None:
     assert b"eve" not in file.read_bytes()
 
 
+@pytest.mark.skipif(shutil.which("sqlite3") is None, reason="sqlite3 is not installed")
+def test_amounts_of_one_person_are_deleted_by_the_documented_command(tmp_path: Path) -> None:
+    file, key = tmp_path / "budgets.sqlite", _key(user_limits=Limits(tokens_per_day=3))
+    with _budgets(file) as budgets:
+        for user in ("ann", "eve"):
+            budgets.charge(key, user, tokens=4, usd=None)
+    [command] = re.findall(r"^sqlite3 .*$", (ROOT / "docs/privacy.md").read_text(), re.MULTILINE)
+    environment = {**os.environ, "BUDGETS_FILE": str(file)}
+    subprocess.run(["bash", "-c", command], check=True, env=environment, timeout=_PATIENCE_SECONDS)
+    with _budgets(file) as budgets:
+        budgets.check(key, "ann")
+        _refusal(budgets, key, "eve")
+
+
 def _until(happened: Callable[[], bool]) -> float:
     started = time.monotonic()
     while not happened():
@@ -225,6 +244,51 @@ def test_charge_does_not_wait_for_a_locked_file_and_still_counts(tmp_path: Path)
                 return int(amount)
 
         _until(lambda: stored() == 2)
+
+
+class _PausedAfterCommit:
+    """Holds the writer where the file has a batch and the memory still has it, too."""
+
+    def __init__(self) -> None:
+        self.committed, self.resume = threading.Event(), threading.Event()
+        self._transaction = ledger._transaction
+
+    @contextmanager
+    def __call__(self, connection: sqlite3.Connection, kind: str) -> Iterator[None]:
+        with self._transaction(connection, kind):
+            yield
+        if kind == "IMMEDIATE":
+            self.committed.set()
+            assert self.resume.wait(_PATIENCE_SECONDS)
+
+
+def test_charge_is_counted_once_while_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pause = _PausedAfterCommit()
+    monkeypatch.setattr(ledger, "_transaction", pause)
+    key = _key(user_limits=Limits(tokens_per_day=100), limits=Limits(tokens_per_day=3))
+    with _budgets(tmp_path / "budgets.sqlite") as budgets:
+        budgets.charge(key, "eve", tokens=2, usd=None)
+        assert pause.committed.wait(_PATIENCE_SECONDS)
+        budgets.check(key)
+        assert [use.used for use in budgets.uses([key])] == [0.0, 2.0]
+        budgets.charge(key, "eve", tokens=1, usd=None)
+        assert "3 tokens of 3 tokens" in _refusal(budgets, key)
+        pause.resume.set()
+        budgets.close()
+    with _budgets(tmp_path / "budgets.sqlite") as budgets:
+        assert "3 tokens of 3 tokens" in _refusal(budgets, key)
+
+
+def test_ended_processes_leave_nothing_in_the_file_after_the_day(tmp_path: Path) -> None:
+    file, clock = tmp_path / "budgets.sqlite", _Clock()
+    for _ in range(3):
+        with _budgets(file, clock) as budgets:
+            budgets.charge(_key(), None, tokens=1, usd=None)
+        clock.now += 24 * 3600
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("SELECT count(*) FROM batches").fetchone() == (1,)
 
 
 def test_close_does_not_wait_for_a_locked_file(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_file_of_the_budgets_can_be_created(tmp_path: Path) -> None:
 def _new(name: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "app.keys", "new", name]
     return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
     )
 
 

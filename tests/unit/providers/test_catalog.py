@@ -132,7 +132,7 @@ class _Blocking(Scripted):
         self.may_return = threading.Event()
 
     def stream(self, request: ChatRequest) -> Generator[Event]:  # type: ignore[override]
-        self.may_return.wait(10)
+        self.may_return.wait(60)
         yield END
 
 

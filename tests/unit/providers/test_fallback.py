@@ -20,7 +20,7 @@ from tests.unit.scripted import END, Scripted, chat_request
 
 pytestmark = pytest.mark.anyio
 
-_PATIENCE_SECONDS = 5.0
+_PATIENCE_SECONDS = 30.0
 _REQUEST = chat_request({"model": "m", "messages": [{"role": "user", "content": "hello"}]})
 
 

@@ -129,7 +129,9 @@ async def test_a_question_that_failed_may_be_answered_when_asked_again() -> None
     assert outcomes == {True, False}
 
 
-async def test_pauses_and_stalls_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The waits of the model in seconds, none of which takes any time."""
     waits: list[float] = []
     clock = 0.0
 
@@ -140,13 +142,31 @@ async def test_pauses_and_stalls_are_waited_for(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("app.providers.simulated.asyncio.sleep", sleep)
     monkeypatch.setattr("app.providers.simulated.time.monotonic", lambda: clock)
-    slow = replace(
-        _PLAIN, first_token_seconds=2, tokens_per_second=10, stall_rate=1, stall_seconds=7
-    )
-    texts, _ = await _ask(_request(max_tokens=5), slow)
+    return waits
+
+
+_SLOW = replace(_PLAIN, first_token_seconds=2, tokens_per_second=10, stall_rate=1, stall_seconds=7)
+
+
+async def test_pauses_and_stalls_are_waited_for(waits: list[float]) -> None:
+    texts, _ = await _ask(_request(max_tokens=5), _SLOW)
     assert len(waits) == len(texts) == 5
     assert sum(waits) == pytest.approx(2 + 4 * 0.1 + 7)
     assert sorted(round(wait, 3) for wait in waits)[-1] >= 7
+
+
+async def test_whole_response_takes_as_long_as_a_streamed_one(waits: list[float]) -> None:
+    await _ask(_request(max_tokens=5, stream=False), _SLOW)
+    assert sum(waits) == pytest.approx(2 + 4 * 0.1 + 7)
+
+
+async def test_whole_response_fails_after_the_tokens_before_its_error(waits: list[float]) -> None:
+    broken = replace(_SLOW, error_rate=1, stall_rate=0)
+    for _ in range(10):
+        waits.clear()
+        with pytest.raises(ProviderError):
+            await _ask(_request(max_tokens=5, stream=False), broken)
+        assert sum(waits) in [pytest.approx(2 + tokens * 0.1) for tokens in range(5)]
 
 
 @pytest.mark.parametrize(

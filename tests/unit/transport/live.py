@@ -17,7 +17,7 @@ from tests.unit.scripted import Scripted, catalog_of
 from tests.unit.serving import quick
 
 # Exceeded only if it hangs.
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 URL = "/v1/chat/completions"
 
 

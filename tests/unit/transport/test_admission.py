@@ -78,6 +78,8 @@ async def test_an_answer_on_its_way_ends_before_the_service_does(memory: Memory)
             answer = asyncio.create_task(client.post(URL, json={"messages": _HI}))
             while len(provider.requests) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0)
+            # A connection for later: the stopping service accepts none.
+            assert (await client.get("/readyz")).status_code == 200
             server.stop()
             # It takes nothing new meanwhile, wherever that comes from.
             while (await client.get("/readyz")).status_code != 503:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +14,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from app.domain.embedding import Embedded
 from app.main import create_app
 from chatscope import names
+from chatscope.genai import Usage
 from tests.memory import Memory
 from tests.unit.scripted import END, Scripted, catalog_of
 from tests.unit.serving import quick, serving
@@ -124,3 +127,56 @@ async def test_model_without_embeddings_is_refused(memory: Memory) -> None:
     assert response.status_code == 400
     assert json.loads(response.content)["error"]["param"] == "model"
     assert [span.name for span in memory.spans if span.name.startswith("embeddings")] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "accepted"),
+    [
+        ({"input": ["a"] * 2_048}, True),
+        ({"input": ["a"] * 2_049}, False),
+        ({"input": ["a"] * 128, "dimensions": 4_096}, True),
+        ({"input": ["a"] * 129, "dimensions": 4_096}, False),
+        ({"input": ["a " * 50_001] * 6}, False),
+    ],
+)
+async def test_embeddings_of_the_simulated_model_are_limited(
+    memory: Memory, body: dict[str, Any], accepted: bool
+) -> None:
+    app = create_app(quick(max_request_chars=1_000_000), providers=memory.providers)
+    async with (
+        serving(app) as server,
+        httpx2.AsyncClient(base_url=f"http://{server}", trust_env=False) as client,
+    ):
+        response = await client.post(_URL, json=body)
+    if accepted:
+        found = response.json()
+        assert [each["index"] for each in found["data"]] == list(range(len(body["input"])))
+        assert found["usage"] == {
+            "prompt_tokens": len(body["input"]),
+            "total_tokens": len(body["input"]),
+        }
+    else:
+        assert (response.status_code, response.json()["error"]["param"]) == (400, "input")
+
+
+async def test_embeddings_of_the_simulated_model_delay_no_other_request(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+
+    def slow(_: object) -> Embedded:
+        assert over.wait(30)
+        return Embedded(raw=b"{}", usage=Usage(1), response_model=None)
+
+    monkeypatch.setattr("app.providers.simulated.embedded", slow)
+    app = create_app(quick(), providers=memory.providers)
+    async with (
+        serving(app) as server,
+        httpx2.AsyncClient(base_url=f"http://{server}", trust_env=False) as client,
+    ):
+        waiting = asyncio.create_task(client.post(_URL, json={"input": "a"}))
+        await asyncio.sleep(0.2)
+        assert (await client.get("/healthz")).status_code == 200
+        assert not waiting.done()
+        over.set()
+        assert (await waiting).status_code == 200
