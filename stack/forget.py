@@ -21,6 +21,7 @@ from chatscope.names import USER_ID, prometheus_label
 from stack import facts as stack_facts
 from stack import way
 from stack.facts import ROOT
+from stack.identifiers import cleaned
 from stack.local_http import local_client
 from stack.parts import program_path
 from stack.supervisor import make_private
@@ -120,11 +121,12 @@ def _loki(facts: Mapping[str, str], options: Sequence[str]) -> Iterator[Any]:
             process.wait(_PATIENCE_SECONDS)
 
 
-def condition(user: str | None, text: str | None) -> str:
-    """Return a LogQL condition with quoted values."""
+def condition(user: str, text: str | None) -> str:
+    """Return a LogQL condition with quoted values; of a user in each form that may be stored."""
     if text is not None:
         return f"|= {json.dumps(text)}"
-    return f"| {prometheus_label(USER_ID)}={json.dumps(user)}"
+    forms = dict.fromkeys((user, cleaned(user)))
+    return "| " + " or ".join(f"{prometheus_label(USER_ID)}={json.dumps(form)}" for form in forms)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -135,12 +137,15 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     if (given.user is None) == (given.containing is None):
         parser.error("either a user or --containing")
+    if not (given.user or given.containing):
+        # It would be found in every record.
+        parser.error("the user or the text is empty")
     facts = stack_facts.load()
     if way.running(facts) is not None:
         print("the stack is running: make down", file=sys.stderr)
         return 1
     try:
-        before, after = forget(facts, condition(given.user, given.containing))
+        before, after = forget(facts, condition(given.user or "", given.containing))
     except (ForgetError, TimeoutError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

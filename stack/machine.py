@@ -31,7 +31,7 @@ class MachineError(RuntimeError):
 def go_version(directory: str) -> str:
     """Return the version of the Go that builds the module in `directory`, such as go1.26.8.
 
-    Go itself checks whether it is new enough. Raises MachineError.
+    It is the `toolchain` of go.mod or newer, unless GOTOOLCHAIN=local. Raises MachineError.
     """
     needed = needed_go(directory)
     try:
@@ -41,12 +41,26 @@ def go_version(directory: str) -> str:
         raise MachineError(
             f"Go is missing: install Go {needed} or newer (https://go.dev/dl/) and put it on PATH"
         ) from None
+    found = done.stdout.strip()
     if done.returncode != 0:
         raise MachineError(
             f"Go {needed} or newer is needed: install it (https://go.dev/dl/), or set"
-            f" GOTOOLCHAIN=auto and let Go fetch it. Go said: {done.stderr.strip()}"
+            " GOTOOLCHAIN=auto and let Go fetch it; GOTOOLCHAIN=local uses the installed one. Go"
+            f" said: {done.stderr.strip()}"
         )
-    return done.stdout.strip()
+    # With GOTOOLCHAIN=local Go refuses only the build.
+    if _go_numbers(found) < _go_numbers(needed):
+        raise MachineError(
+            f"Go {needed} or newer is needed, and this is {found}: install it"
+            " (https://go.dev/dl/), or set GOTOOLCHAIN=auto and let Go fetch it"
+        )
+    return found
+
+
+def _go_numbers(version: str) -> tuple[int, ...]:
+    """Return the numbers of `1.26.8` or `go1.26.8`; of a development version, the newest."""
+    found = re.match(r"(?:go)?(\d+)\.(\d+)(?:\.(\d+))?", version)
+    return tuple(int(number or 0) for number in found.groups()) if found else (sys.maxsize,)
 
 
 def needed_go(directory: str) -> str:

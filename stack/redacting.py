@@ -1,11 +1,11 @@
 """Generates the Collector's redaction from the package's rules, for services without the package.
 
-`python -m stack.redacting` writes it into the Collector's configuration, between two comments.
+`python -m stack.redacting` writes it into the Collector's configuration, between two comments, with
+the cleaning of identifiers after it (identifiers.py).
 Records are searched as in the package: for substrings of secrets first, with one function call
 each, and for patterns only where a substring was found.
 """
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from chatscope.redaction.rules import CARDS, EMAILS, PHONES, RULES, SECRETS, USER_ID, Rule
+from stack import identifiers
+from stack.ottl import quoted, yaml_item
 
 ROOT: Final = Path(__file__).parents[1]
 FILE: Final = ROOT / "otel-collector-config.yaml"
@@ -53,20 +55,21 @@ _HIDDEN: Final = (
     r"|(?:access|auth|refresh|id|session|bearer)[._-]?token)$"
     r"|(?:^|^.{1,4}[._-]|(?:[^t]|[^s]t|[^r]st|[^i]rst|[^f]irst)[._-])token$"
 )
-_HIDDEN_PARTS: Final = ("authorization", "cookie", "passw", "passphrase", "secret", "key", "token")
+# How the names end. The searched text has the attributes as JSON: with what follows a name, the
+# expensive pattern is not applied to each span that has `gen_ai.usage.input_tokens`.
+_HIDDEN_ENDS: Final = ("authorization", "cookie", "password", "passwd", "passphrase", "secret")
+_HIDDEN_NEEDLES: Final = tuple(f'{end}":' for end in (*_HIDDEN_ENDS, "key", "token"))
 
 
 def rendered() -> str:
-    """Return the processor as YAML, with the comments around it."""
+    """Return the processors as YAML, with the comments around them."""
     lines = [BEGIN, _HEAD]
     for statements, places in _PLACES.items():
         lines.append(f"    {statements}:\n")
         for context, maps, texts in places:
             lines.append("      - statements:\n")
-            lines += [
-                f"          - {_yaml(each)}\n" for each in _statements(context, maps[0], texts)
-            ]
-    return "".join([*lines, END])
+            lines += map(yaml_item, _statements(context, maps[0], texts))
+    return "".join([*lines, identifiers.rendered(), END])
 
 
 def _statements(context: str, attributes: str, texts: Sequence[str]) -> Iterator[str]:
@@ -85,9 +88,10 @@ def _statements(context: str, attributes: str, texts: Sequence[str]) -> Iterator
     user = f'{attributes}["{USER_ID}"]'
     yield f'set({cache}["user"], {user}) {any_found} and {user} != nil'
     yield f'delete_key({attributes}, "{USER_ID}") where {cache}["user"] != nil'
-    yield f"delete_matching_keys({attributes}, {_quoted(_HIDDEN)}) where {_any_part(text)}"
+    has_hidden = _any_of(text, _HIDDEN_NEEDLES)
+    yield f"delete_matching_keys({attributes}, {quoted(_HIDDEN)}) where {has_hidden}"
     for each, where in zip(searches, found, strict=True):
-        change = f"{_quoted(each.pattern)}, {_quoted(each.mark)}) where {where}"
+        change = f"{quoted(each.pattern)}, {quoted(each.mark)}) where {where}"
         yield f'replace_all_patterns({attributes}, "value", {change}'
         for path in texts:
             yield f"replace_pattern({path}, {change}"
@@ -97,7 +101,7 @@ def _statements(context: str, attributes: str, texts: Sequence[str]) -> Iterator
         is_nested = " and not IsString(log.body)" if path == _BODY else ""
         yield f"set({nested}, String({path})) {any_found}{is_nested}"
         for each, where in zip(searches, found, strict=True):
-            change = f"{_quoted(each.pattern)}, {_quoted(each.mark)}) where {where}{is_nested}"
+            change = f"{quoted(each.pattern)}, {quoted(each.mark)}) where {where}{is_nested}"
             yield f"replace_pattern({nested}, {change}"
         is_changed = f"{nested} != String({path}){is_nested}"
         yield f"set({path}, ParseJSON({nested})) {any_found} and {is_changed}"
@@ -118,7 +122,7 @@ class _Search:
     def condition(self, text: str) -> str:
         """Return whether a text may have a match."""
         if self.begin is not None:
-            return f"IsMatch({text}, {_quoted(self.begin)})"
+            return f"IsMatch({text}, {quoted(self.begin)})"
         return _any_of(text, self.needles)
 
 
@@ -148,25 +152,12 @@ def _search(name: str, rules: Sequence[Rule], mark: str) -> _Search:
     return _Search(name, pattern, "".join([*before, mark, *after]), sorted(needles))
 
 
-def _any_part(text: str) -> str:
-    return _any_of(text, _HIDDEN_PARTS)
-
-
 def _any_of(text: str, needles: Sequence[str]) -> str:
-    return " or ".join(f"Index({text}, {_quoted(needle)}) >= 0" for needle in needles)
-
-
-def _quoted(text: str) -> str:
-    """Return a text as an OTTL literal; $ is escaped for the Collector's own expansion."""
-    return json.dumps(text).replace("$", "$$")
-
-
-def _yaml(statement: str) -> str:
-    return "'" + statement.replace("'", "''") + "'"
+    return " or ".join(f"Index({text}, {quoted(needle)}) >= 0" for needle in needles)
 
 
 def written(configuration: str) -> str:
-    """Return a configuration with the processor replaced."""
+    """Return a configuration with the processors replaced."""
     before, _, rest = configuration.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{rendered()}{after}"

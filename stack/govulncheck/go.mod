@@ -2,6 +2,8 @@ module chatscope/stack/govulncheck
 
 go 1.26.8
 
+toolchain go1.26.10
+
 require golang.org/x/vuln v1.9.0
 
 require (

@@ -2,6 +2,8 @@ module chatscope/stack/sloth
 
 go 1.26.8
 
+toolchain go1.26.10
+
 require github.com/slok/sloth v0.16.0
 
 require (

@@ -41,7 +41,7 @@ def run(binary: Callable[[str], Path], stack_env: Mapping[str, str], tmp_path: P
             env={**stack_env, "DATA_DIR": str(tmp_path / "data")},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
 

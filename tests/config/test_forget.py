@@ -1,7 +1,5 @@
 """The records of one user are deleted from Loki, with the stack's own configuration."""
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -9,8 +7,7 @@ import httpx2
 import pytest
 
 from stack import facts as stack_facts
-from stack.facts import ROOT
-from stack.forget import condition, forget
+from stack.forget import condition, forget, main
 from stack.waiting import poll_until
 from tests.running import PATIENCE_SECONDS
 from tests.stores import free_ports, running_loki
@@ -19,15 +16,28 @@ _COUNT = 5
 
 
 def test_condition_is_a_query_whatever_the_texts_contain() -> None:
-    assert condition('an"n\\', None) == r'| user_id="an\"n\\"'
-    assert condition(None, "Ann `Example`") == '|= "Ann `Example`"'
+    assert condition("ann@example.com", None) == '| user_id="ann@example.com"'
+    assert condition('an"n\\', None) == r'| user_id="an\"n\\" or user_id="an_n_"'
+    assert condition("", "Ann `Example`") == '|= "Ann `Example`"'
 
 
-def test_command_needs_a_user_or_a_text() -> None:
-    command = [sys.executable, "-m", "stack.forget"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "either a user or --containing" in done.stderr
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ([], "either a user or --containing"),
+        (["ann", "--containing", "Ann"], "either a user or --containing"),
+        # They would be found in every record.
+        ([""], "the user or the text is empty"),
+        (["--containing", ""], "the user or the text is empty"),
+    ],
+)
+def test_command_needs_a_user_or_a_text(
+    arguments: list[str], problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert problem in capsys.readouterr().err
 
 
 def _push(url: str) -> None:

@@ -1,5 +1,6 @@
 """The files in deploy/: their additions to the stack, without removing anything."""
 
+import gzip
 import http.server
 import json
 import os
@@ -29,6 +30,7 @@ _DEPLOY = ROOT / "deploy"
 _OVERLAYS = sorted(_DEPLOY.glob("*.collector.yaml"))
 # Port offset; differs from user stacks and from those of the other tests.
 _OFFSET = 6_500
+_SECRET = "sk-" + "canary0123456789abcdef"
 _SENT = {
     "traces": {
         "resourceSpans": [
@@ -39,7 +41,7 @@ _SENT = {
                             {
                                 "traceId": "1" * 32,
                                 "spanId": "1" * 16,
-                                "name": "sent on",
+                                "name": f"sent on {_SECRET}",
                                 "startTimeUnixNano": "1",
                                 "endTimeUnixNano": "2",
                             }
@@ -49,7 +51,9 @@ _SENT = {
             }
         ]
     },
-    "logs": {"resourceLogs": [{"scopeLogs": [{"logRecords": [{"body": {"stringValue": "on"}}]}]}]},
+    "logs": {
+        "resourceLogs": [{"scopeLogs": [{"logRecords": [{"body": {"stringValue": _SECRET}}]}]}]
+    },
     "metrics": {
         "resourceMetrics": [
             {
@@ -58,7 +62,17 @@ _SENT = {
                         "metrics": [
                             {
                                 "name": "sent_on",
-                                "gauge": {"dataPoints": [{"timeUnixNano": "1", "asInt": "1"}]},
+                                "gauge": {
+                                    "dataPoints": [
+                                        {
+                                            "timeUnixNano": "1",
+                                            "asInt": "1",
+                                            "attributes": [
+                                                {"key": "a", "value": {"stringValue": _SECRET}}
+                                            ],
+                                        }
+                                    ]
+                                },
                             }
                         ]
                     }
@@ -71,10 +85,11 @@ _SENT = {
 
 @dataclass(frozen=True)
 class Request:
-    """Return the received telemetry of the endpoint that everything is forwarded to."""
+    """A request to the endpoint that everything is forwarded to."""
 
     path: str
     authorization: str
+    has_secret: bool
 
 
 @pytest.fixture
@@ -124,7 +139,7 @@ def test_overlay_that_replaces_a_list_is_found(
     assert merged["logs"]["exporters"] == ["otlp_grpc/tempo"]
 
 
-def test_forwarded_signals_reach_the_other_endpoint_with_its_key(
+def test_forwarded_signals_reach_the_other_endpoint_with_its_key_and_without_secrets(
     binary: Callable[[str], Path], environment: dict[str, str]
 ) -> None:
     with _endpoint() as (url, arrived):
@@ -138,7 +153,7 @@ def test_forwarded_signals_reach_the_other_endpoint_with_its_key(
                 )
                 answer.raise_for_status()
             seen = {arrived.get(timeout=PATIENCE_SECONDS) for _ in _SENT}
-    assert seen == {Request(f"/v1/{signal}", "Bearer k") for signal in _SENT}
+    assert seen == {Request(f"/v1/{signal}", "Bearer k", has_secret=False) for signal in _SENT}
 
 
 @pytest.mark.parametrize("path", sorted(_DEPLOY.glob("*.compose.yaml")), ids=lambda path: path.name)
@@ -215,8 +230,9 @@ def _endpoint() -> Iterator[tuple[str, "queue.Queue[Request]"]]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["content-length"]))
-            arrived.put(Request(self.path, self.headers["authorization"]))
+            body = gzip.decompress(self.rfile.read(int(self.headers["content-length"])))
+            has_secret = _SECRET.encode() in body
+            arrived.put(Request(self.path, self.headers["authorization"], has_secret))
             self.send_response(200)
             self.send_header("content-type", "application/x-protobuf")
             self.send_header("content-length", "0")

@@ -67,8 +67,8 @@ def _collector(program: Path, facts: Mapping[str, str]) -> Iterator[None]:
         process.wait()
 
 
-def _post(facts: Mapping[str, str], context: ssl.SSLContext | bool, scheme: str = "https") -> int:
-    url = facts["OTLP_HTTP_URL"].replace("https", scheme) + "/v1/logs"
+def _post(facts: Mapping[str, str], context: ssl.SSLContext) -> int:
+    url = f"{facts['OTLP_HTTP_URL']}/v1/logs"
     headers = telemetry_headers(facts)
     answer = httpx2.post(
         url, json=_LOGS, headers=headers, verify=context, trust_env=False, timeout=30
@@ -97,7 +97,9 @@ def test_collector_receives_over_tls_only(
         assert httpx2.post(url, json=_LOGS, verify=known, trust_env=False).status_code == 401
         with pytest.raises(httpx2.ConnectError):
             _post(facts, ssl.create_default_context())
-        assert _post(facts, False, "http") == 400
+        # In one piece: what Go has not read when it closes resets the connection.
+        plain = facts["OTLP_HTTP_URL"].replace("https", "http")
+        assert httpx2.get(plain, trust_env=False, timeout=30).status_code == 400
 
 
 def test_sender_without_a_certificate_is_refused_where_one_is_asked_for(

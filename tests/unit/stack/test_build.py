@@ -124,7 +124,7 @@ def test_second_build_waits_for_the_first_and_finds_its_work_done(
         for binary in BINARIES:
             binary_path(binary.name).parent.mkdir()
             binary_path(binary.name).touch()
-    second.join(timeout=60)
+    second.join(timeout=240)
     assert not second.is_alive()
     assert "Building" not in _told(told)
 

@@ -40,7 +40,7 @@ def _as_nobody(*words: str, **environ: str) -> "subprocess.CompletedProcess[str]
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=240,
     )
     # Exit codes of setpriv and the dynamic linker if they cannot execute or load the interpreter.
     if done.returncode in (126, 127) or (

@@ -38,6 +38,19 @@ def test_too_old_go_is_reported_with_its_own_message(
     assert "go.mod requires go >= 1.26.8" in problem
 
 
+def test_too_old_go_that_may_not_fetch_another_is_reported(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _program(tmp_path, "go", "echo go1.26.7")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    [problem] = machine.go_problems()
+    assert "this is go1.26.7: install it" in problem
+    for newer in ("go1.26.8", "go1.26.10", "go1.27", "go1.27rc1", "devel go1.28-5f2b1a0"):
+        machine.go_version.cache_clear()
+        _program(tmp_path, "go", f"echo {newer}")
+        assert machine.go_problems() == []
+
+
 def test_python_shim_that_fails_is_passed_over(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -64,6 +64,13 @@ def test_every_module_asks_for_the_same_go() -> None:
     # The check before a build asks one module for all of them.
     needed = {binary.name: needed_go(str(binary.directory)) for binary in BINARIES}
     assert len(set(needed.values())) == 1, needed
+    toolchains = {
+        line
+        for binary in BINARIES
+        for line in (binary.directory / "go.mod").read_text().splitlines()
+        if line.startswith("toolchain ")
+    }
+    assert len(toolchains) == 1, toolchains
 
 
 def test_every_port_belongs_to_exactly_one_part() -> None:

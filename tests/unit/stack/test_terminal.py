@@ -22,10 +22,12 @@ _COMMANDS = [
     "stack",
     "drill",
     "alerts",
+    "bench.backends",
     "bench.cpu",
     "bench.latency",
     "bench.load",
     "bench.overhead",
+    "bench.paced",
     "bench.soak",
     "bench.start",
 ]
