@@ -88,18 +88,21 @@ def _down() -> Alert:
 
 
 def _silent(windows: Windows) -> Alert:
-    # Without the Collector no checks are made, and CollectorDown fires instead.
-    asked = aggregate("count", f"count_over_time({_READY}[{windows.asked}])", BY_SERVICE)
+    # Ready now and before the silence: a service that is down is reported as such, and one that has
+    # just started, or whose checks have after an outage of the Collector, has time to be heard.
+    asked = f"last_over_time({_READY}[{windows.asked}]"
+    now = f"{aggregate('max', f'{asked})', BY_SERVICE)} == 1"
+    before = f"{aggregate('max', f'{asked} offset {windows.silent})', BY_SERVICE)} == 1"
     told = f"count_over_time({select(PROCESS_UPTIME)}[{windows.silent}])"
     heard = aggregate("count", told, BY_SERVICE)
     return Alert(
         name="ServiceSilent",
-        expr=f"{asked} unless {on(BY_SERVICE)} {heard}",
+        expr=f"{now}\nand {on(BY_SERVICE)} {before}\nunless {on(BY_SERVICE)} {heard}",
         area="service",
         severity="critical",
         hold=SILENT_FOR,
-        summary=f"{SERVICE_LABEL} has sent no metrics for {windows.silent}: it is down, or its "
-        "telemetry is not delivered.",
+        summary=f"{SERVICE_LABEL} has sent no metrics for {windows.silent}, but is ready "
+        "(/readyz): its telemetry is not delivered.",
         value=f"no sample in {windows.silent}",
         dashboard=on_board(links.SERVICE),
         query=log_lines(),

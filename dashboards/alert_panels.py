@@ -181,7 +181,7 @@ def firing_alerts() -> table.Panel:
         for n, (severity, color) in enumerate(SEVERITIES.items())
     }
     chosen = "&".join(
-        f"var-{name}=${{__data.fields.{heading}}}"
+        f"var-{name}=${{__data.fields.{heading}:percentencode}}"
         for name, heading in (("service", "Service"), ("model", "Model"))
     )
     to_board = {

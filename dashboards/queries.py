@@ -201,14 +201,14 @@ def keep(condition: str) -> str:
 
 
 def search() -> list[str]:
-    """Return the stages for the text fields; their values are inserted raw between backticks."""
-    wanted = f"`${{{CONVERSATION.name}:raw}}.*`"
+    """Return the stages for the text fields: a text, and the beginnings of IDs."""
+    wanted = f"`${{{CONVERSATION.name}:regex}}.*`"
     ids = " or ".join(
         f"{prometheus_label(name)}=~{wanted}" for name in (CONNECTION_ID, GEN_AI_CONVERSATION_ID)
     )
     return [
         f"|= `${{{TEXT.name}:raw}}`",
-        keep(f"{TRACE_ID}=~`${{{TRACE.name}:raw}}.*`"),
+        keep(f"{TRACE_ID}=~`${{{TRACE.name}:regex}}.*`"),
         keep(ids),
     ]
 

@@ -42,7 +42,7 @@ def exactly(attribute: str, field: Text) -> str:
 
     The pattern of an empty field begins with its second alternative, which matches everything.
     """
-    pattern = f"`${{{field.name}:raw}}(?:$|^.*)`"
+    pattern = f"`${{{field.name}:regex}}(?:$|^.*)`"
     return keep(f"{prometheus_label(attribute)}=~{pattern}")
 
 

@@ -56,8 +56,8 @@ def test_text_field_values_are_inserted_unchanged() -> None:
     # Within double quotes, a quote or a backslash in the value would end or change the query.
     text, trace, conversation = queries.search()
     assert text == "|= `${text:raw}`"
-    assert trace == "| trace_id=~`${trace:raw}.*`"
+    assert trace == "| trace_id=~`${trace:regex}.*`"
     assert conversation == (
-        "| chatscope_connection_id=~`${conversation:raw}.*` "
-        "or gen_ai_conversation_id=~`${conversation:raw}.*`"
+        "| chatscope_connection_id=~`${conversation:regex}.*` "
+        "or gen_ai_conversation_id=~`${conversation:regex}.*`"
     )
