@@ -13,6 +13,9 @@ def main() -> int:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(known))
     parser.add_argument("--seconds", type=int, help="for each target (default: 60)")
     parser.add_argument("--inputs", type=int, help="for each target")
+    parser.add_argument(
+        "--blind", type=int, metavar="SEED", help="changed inputs of the corpus, without feedback"
+    )
     parser.add_argument("--input", metavar="FILE", help="run one input, such as that of a fault")
     parser.add_argument("--minimize", action="store_true", help="then update fuzz/corpus")
     given = parser.parse_args()
@@ -26,7 +29,10 @@ def main() -> int:
     seconds = given.seconds if given.seconds or given.inputs else 60
     failed = False
     for target in chosen:
-        figures = run.fuzz(target, inputs=given.inputs, seconds=seconds)
+        if given.blind is not None:
+            figures = run.fuzz_blindly(target, given.blind, inputs=given.inputs, seconds=seconds)
+        else:
+            figures = run.fuzz(target, inputs=given.inputs, seconds=seconds)
         failed |= figures.fault is not None
         print(figures)
         if given.minimize and figures.fault is None:

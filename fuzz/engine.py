@@ -3,6 +3,7 @@
 `python -m fuzz.engine TARGET [libFuzzer's options]`; it ends the process.
 """
 
+import shlex
 import sys
 
 import atheris
@@ -28,7 +29,9 @@ def main(arguments: list[str]) -> None:
     def run(data: bytes) -> None:
         target.run(data)
 
-    atheris.Setup([sys.argv[0], *options], run)
+    # For a merge, libFuzzer runs this command in a shell, followed by options.
+    command = f"{shlex.quote(sys.executable)} -m fuzz.engine {name}"
+    atheris.Setup([command, *options], run)
     with quiet():
         atheris.Fuzz()
 

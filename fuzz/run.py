@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fuzz import corpus
+from fuzz import blind, corpus
 from fuzz.target import Target
 
 ROOT: Final = Path(__file__).parent.parent
@@ -33,7 +33,7 @@ class Figures:
     name: str
     inputs: int = 0
     seconds: float = 0.0
-    coverage: int = 0
+    coverage: int | None = None  # of a run without feedback, there is none
     corpus: int = 0
     fault: Path | None = None
 
@@ -43,10 +43,13 @@ class Figures:
         return self.inputs / self.seconds if self.seconds else 0.0
 
     def __str__(self) -> str:
+        reached = ""
+        if self.coverage is not None:
+            reached = f", {self.coverage} branches, {self.corpus} inputs in the corpus"
         end = f", FAULT: {self.fault}" if self.fault else ""
         return (
-            f"{self.name}: {self.inputs} inputs in {self.seconds:.0f} s ({self.rate:.0f}/s), "
-            f"{self.coverage} branches, {self.corpus} inputs in the corpus{end}"
+            f"{self.name}: {self.inputs} inputs in {self.seconds:.0f} s ({self.rate:.0f}/s)"
+            f"{reached}{end}"
         )
 
 
@@ -77,12 +80,24 @@ def fuzz(target: Target, *, inputs: int | None = None, seconds: int | None = Non
                 begun = begun or time.monotonic()
                 elapsed = time.monotonic() - begun
                 figures = Figures(target.name, done, elapsed, coverage, size)
-                print(f"\r{figures}", end="\x1b[K", flush=True)
-    print()
+                if sys.stdout.isatty():
+                    print(f"\r{figures}", end="\x1b[K", flush=True)
+    if sys.stdout.isatty():
+        print()
     if process.returncode:
         print("".join(output))
         return Figures(**{**figures.__dict__, "fault": _newest_fault(target)})
     return figures
+
+
+def fuzz_blindly(
+    target: Target, seed: int, *, inputs: int | None = None, seconds: int | None = None
+) -> Figures:
+    """Run changed inputs of the corpus without feedback, in this process (fuzz/blind.py)."""
+    done, lasted, fault = blind.fuzz(
+        target, inputs=inputs, seconds=seconds, seed=seed, state=STATE, timeout=_TIMEOUT
+    )
+    return Figures(target.name, done, lasted, fault=fault)
 
 
 def minimize(target: Target) -> None:
@@ -95,7 +110,10 @@ def minimize(target: Target) -> None:
         *(f"-max_len={target.max_bytes}", f"-timeout={_TIMEOUT}", f"-rss_limit_mb={_MEMORY}"),
     ]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    corpus.write(target.name, _bounded(corpus.packed(merged)))
+    inputs = list(_bounded(corpus.packed(merged)))
+    if not inputs:
+        raise RuntimeError(f"{target.name}: the merge failed; the corpus stays")
+    corpus.write(target.name, inputs)
 
 
 def _bounded(inputs: Sequence[bytes]) -> Iterator[bytes]:

@@ -283,7 +283,9 @@ def _check_settings(data: bytes) -> None:
     except SettingsError as error:
         ensure(error.problems, "an invalid environment has a problem")
         for problem in error.problems:
-            ensure(problem.partition("=")[0] in environ, "a problem names its variable")
+            # Its own, or the one that another makes necessary: "KEYS_FILE is required: …".
+            name = problem.partition("=")[0].partition(" ")[0]
+            ensure(name in environ or name in _NAMES, "a problem names its variable")
             ensure(len(problem) < _LONGEST_PROBLEM, "a problem is short")
         return
     settings.limits()

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Sequence
+from copy import copy
+from functools import cache
 from typing import Any, Final
 
 import httptools
@@ -11,6 +13,7 @@ from opentelemetry.propagate import inject
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from uvicorn.server import ServerState
+from websockets.speedups import apply_mask
 
 from app.domain.identity import Identity
 from app.transport.authentication import _presented
@@ -179,16 +182,8 @@ class _Connection:
     def __init__(self) -> None:
         self.app = _App()
         self.transport = _Transport()
-        self.config = uvicorn.Config(
-            self.app,
-            log_config=None,
-            lifespan="off",
-            ws_max_size=4_096,
-            ws_ping_interval=None,
-            ws=_web_socket,  # type: ignore[arg-type]
-            http="httptools",
-        )
-        self.config.load()
+        self.config = copy(_config())
+        self.config.loaded_app = self.app
 
     def run(self, kind: type, pieces: Sequence[bytes]) -> tuple[bytes, list[dict[str, Any]]]:
         """Feed the pieces; return what was sent and the messages of the application."""
@@ -218,6 +213,21 @@ class _Connection:
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
             self.faults.append("a task is left")
+
+
+@cache
+def _config() -> uvicorn.Config:
+    config = uvicorn.Config(
+        _App(),
+        log_config=None,
+        lifespan="off",
+        ws_max_size=4_096,
+        ws_ping_interval=None,
+        ws=_web_socket,  # type: ignore[arg-type]
+        http="httptools",
+    )
+    config.load()
+    return config
 
 
 async def _settled() -> None:
@@ -263,7 +273,7 @@ def _frames(source: Source) -> bytes:
             head += bytes([masked | length])
         elif length < 65_536:
             head += bytes([masked | 126]) + (length % 65_536).to_bytes(2, "big")
-        body = bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload)) if masked else payload
+        body = apply_mask(payload, mask) if masked else payload
         found += head + (mask if masked else b"") + body
     return found
 
