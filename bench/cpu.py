@@ -1,268 +1,227 @@
-"""CPU of a response through the service, with telemetry and without, beside a typical gateway.
+"""CPU of a response through the service, with telemetry and without, beside other gateways.
 
     python -m bench.cpu
 
 Each variant is a process of its own, started anew in each round, in turns, and is asked over one
-connection. Figures are the CPU time of the process with all its threads, medians of the rounds:
+connection. Figures are the CPU time of the process with all its threads, medians of the rounds.
+All have one worker and one provider; LiteLLM alone checks the API key, because it does not start
+without one:
 
 - chatscope: `python -m app`, all three signals exported over OTLP/gRPC to a receiver that accepts
   everything, one log line for each response on the console.
 - chatscope, telemetry off: the same with `OTEL_SDK_DISABLED=true`.
-- starlette, openai: what one writes by hand: a Starlette route that passes on the chunks of the
-  official `openai` client, served by uvicorn; no telemetry, no limits, no log line.
+- Starlette, openai: what one writes by hand (bench/competitors/openai_gateway.py); no telemetry, no
+  limits, no log line. With chatscope or OpenLLMetry, calls of the official client are recorded,
+  and exported the same way; requests are not.
+- LiteLLM: its proxy, set up as its documentation advises for production; no telemetry. With
+  OpenTelemetry, its callback `otel` exports spans and metrics the same way.
 
-A chunk is one of a streamed response whose provider sends them as fast as it can, in packets of
-1,400 bytes; a JSON and a streamed response of 60 tokens come from the simulated model, which the
-third variant lacks.
+Simulated responses have 60 tokens, and come from the service's simulated model, which the others
+lack; relayed ones of 60 tokens, and chunks of streams of 1,000, from a provider that sends them as
+fast as it can (bench/provider.py).
 """
 
 import argparse
 import http.client
-import json
-import os
-import socket
-import subprocess
+import signal
 import sys
-import tempfile
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import count
 from statistics import median
 from typing import Final
 
-import psutil
 from rich.table import Table
 
-from bench.otlp import receiver
-from stack.facts import ROOT
-from stack.terminal import Terminal
-from stack.waiting import poll_until
-
-_CHUNKS: Final = 1_000
-_PACKET_BYTES: Final = 1_400
-_TOKENS: Final = 60
-_START_SECONDS: Final = 60.0
-# Telemetry of the last responses is exported in this time.
-_SETTLE_SECONDS: Final = 2.0
-_PATH: Final = "/v1/chat/completions"
-_SIMULATED: Final = "simulated-1"
-_RELAYED: Final = "relayed"
-_KINDS: Final = ("JSON response, ms", "streamed response, ms", "relayed chunk, µs")
-_VARIANTS: Final = ("chatscope", "chatscope, telemetry off", "starlette, openai")
-_GATEWAY: Final = """
-import os
-
-import openai
-import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
-
-client = openai.AsyncOpenAI(base_url=os.environ["OPENAI_BASE_URL"], api_key="none")
-
-
-async def complete(request: Request) -> Response:
-    stream = await client.chat.completions.create(**await request.json())
-
-    async def events():
-        async for chunk in stream:
-            yield f"data: {chunk.model_dump_json()}\\n\\n"
-        yield "data: [DONE]\\n\\n"
-
-    return StreamingResponse(events(), media_type="text/event-stream")
-
-
-async def ready(request: Request) -> Response:
-    return JSONResponse({})
-
-
-app = Starlette(
-    routes=[
-        Route("/v1/chat/completions", complete, methods=["POST"]),
-        Route("/readyz", ready),
-    ]
+from bench.competitors.environments import UnavailableError
+from bench.gateways import (
+    CHATSCOPE,
+    CHATSCOPE_OFF,
+    CLIENT,
+    CLIENT_CHATSCOPE,
+    CLIENT_OPENLLMETRY,
+    LITELLM,
+    LITELLM_OTEL,
+    SIMULATED,
+    SIMULATED_TOKENS,
+    Gateway,
+    Running,
+    ask,
+    running,
 )
-uvicorn.run(app, port=int(os.environ["PORT"]), log_level="warning")
-"""
+from bench.otlp import receiver
+from bench.provider import MODEL, provider
+from bench.results import Recorder, Row
+from stack.progress import Progress
+from stack.terminal import Terminal
+
+SIMULATED_JSON: Final = "simulated JSON response"
+SIMULATED_STREAM: Final = "simulated streamed response"
+RELAYED_JSON: Final = "relayed JSON response"
+RELAYED_STREAM: Final = "relayed streamed response"
+CHUNK: Final = "relayed chunk"
+UNITS: Final = {
+    SIMULATED_JSON: "ms",
+    SIMULATED_STREAM: "ms",
+    RELAYED_JSON: "ms",
+    RELAYED_STREAM: "ms",
+    CHUNK: "µs",
+}
+# What telemetry adds to a response of the service, in the same round.
+ADDED: Final = "telemetry's share"
+GATEWAYS: Final = (
+    CHATSCOPE,
+    CHATSCOPE_OFF,
+    CLIENT,
+    CLIENT_CHATSCOPE,
+    CLIENT_OPENLLMETRY,
+    LITELLM,
+    LITELLM_OTEL,
+)
+_LONG: Final = 1_000  # chunks
+_PER_UNIT: Final = {"ms": 1e3, "µs": 1e6}
+# Telemetry of the last responses is exported in this time; the others have none.
+_SETTLE_SECONDS: Final = 2.0
+# A stream of 1,000 chunks, on a busy machine.
+_TIMEOUT_SECONDS: Final = 600.0
+
+# The values of all rounds by variant and kind.
+Found = Mapping[str, Mapping[str, Sequence[float]]]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print a table, and write the result."""
+    given = sys.argv[1:] if arguments is None else arguments
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.cpu", description=__doc__.partition("\n")[0]
+    )
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--responses", type=int, default=200, help="of each kind in a round")
-    given = parser.parse_args(arguments)
-    exports, endpoint = receiver()
-    console = Terminal()
-    found: dict[tuple[str, str], list[float]] = {}
-    with _provider() as url:
-        for number in range(given.rounds):
-            for variant in _VARIANTS:
-                console.print(f"round {number + 1} of {given.rounds}: {variant}", highlight=False)
-                environ = _environ(variant, url, endpoint)
-                for kind, cost in _measure(variant, environ, given.responses).items():
-                    found.setdefault((variant, kind), []).append(cost)
-    exports.stop(0)
+    parser.add_argument(
+        "--responses", type=int, default=200, help="JSON responses of a kind in a round"
+    )
+    parser.add_argument(
+        "--only", default="", help="variants whose name contains this; writes no result"
+    )
+    options = parser.parse_args(given)
+    recorder, console = Recorder("cpu", given), Terminal()
+    chosen = [gateway for gateway in GATEWAYS if options.only in gateway.name]
+    found, missing = _rounds(chosen, options.rounds, options.responses, Progress(console))
+    if not options.only:
+        recorder.write(rows(found), options.rounds, missing)
     console.print(_table(found))
+    for name, reason in missing.items():
+        console.print(f"{name}: not measured: {reason}", markup=False)
     return 0
 
 
-def _environ(variant: str, provider: str, endpoint: str) -> dict[str, str]:
-    telemetry = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
-    return {
-        **os.environ,
-        "OPENAI_BASE_URL": f"{provider}/v1",
-        "OPENAI_MODELS": _RELAYED,
-        "SIMULATED_FIRST_TOKEN_SECONDS": "0",
-        "SIMULATED_TOKENS_PER_SECOND": "0",
-        "SIMULATED_ANSWER_TOKENS": str(_TOKENS),
-        **({"OTEL_SDK_DISABLED": "true"} if variant.endswith("off") else telemetry),
-    }
+def _rounds(
+    gateways: Sequence[Gateway], rounds: int, responses: int, progress: Progress
+) -> tuple[Found, dict[str, str]]:
+    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    missing: dict[str, str] = {}
+    exports = count()
+    server, endpoint = receiver(lambda: next(exports))
+    with provider() as url:
+        for number in range(rounds):
+            progress.say(f"Round {number + 1} of {rounds}")
+            for gateway in gateways:
+                before = next(exports)
+                try:
+                    with running(gateway, url, endpoint, progress) as process:
+                        measured = _measure(gateway, process, responses, progress)
+                except UnavailableError as error:
+                    if gateway.environment is None:
+                        raise
+                    missing[gateway.name] = str(error)
+                    continue
+                exported = next(exports) > before + 1
+                if exported != gateway.exports:
+                    found_out = "telemetry" if exported else "nothing"
+                    raise RuntimeError(f"{gateway.name} exported {found_out}")
+                for kind, cost in measured.items():
+                    found[gateway.name][kind].append(cost)
+    server.stop(0)
+    return found, missing
 
 
-def _measure(variant: str, environ: Mapping[str, str], responses: int) -> dict[str, float]:
+@dataclass(frozen=True)
+class _Load:
+    """So many responses, of so many parts whose cost is measured."""
+
+    model: str
+    tokens: int
+    stream: bool
+    times: int
+    parts: int = 1
+
+
+def _measure(
+    gateway: Gateway, process: Running, responses: int, progress: Progress
+) -> dict[str, float]:
     """Return the cost of each kind in its unit."""
-    with _running(variant, environ) as (process, client):
-        found = {}
-        if variant.startswith("chatscope"):
-            for kind, stream in zip(_KINDS, (False, True), strict=False):
-                cpu = _cpu(process, client, _SIMULATED, responses, stream=stream)
-                found[kind] = cpu / responses * 1e3
-        streams = max(1, responses // 10)
-        cpu = _cpu(process, client, _RELAYED, streams, stream=True)
-        found[_KINDS[2]] = cpu / streams / _CHUNKS * 1e6
-        return found
+    streams, long_streams = max(1, responses // 2), max(1, responses // 20)
+    loads = {
+        SIMULATED_JSON: _Load(SIMULATED, SIMULATED_TOKENS, False, responses),
+        SIMULATED_STREAM: _Load(SIMULATED, SIMULATED_TOKENS, True, streams),
+        RELAYED_JSON: _Load(MODEL, SIMULATED_TOKENS, False, responses),
+        RELAYED_STREAM: _Load(MODEL, SIMULATED_TOKENS, True, streams),
+        CHUNK: _Load(MODEL, _LONG, True, long_streams, _LONG),
+    }
+    found = {}
+    client = http.client.HTTPConnection("127.0.0.1", process.port, timeout=_TIMEOUT_SECONDS)
+    with closing(client):
+        for kind, load in loads.items():
+            if load.model == SIMULATED and not gateway.is_chatscope:
+                continue
+            with progress.activity(f"{gateway.name}: {kind}"):
+                cpu = _cpu(process, client, load, _SETTLE_SECONDS if gateway.exports else 0)
+            found[kind] = cpu / load.times / load.parts * _PER_UNIT[UNITS[kind]]
+    return found
 
 
-@contextmanager
-def _running(
-    variant: str, environ: Mapping[str, str]
-) -> Iterator[tuple[psutil.Process, http.client.HTTPConnection]]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with tempfile.TemporaryDirectory() as directory:
-        gateway = Path(directory) / "gateway.py"
-        gateway.write_text(_GATEWAY)
-        program = ["-m", "app"] if variant.startswith("chatscope") else [str(gateway)]
-        with subprocess.Popen(
-            [sys.executable, *program],
-            cwd=ROOT,
-            env={**environ, "PORT": str(port)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        ) as process:
-            client = http.client.HTTPConnection("127.0.0.1", port, timeout=_START_SECONDS)
-            try:
-                poll_until(lambda: _get(client, "/readyz"), variant, _START_SECONDS)
-                yield psutil.Process(process.pid), client
-            finally:
-                client.close()
-                process.terminate()
+def _cpu(process: Running, client: http.client.HTTPConnection, load: _Load, settle: float) -> float:
+    """Return the CPU seconds of a load, after some responses that are not counted."""
+
+    def answer(times: int) -> None:
+        for _ in range(times):
+            ask(client, load.model, load.tokens, stream=load.stream)
+        time.sleep(settle)
+
+    answer(max(5, load.times // 10))
+    before = process.cpu()
+    answer(load.times)
+    return process.cpu() - before
 
 
-def _cpu(
-    process: psutil.Process,
-    client: http.client.HTTPConnection,
-    model: str,
-    times: int,
-    *,
-    stream: bool,
-) -> float:
-    """Return the CPU seconds of so many responses, after some that are not counted."""
-    message = {"role": "user", "content": "How are you?"}
-    body = json.dumps({"model": model, "stream": stream, "messages": [message]})
-
-    def ask(count: int) -> None:
-        for _ in range(count):
-            client.request("POST", _PATH, body, {"content-type": "application/json"})
-            response = client.getresponse()
-            text = response.read()
-            if response.status != 200 or (stream and not text.endswith(b"data: [DONE]\n\n")):
-                raise RuntimeError(f"{response.status}: {text[-500:]!r}")
-
-    ask(max(5, times // 10))
-    time.sleep(_SETTLE_SECONDS)
-    before = process.cpu_times()
-    ask(times)
-    time.sleep(_SETTLE_SECONDS)
-    after = process.cpu_times()
-    return float(after.user + after.system - before.user - before.system)
+def rows(found: Found) -> list[Row]:
+    """Return the figures of all variants, and what telemetry adds in the same round."""
+    made = [
+        Row.of(kind, variant, values, UNITS[kind])
+        for variant, kinds in found.items()
+        for kind, values in kinds.items()
+    ]
+    on, off = (found.get(each.name, {}) for each in (CHATSCOPE, CHATSCOPE_OFF))
+    for kind in (each for each in on if each in off):
+        added = [with_it - without for with_it, without in zip(on[kind], off[kind], strict=True)]
+        made.append(Row.of(kind, ADDED, added, UNITS[kind]))
+    return made
 
 
-def _get(client: http.client.HTTPConnection, path: str) -> bool:
-    try:
-        client.request("GET", path)
-        response = client.getresponse()
-        response.read()
-    except OSError:
-        client.close()
-        return False
-    return response.status == 200
-
-
-@contextmanager
-def _provider() -> Iterator[str]:
-    """An OpenAI-compatible endpoint that streams chunks as fast as it can; yield its URL."""
-    response = _response()
-
-    def serve(connection: socket.socket) -> None:
-        with connection, connection.makefile("rb") as requests:
-            while requests.readline():
-                length = 0
-                while (line := requests.readline().strip().lower()) != b"":
-                    if line.startswith(b"content-length:"):
-                        length = int(line.partition(b":")[2])
-                requests.read(length)
-                for packet in response:
-                    connection.sendall(packet)
-
-    def accept() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=serve, args=(connection,), daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=accept, daemon=True).start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-
-def _response() -> list[bytes]:
-    shared = {"id": "r-1", "object": "chat.completion.chunk", "created": 1, "model": _RELAYED}
-
-    def event(delta: dict[str, str], reason: str | None = None, **more: object) -> str:
-        choice = {"index": 0, "delta": delta, "finish_reason": reason}
-        return f"data: {json.dumps({**shared, 'choices': [choice], **more})}\n\n"
-
-    usage = {"prompt_tokens": 4, "completion_tokens": _CHUNKS, "total_tokens": _CHUNKS + 4}
-    events = [event({"content": f" word{number}"}) for number in range(_CHUNKS)]
-    body = "".join([*events, event({}, "stop", usage=usage), "data: [DONE]\n\n"]).encode()
-    parts = [body[at : at + _PACKET_BYTES] for at in range(0, len(body), _PACKET_BYTES)]
-    head = (
-        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-    )
-    return [head, *(b"%x\r\n%s\r\n" % (len(part), part) for part in parts), b"0\r\n\r\n"]
-
-
-def _table(found: Mapping[tuple[str, str], list[float]]) -> Table:
-    spread = max((max(each) - min(each)) / median(each) for each in found.values())
-    table = Table(
-        title="CPU time, medians", caption=f"largest spread of the rounds: {spread:.0%} of a median"
-    )
+def _table(found: Found) -> Table:
+    table = Table(title="CPU time, medians")
     table.add_column("variant")
-    for kind in _KINDS:
-        table.add_column(kind, justify="right")
-    for variant in _VARIANTS:
-        figures = (found.get((variant, kind)) for kind in _KINDS)
-        table.add_row(variant, *(f"{median(each):.2f}" if each else "" for each in figures))
+    for kind, unit in UNITS.items():
+        table.add_column(f"{kind}, {unit}", justify="right")
+    for variant, kinds in found.items():
+        figures = (f"{median(kinds[kind]):.2f}" if kind in kinds else "" for kind in UNITS)
+        table.add_row(variant, *figures)
     return table
 
 
 if __name__ == "__main__":
+    # As by Ctrl-C: ends the gateways.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     raise SystemExit(main())

@@ -14,6 +14,7 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
+from bench.results import Row
 from stack import facts as stack_facts
 from stack import firstchat, way
 from stack.base import Stack
@@ -41,15 +42,28 @@ class Run:
     found: float = 0.0
     memory: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def without_grafana(self) -> int:
+        """Bytes of all idle components but Grafana."""
+        return sum(self.memory.values()) - self.memory.get("grafana", 0)
 
-def main(rounds: int = 3) -> None:
-    """Measure each way of running that is possible here, and print medians."""
-    console = Terminal()
+
+def main(rounds: int = 3) -> list[Row]:
+    """Measure each way of running that is possible here, print medians, and return figures."""
+    console, rows = Terminal(), []
     for name in _WAYS:
         choice = _choice(name, console)
         if choice:
             runs = [_run(choice) for _ in range(rounds)]
             console.print(_table(name, runs))
+            rows += [
+                Row.of("all ready", name, [run.ready for run in runs], "s"),
+                Row.of("one chat in three backends", name, [run.found for run in runs], "s"),
+                Row.of(
+                    "idle without Grafana", name, [run.without_grafana / 1e6 for run in runs], "MB"
+                ),
+            ]
+    return rows
 
 
 def _choice(name: str, console: Console) -> way.Choice | None:
@@ -100,8 +114,7 @@ def _table(name: str, runs: Sequence[Run]) -> Table:
     parts = {part for run in runs for part in run.memory}
     for part in sorted(parts):
         table.add_row(f"{part} idle, MiB", _mib([run.memory[part] for run in runs]))
-    without = [sum(run.memory.values()) - run.memory.get("grafana", 0) for run in runs]
-    table.add_row("all but Grafana idle, MiB", _mib(without))
+    table.add_row("all but Grafana idle, MiB", _mib([run.without_grafana for run in runs]))
     return table
 
 

@@ -20,6 +20,7 @@ import httpx2
 from rich.console import Console
 from rich.table import Table
 
+from bench.results import Recorder, Row
 from chatscope import names
 from stack import facts as stack_facts
 from stack.backends import Backends
@@ -54,13 +55,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--sdk-turns", type=int, default=6, help="responses with the SDK's defaults"
     )
-    options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    options = parser.parse_args(given)
+    recorder = Recorder("latency", given)
     facts = stack_facts.load()
     ours = Service("chatscope", facts)
     with _with_sdk_defaults(facts) as theirs, ThreadPoolExecutor(1) as aside:
         slow = aside.submit(_measure, theirs, options.sdk_turns, console)
         fast = _measure(ours, options.turns, console)
         console.print(_table(fast, slow.result()))
+    found = {"chatscope": fast, "SDK's defaults": slow.result()}
+    recorder.write(
+        [
+            Row(row=f"{signal}, {rank}", variant=name, value=value, unit="s", spread=0)
+            for name, signals in found.items()
+            for signal, seconds in signals.items()
+            for rank, value in zip(("p50", "p95"), _percentiles(seconds), strict=True)
+        ]
+    )
     return 0
 
 

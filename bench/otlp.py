@@ -3,10 +3,12 @@
     python -m bench.otlp
     python -m bench.otlp --steps
 
-Both send to the same local receiver, alternately, each in its own process. CPU is that of the
-sending process, all threads, per item. The longest hold of the interpreter lock is the longest
-time for which a thread that wants to run every 0.2 ms could not. The second table shows single
-steps (bench/otlp_steps.py).
+All send to the same local receiver, alternately, each in its own process: the SDK's providers with
+the official processors and exporters, the same providers with those of `chatscope.otlp`, and the
+providers of `chatscope.configure()`, whose spans and records are redacted, too. CPU is that of the
+sending process, all threads, per item, less that of an SDK provider without a processor. The
+longest hold of the interpreter lock is the longest time for which a thread that wants to run every
+0.2 ms could not. The second table shows single steps (bench/otlp_steps.py).
 """
 
 import argparse
@@ -19,18 +21,21 @@ import time
 from collections.abc import Callable
 from concurrent import futures
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
-from opentelemetry._logs import SeverityNumber
+from opentelemetry._logs import Logger, SeverityNumber
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import Tracer
 
 from bench.otlp_steps import http_receiver, longest_holds
+from bench.results import Recorder, Row
 from chatscope.otlp import (
     Delivery,
     DeliverySettings,
@@ -39,10 +44,16 @@ from chatscope.otlp import (
     PipelineLimits,
     load_endpoints,
 )
+from chatscope.settings import TelemetrySettings
+from chatscope.telemetry import Telemetry
 
 _ITEMS = 6_000
-_ROUNDS = 5
-_BATCHES = (1, 64, 512)
+_ROUNDS = 3
+_SIZES = (1, 64, 512)
+BATCHES = tuple(f"batches of {size}" for size in _SIZES)
+BATCH_512 = BATCHES[-1]
+OFFICIAL, OURS, CONFIGURED = "official", "chatscope", "configured"
+_FLUSH_SECONDS = 10.0
 _RATE_PAUSE = 256  # items after which the sender lets the exporter catch up
 
 
@@ -64,18 +75,25 @@ def main() -> int:
         return 0
     server, endpoint = receiver()
     if not given.steps:
-        _compare(endpoint, given.rounds)
+        recorder = Recorder("otlp", sys.argv[1:])
+        recorder.write(_compare(endpoint, given.rounds), given.rounds)
     _show_steps(endpoint)
     server.stop(0)
     return 0
 
 
-def _compare(endpoint: str, rounds: int) -> None:
+def _compare(endpoint: str, rounds: int) -> list[Row]:
     print("median of", rounds, "rounds; us of CPU per item, longest hold of the lock in ms")
-    print(f"{'':22}{'official':>18}{'chatscope.otlp':>18}{'ratio':>8}")
+    print(f"{'':22}{'official':>18}{'chatscope.otlp':>18}{'configure()':>18}")
+    rows = []
     for signal in ("span", "log"):
-        for batch in _BATCHES:
-            _row(signal, batch, endpoint, rounds)
+        for size, batch in zip(_SIZES, BATCHES, strict=True):
+            found = _measure_all(signal, size, endpoint, rounds)
+            _show(f"{signal}, {batch}", found)
+            for side, results in found.items():
+                values = [result["cpu"] for result in results]
+                rows.append(Row.of(f"{signal}, {batch}", side, values, "µs"))
+    return rows
 
 
 def _show_steps(endpoint: str) -> None:
@@ -87,29 +105,40 @@ def _show_steps(endpoint: str) -> None:
         print(f"{name:44}{seconds * 1e3:8.2f}")
 
 
-def _row(signal: str, batch: int, endpoint: str, rounds: int) -> None:
-    found: dict[str, list[dict[str, float]]] = {"official": [], "chatscope": []}
+def _measure_all(
+    signal: str, batch: int, endpoint: str, rounds: int
+) -> dict[str, list[dict[str, float]]]:
+    found: dict[str, list[dict[str, float]]] = {OFFICIAL: [], OURS: [], CONFIGURED: []}
     for _ in range(rounds):
         for side, results in found.items():
             command = [sys.executable, "-m", "bench.otlp", "--endpoint", endpoint]
             command += ["--one", side, signal, str(batch)]
             done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
             results.append(json.loads(done.stdout))
+    return found
 
+
+def _show(name: str, found: dict[str, list[dict[str, float]]]) -> None:
     def median(side: str, figure: str) -> float:
         return statistics.median(result[figure] for result in found[side])
 
     cells = [f"{median(side, 'cpu'):9.1f} {median(side, 'hold'):7.1f} " for side in found]
-    ratio = median("chatscope", "cpu") / median("official", "cpu")
-    print(f"{signal + ', batch ' + str(batch):22}{cells[0]:>18}{cells[1]:>18}{ratio:8.2f}")
+    print(f"{name:22}" + "".join(f"{cell:>18}" for cell in cells))
 
 
-def receiver() -> tuple[grpc.Server, str]:
-    """Start a receiver that accepts every export and ignores its body; return its address."""
+def receiver(received: Callable[[], object] = lambda: None) -> tuple[grpc.Server, str]:
+    """Start a receiver that accepts every export and ignores its body; return its address.
+
+    `received` is called for each export.
+    """
+
+    def accept(body: bytes, context: object) -> bytes:
+        received()
+        return b""
 
     class Handler(grpc.GenericRpcHandler):
         def service(self, handler_call_details: Any) -> Any:
-            return grpc.unary_unary_rpc_method_handler(lambda body, context: b"")
+            return grpc.unary_unary_rpc_method_handler(accept)
 
     server = grpc.server(futures.ThreadPoolExecutor(4))
     server.add_generic_rpc_handlers([Handler()])
@@ -176,8 +205,10 @@ def _side(
     side: str, signal: str, batch: int, endpoint: str
 ) -> tuple[Callable[[int], None], Callable[[], Any]]:
     """Return functions that emit one item and flush; side `none` sends nothing."""
+    if side == CONFIGURED:
+        return _configured(signal, batch, endpoint)
     made = _spans() if signal == "span" else _logs()
-    if side == "official":
+    if side == OFFICIAL:
         processor = made.official(
             made.exporter(endpoint=endpoint),
             max_queue_size=20_000,
@@ -186,11 +217,27 @@ def _side(
         )
         made.add(processor)
         return made.emit, processor.force_flush
-    if side == "chatscope":
+    if side == OURS:
         delivery = _delivery(batch, endpoint)
         made.add(made.ours(delivery))
         return made.emit, delivery.flush
     return made.emit, lambda: None
+
+
+def _configured(
+    signal: str, batch: int, endpoint: str
+) -> tuple[Callable[[int], None], Callable[[], Any]]:
+    settings = TelemetrySettings(
+        service_name="bench", endpoint=endpoint, span_batch=batch, log_batch=batch
+    )
+    telemetry = Telemetry(settings, None)
+    telemetry.start()
+    providers = telemetry.providers
+    assert providers.delivery is not None
+    flush = partial(providers.delivery.flush, _FLUSH_SECONDS)
+    if signal == "span":
+        return _span_emitter(telemetry.tracer), flush
+    return _log_emitter(providers.logger_provider.get_logger("bench")), flush
 
 
 @dataclass(frozen=True)
@@ -206,8 +253,13 @@ class _Made:
 
 def _spans() -> _Made:
     provider = TracerProvider(shutdown_on_exit=False)
-    tracer = provider.get_tracer("bench")
+    emit = _span_emitter(provider.get_tracer("bench"))
+    return _Made(
+        provider.add_span_processor, emit, BatchSpanProcessor, OTLPSpanExporter, OtlpSpanProcessor
+    )
 
+
+def _span_emitter(tracer: Tracer) -> Callable[[int], None]:
     def emit(number: int) -> None:
         tracer.start_span(
             "POST /v1/chat/completions",
@@ -229,15 +281,21 @@ def _spans() -> _Made:
             },
         ).end()
 
-    return _Made(
-        provider.add_span_processor, emit, BatchSpanProcessor, OTLPSpanExporter, OtlpSpanProcessor
-    )
+    return emit
 
 
 def _logs() -> _Made:
     provider = LoggerProvider(shutdown_on_exit=False)
-    logger = provider.get_logger("bench")
+    return _Made(
+        provider.add_log_record_processor,
+        _log_emitter(provider.get_logger("bench")),
+        BatchLogRecordProcessor,
+        OTLPLogExporter,
+        OtlpLogRecordProcessor,
+    )
 
+
+def _log_emitter(logger: Logger) -> Callable[[int], None]:
     def emit(number: int) -> None:
         logger.emit(
             timestamp=time.time_ns(),
@@ -255,13 +313,7 @@ def _logs() -> _Made:
             },
         )
 
-    return _Made(
-        provider.add_log_record_processor,
-        emit,
-        BatchLogRecordProcessor,
-        OTLPLogExporter,
-        OtlpLogRecordProcessor,
-    )
+    return emit
 
 
 if __name__ == "__main__":

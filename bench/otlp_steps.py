@@ -59,14 +59,18 @@ def longest_holds(grpc_endpoint: str, http_endpoint: str) -> dict[str, float]:
 
 
 @contextmanager
-def http_receiver() -> Iterator[str]:
-    """Run an HTTP receiver that accepts every export and ignores its body; yield its address."""
+def http_receiver(received: Callable[[], object] = lambda: None) -> Iterator[str]:
+    """Run an HTTP receiver that accepts every export and ignores its body; yield its address.
+
+    `received` is called for each export.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["content-length"]))
+            received()
             self.send_response(200)
             self.send_header("content-type", "application/x-protobuf")
             self.send_header("content-length", "0")

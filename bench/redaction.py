@@ -2,6 +2,7 @@
 
     python -m bench.redaction
     python -m bench.redaction --text DIRECTORY …    # files that are searched for false positives
+    python -m bench.redaction --examples            # with each place that was changed
 
 Cost: CPU time to encode a typical log record of a response, a server span, and texts of several
 lengths, with all kinds of redaction and without. Ordinary text: by default the documentation,
@@ -34,9 +35,11 @@ from stack.terminal import Terminal
 
 _REPEATS: Final = 7
 _PER_REPEAT: Final = 2_000
-_SUFFIXES: Final = (".txt", ".rst", ".md", ".py")
+_SUFFIXES: Final = (".txt", ".rst", ".md", ".py", ".go", ".html")
 _NAMES: Final = ("LICENSE", "LICENCE", "METADATA", "copyright")
 _LARGEST: Final = 400_000  # characters of one file
+# Characters of an example before and after the first change of a line.
+_BEFORE, _AFTER = 50, 90
 _PROSE: Final = "The model's answer has words, numbers such as 42, and a name or two. "
 _RESOURCE: Final = Resource({"service.name": "shop"})
 _CONTEXT: Final = SpanContext(2**127 + 1, 2**63 + 1, is_remote=False, trace_flags=TraceFlags(1))
@@ -152,7 +155,8 @@ class Changed:
     lines: int
     characters: int
     marks: Mapping[str, int]
-    examples: Sequence[str]
+    # The mark, the file and the part of the line.
+    examples: Sequence[tuple[str, str, str]]
 
 
 def search(files: Iterator[Path], limit: float) -> Changed:
@@ -160,7 +164,7 @@ def search(files: Iterator[Path], limit: float) -> Changed:
     redactor = Redactor()
     lines = characters = 0
     marks: Counter[str] = Counter()
-    examples: list[str] = []
+    examples: list[tuple[str, str, str]] = []
     end = time.monotonic() + limit
     for path in files:
         if time.monotonic() > end:
@@ -177,8 +181,9 @@ def search(files: Iterator[Path], limit: float) -> Changed:
                 continue
             found = [part.partition(">")[0] for part in shown.split("<redacted ")[1:]]
             marks.update(found)
-            if any(name != "e-mail" for name in found):
-                examples.append(f"{path.name}: {line.strip()[:100]}")
+            start = len(shown.partition("<redacted ")[0])
+            part = line[max(0, start - _BEFORE) : start + _AFTER].strip()
+            examples += [(mark, str(path), part) for mark in sorted(set(found))]
     return Changed(lines, characters, marks, examples)
 
 
@@ -216,8 +221,8 @@ def main(arguments: Sequence[str]) -> None:
         table.add_row(name, str(count), f"{count / found.lines * 1e6:.1f}")
     console.print(table)
     console.print(f"{found.lines:,} lines, {found.characters:,} characters")
-    for example in found.examples if options.examples else ():
-        console.print(example, markup=False)
+    for example in sorted(found.examples) if options.examples else ():
+        console.print(": ".join(example), markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":
