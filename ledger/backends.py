@@ -41,23 +41,24 @@ LATE_SECONDS: Final = 5.0
 def search_spans(backends: Backends, run_record: RunRecord, *, again: bool = False) -> None:
     """Search for spans that were not found yet; with `again`, for all.
 
-    A backend that does not respond has found nothing.
+    Raises httpx2.HTTPError if Tempo does not respond.
     """
     created = dict(run_record.created)
     wanted = created if again else missing(created, run_record.spans)
     traces = {item.trace_of(number) for number in wanted}
-    with suppress(httpx2.HTTPError):
-        run_record.spans.add(_spans(backends, run_record.run, traces), time.time())
+    run_record.spans.add(_spans(backends, run_record.run, traces), time.time())
 
 
 def search_logs(backends: Backends, run_record: RunRecord, *, again: bool = False) -> None:
-    """Search for log lines, from the oldest one on that was not found yet; with `again`, all."""
+    """Search for log lines, from the oldest one on that was not found yet; with `again`, all.
+
+    Raises httpx2.HTTPError if Loki does not respond.
+    """
     created = dict(run_record.created)
     wanted = created if again else missing(created, run_record.logs)
     if wanted:
         since = created[min(wanted)] / _NS - _AROUND_SECONDS
-        with suppress(httpx2.HTTPError):
-            run_record.logs.add(_logs(backends, run_record.run, since), time.time())
+        run_record.logs.add(_logs(backends, run_record.run, since), time.time())
 
 
 # Searched independently, so that a backend that hangs does not delay the other.
@@ -80,7 +81,8 @@ def reconcile(
     with Backends(facts) as backends:
         while time.monotonic() < until:
             for search in SEARCHES:
-                search(backends, run_record)
+                with suppress(httpx2.HTTPError):
+                    search(backends, run_record)
             if is_complete(run_record) and _increments_are_there(backends, run_record):
                 break
             tick()

@@ -5,10 +5,12 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import Final
+
+import httpx2
 
 from ledger.account import RunRecord
 from ledger.backends import SEARCHES
@@ -18,8 +20,8 @@ from stack.secrets import telemetry_variables
 
 # Maximum time for which the load's process waits for an unreachable Collector before it exits.
 _LINGER_SECONDS: Final = 60.0
-# Plus 5 s for the shutdown of a service, and a margin.
-_ENDS_SECONDS: Final = _LINGER_SECONDS + 15.0
+# Of a backlog that the Collector accepts slowly.
+_ENDS_SECONDS: Final = 10 * _LINGER_SECONDS
 # Precision of the time after which an item was found.
 _LOOK_EVERY_SECONDS: Final = 0.5
 
@@ -31,13 +33,18 @@ class LoadError(RuntimeError):
 class Load(RunRecord):
     """The record of a run, and the process that creates its items."""
 
-    def __init__(self, facts: Mapping[str, str], rate: float, directory: Path) -> None:
+    def __init__(
+        self, facts: Mapping[str, str], rate: float, directory: Path, environment: str
+    ) -> None:
         super().__init__(token_hex(4))
         self._facts = facts
         self._rate = rate
         self._directory = directory
+        self._environment = environment
         self._process: subprocess.Popen[str] | None = None
         self._reader = threading.Thread()
+        # The end of what its process wrote to the console, once that has ended.
+        self.console = ""
 
     @property
     def pid(self) -> int:
@@ -54,6 +61,7 @@ class Load(RunRecord):
             "--first": str(max(self.created, default=-1) + 1),
             "--rate": str(self._rate),
             "--spool": str(self._directory / "spool"),
+            "--environment": self._environment,
             "--linger": str(_LINGER_SECONDS),
         }
         arguments = [text for pair in options.items() for text in pair]
@@ -94,7 +102,7 @@ class Load(RunRecord):
             process.kill()
         self._gone(process)
         if process.returncode:
-            raise LoadError(self._log.read_text()[-2000:])
+            raise LoadError(self.console)
 
     @property
     def _log(self) -> Path:
@@ -110,6 +118,7 @@ class Load(RunRecord):
     def _gone(self, process: subprocess.Popen[str]) -> None:
         process.wait()
         self._reader.join()
+        self.console = self._log.read_text()[-2000:]
         for stream in (process.stdin, process.stdout):
             if stream:
                 stream.close()
@@ -125,13 +134,16 @@ def parse(lines: Iterable[str]) -> Iterator[tuple[int, int]]:
 
 
 @contextmanager
-def steady_load(facts: Mapping[str, str], *, rate: float = 100.0) -> Iterator[Load]:
+def steady_load(
+    facts: Mapping[str, str], *, rate: float = 100.0, environment: str = "local"
+) -> Iterator[Load]:
     """Create items inside; at the end all of them have been delivered to the Collector.
 
-    Meanwhile they are searched in the backends, which may be unreachable. Raises LoadError.
+    Meanwhile they are searched in the backends, which may be unreachable. Loads of different
+    environments are different streams in Loki. Raises LoadError.
     """
     with tempfile.TemporaryDirectory() as directory, Backends(facts) as backends:
-        load = Load(facts, rate, Path(directory))
+        load = Load(facts, rate, Path(directory), environment)
         with _watched(backends, load):
             load.start()
             try:
@@ -148,7 +160,9 @@ def _watched(backends: Backends, run_record: RunRecord) -> Iterator[None]:
 
     def watch(search: Callable[[Backends, RunRecord], None]) -> None:
         while not done.wait(_LOOK_EVERY_SECONDS):
-            search(backends, run_record)
+            # A backend that does not respond has found nothing.
+            with suppress(httpx2.HTTPError):
+                search(backends, run_record)
 
     watchers = [threading.Thread(target=watch, args=(search,)) for search in SEARCHES]
     for watcher in watchers:

@@ -33,11 +33,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--first", type=int, required=True, help="the first number")
     parser.add_argument("--rate", type=float, required=True, help="items a second")
     parser.add_argument("--spool", type=Path, required=True, help="directory of the spool")
-    parser.add_argument("--linger", type=float, required=True, help="seconds to send the backlog")
+    parser.add_argument("--environment", default="local", help="deployment environment")
+    parser.add_argument("--linger", type=float, required=True, help="seconds without progress")
     given = parser.parse_args(arguments)
     settings = TelemetrySettings(
         service_name=SERVICE,
-        environment="local",
+        environment=given.environment,
         spool_dir=given.spool,
         console=True,
     )
@@ -78,13 +79,19 @@ def _parent(run: str, number: int) -> Context:
 
 
 def _wait_until_sent(providers: Providers, seconds: float) -> None:
-    """Flush the queues in memory, and wait until the spool, a predecessor's too, is empty."""
+    """Flush the queues in memory, and wait until they and the spool, a predecessor's too, are
+    empty, or nothing was accepted for so many seconds."""
     delivery = providers.delivery
     assert delivery is not None  # noqa: S101
-    until = time.monotonic() + seconds
-    delivery.flush(seconds)
-    while time.monotonic() < until:
-        if all(pipeline.spool.is_empty() for pipeline in delivery.pipelines.values()):
+    pipelines = delivery.pipelines.values()
+    accepted, until = -1, 0.0
+    while not (
+        delivery.flush(_LOOK_SECONDS) and all(pipeline.spool.is_empty() for pipeline in pipelines)
+    ):
+        now = sum(pipeline.statistics.exported[""] for pipeline in pipelines)
+        if now > accepted:
+            accepted, until = now, time.monotonic() + seconds
+        elif time.monotonic() >= until:
             return
         time.sleep(_LOOK_SECONDS)
 

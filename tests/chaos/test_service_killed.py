@@ -20,7 +20,7 @@ from tests.stack.turns import MODEL, QUESTION, http_turn
 _IN_HAND_SECONDS = 3.0
 _NS = 1_000_000_000
 _RATE = 200.0
-_PATIENCE_SECONDS = 20.0
+_PATIENCE_SECONDS = 30.0
 _CUT = 3
 
 

@@ -17,7 +17,7 @@ from tests.stack.turns import WAYS, Turn
 
 Way = Callable[[Mapping[str, str]], Turn]
 # A response of the simulated model takes a second.
-_LAST_ANSWER_SECONDS = 30.0
+_LAST_ANSWER_SECONDS = 120.0
 
 
 @contextmanager

@@ -58,7 +58,7 @@ class Emitter:
         """Stop the process gracefully."""
         self.tell("quit")
         self._expect("ended")
-        self._process.communicate(timeout=60)
+        self._process.communicate(timeout=240)
 
     @property
     def console(self) -> list[str]:

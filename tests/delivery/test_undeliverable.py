@@ -127,9 +127,14 @@ def test_batch_that_is_always_refused_is_set_aside_and_the_others_arrive(
 
     poll_until(given_up, "the batch to be given up", 30, 0.2)
     if on_disk:
-        listed = sorted(line.partition(":")[0] for line in _dead_letters(spool))
-        assert listed == ["log-records", "spans"]
-        assert all(f" {_BATCH} items " in line and status in line for line in _dead_letters(spool))
+        letters = _dead_letters(spool)
+        assert all(status in line for line in letters)
+        # An overloaded machine may make two batches of them.
+        items: Counter[str] = Counter()
+        for line in letters:
+            kind, _, about = line.partition(":")
+            items[kind] += int(re.findall(r" (\d+) items ", about)[0])
+        assert items == {"log-records": _BATCH, "spans": _BATCH}
     refused = receiver.refused("poison")
     emitter.emit("end", 0, _BATCH)
     emitter.quit()

@@ -14,7 +14,7 @@ from tests.stack.filling import Window
 
 _NS = 1_000_000_000
 # A search of Tempo is slow on a busy machine.
-_PATIENCE_SECONDS = 60.0
+_PATIENCE_SECONDS = 120.0
 # A default of 0 would hide a name that does not exist.
 _ZERO = re.compile(r"\s+or\s+(on\s*\(\s*\)\s*)?vector\(\s*0\s*\)")
 _TRACE_METRICS = re.compile(

@@ -16,6 +16,7 @@ from tests.running import PATIENCE_SECONDS, Stack
 
 # Added to the ports of the stack's Collector.
 BESIDE = 700
+_DEBUG = "yaml:service::telemetry::logs::level: debug"
 # Host metrics are reported by the stack's own Collector only.
 _QUIET = "yaml:receivers::host_metrics::initial_delay: 1h"
 
@@ -28,11 +29,12 @@ def collector(
     *,
     inside: Sequence[str] = (),
     apart: int = BESIDE,
+    log: Path | None = None,
 ) -> Iterator[dict[str, str]]:
     """Run a Collector that sends to the stack's backends; yield the facts of its addresses.
 
     `directory`: of its queues; `environ`: changed variables; `inside`: a command that starts it,
-    followed by its own command; `apart`: offset of its ports.
+    followed by its own command; `apart`: offset of its ports; `log`: a file for its debug log.
     """
     facts = {**stack.facts, **shifted(apart, stack.facts)}
     facts["OTLP_URL"] = f"http://{facts['STACK_HOST']}:{facts['OTLP_GRPC_PORT']}"
@@ -45,6 +47,7 @@ def collector(
         str(binary_path("otelcol")),
         f"--config={COLLECTOR}",
         f"--config={_QUIET}",
+        *([f"--config={_DEBUG}"] if log else []),
         *re.findall(r"--feature-gates=\S+", PROCESSES.read_text()),
     ]
     environment = {
@@ -55,7 +58,10 @@ def collector(
         "OTEL_SERVICE_NAME": "beside",
         **(environ or {}),
     }
-    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+    with (
+        (log or Path(os.devnull)).open("wb") as errors,
+        subprocess.Popen(command, env=environment, stderr=errors) as process,
+    ):
         try:
             with local_client(health) as client:
                 poll_until(

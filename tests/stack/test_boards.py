@@ -156,7 +156,8 @@ def test_text_field_finds_its_lines_and_no_other(
     assert queries
 
     def found(typed: str, text: str) -> list[Line]:
-        chosen = {**times(window), **choices[field.board]["all"], field.name: Choice(raw=typed)}
+        entered = Choice((typed,), pattern=False)
+        chosen = {**times(window), **choices[field.board]["all"], field.name: entered}
         return asker.lines(fill(text, "loki", chosen), window)
 
     for text in queries:
@@ -167,6 +168,8 @@ def test_text_field_finds_its_lines_and_no_other(
         assert all(map(is_meant, lines))
         assert not all(map(is_meant, everything))
         assert not found("nobody wrote this", text)
+        # It is a text, not a pattern.
+        assert not found(".*", text)
 
 
 def _typed(field: Variable, lines: list[Line]) -> tuple[str, Callable[[Line], bool]]:

@@ -130,9 +130,11 @@ def _service(environ: Mapping[str, str], planted: Planted, name: str) -> Iterato
             lines.append(line)
             if "Uvicorn running on " in line:
                 break
+        # Before further lines arrive.
+        url = lines[-1].partition("Uvicorn running on ")[2].split()[0]
         reader = threading.Thread(target=lambda: lines.extend(process.stdout or ()), daemon=True)
         reader.start()
-        yield lines[-1].partition("Uvicorn running on ")[2].split()[0]
+        yield url
         process.terminate()
         process.wait(PATIENCE_SECONDS)
         reader.join(PATIENCE_SECONDS)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import httpx2
 import pytest
 
 from ledger import item
@@ -169,8 +170,9 @@ def test_each_kind_of_difference_is_counted_for_its_signal(served: Served) -> No
     assert (accounts.increments.lost, accounts.increments.duplicates) == (1, 0)
 
 
-def test_unreachable_backend_has_found_nothing(served: Served) -> None:
+@pytest.mark.parametrize("path", ["/traces/", "/query_range", "/api/v1/query"])
+def test_items_of_an_unreachable_backend_are_not_called_lost(served: Served, path: str) -> None:
     _full(served.backends, 60)
-    served.backends.unreachable = {"/traces/"}
-    accounts = served.account(60)
-    assert (accounts.spans.lost, accounts.logs.lost, accounts.increments.lost) == (60, 0, 0)
+    served.backends.unreachable = {path}
+    with pytest.raises(httpx2.HTTPStatusError, match="503"):
+        served.account(60)
