@@ -62,12 +62,17 @@ ledger: ## Send numbered items, and find each of them
 drill: build ## Break a stack of its own; check its alerts; CASE=loki
 	@$(PY) -m drill $(CASE)
 
-bench: bench-start up ## Measure how soon it is ready, and telemetry can be found
-	@$(PY) -m bench.overhead
-	@$(PY) -m bench.queues
-	@$(PY) -m bench.latency
+# What needs no stack comes first; what cannot be measured leaves the rest to be measured.
+bench: ## Measure everything, and write docs/performance.md
+	$(BOOTSTRAP)
+	@status=0; for name in cpu paced overhead otlp queues startup sockets blocking; do \
+	$(PY) -m bench.$$name || status=1; done; \
+	$(MAKE) --no-print-directory bench-start || status=1; \
+	$(PY) -m bench.backends || status=1; \
+	{ $(MAKE) --no-print-directory up && $(PY) -m bench.latency; } || status=1; \
+	$(PY) -m bench.performance || status=1; exit $$status
 
-bench-cpu: ## CPU of a response, with telemetry and without
+bench-cpu: ## CPU of a response, beside other gateways
 	$(BOOTSTRAP)
 	@$(PY) -m bench.cpu
 

@@ -54,7 +54,8 @@ def max_age(environ: Mapping[str, str]) -> float:
 
 def choose(names: list[str]) -> tuple[list[Path], list[str]]:
     """The requirements files and the components; all without names. Raises ValueError."""
-    files = {file.name: file for file in sorted(ROOT.glob("requirements*.txt"))}
+    pinned = [*ROOT.glob("requirements*.txt"), *ROOT.glob("bench/competitors/*.txt")]
+    files = {file.name: file for file in sorted(pinned)}
     programs = [binary.name for binary in modules.components()]
     if unknown := [name for name in names if name not in (*files, *programs)]:
         known = ", ".join((*files, *programs))

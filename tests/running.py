@@ -9,7 +9,7 @@ from stack.backends import Backends
 from stack.base import Stack as RunningStack
 
 # Longer than any step takes on a busy machine.
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 # Metrics are exported every second: a value that is constant for three seconds is final.
 _STILL_SECONDS = 3.0
 

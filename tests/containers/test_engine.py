@@ -42,7 +42,7 @@ def _with_a_container(host: str) -> None:
         tar.add(_BUSYBOX.resolve(), "/busybox")
 
     def docker(*words: str, given: bytes = b"") -> None:
-        subprocess.run(["docker", "--host", host, *words], input=given, check=True, timeout=60)
+        subprocess.run(["docker", "--host", host, *words], input=given, check=True, timeout=240)
 
     docker("import", "-", "guest", given=archive.getvalue())
     docker("network", "create", "guests")

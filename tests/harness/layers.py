@@ -21,18 +21,18 @@ class Layer:
 LAYERS = {
     layer.name: layer
     for layer in (
-        Layer("unit", 60),
-        Layer("config", 60),
-        Layer("delivery", 120),
-        Layer("hostile", 120),
-        Layer("clients", 120),
-        Layer("stack", 300, slow=True),
+        Layer("unit", 180),
+        Layer("config", 180),
+        Layer("delivery", 240),
+        Layer("hostile", 240),
+        Layer("clients", 240),
+        Layer("stack", 600, slow=True),
         Layer("chaos", 600, slow=True),
         Layer("containers", 600, slow=True),
-        Layer("browser", 300, slow=True),
+        Layer("browser", 600, slow=True),
     )
 }
-_UNKNOWN = Layer("other", 60)
+_UNKNOWN = Layer("other", 180)
 
 
 def layer_of(nodeid: str) -> Layer:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import grpc
@@ -17,12 +18,13 @@ import pytest
 from chatscope import names
 from tests.elapsed import takes_at_most
 from tests.hostile.outcome import Attack, attack, ends, healthy, no_errors
-from tests.hostile.service import ROOT, How, Service, started
+from tests.hostile.service import ROOT, How, Service, read_answers, started
 from tests.hostile.wire import Fault, Wire, wire
 from tests.receiver import Receiver
 
 _AWAY_SECONDS = 0.5
 _REQUEST_SECONDS = 2.0
+_MANY = 200
 _REFUSALS = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -171,11 +173,14 @@ def _dropped(service: Service, metric: str) -> bool:
 
 
 def test_full_queue_drops_the_oldest_and_says_so_once(tmp_path: Path) -> None:
-    queues = {"OTEL_BSP_MAX_QUEUE_SIZE": "16", "OTEL_BLRP_MAX_QUEUE_SIZE": "16"}
+    # Small, and many requests at once: else an overloaded machine sends each before the next one.
+    queues = {"OTEL_BSP_MAX_QUEUE_SIZE": "2", "OTEL_BLRP_MAX_QUEUE_SIZE": "2"}
     with started(tmp_path, **queues) as service:
         service.receiver.hang()
-        for _ in range(200):
-            _ask(service, Attack(service))
+        with service.connect() as client:
+            client.sendall(b"GET /nothing HTTP/1.1\r\nhost: localhost\r\n\r\n" * _MANY)
+            answers = list(islice(read_answers(client), _MANY))
+        assert {answer.status for answer in answers} == {404}
         with attack(service) as it:
             _ask(service, it)
             service.receiver.accept()

@@ -90,12 +90,14 @@ def _remove(spool: Path) -> None:
 
 def _overwrite(spool: Path) -> None:
     for file in spool.iterdir():
-        file.write_bytes(os.urandom(8192))
+        # In place: a file of shared memory that is empty for a moment is one that was truncated.
+        with file.open("r+b") as opened:
+            opened.write(os.urandom(8192))
 
 
 def _truncate(spool: Path) -> None:
     # Not the files of shared memory: SQLite maps them, and the kernel kills a process that reads
-    # on.
+    # behind their end.
     for file in (*spool.glob("*.db"), *spool.glob("*-wal")):
         os.truncate(file, 100)
 

@@ -287,27 +287,18 @@ def test_message_in_a_thousand_fragments_is_served(service: Service) -> None:
         it.leaves_log("socket closed", trace_id=it.trace_id)
 
 
-def test_compressed_bomb_is_refused(service: Service) -> None:
-    """A few bytes that decompress to ten megabytes."""
+def test_compressed_message_is_refused_without_decompressing_it(service: Service) -> None:
+    """Compression is offered, as by browsers, not accepted, and used: a few bytes of it are ten
+    megabytes."""
     packer = zlib.compressobj(9, wbits=-15)
     bomb = packer.compress(b"x" * 10_000_000) + packer.flush(zlib.Z_SYNC_FLUSH)
     assert len(bomb) < _MOST_BYTES
     offer = b"sec-websocket-extensions: permessage-deflate\r\n"
     with attack(service) as it, service.connect() as client:
         client.sendall(_handshake(offer).replace(b"@", it.header))
-        assert b"permessage-deflate" in client.recv(4096)
+        assert b"permessage-deflate" not in client.recv(4096)
         client.sendall(_frame(_TEXT | 0x40, bomb[:-4]))
-        assert _close_code(read_all(client)) == 1009
-        it.leaves_log("socket closed", trace_id=it.trace_id)
-
-
-def test_compressed_garbage_closes_the_connection(service: Service) -> None:
-    offer = b"sec-websocket-extensions: permessage-deflate\r\n"
-    with attack(service) as it, service.connect() as client:
-        client.sendall(_handshake(offer).replace(b"@", it.header))
-        client.recv(4096)
-        client.sendall(_frame(_TEXT | 0x40, b"\xff\xff\xff garbage"))
-        assert _close_code(read_all(client)) in (1002, 1007)
+        assert _close_code(read_all(client)) == 1002
         it.leaves_log("socket closed", trace_id=it.trace_id)
 
 

@@ -20,7 +20,7 @@ from tests.receiver import Receiver
 
 pytestmark = pytest.mark.slow
 
-_PATIENCE_SECONDS = 30
+_PATIENCE_SECONDS = 60
 
 
 @pytest.fixture(scope="module")

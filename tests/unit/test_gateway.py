@@ -144,7 +144,7 @@ def test_problems_of_the_files_are_reported_with_all_others(tmp_path: Path) -> N
     keys.write_text('[[keys]]\nname = "a b"\nsha256 = "sk-planted"\n')
     environ = {"MODELS_FILE": str(models), "KEYS_FILE": str(keys), "PORT": "x"}
     with process(**environ) as started:
-        _, printed = started.communicate(timeout=60)
+        _, printed = started.communicate(timeout=240)
     assert started.returncode == 2
     for words in (
         "PORT=x is not accepted",

@@ -54,7 +54,7 @@ def test_error_of_the_example_is_the_one_that_is_printed(directory: Path) -> Non
     path = directory / "models.toml"
     path.write_text(path.read_text().replace("timeout = 60 ", "timeout = -1 "))
     with process(MODELS_FILE=str(path), OPENAI_API_KEY="k") as started:
-        _, printed = started.communicate(timeout=60)
+        _, printed = started.communicate(timeout=240)
     assert printed.replace(f"{directory}/", "").strip() in _PAGE
 
 
@@ -78,7 +78,7 @@ def test_key_of_the_command_is_accepted_by_the_service(directory: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=240,
     )
     key = created.stderr.splitlines()[-1]
     names = [entry.name for entry in KeysFile.read(directory / "keys.toml").keys]

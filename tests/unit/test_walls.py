@@ -100,7 +100,7 @@ def _loaded_by(*modules: str) -> set[str]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=240,
     )
     return set(done.stdout.split())
 

@@ -21,7 +21,7 @@ from tests.receiver import Receiver
 pytestmark = pytest.mark.slow
 
 _ROOT = Path(__file__).parents[2]
-_PATIENCE_SECONDS = 30
+_PATIENCE_SECONDS = 60
 _KEY = "sk-test-123"
 _PASSWORD = "hunter2 pass"
 _CREDENTIALS = base64.b64encode(f"someone:{_PASSWORD}".encode()).decode()

@@ -42,7 +42,7 @@ def _run(*words: str, code: str = "", **environ: str) -> "subprocess.CompletedPr
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
 

@@ -91,14 +91,14 @@ def test_conversation_is_one_line_in_openai_format(loki: str) -> None:
 
 def test_command_runs_as_a_process_and_its_reader_may_end_early(loki: str) -> None:
     command = [sys.executable, "-m", "chatscope", "export", "--loki-url", loki]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60, check=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=240, check=True)
     assert len(done.stdout.splitlines()) == 3
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
         process.stdout.close()
-        _, report = process.communicate(timeout=60)
+        _, report = process.communicate(timeout=240)
     assert process.returncode == 1
     assert b"Traceback" not in report
     assert b"Exception" not in report

@@ -158,7 +158,7 @@ def test_conversation_without_texts_says_how_they_are_captured(
     def found() -> str:
         done = subprocess.run(
             [sys.executable, "-m", "chatscope", "conversation", "c-quiet"],
-            cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+            cwd=ROOT, capture_output=True, text=True, timeout=240, check=False,
         )  # fmt: skip
         return done.stdout
 
@@ -247,7 +247,7 @@ def test_reader_that_ends_early_gets_no_traceback(loki: str) -> None:
         env={**os.environ, "CHATSCOPE_LOKI_URL": loki},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert done.stderr == ""

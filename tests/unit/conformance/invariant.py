@@ -148,4 +148,4 @@ def _cost(record: Record) -> float | None:
 async def answered(spans: Spans) -> None:
     """Wait until the response is recorded; after the time limit, later checks report the rest."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(spans.answered.wait(), 10)
+        await asyncio.wait_for(spans.answered.wait(), 60)

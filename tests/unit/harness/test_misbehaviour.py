@@ -11,6 +11,9 @@ import asyncio, ctypes, gc, itertools, os, signal, threading, time
 import ast
 import pytest
 
+# A test that ends by itself; on an overloaded machine that may take more than a second.
+ends = pytest.mark.timeout(60)
+
 @pytest.fixture(scope="session")
 def anyio_backend():
     return "asyncio"
@@ -46,28 +49,37 @@ def test_teardown_hangs_after_a_failure(endless_end):
 def test_holds_the_interpreter():
     sum(itertools.repeat(0))
 
+@ends
 def test_exits():
     os._exit(0)
 
+@ends
 def test_crashes():
     ctypes.string_at(0)
 
+@ends
 def test_interrupts():
+    # A process in the background of a shell ignores it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(1)
 
+@ends
 def test_leaves():
     raise SystemExit(3)
 
+@ends
 def test_says_what_utf8_cannot_hold():
     pytest.fail("lone \ud800 surrogate")
 
 def recurse():
     recurse()
 
+@ends
 def test_recurses():
     recurse()
 
+@ends
 def test_cannot_be_rendered():
     # The parser of CPython 3.11 raises SystemError when it is entered again at another depth, as
     # here by a callback of the garbage collector.
@@ -78,6 +90,7 @@ def test_cannot_be_rendered():
         gc.set_threshold(20)
         raise
 
+@ends
 @pytest.mark.parametrize("number", range(30))
 def test_good(number):
     pass
