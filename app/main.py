@@ -10,12 +10,14 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp
 
+from app.conversations import SharedConversations
 from app.domain.provider import Provider
 from app.keys.clients import KnownClients
 from app.providers.catalog import Catalog, CatalogModel
 from app.providers.configured import Configured, build
 from app.providers.simulated import Behaviour, SimulatedProvider
 from app.settings import OPENAI_URL, SIMULATED_MODEL, Settings
+from app.shared_store import SharedStore
 from app.transport.admission import Admission
 from app.transport.authentication import Authentication
 from app.transport.completions import Completions
@@ -62,7 +64,9 @@ def create_app(
     `app.state.admission.close()` at shutdown, before it closes connections.
     """
     catalog = catalog or build_catalog(settings)
-    clients = KnownClients.of(settings)
+    url = settings.shared_store_url
+    store = SharedStore(url.get_secret_value()) if url else None
+    clients = KnownClients.of(settings, store)
     admission = Admission(settings)
     health = Health(admission)
 
@@ -73,6 +77,8 @@ def create_app(
         telemetry.instruments.show_feedback(model.name for model in catalog.models)
         if clients:
             telemetry.instruments.show_budgets(clients.uses)
+        if store:
+            telemetry.instruments.show_shared_store(lambda: store.responds)
         following = asyncio.create_task(clients.follow_file()) if clients else None
         health.started = True
         yield
@@ -81,6 +87,8 @@ def create_app(
         if clients and following:
             following.cancel()
             await asyncio.to_thread(clients.close)
+        if store:
+            await store.close()
         if shutdown_with_app:
             await asyncio.to_thread(telemetry.shutdown)
 
@@ -88,7 +96,7 @@ def create_app(
         telemetry.instruments.record_limit_reached(limit)
 
     refusals = RefusalLog(settings.max_refusal_lines, on_limit)
-    middleware = _middleware(settings, refusals, clients)
+    middleware = _middleware(settings, refusals, clients, store)
     app = Application(middleware=middleware, lifespan=lifespan)
     telemetry = Telemetry(settings.telemetry(), providers)
     instrument(app, telemetry, flush_with_app=False)
@@ -109,7 +117,7 @@ def create_app(
 
     models = Models(catalog, prices)
     page = ChatPage(settings)
-    websocket = ChatWebSocket(*shared, refusals)
+    websocket = ChatWebSocket(*shared, refusals, SharedConversations.of(settings, store))
     app.router.routes.extend(_routes(endpoints, websocket, models, health, page))
     feedback = Feedback(settings, telemetry, admission)
     app.router.routes.append(Route("/v1/feedback", feedback.create, methods=["POST"]))
@@ -169,20 +177,23 @@ def _served(model: CatalogModel) -> ServedModel:
 
 
 def _middleware(
-    settings: Settings, refusals: RefusalLog, clients: KnownClients | None
+    settings: Settings,
+    refusals: RefusalLog,
+    clients: KnownClients | None,
+    store: SharedStore | None,
 ) -> list[Middleware]:
     return [
         Middleware(ErrorMiddleware, refusals),
         Middleware(Origins, settings.frontend_url, settings.host_names),
         Middleware(Cors, settings.frontend_url),
-        *_rate_limits(settings),
+        *_rate_limits(settings, store),
         *([Middleware(Authentication, clients)] if clients else []),
     ]
 
 
-def _rate_limits(settings: Settings) -> list[Middleware]:
+def _rate_limits(settings: Settings, store: SharedStore | None) -> list[Middleware]:
     rates = settings.rate_limit_per_key, settings.rate_limit_per_address
-    return [Middleware(RateLimits, RateLimiter(*rates))] if any(rates) else []
+    return [Middleware(RateLimits, RateLimiter(*rates, store))] if any(rates) else []
 
 
 def _routes(

@@ -129,6 +129,8 @@ _LONGEST_QUEUE = 10_000_000
 _QUEUE = f"a whole number from 1 to {_LONGEST_QUEUE}"
 _LARGEST_SPOOL = 2**50
 _SHORTEST_KEY = 16
+# Variables that name the file of a secret, which is the variable without `_FILE`.
+_SECRET_FILES = ("_API_KEY_FILE", "SHARED_STORE_URL_FILE")
 _HOST_CHARACTERS = frozenset(string.ascii_letters + string.digits + "-._")
 
 
@@ -325,14 +327,29 @@ class Settings(BaseSettings):
         "workers; unset: in memory only, which several workers do not share.",
         "a file in a writable directory, both of which are created if missing",
     )  # fmt: skip
+    shared_store_url: SecretStr | None = _setting(
+        None, "SHARED_STORE_URL",
+        "Valkey or Redis server that all replicas share: budgets, in place of BUDGETS_FILE, and "
+        "rate limits hold for all of them together ([scaling](scaling.md#several-replicas)). A "
+        "password in it is masked.",
+        "redis://[user:password@]host[:port][/database], rediss:// for TLS, or unix:///path",
+    )  # fmt: skip
+    shared_conversations: StrictBoolean = _setting(
+        False, "SHARED_CONVERSATIONS",
+        "Whether that server keeps the texts of WebSocket conversations too, for "
+        "SOCKET_IDLE_SECONDS, so that a client can go on with one on another replica.",
+        "true or false; true together with SHARED_STORE_URL",
+    )  # fmt: skip
     keys_file: KeysFile | None = _setting(
         None, "KEYS_FILE",
         "API keys of clients, with their budgets (docs/gateway.md); unset: no key is needed.",
-        "a TOML file with [[keys]]; with limits and several workers, together with BUDGETS_FILE",
+        "a TOML file with [[keys]]; with limits and several workers, together with BUDGETS_FILE "
+        "or SHARED_STORE_URL",
     )  # fmt: skip
     rate_limit_per_key: str | None = _setting(
         None, "RATE_LIMIT_PER_KEY",
-        "Most requests and WebSocket messages with one API key, in each worker; unset: any number.",
+        "Most requests and WebSocket messages with one API key, in each worker, or with "
+        "SHARED_STORE_URL in all of them; unset: any number.",
         _RATES,
     )  # fmt: skip
     rate_limit_per_address: str | None = _setting(
@@ -602,9 +619,28 @@ class Settings(BaseSettings):
         cls, keys: KeysFile | None, info: ValidationInfo
     ) -> KeysFile | None:
         several = info.data.get("workers", 1) > 1
-        if keys and keys.has_limits and several and info.data.get("budgets_file", "") is None:
-            raise ValueError("it has limits, and several workers share them in BUDGETS_FILE only")
+        counted = ("budgets_file", "shared_store_url")
+        uncounted = all(info.data.get(name, "invalid") is None for name in counted)
+        if keys and keys.has_limits and several and uncounted:
+            raise ValueError(
+                "it has limits, and several workers share them in BUDGETS_FILE or "
+                "SHARED_STORE_URL only"
+            )
         return keys
+
+    @field_validator("shared_store_url")
+    @classmethod
+    def _is_store(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not _is_store_url(url.get_secret_value()):
+            raise ValueError("not the address of a server")
+        return url
+
+    @field_validator("shared_conversations")
+    @classmethod
+    def _has_store(cls, shared: bool, info: ValidationInfo) -> bool:
+        if shared and info.data.get("shared_store_url", "invalid") is None:
+            raise ValueError("SHARED_STORE_URL is not set")
+        return shared
 
     @field_validator("default_answer_tokens")
     @classmethod
@@ -758,7 +794,8 @@ class Settings(BaseSettings):
         for each in providers:
             keys += [*each.headers.values(), *each.query.values()]
         found = {key.get_secret_value() for key in keys if key}
-        for url in self.endpoints:
+        store = [self.shared_store_url.get_secret_value()] if self.shared_store_url else []
+        for url in (*self.endpoints, *store):
             found |= set(credentials_in(url))
         return frozenset(found)
 
@@ -820,13 +857,13 @@ def normalize_environment() -> None:
 
 
 def _with_secret_files(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Return the variables with `…_API_KEY` read from the files that `…_API_KEY_FILE` name, and all
+    """Return the variables with the secrets of the files that `_SECRET_FILES` name, and all
     problems. A secret in a file reaches no child process, and `docker inspect` does not show it.
     """
     found, problems = dict(environ), []
     for name, value in environ.items():
         variable = name.removesuffix("_FILE")
-        if not (name.endswith("_API_KEY_FILE") and value.strip()):
+        if not (name.endswith(_SECRET_FILES) and value.strip()):
             continue
         if environ.get(variable, "").strip():
             problems.append(explain(name, value, f"no value, because {variable} is set"))
@@ -918,6 +955,21 @@ def _is_origin(text: str) -> bool:
         return False
     exact = text.lower() == f"{parts.scheme}://{host}{port}"
     return exact and parts.port != default_port and "*" not in text
+
+
+def _is_store_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        has_port = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    if parts.query or parts.fragment or not has_port:
+        return False
+    if parts.scheme == "unix":
+        return not parts.hostname and len(parts.path) > 1
+    database = parts.path.strip("/")
+    is_database = not database or (database.isascii() and database.isdigit())
+    return parts.scheme in ("redis", "rediss") and bool(parts.hostname) and is_database
 
 
 def _proxy_problems(environ: Mapping[str, str], base_urls: Iterable[str]) -> Iterator[str]:

@@ -453,6 +453,14 @@ class Instruments:
         observe(self._meter, names.BUDGET_USED.with_prefix(self.prefix), used)
         observe(self._meter, names.BUDGET_LIMIT.with_prefix(self.prefix), limits)
 
+    def show_shared_store(self, responds: Callable[[], bool]) -> None:
+        """Export whether the store that replicas share responds."""
+        observe(
+            self._meter,
+            names.SHARED_STORE_UP.with_prefix(self.prefix),
+            lambda: [Observation(int(responds()))],
+        )
+
     def record_rate_limits(self, headers: Mapping[str, str], provider: str, model: str) -> None:
         """Record the rate limits of the headers of a provider's response."""
         found = tuple(rate_limits(headers))

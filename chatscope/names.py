@@ -499,6 +499,13 @@ BUDGET_LIMIT: Final = Metric(
     (KEY_NAME, BUDGET_UNIT),
 )
 
+SHARED_STORE_UP: Final = Metric(
+    "chatscope.shared_store.up",
+    Kind.GAUGE,
+    "{state}",
+    "Whether the store that replicas share responded when it was last asked: 1 or 0.",
+)
+
 RATE_LIMIT_REMAINING: Final = Metric(
     "chatscope.provider.rate_limit.remaining",
     Kind.GAUGE,
@@ -745,6 +752,8 @@ OF_RECORDERS: Final = frozenset(
 )
 # Those that the chat service has only if its clients need keys.
 OF_KEYS: Final = frozenset({BUDGET_USED, BUDGET_LIMIT})
+# Only if replicas share a store.
+OF_REPLICAS: Final = frozenset({SHARED_STORE_UP})
 
 # -- older names ------------------------------------------------------------------
 # Not made here any more, but by the instrumentations of other libraries, also in our process.

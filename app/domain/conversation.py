@@ -1,6 +1,6 @@
 """The memory of one connection: a bounded list of complete turns."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from app.domain.request import Message
 
@@ -15,6 +15,11 @@ class Conversation:
         # A list: most connections are idle, and an empty deque has 700 bytes.
         self._turns: list[tuple[str, str]] = []
         self._chars = 0
+
+    @property
+    def turns(self) -> Sequence[tuple[str, str]]:
+        """The remembered questions with their responses."""
+        return self._turns
 
     def with_question(self, text: str, system: str | None = None) -> list[Message]:
         """Return the messages for the model: the system prompt, all remembered turns, the

@@ -59,9 +59,11 @@ class Budgets:
         self._day = ""
         self._users: dict[str, set[str]] = {}  # of today, by key
 
-    def check(self, key: Key, user: str | None = None) -> None:
+    async def check(self, key: Key, user: str | None = None) -> None:
         """Raise BudgetExceeded if a limit of the key, or of its user, is reached."""
         day = self._today()
+        if accounts := list(_accounts(day, key, user)):
+            await self._ledger.load(accounts)
         self._check(key, key.limits, (day, key.name, _KEY_ITSELF), user=False)
         if user and key.user_limits.amounts():
             self._check(key, key.user_limits, (day, key.name, self._user(key, user)), user=True)
@@ -98,7 +100,7 @@ class Budgets:
         return max(1, -int(-(_reset(now) - now).total_seconds() // 1))
 
     def close(self) -> None:
-        """Write the amounts that are still in memory to the file."""
+        """Write the amounts that are still in memory to the storage."""
         self._ledger.close()
 
     def _check(
@@ -115,8 +117,8 @@ class Budgets:
         return Decimal(self._ledger.used(full)) / _PER_UNIT[unit]
 
     def _user(self, key: Key, user: str) -> str:
-        """Return the account of a user: a hash, because the file needs no names."""
-        account = hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        """Return the account of a user, or of all further users."""
+        account = _hash(user)
         known = self._users.get(key.name)
         if known is None:
             known = self._users[key.name] = self._ledger.users(self._day, key.name)
@@ -133,6 +135,21 @@ class Budgets:
             self._users = {}
             self._ledger.forget_before(day)
         return day
+
+
+def _accounts(day: str, key: Key, user: str | None) -> Iterator[Account]:
+    """Yield the accounts that the limits of a key and its user can be about."""
+    for unit in key.limits.amounts():
+        yield day, key.name, _KEY_ITSELF, unit
+    if user:
+        for unit in key.user_limits.amounts():
+            yield day, key.name, _hash(user), unit
+            yield day, key.name, _OTHER_USERS, unit
+
+
+def _hash(user: str) -> str:
+    """Return the account of a user: a hash, because budgets need no names."""
+    return hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _reset(now: datetime) -> datetime:

@@ -12,7 +12,10 @@ from app.config_file import ConfigFileError
 from app.keys.budgets import Budgets, Use
 from app.keys.file import Key, KeysFile
 from app.keys.keyring import Keyring
-from app.keys.ledger import Ledger
+from app.keys.ledger import Ledger, Storage
+from app.keys.shared_storage import SharedStorage
+from app.keys.sqlite_storage import SqliteStorage
+from app.shared_store import SharedStore
 
 # As long as a changed file waits until it is read. A file system does not tell every change of a
 # file that is mounted into a container, so it is looked at.
@@ -48,15 +51,23 @@ class KnownClients:
         self._version: tuple[int, int, int] | None = None
 
     @classmethod
-    def of(cls, settings: _Settings) -> Self | None:
-        """Return the configured clients; None if no key is known. Raise OSError, sqlite3.Error."""
+    def of(cls, settings: _Settings, shared: SharedStore | None = None) -> Self | None:
+        """Return the configured clients; None if no key is known. Raise OSError, sqlite3.Error.
+
+        Budgets are in `shared`, or else in BUDGETS_FILE.
+        """
         if settings.known_keys is None:
             return None
+        storage: Storage | None = None
+        if shared is not None:
+            storage = SharedStorage(shared)
+        elif settings.budgets_file is not None:
+            storage = SqliteStorage(settings.budgets_file)
         return cls(
             settings.known_keys,
-            Ledger(settings.budgets_file),
+            Ledger(storage),
             required=settings.keys_file is not None,
-            may_have_limits=settings.workers == 1 or settings.budgets_file is not None,
+            may_have_limits=settings.workers == 1 or storage is not None,
         )
 
     async def follow_file(self) -> None:
@@ -75,7 +86,10 @@ class KnownClients:
             found = await asyncio.to_thread(KeysFile.read, path)
             if found.has_limits and not self._may_have_limits:
                 raise ConfigFileError(
-                    ["it has limits, which several workers share in BUDGETS_FILE"]
+                    [
+                        "it has limits, which several workers share in BUDGETS_FILE or "
+                        "SHARED_STORE_URL"
+                    ]
                 )
         except ConfigFileError as error:
             problems = "; ".join(error.problems)

@@ -35,7 +35,7 @@ class Caller:
         self.key = key
         self._clients = clients
 
-    def admit(self, user: str | None = None) -> Charge:
+    async def admit(self, user: str | None = None) -> Charge:
         """Return the function that counts the usage and cost of the call when it has ended.
 
         Raise HttpError: 429 if a budget is used up, 401 if the key was removed after a WebSocket
@@ -45,7 +45,7 @@ class Caller:
         if key is None:
             raise _unauthorized("The API key is no longer valid.")
         try:
-            budgets.check(key, user)
+            await budgets.check(key, user)
         except BudgetExceeded as exceeded:
             raise _budget_error(exceeded, budgets.seconds_until_reset()) from None
 
@@ -55,16 +55,21 @@ class Caller:
         return charge
 
 
-def admit(scope: Scope, user: str | None = None) -> Charge:
+async def admit(scope: Scope, user: str | None = None) -> Charge:
     """Check the budget of a request's key and return what charges it; nothing without keys."""
     caller = scope.get(_CALLER)
-    return caller.admit(user) if isinstance(caller, Caller) else _charge_nobody
+    return await caller.admit(user) if isinstance(caller, Caller) else _charge_nobody
 
 
-def count_message(scope: Scope) -> None:
+async def count_message(scope: Scope) -> None:
     """Count a message of a WebSocket connection. Raise HttpError, 429, above a rate."""
+    await hit_message(scope, key_name(scope))
+
+
+def key_name(scope: Scope) -> str | None:
+    """Return the name of a request's key; None without one."""
     caller = scope.get(_CALLER)
-    hit_message(scope, caller.key.name if isinstance(caller, Caller) else None)
+    return caller.key.name if isinstance(caller, Caller) else None
 
 
 def caller_attributes(scope: Scope) -> Mapping[str, str]:
@@ -89,7 +94,7 @@ class Authentication:
         if scope["type"] in ("http", "websocket") and _is_protected(scope["path"]):
             if key := self._authenticate(scope):
                 _check_scope(key, scope)
-                hit_key(scope, key.name)
+                await hit_key(scope, key.name)
                 scope[_CALLER] = Caller(key, self._clients)
                 _record(key)
             if scope["type"] == "websocket":

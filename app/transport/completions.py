@@ -59,7 +59,7 @@ class Completions:
             identity = Identity.of(chat.body, metadata, Headers(scope=scope))
         with step("history"):
             new_roles = chat.new_roles()
-        charge = admit(scope, identity.user_id)
+        charge = await admit(scope, identity.user_id)
         turn = Turn(
             model=model,
             request=chat,

@@ -49,7 +49,7 @@ class EmbeddingsEndpoint:
             model = self._catalog.find(name)
             model.check_embeddings()
             request = dataclasses.replace(request, model=model.name)
-        charge = admit(scope, request.user)
+        charge = await admit(scope, request.user)
         writer = response_writer(scope)
 
         async def respond() -> None:

@@ -3,9 +3,10 @@
 import asyncio
 import contextvars
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from loguru import logger
@@ -15,6 +16,7 @@ from starlette import status
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from app.conversations import SharedConversations
 from app.domain.conversation import Conversation
 from app.domain.errors import InternalError, InvalidRequest, ServiceError, ShuttingDown
 from app.domain.identity import Identity, clean
@@ -24,7 +26,7 @@ from app.domain.turn import ClientDisconnected, Summary, Turn, run_turn
 from app.providers.catalog import Catalog
 from app.settings import Settings
 from app.transport.admission import Admission
-from app.transport.authentication import admit, caller_attributes, count_message
+from app.transport.authentication import admit, caller_attributes, count_message, key_name
 from app.transport.large import unblocked
 from app.transport.refusal_log import RefusalLog
 from app.transport.steps import step
@@ -43,37 +45,23 @@ from app.wire.websocket import (
 from chatscope import Telemetry, current_trace_id, names, socket_connection
 
 
+@dataclass(frozen=True, eq=False)
 class ChatWebSocket:
     """The endpoint. An ASGI application, because Starlette would put a wrapper around the `send` of
     a function."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        catalog: Catalog,
-        telemetry: Telemetry,
-        admission: Admission,
-        refusals: RefusalLog,
-    ) -> None:
-        self._settings = settings
-        self._catalog = catalog
-        self._telemetry = telemetry
-        self._admission = admission
-        self._refusals = refusals
+    settings: Settings
+    catalog: Catalog
+    telemetry: Telemetry
+    admission: Admission
+    refusals: RefusalLog
+    shared: SharedConversations | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection until either side closes it."""
         websocket = WebSocket(scope, receive, send)
-        session = _Session(
-            websocket,
-            Sender(websocket, send),
-            self._settings,
-            self._catalog,
-            self._telemetry,
-            self._admission,
-            self._refusals,
-        )
-        with self._admission.connection(session.close):
+        session = _Session(websocket, Sender(websocket, send), self)
+        with self.admission.connection(session.close):
             await websocket.accept()
             try:
                 await session.read()
@@ -112,28 +100,19 @@ class Sender:
 class _Session:
     """One connection. It reads messages while a turn runs in a task of its own."""
 
-    def __init__(
-        self,
-        websocket: WebSocket,
-        sender: Sender,
-        settings: Settings,
-        catalog: Catalog,
-        telemetry: Telemetry,
-        admission: Admission,
-        refusals: RefusalLog,
-    ) -> None:
+    def __init__(self, websocket: WebSocket, sender: Sender, service: ChatWebSocket) -> None:
         self._websocket = websocket
         self._sender = sender
+        self._service = service
+        settings = service.settings
         self._limits = settings.request_limits
         self._idle_seconds = settings.socket_idle_seconds
-        self._catalog = catalog
-        self._telemetry = telemetry
-        self._admission = admission
-        self._refusals = refusals
         self._connection = socket_connection(websocket.scope)
         identity = Identity.of({}, {}, websocket.headers)
         self._identity = replace(identity, conversation_id=self._connection.id)
         self._conversation = Conversation(settings.history_messages, settings.max_request_chars)
+        # The conversation that the store has, and that this connection goes on with.
+        self._resumed: str | None = None
         self._output: WebSocketOutput | None = None
         self._turn: asyncio.Task[None] | None = None
         self._last_active = time.monotonic()
@@ -179,7 +158,7 @@ class _Session:
                     return await self._websocket.receive()
             if self._turn_in_progress:
                 self._last_active = time.monotonic()
-        self._telemetry.instruments.record_limit_reached("idle_seconds")
+        self._service.telemetry.instruments.record_limit_reached("idle_seconds")
         await self._sender.close(
             status.WS_1000_NORMAL_CLOSURE, f"idle for {self._idle_seconds:g} s"
         )
@@ -190,7 +169,7 @@ class _Session:
         return self._turn is not None and not self._turn.done()
 
     def _log_refusal(self, error: ServiceError) -> None:
-        self._refusals.log("socket message refused", error)
+        self._service.refusals.log("socket message refused", error)
 
     async def _handle(self, text: str | None) -> None:
         arrived = time.perf_counter()
@@ -223,22 +202,32 @@ class _Session:
                 )
             await asyncio.wait({self._turn})
         self._output = WebSocketOutput(self._sender, self._connection.id)
-        self._turn = asyncio.create_task(self._run(data, arrived, self._output))
-        # A task that is cancelled before its first step never runs, and would send no end.
-        await asyncio.sleep(0)
+        prepared = asyncio.Event()
+        self._turn = asyncio.create_task(self._run(data, arrived, self._output, prepared))
+        self._turn.add_done_callback(lambda _: prepared.set())
+        # A turn that is cancelled before it is prepared would send no end.
+        await prepared.wait()
 
-    async def _run(self, data: dict[str, Any], arrived: float, output: "WebSocketOutput") -> None:
+    async def _run(
+        self,
+        data: dict[str, Any],
+        arrived: float,
+        output: "WebSocketOutput",
+        prepared: asyncio.Event,
+    ) -> None:
         with self._connection.turn("message"), suppress(ClientDisconnected):
             try:
-                question, turn = self._prepare(data, arrived)
+                question, turn = await self._prepare(data, arrived)
+                prepared.set()
                 output.conversation_id = turn.identity.conversation_id or output.conversation_id
-                with self._admission.response():
+                with self._service.admission.response():
                     if question.acknowledge:
                         await output.accepted(turn.model.name, current_trace_id())
+                    output.before_end = partial(self._remember, turn, output)
                     try:
-                        await run_turn(self._telemetry, turn, output)
+                        await run_turn(self._service.telemetry, turn, output)
                     finally:
-                        self._remember(message_text(turn.request.messages[-1]), output.text)
+                        await output.prepare_end()
             except ServiceError as error:
                 self._log_refusal(error)
                 await output.failed(error, current_trace_id())
@@ -248,15 +237,17 @@ class _Session:
             finally:
                 self._last_active = time.monotonic()
 
-    def _prepare(self, data: dict[str, Any], arrived: float) -> tuple[Question, Turn]:
-        count_message(self._websocket.scope)
+    async def _prepare(self, data: dict[str, Any], arrived: float) -> tuple[Question, Turn]:
+        await count_message(self._websocket.scope)
         with step("validate"):
             question = validate(Question, data, self._limits)
-            model = self._catalog.find(question.model)
+            model = self._service.catalog.find(question.model)
         with step("history"):
             if question.history is not None:
                 turns = ((turn.question, turn.response) for turn in question.history)
                 self._count_limits(self._conversation.replace(turns))
+            else:
+                await self._resume(clean(question.conversation_id))
             messages = self._conversation.with_question(question.content, question.system)
             body: dict[str, Any] = {"model": model.name, "messages": messages, "stream": True}
             if question.temperature is not None:
@@ -271,7 +262,7 @@ class _Session:
             new_roles=request.new_roles(),
             identity=replace(self._identity, conversation_id=conversation),
             attributes=caller_attributes(self._websocket.scope),
-            charge=admit(self._websocket.scope, self._identity.user_id),
+            charge=await admit(self._websocket.scope, self._identity.user_id),
         )
 
     async def _send_internal_error(self, output: "WebSocketOutput") -> None:
@@ -283,12 +274,33 @@ class _Session:
             # The client must not wait for an end that cannot be sent.
             await self._sender.close(status.WS_1011_INTERNAL_ERROR, "Internal error.")
 
-    def _remember(self, question: str, response: str) -> None:
-        self._count_limits(self._conversation.remember(question, response))
+    async def _resume(self, conversation: str | None) -> None:
+        """Go on with a conversation of another connection, if the store has it."""
+        shared = self._service.shared
+        if not shared or conversation in (None, self._resumed, self._connection.id):
+            return
+        assert conversation is not None  # noqa: S101
+        turns = await shared.load(*self._owner, conversation)
+        if turns is not None:
+            self._resumed = conversation
+            self._count_limits(self._conversation.replace(turns))
+
+    async def _remember(self, turn: Turn, output: "WebSocketOutput") -> None:
+        question = message_text(turn.request.messages[-1])
+        self._count_limits(self._conversation.remember(question, output.text))
+        conversation = turn.identity.conversation_id
+        # Only IDs that the service has made: those of clients may be easy to guess.
+        shared = self._service.shared
+        if shared and conversation and conversation in (self._resumed, self._connection.id):
+            await shared.save(*self._owner, conversation, self._conversation.turns)
+
+    @property
+    def _owner(self) -> tuple[str | None, str | None]:
+        return key_name(self._websocket.scope), self._identity.user_id
 
     def _count_limits(self, limits: Iterable[str]) -> None:
         for limit in limits:
-            self._telemetry.instruments.record_limit_reached(limit)
+            self._service.telemetry.instruments.record_limit_reached(limit)
 
 
 class WebSocketOutput:
@@ -298,6 +310,8 @@ class WebSocketOutput:
         self._sender = sender
         self._sent: list[str] = []
         self.conversation_id = conversation_id
+        # Called once, before the last message: a client may go on elsewhere when it has that.
+        self.before_end: Callable[[], Awaitable[None]] | None = None
         self.ended = False  # the last message of the turn was passed to the server
         self.error_code: str | None = None  # of the error in it
 
@@ -336,6 +350,13 @@ class WebSocketOutput:
             span.set_status(Status(StatusCode.ERROR, error.code))
         await self._end(render_error(error, trace_id))
 
+    async def prepare_end(self) -> None:
+        """Call `before_end`, unless it was called."""
+        before_end, self.before_end = self.before_end, None
+        if before_end:
+            await before_end()
+
     async def _end(self, message: str) -> None:
         self.ended = True
+        await self.prepare_end()
         await self._sender.send(message)

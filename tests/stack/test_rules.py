@@ -6,7 +6,7 @@ from typing import Any
 
 from alerts import llm
 from alerts.__main__ import FOLDER
-from chatscope.names import OF_KEYS, OLDER_METRICS
+from chatscope.names import OF_KEYS, OF_REPLICAS, OLDER_METRICS
 from dashboards import others
 from stack.secrets import backend_client
 from stack.waiting import poll_until
@@ -29,7 +29,7 @@ _AFTER_A_FAILURE = {
 # Recorded by other libraries, or by a service that requires keys: this stack has neither.
 _MADE_ELSEWHERE = {
     name
-    for metric in (*OLDER_METRICS, *OF_KEYS)
+    for metric in (*OLDER_METRICS, *OF_KEYS, *OF_REPLICAS)
     for name in (
         metric.prometheus,
         *(f"{metric.prometheus}_{part}" for part in others.HISTOGRAM_PARTS),

@@ -8,6 +8,7 @@ from pydantic import SecretStr, ValidationError
 
 from app.keys.keyring import digest_of
 from app.settings import Settings, SettingsError, load_settings
+from app.shared_store import SharedStore
 from demo import story
 
 _ROOT = Path(__file__).parents[2]
@@ -351,6 +352,48 @@ def test_api_key_may_be_in_a_file(tmp_path: Path) -> None:
         with pytest.raises(SettingsError, match=said) as refused:
             Settings.read({**models, **more})
         assert "sk-" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("redis://store", "rediss://app:pw@store.example:6380/2", "unix:///run/store.sock"),
+        *("redis://[::1]:6379/", "redis://:p%40w@127.0.0.1"),
+    ],
+)
+def test_address_of_a_shared_store(url: str) -> None:
+    found = load_settings({"SHARED_STORE_URL": url, "SHARED_CONVERSATIONS": "true"})
+    assert found.shared_store_url is not None
+    assert found.shared_store_url.get_secret_value() == url
+    SharedStore(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("store:6379", "http://store", "redis://", "redis://:pw-1@", "redis://store:0"),
+        *("redis://store:99999", "redis://store/two", "redis://store/0/1", "unix://"),
+        *("redis://store?db=1", "redis://[::1", "memcached://store", "unix://host/x"),
+    ],
+)
+def test_what_is_no_address_of_a_shared_store_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match="SHARED_STORE_URL") as refused:
+        load_settings({"SHARED_STORE_URL": url})
+    assert "pw-1" not in str(refused.value)
+
+
+def test_shared_conversations_need_a_shared_store() -> None:
+    with pytest.raises(SettingsError, match="SHARED_STORE_URL is not set"):
+        load_settings({"SHARED_CONVERSATIONS": "true"})
+
+
+def test_address_of_a_shared_store_may_be_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    path.write_text("redis://:pw-1@store\n")
+    found = load_settings({"SHARED_STORE_URL_FILE": str(path)})
+    assert found.shared_store_url is not None
+    assert found.shared_store_url.get_secret_value() == "redis://:pw-1@store"
+    assert "pw-1" in found.telemetry().redact_values
 
 
 @pytest.mark.parametrize(

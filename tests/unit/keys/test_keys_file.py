@@ -75,9 +75,10 @@ def test_limits_of_several_workers_need_a_file(tmp_path: Path) -> None:
     path = tmp_path / "keys.toml"
     path.write_text(_entry("a", more="limits = { tokens_per_day = 1 }"))
     environ = {"KEYS_FILE": str(path), "WORKERS": "2"}
-    with pytest.raises(SettingsError, match="several workers share them in BUDGETS_FILE only"):
+    with pytest.raises(SettingsError, match="share them in BUDGETS_FILE or SHARED_STORE_URL"):
         load_settings(environ)
     load_settings({**environ, "BUDGETS_FILE": str(tmp_path / "budgets.sqlite")})
+    load_settings({**environ, "SHARED_STORE_URL": "redis://localhost"})
     path.write_text(_entry("a"))
     load_settings(environ)
 

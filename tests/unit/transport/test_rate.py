@@ -106,13 +106,13 @@ async def test_message_over_websocket_counts_as_a_request(memory: Memory) -> Non
     assert kinds[1] == ("error", "rate_limit_exceeded")
 
 
-def test_several_rates_hold_at_once() -> None:
+async def test_several_rates_hold_at_once() -> None:
     limiter = RateLimiter(None, "2/second; 3/hour")
     for _ in range(2):
-        limiter.check_address("a")
+        await limiter.check_address("a")
     with pytest.raises(HttpError, match="2 requests per 1 s"):
-        limiter.check_address("a")
-    limiter.check_address("b")
+        await limiter.check_address("a")
+    await limiter.check_address("b")
 
 
 @pytest.mark.parametrize("rates", ["many", "0", "5/fortnight", "-1/second"])

@@ -1,0 +1,134 @@
+"""The server that replicas of the service share, Valkey or Redis: what keys have used, the counts
+of rate limits, and conversations.
+
+It never fails or delays a request: while it does not respond, each replica counts for itself, and
+asks again once a second.
+"""
+
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from loguru import logger
+
+if TYPE_CHECKING:
+    pass
+
+_T = TypeVar("_T")
+
+SCHEMES: Final = ("redis", "rediss", "unix")
+# The start of every key; a server that has other uses too shows what is ours.
+PREFIX: Final = "chatscope:"
+# The longest that a request waits for the server, and the pause after a failure.
+TIMEOUT_SECONDS: Final = 0.5
+RETRY_SECONDS: Final = 1.0
+# Of one worker. Questions are short; more of them wait for a connection.
+_MAX_CONNECTIONS: Final = 20
+
+
+class SharedStore:
+    """Connections to the server, made when they are first used, and whether it responds."""
+
+    def __init__(self, url: str) -> None:
+        """Raise ValueError if the URL is none of a server."""
+        # A tenth of the time of a startup: only if it is used.
+        from redis import Redis, RedisError  # noqa: PLC0415
+        from redis.asyncio import BlockingConnectionPool  # noqa: PLC0415
+        from redis.asyncio import Redis as AsyncRedis  # noqa: PLC0415
+        from redis.asyncio.retry import Retry as AsyncRetry  # noqa: PLC0415
+        from redis.backoff import NoBackoff  # noqa: PLC0415
+        from redis.exceptions import ConnectionError as Disconnected  # noqa: PLC0415
+        from redis.retry import Retry  # noqa: PLC0415
+
+        self.errors: tuple[type[Exception], ...] = (RedisError, OSError)
+        self._lock = threading.Lock()
+        self._failures = 0  # since it last responded
+        self._ask_again = 0.0  # time.monotonic()
+        # Once more at once, on a new connection: a restarted server has closed those that are open.
+        retry, async_retry = (
+            kind(NoBackoff(), 1, supported_errors=(Disconnected,)) for kind in (Retry, AsyncRetry)
+        )
+        common: dict[str, Any] = {
+            "socket_timeout": TIMEOUT_SECONDS,
+            "socket_connect_timeout": TIMEOUT_SECONDS,
+            "decode_responses": True,
+        }
+        self.pool: BlockingConnectionPool = BlockingConnectionPool.from_url(
+            url,
+            **common,
+            retry=async_retry,
+            max_connections=_MAX_CONNECTIONS,
+            timeout=TIMEOUT_SECONDS,
+        )
+        self.client: AsyncRedis = AsyncRedis(connection_pool=self.pool)
+        self.blocking_client: Redis = Redis.from_url(url, **common, retry=retry)
+
+    @property
+    def responds(self) -> bool:
+        """Whether the last question was answered; True before the first."""
+        return not self._failures
+
+    async def ask(self, question: Callable[[], Awaitable[_T]], otherwise: _T) -> _T:
+        """Return the answer to a question; `otherwise` if the server does not give one."""
+        if not self._may_ask():
+            return otherwise
+        try:
+            found = await question()
+        except self.errors as error:
+            self.failed(error)
+            return otherwise
+        self.responded()
+        return found
+
+    def ask_blocking(self, question: Callable[[], _T], otherwise: _T) -> _T:
+        """Return the same as `ask`, for threads other than that of the event loop."""
+        if not self._may_ask():
+            return otherwise
+        try:
+            found = question()
+        except self.errors as error:
+            self.failed(error)
+            return otherwise
+        self.responded()
+        return found
+
+    def failed(self, error: Exception) -> None:
+        """Report a failure, the first of an outage in the log."""
+        with self._lock:
+            self._failures += 1
+            self._ask_again = time.monotonic() + RETRY_SECONDS
+            first = self._failures == 1
+        if first:
+            logger.error(
+                "the shared store does not respond: limits, budgets and conversations hold in each "
+                "replica only",
+                error=str(error) or type(error).__name__,
+            )
+
+    def responded(self) -> None:
+        """Report that the server has responded, at the end of an outage in the log."""
+        if not self._failures:
+            return
+        with self._lock:
+            failures, self._failures = self._failures, 0
+        if failures:
+            logger.info("the shared store responds again", failures=failures)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.client.aclose()
+        await self.pool.aclose()
+        self.blocking_client.close()
+
+    def _may_ask(self) -> bool:
+        """Whether to ask the server: during an outage once in RETRY_SECONDS, so that only one
+        request waits for it."""
+        if not self._failures:
+            return True
+        with self._lock:
+            now = time.monotonic()
+            if now < self._ask_again:
+                return False
+            self._ask_again = now + RETRY_SECONDS
+            return True

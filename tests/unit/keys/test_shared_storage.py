@@ -1,0 +1,185 @@
+"""Budgets in the server that replicas share, while it is away, hangs, or is asked for much."""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+from redis.exceptions import ConnectionError as Disconnected
+
+from app.keys import budgets as module
+from app.keys.budgets import BudgetExceeded, Budgets
+from app.keys.file import Key, Limits
+from app.keys.ledger import Ledger
+from app.keys.shared_storage import SharedStorage
+from app.shared_store import RETRY_SECONDS, TIMEOUT_SECONDS, SharedStore
+from tests.store_server import StoreServer, needs_store, store_server
+
+pytestmark = [needs_store, pytest.mark.anyio]
+
+_PATIENCE_SECONDS = 60.0
+_KEY = Key(
+    name="alice",
+    sha256="0" * 64,
+    limits=Limits(tokens_per_day=100),
+    user_limits=Limits(tokens_per_day=50),
+)
+
+
+class _Replica:
+    def __init__(self, store: SharedStore) -> None:
+        self.store = store
+        self.storage = SharedStorage(store)
+        self.ledger = Ledger(self.storage)
+        self.budgets = Budgets(self.ledger)
+
+    async def used(self) -> int:
+        """Return the tokens of the key, as a refusal would count them."""
+        day = self.budgets._today()
+        account = (day, _KEY.name, "", "token")
+        await self.ledger.load([account])
+        return self.ledger.used(account)
+
+
+@asynccontextmanager
+async def _replica(server: StoreServer) -> AsyncIterator[_Replica]:
+    store = SharedStore(server.url)
+    replica = _Replica(store)
+    try:
+        yield replica
+    finally:
+        await asyncio.to_thread(replica.budgets.close)
+        await store.close()
+
+
+@pytest.fixture
+def server() -> Iterator[StoreServer]:
+    with store_server() as server:
+        yield server
+
+
+def _stored(server: StoreServer) -> int:
+    """Return all tokens of the key that the server has."""
+    with server.client() as client:
+        return sum(
+            int(amount)
+            for name in client.scan_iter("chatscope:*:keys")
+            for field, amount in client.hgetall(name).items()
+            if field == "alice token"
+        )
+
+
+async def _until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not await asyncio.to_thread(happened):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+async def test_charges_count_while_the_server_is_away_and_are_written_once_when_it_is_back(
+    server: StoreServer,
+) -> None:
+    async with _replica(server) as replica, _replica(server) as other:
+        other.budgets.charge(_KEY, None, tokens=60, usd=None)
+        await _until(lambda: _stored(server) == 60)
+        assert await replica.used() == 60
+        server.kill()
+        for _ in range(4):
+            replica.budgets.charge(_KEY, None, tokens=10, usd=None)
+        with pytest.raises(BudgetExceeded, match="100 tokens of 100"):
+            await replica.budgets.check(_KEY)
+        # It does not know of the other's amounts; what it had read and used itself counts.
+        await other.budgets.check(_KEY)
+        server.start()
+        await _until(lambda: _stored(server) == 100)
+        await asyncio.sleep(RETRY_SECONDS)
+        assert await other.used() == await replica.used() == 100
+    assert _stored(server) == 100
+
+
+async def test_hanging_server_delays_one_check_in_a_second(server: StoreServer) -> None:
+    async with _replica(server) as replica:
+        assert await replica.used() == 0
+        server.signal(signal.SIGSTOP)
+        started = time.monotonic()
+        await replica.budgets.check(_KEY)
+        assert time.monotonic() - started < 3 * TIMEOUT_SECONDS + 1
+        started = time.monotonic()
+        for _ in range(100):
+            await replica.budgets.check(_KEY)
+            replica.budgets.charge(_KEY, None, tokens=1, usd=None)
+        assert time.monotonic() - started < 2 * TIMEOUT_SECONDS + 1
+        with pytest.raises(BudgetExceeded):
+            await replica.budgets.check(_KEY)
+        server.signal(signal.SIGCONT)
+        await _until(lambda: _stored(server) == 100)
+
+
+async def test_batch_whose_confirmation_was_lost_is_counted_once(
+    server: StoreServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with _replica(server) as replica:
+        add = replica.storage._add
+        lost: list[object] = []
+
+        def lose_the_first(*arguments: object) -> None:
+            add(*arguments)  # type: ignore[arg-type]
+            if not lost:
+                lost.append(arguments)
+                raise Disconnected("the connection was lost")
+
+        monkeypatch.setattr(replica.storage, "_add", lose_the_first)
+        replica.budgets.charge(_KEY, None, tokens=7, usd=None)
+        await _until(lambda: bool(lost))
+        assert await replica.used() == 7
+        await _until(replica.ledger._written)
+        assert await replica.used() == 7
+        assert _stored(server) == 7
+
+
+async def test_answer_from_before_a_write_does_not_replace_a_newer_amount(
+    server: StoreServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with _replica(server) as replica:
+        replica.budgets.charge(_KEY, None, tokens=5, usd=None)
+        await _until(replica.ledger._written)
+        assert await replica.used() == 5
+
+        async def late(accounts: list[tuple[str, str, str, str]], _: str) -> object:
+            return dict.fromkeys(accounts, 0), 0
+
+        monkeypatch.setattr(replica.storage, "_read", late)
+        assert await replica.used() == 5
+
+
+async def test_users_of_other_replicas_are_known(
+    server: StoreServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_USERS", 2000)
+    async with _replica(server) as first:
+        for number in range(2000):
+            first.budgets.charge(_KEY, f"user-{number}", tokens=1, usd=None)
+        await _until(first.ledger._written)
+    async with _replica(server) as second:
+        key = _KEY.model_copy(update={"limits": Limits()})
+        for user in ("user-7", "user-2001", "user-2002"):
+            await second.budgets.check(key, user)
+            second.budgets.charge(key, user, tokens=49, usd=None)
+        with pytest.raises(BudgetExceeded):  # 1 and 49 tokens
+            await second.budgets.check(key, "user-7")
+        with pytest.raises(BudgetExceeded):  # shares the account of the two
+            await second.budgets.check(key, "user-2003")
+
+
+async def test_server_has_no_names_of_users_and_forgets_after_two_days(server: StoreServer) -> None:
+    async with _replica(server) as replica:
+        replica.budgets.charge(_KEY, "eve@example.org", tokens=4, usd=0.1)
+        await _until(replica.ledger._written)
+    with server.client() as client:
+        names = list(client.scan_iter("*"))
+        assert len(names) == 3
+        for name in names:
+            assert "eve" not in str(client.hgetall(name))
+            assert 0 < client.ttl(name) <= 2 * 86_400
