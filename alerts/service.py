@@ -37,6 +37,7 @@ from chatscope.names import (
     LLM_RESPONSE_TIME,
     PROCESS_MEMORY_USAGE,
     PROCESS_UPTIME,
+    SHARED_STORE_UP,
     SOCKET_CONNECTIONS,
     prometheus_label,
 )
@@ -61,7 +62,7 @@ def on_board(uid: str) -> str:
 
 
 def groups(wanted: Wanted, windows: Windows) -> list[dict[str, Any]]:
-    alerts = [_failing, _slow, _lagging, _memory, _sockets]
+    alerts = [_failing, _slow, _lagging, _memory, _sockets, _shared_store]
     return [
         group("availability", [_down(), _silent(windows)], windows.fast),
         group("service", [alert(wanted, windows) for alert in alerts], windows.interval),
@@ -193,6 +194,21 @@ def _sockets(wanted: Wanted, windows: Windows) -> Alert:
         summary=f"{value('humanizePercentage')} of the WebSocket connections that a process of "
         f"{SERVICE_LABEL} accepts are open; at 100% new ones are rejected.",
         value=value("humanizePercentage"),
+        dashboard=on_board(links.SERVICE),
+        query=log_lines(),
+    )
+
+
+def _shared_store(_: Wanted, windows: Windows) -> Alert:
+    return Alert(
+        name="SharedStoreDown",
+        expr=f"{aggregate('min', select(SHARED_STORE_UP), BY_SERVICE)} == 0",
+        area="service",
+        severity="warning",
+        hold=windows.soon,
+        summary=f"The server that replicas of {SERVICE_LABEL} share does not respond: limits and "
+        "budgets hold in each replica only.",
+        value="0",
         dashboard=on_board(links.SERVICE),
         query=log_lines(),
     )

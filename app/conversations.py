@@ -1,5 +1,5 @@
-"""Conversations of WebSocket clients in the store that replicas share: a client goes on with one on
-another replica, or after a restart."""
+"""Conversations of WebSocket clients in the shared store: a client continues one on another replica,
+or after a restart."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ _TURNS: Final = TypeAdapter(Turns)
 class SharedConversations:
     """Conversations by their ID and by who had them: the API key and the user.
 
-    Without a key and a user, everyone who knows the ID can go on with the conversation.
+    Without a key and a user, everyone who knows the ID can continue the conversation.
     """
 
     def __init__(self, store: SharedStore, seconds: float) -> None:
@@ -37,7 +37,7 @@ class SharedConversations:
         return cls(store, settings.socket_idle_seconds)
 
     async def load(self, key: str | None, user: str | None, conversation: str) -> Turns | None:
-        """Return the turns of a conversation; None if there are none, or the store does not
+        """Return the turns of a conversation; None if there are none, or the server does not
         respond."""
         name = _name(key, user, conversation)
         found = await self._store.ask(lambda: self._store.client.get(name), None)
@@ -59,6 +59,6 @@ class SharedConversations:
 
 
 def _name(key: str | None, user: str | None, conversation: str) -> str:
-    """Return the name of a conversation in the store, which tells nothing about whose it is."""
+    """Return the key of a conversation, which contains neither its ID nor its owner."""
     owner = json.dumps([key, user, conversation]).encode()
     return f"{PREFIX}conversation:{hashlib.sha256(owner).hexdigest()}"

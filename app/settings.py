@@ -330,14 +330,14 @@ class Settings(BaseSettings):
     shared_store_url: SecretStr | None = _setting(
         None, "SHARED_STORE_URL",
         "Valkey or Redis server that all replicas share: budgets, in place of BUDGETS_FILE, and "
-        "rate limits hold for all of them together ([scaling](scaling.md#several-replicas)). A "
-        "password in it is masked.",
-        "redis://[user:password@]host[:port][/database], rediss:// for TLS, or unix:///path",
+        "rate limits hold for all of them together ([scaling](scaling.md)). A password in it is "
+        "masked.",
+        "redis://user:password@host:port/database, rediss:// for TLS, or unix:///path",
     )  # fmt: skip
     shared_conversations: StrictBoolean = _setting(
         False, "SHARED_CONVERSATIONS",
         "Whether that server keeps the texts of WebSocket conversations too, for "
-        "SOCKET_IDLE_SECONDS, so that a client can go on with one on another replica.",
+        "SOCKET_IDLE_SECONDS, so that a client can continue one on another replica.",
         "true or false; true together with SHARED_STORE_URL",
     )  # fmt: skip
     keys_file: KeysFile | None = _setting(

@@ -66,11 +66,11 @@ class SharedStore:
 
     @property
     def responds(self) -> bool:
-        """Whether the last question was answered; True before the first."""
+        """Whether the server responded when it was last asked; True before the first time."""
         return not self._failures
 
     async def ask(self, question: Callable[[], Awaitable[_T]], otherwise: _T) -> _T:
-        """Return the answer to a question; `otherwise` if the server does not give one."""
+        """Return the result of a question; `otherwise` if the server does not respond."""
         if not self._may_ask():
             return otherwise
         try:

@@ -454,7 +454,7 @@ class Instruments:
         observe(self._meter, names.BUDGET_LIMIT.with_prefix(self.prefix), limits)
 
     def show_shared_store(self, responds: Callable[[], bool]) -> None:
-        """Export whether the store that replicas share responds."""
+        """Export whether the server that replicas share responds."""
         observe(
             self._meter,
             names.SHARED_STORE_UP.with_prefix(self.prefix),

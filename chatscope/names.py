@@ -503,7 +503,7 @@ SHARED_STORE_UP: Final = Metric(
     "chatscope.shared_store.up",
     Kind.GAUGE,
     "{state}",
-    "Whether the store that replicas share responded when it was last asked: 1 or 0.",
+    "Whether the server that replicas share responded when it was last asked: 1 or 0.",
 )
 
 RATE_LIMIT_REMAINING: Final = Metric(

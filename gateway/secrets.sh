@@ -82,6 +82,12 @@ for sender in app demo operator; do
   write "$sender/otlp_headers" "authorization=Bearer $token"
 done
 
+# Password of the store that replicas of the service share (docs/scaling.md).
+value_in store/password
+write store/password.conf "requirepass $value
+"
+write app/store_url "redis://:$value@store:6379"
+
 # Grafana encrypts stored datasource credentials with it.
 value_in grafana/secret_key
 
@@ -89,5 +95,5 @@ value_in grafana/secret_key
 if [ -n "${BUSYBOX:-}" ]; then
   run chown -R 65534:65534 prometheus alertmanager
   run chown -R 472:472 grafana
-  run chown -R 10001:10001 app collector demo gateway loki
+  run chown -R 10001:10001 app collector demo gateway loki store
 fi

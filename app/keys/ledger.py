@@ -27,11 +27,11 @@ _BATCH_SECONDS: Final = 0.02
 
 
 class Storage(Protocol):
-    """Where amounts are stored. `writer` is a process; its `number` is that of its last batch."""
+    """A storage of amounts. `writer` is a process; its `number` is that of its last batch."""
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:
-        """What the methods raise if the storage cannot be used."""
+        """Exceptions of the methods if the storage cannot be used."""
 
     async def load(self, accounts: Collection[Account], writer: str) -> None:
         """Read what the synchronous methods need about these accounts; never raise."""

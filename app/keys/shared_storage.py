@@ -120,7 +120,7 @@ class SharedStorage:
                 del self._amounts[earlier]
 
     def close(self) -> None:
-        """Do nothing: the connections are those of the store."""
+        """Do nothing: the connections belong to `SharedStore`."""
 
     async def _read(
         self, accounts: Collection[Account], writer: str

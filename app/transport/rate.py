@@ -1,5 +1,5 @@
 """Rate limits for each API key and each client address, in the process that serves them, or of all
-replicas that share a store."""
+replicas with a shared store."""
 
 import math
 import time

@@ -29,6 +29,8 @@ _RIGHTS = {
     "gateway": {"NET_BIND_SERVICE"},
 }
 _ONCE = {*_BEFORE, "demo"}
+# Only in containers, with a profile.
+_OPTIONAL = {"store"}
 _FACTS = stack_facts.load({})
 _SERVICES: dict[str, dict[str, Any]] = parsed(COMPOSE)["services"]
 _STARTED = [part.name for part in PARTS if part.name not in ("app", "grafana")]
@@ -73,7 +75,7 @@ def _ports(facts: Mapping[str, str]) -> set[int]:
 
 
 def test_there_is_one_container_for_each_part() -> None:
-    assert set(_SERVICES) - _ONCE == {part.name for part in PARTS}
+    assert set(_SERVICES) - _ONCE - _OPTIONAL == {part.name for part in PARTS}
     assert not any({"scale", "deploy", "container_name"} & set(s) for s in _SERVICES.values())
 
 
@@ -181,7 +183,7 @@ def test_every_setting_of_the_service_is_handed_to_it() -> None:
     assert settings - handed == {"HOST", "PORT"}
     # The other variables are read by the SDK and the HTTP and gRPC clients themselves.
     read_elsewhere = {name for name in handed if name.startswith("OTEL_")} | set(_NO_PROXY)
-    read_elsewhere |= {HEADERS_FILE, "OPENAI_API_KEY_FILE"}
+    read_elsewhere |= {HEADERS_FILE, "OPENAI_API_KEY_FILE", "SHARED_STORE_URL_FILE"}
     assert handed - settings <= read_elsewhere | _KEYS_OF_PROVIDERS
 
 
