@@ -1,5 +1,5 @@
-"""Conversations of WebSocket clients in the shared store: a client continues one on another replica,
-or after a restart."""
+"""Conversations of WebSocket clients in the shared store: a client continues one on another
+replica, or after a restart."""
 
 import hashlib
 import json

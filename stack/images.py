@@ -136,6 +136,16 @@ IMAGES = (
         "AGPL-3.0-only",
         "sha256:70d9599b186ce287be0d2c5ba9a78acb2e86c1a68c9c41449454d0fc3eeb84e8",
     ),
+    # Of the profile `replicas`; its own entry point is not used.
+    Image(
+        "store",
+        "valkey/valkey",
+        "9.1.1-alpine",
+        "",
+        "0",
+        "BSD-3-Clause",
+        "sha256:ee91f7a174ac4d6a6b0685b3a60e321f0a9dbbb691f9b0e285be2ba1d1be8328",
+    ),
     # Copies itself to a volume for the others' health checks.
     Image(
         "init",

@@ -196,12 +196,13 @@ def test_page_names_the_keys_that_the_file_of_models_may_refer_to_in_containers(
 
 def test_variable_names_another_image(configured: Configured) -> None:
     """As docs/versions.md says; without it, the image is the pinned one."""
-    pinned = {name: service["image"] for name, service in configured().items()}
+    profile = {"COMPOSE_PROFILES": "replicas"}
+    pinned = {name: service["image"] for name, service in configured(**profile).items()}
     assert {image.part: pinned[image.part] for image in IMAGES} == {
         image.part: image.reference for image in IMAGES
     }
     for image in IMAGES:
-        named = configured(**{image.variable: f"mirror.example/{image.tagged}"})
+        named = configured(**profile, **{image.variable: f"mirror.example/{image.tagged}"})
         assert named[image.part]["image"] == f"mirror.example/{image.tagged}"
     base = configured(BASE_IMAGE="mirror.example/python:3")["app"]["build"]["args"]
     assert base == {"BASE_IMAGE": "mirror.example/python:3"}

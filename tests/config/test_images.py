@@ -139,7 +139,7 @@ def _table(heading: str) -> dict[str, list[str]]:
 
 def test_page_shows_the_version_of_every_image_and_of_the_supervisor() -> None:
     versions = {name.lower(): cells[0] for name, cells in _table("## Versions").items()}
-    called = {"gateway": "caddy", "init": "busybox", "base": "python"}
+    called = {"gateway": "caddy", "store": "valkey", "init": "busybox", "base": "python"}
     for image in (*IMAGES, BASE):
         release = re.match(r"v?([\d.]+)", image.tag)
         assert release
@@ -162,7 +162,7 @@ def test_page_names_the_variable_of_every_image() -> None:
 
 def test_licences_of_images_are_those_of_the_page() -> None:
     page = (ROOT / "docs" / "licences.md").read_text()
-    called = {"gateway": "Caddy", "init": "BusyBox", "base": "Python"}
+    called = {"gateway": "Caddy", "store": "Valkey", "init": "BusyBox", "base": "Python"}
     for image in (*IMAGES, BASE):
         name = called.get(image.part, image.part.capitalize())
         row = re.search(rf"^\| (?:OpenTelemetry )?{name}\b.*$", page, re.MULTILINE)

@@ -157,11 +157,15 @@ def _not_pulled(engine: Engine) -> dict[str, str]:
         for image in IMAGES
         if engine.run("image", "inspect", image.reference).returncode != 0
     }
-    left_out = lacking.pop(CAN_BE_LEFT_OUT, None)
+    left_out = {
+        name: f"the engine lacks {lacking.pop(name)}"
+        for name in (CAN_BE_LEFT_OUT, "store")
+        if name in lacking
+    }
     if lacking:
         names = ", ".join(lacking.values())
         raise EngineError(f"the Docker engine lacks {names} (docker compose pull)")
-    return {CAN_BE_LEFT_OUT: f"the engine lacks {left_out}"} if left_out else {}
+    return left_out
 
 
 def _build(engine: Engine) -> None:

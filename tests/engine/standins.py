@@ -6,6 +6,7 @@ official image, everything else is left out.
 
 import hashlib
 import io
+import re
 import subprocess
 import tarfile
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from stack.images import BASE, IMAGES, Image
 from stack.parts import binary_path
 from tests.engine.daemon import EngineError
 from tests.engine.debian import CERTIFICATES, root_file_system
+from tests.store_server import PROGRAM
 
 _BUSYBOX = Path("/bin/busybox")
 _PATH = "PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -56,6 +58,12 @@ def make(environment: dict[str, str], grafana_home: str) -> dict[str, str]:
             client.make(image, str(binary), _program(image, binary))
         elif image.part == "init":
             client.make(image, _digest(_busybox()), _applets, "CMD=sh")
+        elif image.part == "store":
+            if PROGRAM is None:
+                lacking[image.part] = "neither Valkey nor Redis is installed"
+            else:
+                program = Path(PROGRAM).resolve()
+                client.make(image, _digest(program), _store(program))
         elif grafana_home:
             home = Path(grafana_home).expanduser()
             said = [f"ENV={name}={value}" for name, value in _GRAFANA_ENV.items()]
@@ -158,6 +166,19 @@ def _grafana(home: Path) -> Fill:
                 archive.addfile(member, debian.extractfile(member) if member.isreg() else None)
         archive.add(home, "/usr/share/grafana")
         _file(archive, "/run.sh", _RUN_SH, 0o755)
+
+    return fill
+
+
+def _store(program: Path) -> Fill:
+    """Return the server of this machine, under Valkey's name, with its libraries."""
+
+    def fill(archive: tarfile.TarFile) -> None:
+        _skeleton(archive, "root:x:0:0::/root:/bin/sh")
+        archive.add(program, "/usr/local/bin/valkey-server")
+        listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=True)
+        for library in re.findall(r"(/\S+) \(0x", listed.stdout):
+            archive.add(Path(library).resolve(), library)
 
     return fill
 

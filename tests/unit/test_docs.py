@@ -166,7 +166,7 @@ def test_licences_name_the_versions_of_the_stack() -> None:
     text = (_ROOT / "docs" / "licences.md").read_text()
     versions = {row[0].split()[-1].lower(): row[1] for row in _rows(text)}
     listed = {"collector": versions.pop("contrib"), "init": versions.pop("busybox")}
-    listed |= {"gateway": versions.pop("caddy"), **versions}
+    listed |= {"gateway": versions.pop("caddy"), "store": versions.pop("valkey"), **versions}
     for image in IMAGES:
         assert listed[image.part] == re.match(r"v?([\d.]+)", image.tag)[1]  # type: ignore[index]
 
