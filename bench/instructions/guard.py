@@ -12,11 +12,11 @@ _SEARCH_SECONDS: Final = 900.0
 
 
 def explain(committed: Figures, found: Figures) -> str | None:
-    """Return what changed and by which commit; None if each count is near its figure."""
-    changes = figures.changes(committed, found)
+    """Return the counts that increased, and the commit that changed the largest; None if none did."""
+    changes = [each for each in figures.changes(committed, found) if each.share > 0]
     if not changes:
         return None
-    lines = [f"{len(changes)} counts differ from their figures by more than {figures.ROOM:.0%}:"]
+    lines = [f"{len(changes)} counts are more than {figures.ROOM:.0%} above their figures:"]
     lines += map(str, changes)
     if packages := figures.changed_packages(committed, found):
         lines.append(f"Packages changed: {', '.join(packages)}.")
@@ -26,6 +26,14 @@ def explain(committed: Figures, found: Figures) -> str | None:
     lines.append(f"{COMMAND} --find NAME names the commit of another one.")
     lines.append(f"{COMMAND} --write makes the new counts the figures: a change that is wanted.")
     return "\n".join(lines)
+
+
+def note(committed: Figures, found: Figures) -> str | None:
+    """Return the counts that are lower than their figures, which should be written; else None."""
+    changes = [each for each in figures.changes(committed, found) if each.share < 0]
+    if not changes:
+        return None
+    return f"{'; '.join(map(str, changes))}. {COMMAND} --write keeps what was gained."
 
 
 def commit_of(name: str, *, seconds: float = 3600.0) -> str:

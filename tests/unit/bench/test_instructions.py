@@ -116,6 +116,17 @@ def test_failure_names_counts_packages_commit_and_commands(monkeypatch: pytest.M
     assert guard.explain(before, before) is None
 
 
+def test_lower_counts_are_noted_and_are_no_failure() -> None:
+    before, after = _figures({"span": 1_000, "chunk": 100}), _figures({"span": 900, "chunk": 96})
+    assert guard.explain(before, after) is None
+    noted = guard.note(before, after)
+    assert noted == (
+        "span: 900 instructions, 10.0% fewer than the committed 1,000. "
+        "python -m bench.instructions --write keeps what was gained."
+    )
+    assert guard.note(before, before) is None
+
+
 # -- the search for a commit
 
 Commit = Callable[[str], str]
