@@ -12,7 +12,7 @@ _SEARCH_SECONDS: Final = 900.0
 
 
 def explain(committed: Figures, found: Figures) -> str | None:
-    """Return the counts that increased, and the commit that changed the largest; None if none did."""
+    """Return the increased counts, and the commit that changed the largest; None if none did."""
     changes = [each for each in figures.changes(committed, found) if each.share > 0]
     if not changes:
         return None
