@@ -31,12 +31,13 @@ from bench.results import Recorder, Row
 from chatscope import names
 from ledger import otlp
 from stack.native import NativeStack
+from stack.parts import missing_binaries
 from stack.secrets import telemetry_headers
 from stack.terminal import Terminal
 
-_BATCH: Final = 200
+BATCH: Final = 200
 _SENDERS: Final = 4
-_WARM_UP_SECONDS: Final = 10.0
+WARM_UP_SECONDS: Final = 10.0
 # After the last item: the queues of the Collector are empty.
 _DRAIN_SECONDS: Final = 5.0
 _RETRY_SECONDS: Final = 0.1
@@ -49,7 +50,7 @@ _DISTINCT: Final[Mapping[str, tuple[int, int]]] = {
     "samples": (4_000, 40_000),
 }
 _KINDS: Final = {"spans": "names", "log records": "streams", "samples": "series"}
-_ATTRIBUTES: Final[Mapping[str, str | int]] = {
+ATTRIBUTES: Final[Mapping[str, str | int]] = {
     names.GEN_AI_OPERATION_NAME: "chat",
     names.GEN_AI_PROVIDER_NAME: "openai",
     names.GEN_AI_REQUEST_MODEL: "gpt-4.1",
@@ -133,6 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="loads whose name contains this")
     given = sys.argv[1:] if arguments is None else arguments
     options = parser.parse_args(given)
+    if unbuilt := [binary.name for binary in missing_binaries()]:
+        parser.error(f"not built: {', '.join(unbuilt)} (make build)")
     console, recorder = Terminal(), Recorder("backends", given)
     chosen = [load for load in loads() if options.only in load.name]
     costs: dict[tuple[str, Load], list[Cost]] = {}
@@ -164,30 +167,44 @@ def _round(
     with fresh_stack() as stack, running(stack, make(stack)) as components:
         headers = telemetry_headers(stack.facts)
         with otlp.sender(stack.facts["OTLP_URL"], headers) as sender:
-            for load in chosen:  # a component does some things only once
-                _Run(sender, Load(load.signal, _RATES[0], load.distinct)).send(1.0)
-            time.sleep(_WARM_UP_SECONDS)
-            with _used(components) as idle:
-                time.sleep(_WARM_UP_SECONDS)
+            warm_up(sender, chosen)
+            with used_cpu(components) as idle:
+                time.sleep(WARM_UP_SECONDS)
+            rates = {name: cpu / WARM_UP_SECONDS for name, cpu in idle.items()}
             for load in chosen:
-                run = _Run(sender, load)
-                began = time.perf_counter()
-                with _used(components) as used:
-                    run.send(seconds)
-                    sent_for = time.perf_counter() - began
-                    time.sleep(_DRAIN_SECONDS)
-                lasted = time.perf_counter() - began
-                busy = {
-                    name: max(0.0, used[name] - idle[name] / _WARM_UP_SECONDS * lasted)
-                    for name in INVOLVED[load.signal]
-                }
-                cpu = {n: s * 1e3 / max(1.0, run.accepted / 1e3) for n, s in busy.items()}
-                cpu[ALL] = sum(cpu.values())
-                yield load, Cost(cpu, run.accepted / sent_for, run.rejected)
+                yield load, measure(sender, load, components, rates, seconds)
+
+
+def warm_up(sender: otlp.Sender, chosen: Sequence[Load]) -> None:
+    """Send some of each load: a component does some things only once."""
+    for load in chosen:
+        Run(sender, Load(load.signal, _RATES[0], load.distinct)).send(1.0)
+    time.sleep(WARM_UP_SECONDS)
+
+
+def measure(
+    sender: otlp.Sender,
+    load: Load,
+    components: Mapping[str, Running],
+    idle: Mapping[str, float],
+    seconds: float,
+) -> Cost:
+    """Send a load; return its cost beyond `idle`, the CPU seconds in each second without one."""
+    run = Run(sender, load)
+    began = time.perf_counter()
+    with used_cpu(components) as used:
+        run.send(seconds)
+        sent_for = time.perf_counter() - began
+        time.sleep(_DRAIN_SECONDS)
+    lasted = time.perf_counter() - began
+    busy = {name: max(0.0, used[name] - idle[name] * lasted) for name in INVOLVED[load.signal]}
+    cpu = {name: cpu * 1e3 / max(1.0, run.accepted / 1e3) for name, cpu in busy.items()}
+    cpu[ALL] = sum(cpu.values())
+    return Cost(cpu, run.accepted / sent_for, run.rejected)
 
 
 @contextmanager
-def _used(components: Mapping[str, Running]) -> Iterator[dict[str, float]]:
+def used_cpu(components: Mapping[str, Running]) -> Iterator[dict[str, float]]:
     """Yield a dictionary that has each component's CPU seconds afterwards."""
     used: dict[str, float] = {}
     before = {name: _cpu(each.pid) for name, each in components.items()}
@@ -200,7 +217,7 @@ def _cpu(pid: int) -> float:
     return float(times.user + times.system)
 
 
-class _Run:
+class Run:
     """One load, sent by a few threads; a rejected request is sent again."""
 
     def __init__(self, sender: otlp.Sender, load: Load) -> None:
@@ -224,7 +241,7 @@ class _Run:
         while True:
             with self._lock:
                 block = next(self._blocks)
-            due = started + block * _BATCH / self._load.rate if self._load.rate else 0.0
+            due = started + block * BATCH / self._load.rate if self._load.rate else 0.0
             if max(due, time.monotonic()) >= until:
                 return
             time.sleep(max(0.0, due - time.monotonic()))
@@ -240,20 +257,20 @@ class _Run:
                 self.rejected += 1
             return False
         with self._lock:
-            self.accepted += _BATCH
+            self.accepted += BATCH
         return True
 
 
 def _request(load: Load, block: int) -> otlp.Request:
-    numbers = [(block * _BATCH + each) % load.distinct for each in range(_BATCH)]
+    numbers = [(block * BATCH + each) % load.distinct for each in range(BATCH)]
     service = "chatscope-bench"
     match load.signal:
         case "spans":
-            spans = (otlp.span(os.urandom(16), f"chat {n}", _ATTRIBUTES) for n in numbers)
+            spans = (otlp.span(os.urandom(16), f"chat {n}", ATTRIBUTES) for n in numbers)
             return otlp.spans(service, *spans)
         case "log records":
             # A stream is a service.
-            lines = (otlp.line("answer completed", _ATTRIBUTES) for _ in numbers)
+            lines = (otlp.line("answer completed", ATTRIBUTES) for _ in numbers)
             return otlp.lines(f"{service}-{block % load.distinct}", *lines)
         case _:
             points = (otlp.point(block, {"series": str(number)}) for number in numbers)
