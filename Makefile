@@ -1,6 +1,6 @@
 # Chatscope's commands, the same ones here, in CI and in the README.
 .DEFAULT_GOAL := help
-.PHONY: help build up down status logs chat demo doctor ledger drill dashboards rules prices audit sbom docs check test lint mutation fuzz bench bench-cpu bench-start bench-soak bench-load clean
+.PHONY: help build up down status logs chat demo doctor ledger drill dashboards rules prices audit sbom docs check test lint mutation fuzz bench bench-cpu bench-start bench-capacity bench-soak bench-load clean
 
 PY := .venv/bin/python
 # The first Python that starts makes the environment; a version manager's shim may not.
@@ -68,9 +68,10 @@ bench: ## Measure everything, and write docs/performance.md
 	@status=0; for name in cpu paced overhead otlp queues startup sockets blocking; do \
 	$(PY) -m bench.$$name || status=1; done; \
 	$(MAKE) --no-print-directory bench-start || status=1; \
-	$(PY) -m bench.backends || status=1; \
+	for name in backends stored; do $(PY) -m bench.$$name || status=1; done; \
 	{ $(MAKE) --no-print-directory up && $(PY) -m bench.latency; } || status=1; \
-	$(PY) -m bench.performance || status=1; exit $$status
+	for name in performance "capacity --write"; do $(PY) -m bench.$$name || status=1; done; \
+	exit $$status
 
 bench-cpu: ## CPU of a response, beside other gateways
 	$(BOOTSTRAP)
@@ -78,6 +79,10 @@ bench-cpu: ## CPU of a response, beside other gateways
 
 bench-start: build ## Measure how soon each component is ready
 	@$(PY) -m bench.start
+
+bench-capacity: build ## Measure costs; compute machines and money
+	@for name in cpu backends stored; do $(PY) -m bench.$$name || exit 1; done
+	@$(PY) -m bench.capacity --write
 
 bench-soak: build ## 10 minutes of load: does anything grow? MINUTES=60
 	@$(PY) -m bench.soak $(if $(MINUTES),--minutes $(MINUTES))

@@ -42,7 +42,7 @@ WARM_UP_SECONDS: Final = 10.0
 _DRAIN_SECONDS: Final = 5.0
 _RETRY_SECONDS: Final = 0.1
 _RATES: Final = (500, 2_000, 8_000)
-_USUAL_RATE: Final = 2_000
+USUAL_RATE: Final = 2_000
 # Distinct span names, streams or series: of one service, and of a fleet.
 _DISTINCT: Final[Mapping[str, tuple[int, int]]] = {
     "spans": (20, 400),
@@ -92,13 +92,23 @@ class Load:
     def speed(self) -> str:
         """The rate, and what is distinct if it is more than usual."""
         many = f", {self.distinct:,} {_KINDS[self.signal]}"
-        usual = self.distinct == _DISTINCT[self.signal][0]
-        return ("full speed" if self.rate is None else f"{self.rate:,}/s") + ("" if usual else many)
+        speed = "full speed" if self.rate is None else f"{self.rate:,}/s"
+        return speed if self.is_usual else speed + many
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether no more is distinct than usual."""
+        return self.distinct == _DISTINCT[self.signal][0]
 
     @property
     def name(self) -> str:
         """As in the results."""
         return f"{self.signal}, {self.speed}"
+
+    @property
+    def accepted_name(self) -> str:
+        """The name of the figure of the highest rate."""
+        return f"{self.name}, accepted"
 
 
 @dataclass(frozen=True)
@@ -115,13 +125,14 @@ def loads() -> list[Load]:
     return [
         Load(signal, rate, distinct)
         for signal, (few, many) in _DISTINCT.items()
-        for rate, distinct in (*((rate, few) for rate in _RATES), (_USUAL_RATE, many), (None, few))
+        for rate, distinct in (*((rate, few) for rate in _RATES), (USUAL_RATE, many), (None, few))
     ]
 
 
-def accepted_of(load: Load) -> str:
-    """Return the name of the figure of the highest rate."""
-    return f"{load.name}, accepted"
+def example(signal: str) -> float:
+    """Return the bytes of one item in a request of OTLP."""
+    [load] = [each for each in loads() if each.signal == signal and each.rate is None]
+    return float(_request(load, 0).ByteSize()) / BATCH
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -158,7 +169,7 @@ def _rows(costs: Mapping[tuple[str, Load], Sequence[Cost]]) -> Iterator[Row]:
             yield Row.of(load.name, f"{name}, {component}", values, "ms per 1,000")
         if load.rate is None:
             accepted = [cost.accepted for cost in found]
-            yield Row.of(accepted_of(load), f"{name}, {ALL}", accepted, "per second")
+            yield Row.of(load.accepted_name, f"{name}, {ALL}", accepted, "per second")
 
 
 def _round(

@@ -63,7 +63,7 @@ def _of_backends(signal: str) -> Section:
         },
         {
             **{load.name: f"{load.speed}, ms" for load in chosen},
-            backends.accepted_of(fastest): "full speed, a second",
+            fastest.accepted_name: "full speed, a second",
         },
     )
 

@@ -53,11 +53,13 @@ _DAYS: Final = (0, 1, 7, 14)
 _DAY_SECONDS: Final = 86_400
 _HOUR_SECONDS: Final = 3_600
 # In each hour: of spans as many as a block has that is copied.
-_LINES_IN_HOUR: Final = 1_000
+LINES_IN_HOUR: Final = 1_000
 _BLOCK_SECONDS: Final = 10.0
 _BLOCK_RATE: Final = 2_000
+SPANS_IN_BLOCK: Final = int(_BLOCK_SECONDS * _BLOCK_RATE)
 _SERIES: Final = 400
 _SAMPLE_SECONDS: Final = 300
+SAMPLES_IN_DAY: Final = _SERIES * _DAY_SECONDS // _SAMPLE_SECONDS
 _QUERY_SECONDS: Final = 60.0
 _QUERIES: Final = 3
 _PATIENCE_SECONDS: Final = 60.0
@@ -231,7 +233,7 @@ def _fill_prometheus(directory: Path, stored: int, days: int) -> None:
 
 def _fill_loki(sender: otlp.Sender, day: int) -> None:
     """Send the log records of a day, in a stream of its own: an older one would be refused."""
-    for hour, begin in itertools.product(range(23, -1, -1), range(0, _LINES_IN_HOUR, BATCH)):
+    for hour, begin in itertools.product(range(23, -1, -1), range(0, LINES_IN_HOUR, BATCH)):
         age = (day + 0.5) * _DAY_SECONDS + hour * _HOUR_SECONDS
         lines = (
             otlp.line("answer completed", ATTRIBUTES, ahead=begin + number - age)
