@@ -13,7 +13,7 @@ from pathlib import Path
 from string import Template
 from typing import Final
 
-from bench import backends, cpu, gateways, otlp, overhead, results
+from bench import backends, cpu, gateways, otlp, overhead, results, stored
 from bench.competitors.environments import version
 from bench.goals import GOALS, Goal
 from bench.plots import Bar, chart, number_text
@@ -136,6 +136,25 @@ SECTIONS: Final[Mapping[str, Section]] = {
         },
     ),
     **{f"backends_{s.replace(' ', '_')}": _of_backends(s) for s in backends.SIGNALS},
+    "stored": Section(
+        "stored",
+        {stored.name_of(days): stored.name_of(days) for days in stored.DAYS},
+        {
+            **{f"{signal}, CPU": f"{signal}, ms for 1,000" for signal in backends.SIGNALS},
+            **{f"{name}, idle CPU": f"{name} idle, ms a second" for name in stored.STORES},
+            **{f"{name}, memory": f"{name}, MB of memory" for name in stored.STORES},
+            **{f"{name}, start": f"{name}, s to start" for name in stored.STORES},
+        },
+    ),
+    "stored_queries": Section(
+        "stored",
+        {stored.name_of(days): stored.name_of(days) for days in stored.DAYS},
+        {
+            f"{name}, query of {span}": f"{name}, {span}, s"
+            for name in stored.STORES
+            for span in stored.SPANS
+        },
+    ),
     "start": Section(
         "start",
         {"ours": "this configuration", "own defaults": "own defaults"},

@@ -49,7 +49,7 @@ from stack.secrets import operator, telemetry_headers
 from stack.terminal import Terminal
 
 # One day less than is kept by default: nothing is deleted meanwhile.
-_DAYS: Final = (0, 1, 7, 14)
+DAYS: Final = (0, 1, 7, 14)
 _DAY_SECONDS: Final = 86_400
 _HOUR_SECONDS: Final = 3_600
 # In each hour: of spans as many as a block has that is copied.
@@ -63,7 +63,9 @@ SAMPLES_IN_DAY: Final = _SERIES * _DAY_SECONDS // _SAMPLE_SECONDS
 _QUERY_SECONDS: Final = 60.0
 _QUERIES: Final = 3
 _PATIENCE_SECONDS: Final = 60.0
-_STORES: Final = ("prometheus", "loki", "tempo")
+STORES: Final = ("prometheus", "loki", "tempo")
+# What queries are about.
+SPANS: Final = ("the last hour", "all days")
 _USUAL: Final = [
     next(load for load in loads() if load.signal == signal and load.rate == _BLOCK_RATE)
     for signal in SIGNALS
@@ -75,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench.stored", description=__doc__.partition("\n")[0]
     )
-    parser.add_argument("--days", type=int, nargs="+", default=list(_DAYS))
+    parser.add_argument("--days", type=int, nargs="+", default=list(DAYS))
     parser.add_argument("--seconds", type=float, default=15.0, help="of each load (default 15)")
     given = sys.argv[1:] if arguments is None else arguments
     options = parser.parse_args(given)
@@ -104,7 +106,7 @@ def name_of(days: int) -> str:
 def _measured(stack: NativeStack, days: int, seconds: float) -> Iterator[Row]:
     variant = name_of(days)
     with running(stack, ours(stack)) as components:
-        for name in _STORES:
+        for name in STORES:
             started = components[name].seconds
             yield Row.of(f"{name}, start", variant, [started], "s")
         headers = telemetry_headers(stack.facts)
@@ -113,12 +115,12 @@ def _measured(stack: NativeStack, days: int, seconds: float) -> Iterator[Row]:
             with used_cpu(components) as used:
                 time.sleep(2 * WARM_UP_SECONDS)
             idle = {name: cpu / (2 * WARM_UP_SECONDS) for name, cpu in used.items()}
-            for name in _STORES:
+            for name in STORES:
                 yield Row.of(f"{name}, idle CPU", variant, [idle[name] * 1e3], "ms per s")
             for load in _USUAL:
                 cost = measure(sender, load, components, idle, seconds)
                 yield Row.of(f"{load.signal}, CPU", variant, [cost.cpu[ALL]], "ms per 1,000")
-        for name in _STORES:
+        for name in STORES:
             yield Row.of(f"{name}, memory", variant, [_memory(components[name])], "MB")
             size = _size(Path(stack.facts["DATA_DIR"]) / name)
             yield Row.of(f"{name}, disk", variant, [size / 1e6], "MB")
@@ -148,7 +150,7 @@ def _queries(stack: NativeStack, days: int, variant: str) -> Iterator[Row]:
     now = time.time()
     with local_client(timeout=_QUERY_SECONDS) as client:
         client.auth = operator(stack.facts)
-        for span, length in (("the last hour", _HOUR_SECONDS), ("all days", days * _DAY_SECONDS)):
+        for span, length in zip(SPANS, (_HOUR_SECONDS, days * _DAY_SECONDS), strict=True):
             times = {"start": now - max(length, _HOUR_SECONDS), "end": now}
             for name, (url, parameters) in _asked(stack, times, "none").items():
                 seconds = [_seconds(client, url, parameters) for _ in range(_QUERIES)]
