@@ -8,16 +8,12 @@ asks again once a second.
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from loguru import logger
 
-if TYPE_CHECKING:
-    pass
-
 _T = TypeVar("_T")
 
-SCHEMES: Final = ("redis", "rediss", "unix")
 # The start of every key; a server that has other uses too shows what is ours.
 PREFIX: Final = "chatscope:"
 # The longest that a request waits for the server, and the pause after a failure.
