@@ -12,23 +12,31 @@ import threading
 from collections.abc import Collection, Mapping
 from typing import Any, Final, cast
 
+from loguru import logger
+
 from app.keys.ledger import Account
 from app.shared_store import PREFIX, SharedStore
 
 _EXPIRY_SECONDS: Final = 2 * 86_400
 # Of the users of a key that are read at once: the event loop must not wait for the parsing.
 _USERS_AT_ONCE: Final = 500
-# A batch that was written, whose confirmation was lost, is written again: not twice.
+# A batch that was written, whose confirmation was lost, is written again: not twice. A script that
+# fails is not undone: its number is first, and an amount that cannot be added is left out.
 _ADD: Final = """
+local problem = false
 local last = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0')
 if last < tonumber(ARGV[2]) then
-    for i = 2, #KEYS do
-        redis.call('HINCRBY', KEYS[i], ARGV[2 * i], ARGV[2 * i + 1])
-        redis.call('EXPIRE', KEYS[i], ARGV[3])
-    end
     redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
     redis.call('EXPIRE', KEYS[1], ARGV[3])
+    for i = 2, #KEYS do
+        local added = redis.pcall('HINCRBY', KEYS[i], ARGV[2 * i], ARGV[2 * i + 1])
+        if type(added) == 'table' then
+            problem = added.err
+        end
+        redis.pcall('EXPIRE', KEYS[i], ARGV[3])
+    end
 end
+return problem
 """
 
 
@@ -105,10 +113,12 @@ class SharedStorage:
                 keys.append(_key(account))
                 values += [_field(account), str(amount)]
             try:
-                self._add(keys, values)
+                problem = self._add(keys, values)
             except self._store.errors as error:
                 self._store.failed(error)
                 raise
+            if problem:
+                logger.error("an amount of a budget could not be added", error=problem)
         if by_day:
             self._store.responded()
         with self._lock:

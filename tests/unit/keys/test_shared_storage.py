@@ -139,6 +139,20 @@ async def test_batch_whose_confirmation_was_lost_is_counted_once(
         assert _stored(server) == 7
 
 
+async def test_amount_that_cannot_be_added_does_not_repeat_the_others(server: StoreServer) -> None:
+    async with _replica(server) as replica:
+        day = replica.budgets._today()
+        with server.client() as client:
+            field = f"{module._hash('eve')} token"
+            client.hset(f"chatscope:{{{day}}}:users:alice", field, str(2**63 - 1))
+        replica.budgets.charge(_KEY, "eve", tokens=5, usd=None)
+        await _until(lambda: _stored(server) > 0)
+        await asyncio.sleep(2 * RETRY_SECONDS)
+        replica.budgets.charge(_KEY, None, tokens=2, usd=None)
+        await _until(replica.ledger._written)
+    assert _stored(server) == 7
+
+
 async def test_answer_from_before_a_write_does_not_replace_a_newer_amount(
     server: StoreServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
