@@ -49,6 +49,7 @@ class SharedStorage:
         self._lock = threading.Lock()
         # With the number of the writer's last batch in it.
         self._amounts: dict[Account, tuple[int, int]] = {}
+        self._first_day = ""  # earlier ones are dropped
         self._users: dict[tuple[str, str], set[str]] = {}  # by day and key
 
     @property
@@ -62,8 +63,10 @@ class SharedStorage:
             amounts, number = found
             with self._lock:
                 for account, amount in amounts.items():
-                    # Not what was read before a batch was written, and arrives after it.
-                    if number >= self._amounts.get(account, (0, 0))[1]:
+                    known = self._amounts.get(account, (0, 0))
+                    # Not what was read before a batch was written, and arrives after it; and
+                    # nothing of users that have used nothing: clients can name any number.
+                    if number >= known[1] and (amount or known[0]):
                         self._amounts[account] = amount, number
         for day, key in {(day, key) for day, key, user, _ in accounts if user}:
             if (day, key) not in self._users:
@@ -126,8 +129,13 @@ class SharedStorage:
                 known, known_number = self._amounts.get(account, (0, 0))
                 if known_number < number:
                     self._amounts[account] = known + amount, number
-            for earlier in [account for account in self._amounts if account[0] < first_day]:
-                del self._amounts[earlier]
+            if first_day != self._first_day:  # else nothing is left to drop; there may be many
+                self._first_day = first_day
+                self._amounts = {
+                    account: amount
+                    for account, amount in self._amounts.items()
+                    if account[0] >= first_day
+                }
 
     def close(self) -> None:
         """Do nothing: the connections belong to `SharedStore`."""

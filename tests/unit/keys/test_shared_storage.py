@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
+from loguru import logger
 from redis.exceptions import ConnectionError as Disconnected
 
 from app.keys import budgets as module
@@ -185,6 +186,51 @@ async def test_users_of_other_replicas_are_known(
             await second.budgets.check(key, "user-7")
         with pytest.raises(BudgetExceeded):  # shares the account of the two
             await second.budgets.check(key, "user-2003")
+
+
+async def test_many_amounts_are_written_in_batches_that_the_server_accepts_in_time(
+    server: StoreServer,
+) -> None:
+    async with _replica(server) as replica:
+        day = replica.budgets._today()
+        users = {(day, "alice", f"{user}", "token"): 1 for user in range(3500)}
+        with server.client() as client:
+            client.config_set("slowlog-log-slower-than", 0)
+            replica.ledger.add({**users, (day, "alice", "", "token"): 3})
+            await _until(replica.ledger._written)
+            batches = [
+                int(words[2])
+                for entry in client.slowlog_get(100)
+                if (words := entry["command"].split())[0] == b"EVALSHA"
+            ]
+            assert client.hlen(f"chatscope:{{{day}}}:users:alice") == 3500
+        assert max(batches) <= 1001  # keys, with that of the batch
+        assert replica.ledger.used((day, "alice", "3499", "token")) == 1
+    assert _stored(server) == 3
+
+
+async def test_users_that_have_used_nothing_take_no_memory(server: StoreServer) -> None:
+    async with _replica(server) as replica:
+        for number in range(100):
+            await replica.budgets.check(_KEY, f"user-{number}")
+        assert not replica.storage._amounts
+
+
+async def test_outage_is_one_line_of_the_writer(
+    server: StoreServer,
+) -> None:
+    lines: list[str] = []
+    handler = logger.add(lambda message: lines.append(message.record["message"]))
+    try:
+        async with _replica(server) as replica:
+            server.kill()
+            replica.budgets.charge(_KEY, None, tokens=1, usd=None)
+            await asyncio.sleep(3 * RETRY_SECONDS)
+            server.start()
+            await _until(replica.ledger._written)
+    finally:
+        logger.remove(handler)
+    assert lines.count("budgets could not be written") == 1
 
 
 async def test_server_has_no_names_of_users_and_forgets_after_two_days(server: StoreServer) -> None:
