@@ -8,6 +8,7 @@ cluster:
     chatscope:{day}:batches     hash: process → number of its last batch
 """
 
+import asyncio
 import threading
 from collections.abc import Collection, Mapping
 from typing import Any, Final, cast
@@ -18,8 +19,6 @@ from app.keys.ledger import Account
 from app.shared_store import PREFIX, SharedStore
 
 _EXPIRY_SECONDS: Final = 2 * 86_400
-# Of the users of a key that are read at once: the event loop must not wait for the parsing.
-_USERS_AT_ONCE: Final = 500
 # A batch that was written, whose confirmation was lost, is written again: not twice. A script that
 # fails is not undone: its number is first, and an amount that cannot be added is left out.
 _ADD: Final = """
@@ -38,6 +37,8 @@ if last < tonumber(ARGV[2]) then
 end
 return problem
 """
+# As one text: the client takes a second to parse a list of ten thousand users.
+_USERS: Final = "return table.concat(redis.call('HKEYS', KEYS[1]), '\\n')"
 
 
 class SharedStorage:
@@ -46,6 +47,8 @@ class SharedStorage:
     def __init__(self, store: SharedStore) -> None:
         self._store = store
         self._add = store.blocking_client.register_script(_ADD)
+        self._list_users = store.client.register_script(_USERS)
+        self._loading = asyncio.Lock()
         self._lock = threading.Lock()
         # With the number of the writer's last batch in it.
         self._amounts: dict[Account, tuple[int, int]] = {}
@@ -153,19 +156,13 @@ class SharedStorage:
         return dict(zip(accounts, found, strict=True)), int(number or 0)
 
     async def _load_users(self, day: str, key: str) -> None:
-        found: set[str] = set()
-
-        async def read() -> bool:
-            client: Any = self._store.client
-            cursor = None
-            while cursor != 0:
-                cursor, fields = await client.hscan(
-                    _users(day, key), cursor or 0, count=_USERS_AT_ONCE
-                )
-                found.update(field.partition(" ")[0] for field in fields)
-            return True
-
-        if await self._store.ask(read, otherwise=False):
+        async with self._loading:  # many requests may need the users of one key at once
+            if (day, key) in self._users:
+                return
+            fields = await self._store.ask(lambda: self._list_users([_users(day, key)]), None)
+            if fields is None:
+                return
+            found = {field.partition(" ")[0] for field in fields.split("\n")} - {""}
             self._users = {known: users for known, users in self._users.items() if known[0] >= day}
             self._users[day, key] = found
 

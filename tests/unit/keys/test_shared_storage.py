@@ -233,6 +233,22 @@ async def test_outage_is_one_line_of_the_writer(
     assert lines.count("budgets could not be written") == 1
 
 
+async def test_users_are_read_once_for_many_requests(
+    server: StoreServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with _replica(server) as replica:
+        asked: list[object] = []
+        list_users = replica.storage._list_users
+
+        async def count(keys: list[str]) -> str:
+            asked.append(keys)
+            return str(await list_users(keys))
+
+        monkeypatch.setattr(replica.storage, "_list_users", count)
+        await asyncio.gather(*(replica.budgets.check(_KEY, "eve") for _ in range(20)))
+        assert len(asked) == 1
+
+
 async def test_server_has_no_names_of_users_and_forgets_after_two_days(server: StoreServer) -> None:
     async with _replica(server) as replica:
         replica.budgets.charge(_KEY, "eve@example.org", tokens=4, usd=0.1)
