@@ -1,10 +1,12 @@
 """Budgets in the server that replicas share, while it is away, hangs, or is asked for much."""
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 
 import pytest
 from loguru import logger
@@ -15,7 +17,7 @@ from app.keys.budgets import BudgetExceeded, Budgets
 from app.keys.file import Key, Limits
 from app.keys.ledger import Ledger
 from app.keys.shared_storage import SharedStorage
-from app.shared_store import RETRY_SECONDS, TIMEOUT_SECONDS, SharedStore
+from app.shared_store import QUIET_SECONDS, RETRY_SECONDS, TIMEOUT_SECONDS, SharedStore
 from tests.store_server import StoreServer, needs_store, store_server
 
 pytestmark = [needs_store, pytest.mark.anyio]
@@ -70,6 +72,17 @@ def _stored(server: StoreServer) -> int:
             for field, amount in client.hgetall(name).items()
             if field == "alice token"
         )
+
+
+@contextmanager
+def _lines() -> Iterator[list[str]]:
+    """Collect the messages of log lines."""
+    lines: list[str] = []
+    handler = logger.add(lambda message: lines.append(message.record["message"]))
+    try:
+        yield lines
+    finally:
+        logger.remove(handler)
 
 
 async def _until(happened: Callable[[], bool]) -> None:
@@ -216,21 +229,109 @@ async def test_users_that_have_used_nothing_take_no_memory(server: StoreServer) 
         assert not replica.storage._amounts
 
 
-async def test_outage_is_one_line_of_the_writer(
-    server: StoreServer,
-) -> None:
-    lines: list[str] = []
-    handler = logger.add(lambda message: lines.append(message.record["message"]))
-    try:
+async def test_outage_is_one_line_of_the_writer(server: StoreServer) -> None:
+    with _lines() as lines:
         async with _replica(server) as replica:
             server.kill()
             replica.budgets.charge(_KEY, None, tokens=1, usd=None)
             await asyncio.sleep(3 * RETRY_SECONDS)
             server.start()
             await _until(replica.ledger._written)
-    finally:
-        logger.remove(handler)
     assert lines.count("budgets could not be written") == 1
+
+
+async def test_server_that_reads_and_does_not_write_is_one_outage(server: StoreServer) -> None:
+    with _lines() as lines, server.client() as client:
+        async with _replica(server) as replica:
+            client.execute_command("REPLICAOF", "127.0.0.1", "1")
+            replica.budgets.charge(_KEY, None, tokens=1, usd=None)
+            await _until(lambda: not replica.store.responds)
+            ended = time.monotonic() + QUIET_SECONDS + 2 * RETRY_SECONDS
+            while time.monotonic() < ended:
+                assert await replica.used() == 1
+                assert not replica.store.responds
+                await asyncio.sleep(0.005)
+            client.execute_command("REPLICAOF", "NO", "ONE")
+            await _until(replica.ledger._written)
+            while not replica.store.responds:
+                await replica.used()
+                await asyncio.sleep(0.1)
+    assert len([line for line in lines if "shared store" in line]) == 2
+
+
+async def test_amounts_go_to_the_new_primary_after_a_failover(server: StoreServer) -> None:
+    async with _replica(server) as replica:
+        replica.budgets.charge(_KEY, None, tokens=1, usd=None)
+        await _until(lambda: _stored(server) == 1)
+        with server.client() as client, store_server() as promoted:
+            client.execute_command("REPLICAOF", "127.0.0.1", "1")
+            path = server.url.removeprefix("unix://")
+            os.replace(promoted.url.removeprefix("unix://"), path)
+            replica.budgets.charge(_KEY, None, tokens=2, usd=None)
+            await _until(replica.ledger._written)
+            assert _stored(server) == 2  # what is at its address now
+
+
+async def test_many_questions_at_once_are_no_outage(server: StoreServer) -> None:
+    with _lines() as lines:
+        async with _replica(server) as replica:
+            users = (f"user-{number}" for number in range(1000))
+            await asyncio.gather(*(replica.budgets.check(_KEY, user) for user in users))
+    assert not lines
+
+
+async def test_failure_ends_the_wait_of_questions_that_are_not_asked_yet(
+    server: StoreServer,
+) -> None:
+    async with _replica(server) as replica:
+        asked: list[int] = []
+
+        async def ask(number: int) -> None:
+            asked.append(number)
+            await replica.store.client.get("x")
+
+        server.signal(signal.SIGSTOP)
+        await asyncio.gather(
+            *(replica.store.ask(partial(ask, number), None) for number in range(100))
+        )
+        assert len(asked) < 50
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        *(
+            b":one\r\n",
+            b"$-\r\n",
+            b"+OK\r\n",
+            b"+\xff\r\n",
+            b"*1\r\n" * 3000,
+            b"%1\r\n*0\r\n*0\r\n",
+        ),
+        *(b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\r\n"),
+    ],
+)
+async def test_no_response_of_a_server_fails_a_request(response: bytes) -> None:
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65536):
+            writer.write(response)
+        writer.close()
+
+    server = await asyncio.start_server(respond, "127.0.0.1", 0)
+    store = SharedStore(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    replica = _Replica(store)
+    for _ in range(2):
+        await replica.budgets.check(_KEY, "eve")
+        replica.budgets.charge(_KEY, "eve", tokens=1, usd=None)
+    assert not store.responds
+    uses = await asyncio.to_thread(lambda: list(replica.budgets.uses([_KEY])))
+    assert [use.used for use in uses] == [0.0, 2.0]
+    assert replica.ledger._writer is not None
+    await asyncio.sleep(RETRY_SECONDS)
+    assert replica.ledger._writer.is_alive()
+    await asyncio.to_thread(replica.budgets.close)
+    await store.close()
+    server.close()
 
 
 async def test_users_are_read_once_for_many_requests(
