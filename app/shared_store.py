@@ -10,10 +10,12 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from loguru import logger
 
+if TYPE_CHECKING:
+    from redis.asyncio import ConnectionPool
 _T = TypeVar("_T")
 
 # The start of every key; a server that has other uses too shows what is ours.
@@ -62,6 +64,7 @@ class SharedStore:
         self.client: AsyncRedis = AsyncRedis.from_url(
             url, **common, retry=async_retry, max_connections=_MAX_CONNECTIONS
         )
+        _share_tls_context(self.client.connection_pool)
         self.blocking_client: Redis = Redis.from_url(url, **common, retry=retry)
 
     @property
@@ -157,3 +160,21 @@ class SharedStore:
                 return False
             self._ask_again = now + RETRY_SECONDS
             return True
+
+
+def _share_tls_context(pool: "ConnectionPool") -> None:
+    """Load the certificate authorities once: each connection of the library would, which takes a
+    tenth of a second of the event loop."""
+    from redis.asyncio import SSLConnection  # noqa: PLC0415
+
+    if pool.connection_class is not SSLConnection:
+        return
+    context = SSLConnection(**pool.connection_kwargs).ssl_context
+    context.get()
+
+    def connect(**options: Any) -> SSLConnection:
+        connection = SSLConnection(**options)
+        connection.ssl_context = context
+        return connection
+
+    pool.connection_class = connect  # type: ignore[assignment]

@@ -360,3 +360,11 @@ async def test_server_has_no_names_of_users_and_forgets_after_two_days(server: S
         for name in names:
             assert "eve" not in str(client.hgetall(name))
             assert 0 < client.ttl(name) <= 2 * 86_400
+
+
+async def test_connections_share_the_certificate_authorities() -> None:
+    store = SharedStore("rediss://store.example")
+    connections = [store.client.connection_pool.make_connection() for _ in range(2)]
+    contexts = {connection.ssl_context.get() for connection in connections}  # type: ignore[attr-defined]
+    assert len(contexts) == 1
+    await store.close()
