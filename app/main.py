@@ -78,7 +78,7 @@ def create_app(
         if clients:
             telemetry.instruments.show_budgets(clients.uses)
         if store:
-            telemetry.instruments.show_shared_store(lambda: store.responds)
+            telemetry.instruments.show_shared_store(store.check)
         following = asyncio.create_task(clients.follow_file()) if clients else None
         health.started = True
         yield

@@ -14,7 +14,7 @@ from pathlib import Path
 from socket import gethostname
 from tempfile import TemporaryFile
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import (
     BeforeValidator,
@@ -961,7 +961,12 @@ def _is_store_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
         has_port = parts.port is None or parts.port > 0
+        # Each connection would fail otherwise, with a label that is empty or too long.
+        unquote(parts.hostname or "").encode("idna")
     except ValueError:
+        return False
+    # The client accepts no other spelling.
+    if not text.startswith(f"{parts.scheme}://"):
         return False
     if parts.query or parts.fragment or not has_port:
         return False

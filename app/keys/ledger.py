@@ -10,6 +10,7 @@ import threading
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
+from itertools import islice
 from typing import Final, Protocol, TypeVar
 
 from loguru import logger
@@ -22,8 +23,9 @@ Account = tuple[str, str, str, str]
 _RETRY_SECONDS: Final = 1.0
 # Part of the five seconds in which a process ends.
 CLOSING_SECONDS: Final = 1.0
-# Amounts of this time are written together.
+# Amounts of this time are written together, but not more: a storage has to write them in time.
 _BATCH_SECONDS: Final = 0.02
+_MOST_IN_BATCH: Final = 1000
 
 
 class Storage(Protocol):
@@ -112,7 +114,8 @@ class Ledger:
         """Add amounts; returns at once. They are written to the storage by another thread."""
         with self._lock:
             for account, amount in amounts.items():
-                self._pending[account] += amount
+                if amount:
+                    self._pending[account] += amount
         self._write_soon()
 
     def forget_before(self, day: str) -> None:
@@ -164,14 +167,18 @@ class Ledger:
 
     def _write_all(self) -> None:
         assert self._storage is not None  # noqa: S101
+        fails = False
         while not (self._closing.is_set() and self._written()):
             self._changed.wait()
             self._closing.wait(_BATCH_SECONDS)
             self._changed.clear()
             try:
                 self._write(self._storage)
+                fails = False
             except self._storage.errors as error:
-                _report("written", error)
+                if not fails:  # one line, not one for each retry
+                    _report("written", error)
+                fails = True
                 if self._closing.is_set():
                     return
                 self._closing.wait(_RETRY_SECONDS)
@@ -179,20 +186,20 @@ class Ledger:
 
     def _written(self) -> bool:
         with self._lock:
-            return not (any(self._pending.values()) or self._batch)
+            return not (self._pending or self._batch)
 
     def _write(self, storage: Storage) -> None:
         with self._lock:
             if not self._batch:  # else: it could not be written
-                self._batch = {
-                    account: amount for account, amount in self._pending.items() if amount
-                }
+                first = list(islice(self._pending, _MOST_IN_BATCH))
+                self._batch = {account: self._pending.pop(account) for account in first}
                 self._number += 1
-                self._pending.clear()
             batch, number, day = self._batch, self._number, self._first_day
         storage.add(batch, self._writer_id, number, day)
         with self._lock:
             self._batch = {}
+            if self._pending:
+                self._changed.set()
 
 
 def _report(verb: str, error: Exception) -> None:

@@ -8,28 +8,37 @@ cluster:
     chatscope:{day}:batches     hash: process → number of its last batch
 """
 
+import asyncio
 import threading
 from collections.abc import Collection, Mapping
 from typing import Any, Final, cast
+
+from loguru import logger
 
 from app.keys.ledger import Account
 from app.shared_store import PREFIX, SharedStore
 
 _EXPIRY_SECONDS: Final = 2 * 86_400
-# Of the users of a key that are read at once: the event loop must not wait for the parsing.
-_USERS_AT_ONCE: Final = 500
-# A batch that was written, whose confirmation was lost, is written again: not twice.
+# A batch that was written, whose confirmation was lost, is written again: not twice. A script that
+# fails is not undone: its number is first, and an amount that cannot be added is left out.
 _ADD: Final = """
+local problem = false
 local last = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0')
 if last < tonumber(ARGV[2]) then
-    for i = 2, #KEYS do
-        redis.call('HINCRBY', KEYS[i], ARGV[2 * i], ARGV[2 * i + 1])
-        redis.call('EXPIRE', KEYS[i], ARGV[3])
-    end
     redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
     redis.call('EXPIRE', KEYS[1], ARGV[3])
+    for i = 2, #KEYS do
+        local added = redis.pcall('HINCRBY', KEYS[i], ARGV[2 * i], ARGV[2 * i + 1])
+        if type(added) == 'table' then
+            problem = added.err
+        end
+        redis.pcall('EXPIRE', KEYS[i], ARGV[3])
+    end
 end
+return problem
 """
+# As one text: the client takes a second to parse a list of ten thousand users.
+_USERS: Final = "return table.concat(redis.call('HKEYS', KEYS[1]), '\\n')"
 
 
 class SharedStorage:
@@ -38,9 +47,12 @@ class SharedStorage:
     def __init__(self, store: SharedStore) -> None:
         self._store = store
         self._add = store.blocking_client.register_script(_ADD)
+        self._list_users = store.client.register_script(_USERS)
+        self._loading = asyncio.Lock()
         self._lock = threading.Lock()
         # With the number of the writer's last batch in it.
         self._amounts: dict[Account, tuple[int, int]] = {}
+        self._first_day = ""  # earlier ones are dropped
         self._users: dict[tuple[str, str], set[str]] = {}  # by day and key
 
     @property
@@ -54,8 +66,10 @@ class SharedStorage:
             amounts, number = found
             with self._lock:
                 for account, amount in amounts.items():
-                    # Not what was read before a batch was written, and arrives after it.
-                    if number >= self._amounts.get(account, (0, 0))[1]:
+                    known = self._amounts.get(account, (0, 0))
+                    # Not what was read before a batch was written, and arrives after it; and
+                    # nothing of users that have used nothing: clients can name any number.
+                    if number >= known[1] and (amount or known[0]):
                         self._amounts[account] = amount, number
         for day, key in {(day, key) for day, key, user, _ in accounts if user}:
             if (day, key) not in self._users:
@@ -105,10 +119,12 @@ class SharedStorage:
                 keys.append(_key(account))
                 values += [_field(account), str(amount)]
             try:
-                self._add(keys, values)
+                problem = self._add(keys, values)
             except self._store.errors as error:
                 self._store.failed(error)
                 raise
+            if problem:
+                logger.error("an amount of a budget could not be added", error=problem)
         if by_day:
             self._store.responded()
         with self._lock:
@@ -116,8 +132,13 @@ class SharedStorage:
                 known, known_number = self._amounts.get(account, (0, 0))
                 if known_number < number:
                     self._amounts[account] = known + amount, number
-            for earlier in [account for account in self._amounts if account[0] < first_day]:
-                del self._amounts[earlier]
+            if first_day != self._first_day:  # else nothing is left to drop; there may be many
+                self._first_day = first_day
+                self._amounts = {
+                    account: amount
+                    for account, amount in self._amounts.items()
+                    if account[0] >= first_day
+                }
 
     def close(self) -> None:
         """Do nothing: the connections belong to `SharedStore`."""
@@ -135,19 +156,13 @@ class SharedStorage:
         return dict(zip(accounts, found, strict=True)), int(number or 0)
 
     async def _load_users(self, day: str, key: str) -> None:
-        found: set[str] = set()
-
-        async def read() -> bool:
-            client: Any = self._store.client
-            cursor = None
-            while cursor != 0:
-                cursor, fields = await client.hscan(
-                    _users(day, key), cursor or 0, count=_USERS_AT_ONCE
-                )
-                found.update(field.partition(" ")[0] for field in fields)
-            return True
-
-        if await self._store.ask(read, otherwise=False):
+        async with self._loading:  # many requests may need the users of one key at once
+            if (day, key) in self._users:
+                return
+            fields = await self._store.ask(lambda: self._list_users([_users(day, key)]), None)
+            if fields is None:
+                return
+            found = {field.partition(" ")[0] for field in fields.split("\n")} - {""}
             self._users = {known: users for known, users in self._users.items() if known[0] >= day}
             self._users[day, key] = found
 

@@ -79,7 +79,7 @@ def _shared_limiter(shared: SharedStore) -> "SharedLimiter":
         "async+redis://",
         implementation="redispy",
         key_prefix=f"{PREFIX}rates",
-        connection_pool=shared.pool,  # type: ignore[arg-type]
+        connection_pool=shared.client.connection_pool,  # type: ignore[arg-type]
     )
     return SharedLimiter(storage)
 

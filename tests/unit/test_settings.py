@@ -374,6 +374,8 @@ def test_address_of_a_shared_store(url: str) -> None:
         *("store:6379", "http://store", "redis://", "redis://:pw-1@", "redis://store:0"),
         *("redis://store:99999", "redis://store/two", "redis://store/0/1", "unix://"),
         *("redis://store?db=1", "redis://[::1", "memcached://store", "unix://host/x"),
+        *("REDIS://store", "unix:/run/store.sock", "redis://store..example"),
+        *(f"redis://{64 * 'a'}.example", "redis://%C3%A9..example"),
     ],
 )
 def test_what_is_no_address_of_a_shared_store_is_refused(url: str) -> None:

@@ -116,6 +116,17 @@ async def test_replica_counts_for_itself_while_the_store_hangs(
         assert (await _ask(second, "alice")).status_code == 429
 
 
+async def test_metric_shows_the_store_of_a_replica_without_requests(server: StoreServer) -> None:
+    async with _replicas(server, rate_limit_per_address="9/hour") as replicas:
+        (_, memory), _ = replicas
+        for number, shown in ((signal.SIGSTOP, 0), (signal.SIGCONT, 1)):
+            server.signal(number)
+            deadline = time.monotonic() + _PATIENCE_SECONDS
+            while await asyncio.to_thread(memory.value, "chatscope.shared_store.up") != shown:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(RETRY_SECONDS / 4)
+
+
 async def test_service_starts_and_responds_without_its_store(
     server: StoreServer, tmp_path: Path
 ) -> None:
