@@ -53,7 +53,7 @@ class Storage(Protocol):
         may be slow, and is called by one thread."""
 
     def close(self) -> None:
-        """Release resources; no other method is called after it."""
+        """Release resources; `keys` may be called after it: for the last export of metrics."""
 
 
 class Ledger:
@@ -91,7 +91,9 @@ class Ledger:
         For any thread, and slow: an amount that is written meanwhile may be missing.
         """
         # Without the lock, because `used` must not wait for this.
-        amounts, stored = self._read(lambda storage: storage.keys(day, self._writer_id))
+        amounts, stored = self._read(
+            lambda storage: storage.keys(day, self._writer_id), even_closed=True
+        )
         found = defaultdict(int, amounts or {})
         with self._lock:
             for unwritten in self._unwritten(stored):
@@ -137,10 +139,12 @@ class Ledger:
             if self._storage is not None:
                 self._storage.close()
 
-    def _read(self, read: Callable[[Storage], tuple[_T, int]]) -> tuple[_T | None, int | None]:
+    def _read(
+        self, read: Callable[[Storage], tuple[_T, int]], *, even_closed: bool = False
+    ) -> tuple[_T | None, int | None]:
         """Return what a storage contains, and the number of the last batch in it; None and None
         without one, or if it cannot be read."""
-        if self._storage is None or self._closed:
+        if self._storage is None or (self._closed and not even_closed):
             return None, None
         try:
             return read(self._storage)

@@ -70,7 +70,8 @@ def _run(command: Sequence[str], tree: Path) -> str:
         "PYTHONPATH": str(tree),
     }
     with subprocess.Popen(
-        command,
+        # Coverage adds it to each process that a test starts.
+        ["env", "--unset=COVERAGE_PROCESS_START", *command],
         cwd=tree,
         env=environ,
         stdin=subprocess.DEVNULL,

@@ -33,7 +33,7 @@ _COPIED = (
         "demo",
         ".dockerignore",
     ),
-    "deploy/unset.toml",
+    *("deploy/unset.toml", "deploy/store.conf"),
 )
 
 Done = subprocess.CompletedProcess[str]

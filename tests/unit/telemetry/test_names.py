@@ -82,6 +82,7 @@ def _record_everything() -> Memory:
     instrument(app, telemetry)
     with TestClient(app) as client:
         telemetry.instruments.show_budgets(lambda: [Use("alice", "usd", 0.5, 1.0)])
+        telemetry.instruments.show_shared_store(lambda: True)
         headers = {"x-ratelimit-limit-tokens": "9", "x-ratelimit-remaining-tokens": "7"}
         telemetry.instruments.record_rate_limits(headers, "openai", "gpt-4o")
         client.post("/answer", content=b"x")
