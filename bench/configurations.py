@@ -28,8 +28,9 @@ from stack import secrets
 from stack.native import NativeStack
 from stack.parts import PARTS, Part
 
-# Added to the ports; differs from a running stack and from those of the tests.
-_OFFSET: Final = 24_000
+# Added to the ports; differs from a running stack and from those of the tests, and stays below the
+# ports of outgoing connections.
+_OFFSET: Final = 19_400
 _POLL_SECONDS: Final = 0.01
 _PATIENCE_SECONDS: Final = 90.0
 _NAMES: Final = ("collector", "prometheus", "loki", "tempo")

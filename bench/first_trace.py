@@ -25,7 +25,7 @@ from stack.screen import MIB
 from stack.terminal import Terminal
 
 # Added to the ports; differs from a running stack and from those of the tests.
-_OFFSET = 24_000
+_OFFSET = 19_400
 _IDLE_SECONDS = 20.0
 _WAYS: Mapping[str, Callable[[Mapping[str, str]], Stack]] = {
     "native": NativeStack,
