@@ -212,6 +212,9 @@ def _fill(stack: NativeStack, stored: int, days: int) -> None:
         _flush(sockets / f"loki.sock:{stack.facts['LOKI_PORT']}", "POST")
         _flush(sockets / f"tempo.sock:{stack.facts['TEMPO_PORT']}", "GET")
         block = _block(data / "tempo" / "blocks")
+    # Tempo would believe its list of blocks instead of looking for them.
+    for index in block.parent.glob("index.*"):
+        index.unlink()
     for day, hour in itertools.product(range(stored, days), range(24)):
         _copy_block(block, day * _DAY_SECONDS + hour * _HOUR_SECONDS + _DAY_SECONDS // 2)
 
