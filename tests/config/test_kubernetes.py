@@ -3,7 +3,6 @@
 import json
 import math
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import chatscope
 from app.settings import Settings
 from app.transport.deadline import AFTER_GRACE_SECONDS
 from chatscope.names import ANSWERS_ACTIVE
-from stack.build import run_go
 from tests.config.charts import (
     CHART,
     EVERYTHING,
@@ -27,13 +25,8 @@ from tests.config.charts import (
     one,
 )
 from tests.config.files import DOCKERFILE, parsed
+from tests.config.schemas import Schemas, SchemasError
 
-# The newest schemas in kubectl-validate, and the oldest version that the chart accepts.
-_KUBERNETES = "1.30"
-# The Go module with the definitions of the operator's types, and its checksum. It is in no go.mod,
-# because kubectl-validate cannot be built with its dependencies.
-_OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
-_OPERATOR_SUM = "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s="
 _FIELDS = {str(field.validation_alias): field for field in Settings.model_fields.values()}
 _FILES = {"KEYS_FILE", "MODELS_FILE", "PRICES_FILE"}
 # A value for each setting of which the chart knows the type.
@@ -46,38 +39,13 @@ _TYPED = {
 
 
 @pytest.fixture(scope="module")
-def validate(
-    binary: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[list[Object]], str]:
+def validate(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[Object]], str]:
     """Return what the schemas of Kubernetes and of the operator reject."""
-    program = binary("kubectl-validate")
-    types = _types_of_the_operator(tmp_path_factory.mktemp("go"))
-
-    def problems(objects: list[Object]) -> str:
-        folder = tmp_path_factory.mktemp("objects")
-        for number, each in enumerate(objects):
-            (folder / f"{number}-{each['kind']}.json").write_text(json.dumps(each))
-        done = subprocess.run(
-            [program, folder, "--version", _KUBERNETES, "--local-crds", types],
-            env={"HOME": str(folder), "KUBECONFIG": str(folder / "none")},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.stdout.count(str(folder)) == len(objects)
-        return "" if done.returncode == 0 else done.stdout + done.stderr
-
-    return problems
-
-
-def _types_of_the_operator(directory: Path) -> Path:
-    """Return the folder of the operator's own definitions; download its module once."""
-    done = run_go(["go", "mod", "download", "-json", _OPERATOR], directory)
-    if done.returncode != 0:
-        pytest.skip(f"{_OPERATOR} is neither on this machine nor at its proxy")
-    module = json.loads(done.stdout)
-    assert module["Sum"] == _OPERATOR_SUM
-    return Path(module["Dir"]) / "example" / "prometheus-operator-crd"
+    try:
+        schemas = Schemas(tmp_path_factory.mktemp("go"))
+    except SchemasError as error:
+        pytest.skip(str(error))
+    return lambda objects: "\n".join(each for one in objects for each in schemas.problems(one))
 
 
 def _pod(objects: list[Object]) -> Object:

@@ -65,7 +65,7 @@ def test_nothing_outside_is_allowed_by_default(render: Render) -> None:
     policies = [each for each in render(*STACK) if each["kind"] == "NetworkPolicy"]
     allowed = {one for policy in policies for one in _allowed(policy)}
     assert allowed == {one for one in _documented() if one[2] != "ingress"}
-    assert one(render(*STACK), "NetworkPolicy", "chatscope-grafana")["spec"]["ingress"] is None
+    assert one(render(*STACK), "NetworkPolicy", "chatscope-grafana")["spec"]["ingress"] == []
 
 
 def test_service_connects_to_dns_collector_and_public_addresses_only(render: Render) -> None:

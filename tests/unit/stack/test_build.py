@@ -78,7 +78,6 @@ def test_stack_that_runs_does_not_wait_for_what_only_the_tests_want(
         "govulncheck",
         "docker-compose",
         "helm",
-        "kubectl-validate",
     ]
     assert missing_binaries(with_tests=False) == []
 
