@@ -91,6 +91,8 @@ BINARIES = (
     # For `make audit`.
     Binary("govulncheck", "govulncheck", "golang.org/x/vuln/cmd/govulncheck", for_tests=True),
     Binary("docker-compose", "docker-compose", "github.com/docker/compose/v2/cmd", for_tests=True),
+    # Renders the chart of deploy/kubernetes.
+    Binary("helm", "helm", "helm.sh/helm/v4/cmd/helm", for_tests=True),
 )
 
 # In display order.

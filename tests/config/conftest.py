@@ -9,6 +9,9 @@ import pytest
 from stack.facts import load
 from stack.parts import binary_path
 from tests.builds import wait_for_binaries
+from tests.config.charts import helm, render
+
+__all__ = ["helm", "render"]
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

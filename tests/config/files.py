@@ -23,6 +23,7 @@ COMPOSE = ROOT / "docker-compose.yml"
 BACKENDS_COMPOSE = ROOT / "deploy" / "backends.compose.yaml"
 DOCKERFILE = ROOT / "Dockerfile"
 PROCESSES = ROOT / "stack" / "process-compose.yaml"
+KUBERNETES = ROOT / "deploy" / "kubernetes"
 
 # Used by components only: no container publishes them.
 INSIDE_PORTS = {"COLLECTOR_HOP_PORT", "GATEWAY_PORT", "LOKI_GRPC_PORT", "TEMPO_GRPC_PORT"}

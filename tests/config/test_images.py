@@ -76,8 +76,9 @@ def test_every_image_is_pinned_to_one_release() -> None:
 
 
 def test_every_module_of_the_stack_has_its_image() -> None:
-    # The native supervisor, Compose itself, the rule generator and the scanner run in no container.
+    # The native supervisor, and programs for tests and generators, run in no container.
     tools = {"process-compose", "docker-compose", "sloth", "govulncheck"}
+    tools |= {"helm"}
     modules = {binary.module for binary in BINARIES} - tools
     assert {image.directory for image in _BUILT} == modules
 

@@ -77,6 +77,7 @@ def test_stack_that_runs_does_not_wait_for_what_only_the_tests_want(
         "amtool",
         "govulncheck",
         "docker-compose",
+        "helm",
     ]
     assert missing_binaries(with_tests=False) == []
 
