@@ -20,7 +20,7 @@ from typing import Final
 from bench import cpu, results
 from bench.backends import OURS, SIGNALS, USUAL_RATE, example, loads
 from bench.gateways import CHATSCOPE
-from bench.stored import LINES_IN_HOUR, SAMPLES_IN_DAY, SPANS_IN_BLOCK, name_of
+from bench.stored import DAYS, LINES_IN_HOUR, SAMPLES_IN_DAY, SPAN_ON_DISK, name_of
 from stack.facts import ROOT
 
 COSTS: Final = Path(__file__).with_name("capacity.json")
@@ -191,21 +191,15 @@ def measured() -> Costs:
 
 
 def _stored_bytes(figure: Figure) -> dict[str, float]:
-    """Return what an item adds on disk: the growth between two fillings."""
-    few, many = 1, 7
-    items = {
-        "tempo": SPANS_IN_BLOCK * 24,
-        "loki": LINES_IN_HOUR * 24,
-        "prometheus": SAMPLES_IN_DAY,
-    }
-    signals = {"tempo": "spans", "loki": "log records", "prometheus": "samples"}
-    found = {}
-    for backend, signal in signals.items():
+    """Return what an item takes on disk: the growth between two numbers of days."""
+    few, many = DAYS[1], DAYS[-1]
+    items = {"log records": ("loki", LINES_IN_HOUR * 24), "samples": ("prometheus", SAMPLES_IN_DAY)}
+    # Tempo keeps a second copy, for TraceQL metrics.
+    found = {"spans": 2 * figure("stored", SPAN_ON_DISK, name_of(0))}
+    for signal, (backend, in_day) in items.items():
         row = f"{backend}, disk"
         growth = figure("stored", row, name_of(many)) - figure("stored", row, name_of(few))
-        found[signal] = growth * 1e6 / (many - few) / items[backend]
-    # Tempo keeps a second copy, for TraceQL metrics.
-    found["spans"] *= 2
+        found[signal] = growth * 1e6 / (many - few) / in_day
     return found
 
 

@@ -4,21 +4,16 @@
     python -m bench.stored --days 0 2 --seconds 5
 
 Each day is filled with the same amounts, with times of that day: log records through the Collector,
-blocks of Prometheus by promtool, and blocks of Tempo as copies of one that it has written, one for
-each hour, as its compactor leaves them. Then the components are started on it.
+and blocks of Prometheus by promtool. Then the components are started on it. Of Tempo only the size
+of a span on disk is measured: it keeps no spans with times of an earlier day.
 """
 
 import argparse
 import itertools
-import json
-import os
-import shutil
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,18 +47,18 @@ from stack.terminal import Terminal
 DAYS: Final = (0, 1, 7, 14)
 _DAY_SECONDS: Final = 86_400
 _HOUR_SECONDS: Final = 3_600
-# In each hour: of spans as many as a block has that is copied.
+# In each hour.
 LINES_IN_HOUR: Final = 1_000
 _BLOCK_SECONDS: Final = 10.0
 _BLOCK_RATE: Final = 2_000
-SPANS_IN_BLOCK: Final = int(_BLOCK_SECONDS * _BLOCK_RATE)
+SPAN_ON_DISK: Final = "tempo, a span on disk"
 _SERIES: Final = 400
 _SAMPLE_SECONDS: Final = 300
 SAMPLES_IN_DAY: Final = _SERIES * _DAY_SECONDS // _SAMPLE_SECONDS
 _QUERY_SECONDS: Final = 60.0
 _QUERIES: Final = 3
 _PATIENCE_SECONDS: Final = 60.0
-STORES: Final = ("prometheus", "loki", "tempo")
+STORES: Final = ("prometheus", "loki")
 # What queries are about.
 SPANS: Final = ("the last hour", "all days")
 _USUAL: Final = [
@@ -86,6 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"not built: {', '.join(unbuilt)} (make build)")
     console, recorder = Terminal(), Recorder("stored", given)
     rows: list[Row] = []
+    with fresh_stack() as stack:
+        size = _span_bytes(stack)
+        rows.append(Row.of(SPAN_ON_DISK, name_of(0), [size], "bytes"))
     with fresh_stack() as stack:
         stored = 0
         for days in sorted(options.days):
@@ -140,9 +138,7 @@ def _check(stack: NativeStack, days: int) -> None:
         client.auth = operator(stack.facts)
         for name, (url, parameters) in _asked(stack, times, user).items():
             found = client.get(url, params=parameters).raise_for_status().json()
-            # Spans in copied blocks keep their times: no search returns them, but all read them.
-            blocks = found.get("metrics", {}).get("totalBlocks")
-            if not (blocks or found.get("data", {}).get("result")):
+            if not found["data"]["result"]:
                 raise RuntimeError(f"{name} has nothing of day {days}: {str(found)[:200]}")
 
 
@@ -180,13 +176,6 @@ def _asked(
                 "step": _HOUR_SECONDS,
             },
         ),
-        "tempo": (
-            f"{facts['TEMPO_URL']}/api/search",
-            {
-                **{name: int(value) for name, value in times.items()},
-                "q": f'{{ span.user.id = "{user}" }}',
-            },
-        ),
     }
 
 
@@ -207,16 +196,18 @@ def _fill(stack: NativeStack, stored: int, days: int) -> None:
         with otlp.sender(stack.facts["OTLP_URL"], headers) as sender:
             for day in range(stored, days):
                 _fill_loki(sender, day)
-            Run(sender, Load("spans", _BLOCK_RATE, 20)).send(_BLOCK_SECONDS)
-        sockets = Path(stack.facts["SOCKETS_DIR"])
-        _flush(sockets / f"loki.sock:{stack.facts['LOKI_PORT']}", "POST")
-        _flush(sockets / f"tempo.sock:{stack.facts['TEMPO_PORT']}", "GET")
-        block = _block(data / "tempo" / "blocks")
-    # Tempo would believe its list of blocks instead of looking for them.
-    for index in block.parent.glob("index.*"):
-        index.unlink()
-    for day, hour in itertools.product(range(stored, days), range(24)):
-        _copy_block(block, day * _DAY_SECONDS + hour * _HOUR_SECONDS + _DAY_SECONDS // 2)
+        _flush(stack, "loki", "POST")
+
+
+def _span_bytes(stack: NativeStack) -> float:
+    """Return what a span takes in a block of Tempo, in bytes."""
+    with running(stack, ours(stack)):
+        headers = telemetry_headers(stack.facts)
+        with otlp.sender(stack.facts["OTLP_URL"], headers) as sender:
+            run = Run(sender, Load("spans", _BLOCK_RATE, 20))
+            run.send(_BLOCK_SECONDS)
+        _flush(stack, "tempo", "GET")
+        return _block(Path(stack.facts["DATA_DIR"]) / "tempo" / "blocks") / run.accepted
 
 
 def _fill_prometheus(directory: Path, stored: int, days: int) -> None:
@@ -248,40 +239,24 @@ def _fill_loki(sender: otlp.Sender, day: int) -> None:
         sender.send(otlp.lines(f"stored-{day}", *lines))
 
 
-def _flush(socket: Path, method: str) -> None:
+def _flush(stack: NativeStack, name: str, method: str) -> None:
     """Have a backend write to its final place what it has in memory."""
+    port = stack.facts[f"{name.upper()}_PORT"]
+    socket = Path(stack.facts["SOCKETS_DIR"]) / f"{name}.sock:{port}"
     transport = httpx2.HTTPTransport(uds=str(socket))
     with httpx2.Client(transport=transport, timeout=_PATIENCE_SECONDS) as client:
         client.request(method, "http://localhost/flush").raise_for_status()
 
 
-def _block(directory: Path) -> Path:
-    """Return the largest block that Tempo has written."""
+def _block(directory: Path) -> int:
+    """Return the size of the largest block that Tempo has written, in bytes."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    while time.monotonic() < deadline:
+    while not list(directory.glob("*/*/meta.json")):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"Tempo has written no block to {directory}")
         time.sleep(1.0)
-        blocks = {meta.parent: _size(meta.parent) for meta in directory.glob("*/*/meta.json")}
-        if blocks:
-            # Until it writes no more.
-            time.sleep(WARM_UP_SECONDS)
-            return max(blocks, key=lambda block: blocks[block] if block.is_dir() else 0)
-    raise TimeoutError(f"Tempo has written no block to {directory}")
-
-
-def _copy_block(block: Path, age: float) -> None:
-    """Copy a block, as one of an hour so many seconds ago."""
-    copied = block.with_name(str(uuid.uuid4()))
-    shutil.copytree(block, copied, copy_function=os.link)
-    meta = json.loads((block / "meta.json").read_text())
-    end = datetime.fromtimestamp(time.time() - age, UTC)
-    start = datetime.fromtimestamp(time.time() - age - _HOUR_SECONDS, UTC)
-    meta |= {"blockID": copied.name, "startTime": _rfc3339(start), "endTime": _rfc3339(end)}
-    (copied / "meta.json").unlink()
-    (copied / "meta.json").write_text(json.dumps(meta))
-
-
-def _rfc3339(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+    time.sleep(WARM_UP_SECONDS)  # until it writes no more
+    return max(_size(meta.parent) for meta in directory.glob("*/*/meta.json"))
 
 
 def _memory(component: Running) -> float:
@@ -297,8 +272,8 @@ def _table(rows: Sequence[Row]) -> Table:
     variants = list(dict.fromkeys(row.variant for row in rows))
     table = Table("", "", *variants, title="Cost by days stored", box=None)
     for figure, unit in dict.fromkeys((row.row, row.unit) for row in rows):
-        values = {row.variant: row.value for row in rows if row.row == figure}
-        table.add_row(figure, unit, *(f"{values[variant]:,.2f}" for variant in variants))
+        values = {row.variant: f"{row.value:,.2f}" for row in rows if row.row == figure}
+        table.add_row(figure, unit, *(values.get(variant, "") for variant in variants))
     return table
 
 
