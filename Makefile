@@ -19,7 +19,7 @@ PYTEST = env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest --dist loadgroup --max-w
 COVERAGE = --cov --cov-report=
 
 help:
-	@sed -n -e 's/^##@ //p' -e 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n -e 's/^##@ //p' -e 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
 ##@ Use
 up: ## Start everything, setting up what is missing; show one chat
@@ -107,7 +107,7 @@ lint: ## Style, types, and the words of texts for users
 	$(PY) -m mypy || status=1; $(PY) -m prose || status=1; \
 	$(PY) -m codespell_lib $(SPELLED) || status=1; exit $$status
 
-mutation: ## Change code, and see tests fail; MODULE=app/domain/errors.py
+mutation: ## Change code, see tests fail; MODULE=app/domain/errors.py
 	$(BOOTSTRAP)
 	@nice -n 15 $(PY) -m tests.mutation $(MODULE) $(if $(SAMPLE),--sample $(SAMPLE))
 
