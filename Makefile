@@ -22,7 +22,7 @@ help:
 	@sed -n -e 's/^##@ //p' -e 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
 ##@ Use
-up: ## Start everything, setting up what is missing; show one chat
+up: ## Start everything, setting up what is missing; show a chat
 	$(BOOTSTRAP) parts
 	@$(PY) -m stack up
 
@@ -141,7 +141,7 @@ prices: ## Update the price table
 	$(BOOTSTRAP)
 	@$(PY) -m chatscope.genai.prices_update
 
-audit: ## Known vulnerabilities of what is pinned; ONLY=tempo for one
+audit: ## Known vulnerabilities of what is pinned; ONLY=tempo
 	$(BOOTSTRAP)
 	@$(PY) -m audit $(ONLY)
 
