@@ -126,12 +126,12 @@ def plan(responses: int, costs: Costs, given: Assumptions) -> Plan:
     )
 
 
-# -- a component that is away
+# -- a backend that is down
 
 
 @dataclass(frozen=True)
 class Backlog:
-    """What an outage of a backend leaves: items in queues at its end, and seconds to catch up."""
+    """The result of an outage of a backend: items in queues at its end, and seconds to catch up."""
 
     items: float
     catch_up_seconds: float

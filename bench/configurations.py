@@ -30,7 +30,7 @@ from stack.parts import PARTS, Part
 
 # Added to the ports; differs from a running stack and from those of the tests, and stays below the
 # ports of outgoing connections.
-_OFFSET: Final = 19_400
+OFFSET: Final = 19_400
 _POLL_SECONDS: Final = 0.01
 _PATIENCE_SECONDS: Final = 90.0
 _NAMES: Final = ("collector", "prometheus", "loki", "tempo")
@@ -150,7 +150,7 @@ class Configuration:
 def fresh_stack() -> Iterator[NativeStack]:
     """Yield a stack that does not run, with directories, secrets and ports of its own."""
     with tempfile.TemporaryDirectory(prefix="chatscope-bench-") as directory:
-        environ = {**os.environ, **stack_facts.shifted(_OFFSET), "STATE_DIR": directory}
+        environ = {**os.environ, **stack_facts.shifted(OFFSET), "STATE_DIR": directory}
         stack = NativeStack(stack_facts.load(environ))
         stack.prepare()
         secrets.make(stack.facts)

@@ -14,6 +14,7 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
+from bench.configurations import OFFSET
 from bench.results import Row
 from stack import facts as stack_facts
 from stack import firstchat, way
@@ -24,8 +25,6 @@ from stack.progress import Progress
 from stack.screen import MIB
 from stack.terminal import Terminal
 
-# Added to the ports; differs from a running stack and from those of the tests.
-_OFFSET = 19_400
 _IDLE_SECONDS = 20.0
 _WAYS: Mapping[str, Callable[[Mapping[str, str]], Stack]] = {
     "native": NativeStack,
@@ -82,7 +81,7 @@ def _choice(name: str, console: Console) -> way.Choice | None:
 def _run(choice: way.Choice) -> Run:
     run = Run()
     with tempfile.TemporaryDirectory(prefix="chatscope-bench-") as directory:
-        environ = {**os.environ, **stack_facts.shifted(_OFFSET), "STATE_DIR": directory}
+        environ = {**os.environ, **stack_facts.shifted(OFFSET), "STATE_DIR": directory}
         stack = choice.stack(stack_facts.load(environ))
         begun = time.perf_counter()
         # As in `make up`.

@@ -1,7 +1,7 @@
 """A simulation of a backend under a load of a day, with outages, to check bench/capacity.py.
 
 Each second, responses arrive at random (Poisson) at a rate that follows the time of day; a queue
-takes what the backend cannot do yet, or cannot do at all while it is away.
+holds the items that the backend has not handled yet; while it is down, all of them.
 """
 
 import math

@@ -333,7 +333,7 @@ def test_lost_connection_says_so_where_one_types(
         expect(page.get_by_label("Message")).to_have_value("kept")
         talk.model.go_on.set()
         with service(tmp_path, provider, PORT=port):
-            # Not `click`, which waits for a button that is gone when the page has tried by itself.
+            # Not `click`: the page may reconnect first, and hide the button.
             page.locator("#connect").dispatch_event("click")
             _ready(page)
             expect(alert).to_be_hidden()

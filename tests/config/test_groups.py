@@ -2,13 +2,14 @@
 
 from itertools import combinations
 
+from bench.configurations import OFFSET
 from stack import facts
 from tests.chaos.test_queue_full import APART_FROM_BOTH
 from tests.groups import COMMANDS_IN_CONTAINERS, GROUPS, TESTS, group_of
 from tests.stack.collectors import BESIDE
 
 # Port offsets of user stacks, of tests/config/test_overlays.py and of the benchmarks.
-_OTHERS = {"a person's": 0, "overlays": 6_500, "benchmarks": 11_000}
+_OTHERS = {"a person's": 0, "overlays": 6_500, "benchmarks": 11_000, "benched stacks": OFFSET}
 # Ephemeral ports of outgoing connections start here.
 _FIRST_OUTGOING = 32_768
 

@@ -11,7 +11,7 @@ import asyncio, ctypes, gc, itertools, os, signal, threading, time
 import ast
 import pytest
 
-# A test that ends by itself; on an overloaded machine that may take more than a second.
+# For a test that returns; on an overloaded machine that may take more than a second.
 ends = pytest.mark.timeout(60)
 
 @pytest.fixture(scope="session")

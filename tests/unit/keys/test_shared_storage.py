@@ -1,4 +1,4 @@
-"""Budgets in the server that replicas share, while it is away, hangs, or is asked for much."""
+"""Budgets in the shared store: while it is down or hangs, and with many users and requests."""
 
 import asyncio
 import os
@@ -93,7 +93,7 @@ async def _until(happened: Callable[[], bool]) -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_charges_count_while_the_server_is_away_and_are_written_once_when_it_is_back(
+async def test_charges_count_while_the_server_is_down_and_are_written_once_after_its_restart(
     server: StoreServer,
 ) -> None:
     async with _replica(server) as replica, _replica(server) as other:
