@@ -8,8 +8,8 @@ once a second.
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from loguru import logger
@@ -56,16 +56,24 @@ class SharedStore:
             kind(NoBackoff(), 1, supported_errors=(Disconnected, ReadOnlyError))
             for kind in (Retry, AsyncRetry)
         )
-        common: dict[str, Any] = {
-            "socket_timeout": TIMEOUT_SECONDS,
-            "socket_connect_timeout": TIMEOUT_SECONDS,
-            "decode_responses": True,
-        }
+        # `ask` has a timeout. Those of the library swallow a cancellation that comes during a write
+        # (asyncio.wait_for, before Python 3.12).
         self.client: AsyncRedis = AsyncRedis.from_url(
-            url, **common, retry=async_retry, max_connections=_MAX_CONNECTIONS
+            url,
+            decode_responses=True,
+            retry=async_retry,
+            max_connections=_MAX_CONNECTIONS,
+            socket_timeout=None,
+            socket_connect_timeout=None,
         )
         _share_tls_context(self.client.connection_pool)
-        self.blocking_client: Redis = Redis.from_url(url, **common, retry=retry)
+        self.blocking_client: Redis = Redis.from_url(
+            url,
+            decode_responses=True,
+            retry=retry,
+            socket_timeout=TIMEOUT_SECONDS,
+            socket_connect_timeout=TIMEOUT_SECONDS,
+        )
 
     @property
     def responds(self) -> bool:
@@ -88,7 +96,7 @@ class SharedStore:
         try:
             if self._failures > failures:  # meanwhile: not each of those that waited is to wait
                 return otherwise
-            async with asyncio.timeout(TIMEOUT_SECONDS):
+            async with _timeout_of_server(TIMEOUT_SECONDS):
                 found = await question()
         except self.errors as error:
             self.failed(error)
@@ -160,6 +168,32 @@ class SharedStore:
                 return False
             self._ask_again = now + RETRY_SECONDS
             return True
+
+
+@asynccontextmanager
+async def _timeout_of_server(seconds: float) -> AsyncIterator[None]:
+    """Raise TimeoutError as `asyncio.timeout` does, without counting the time in which the event
+    loop was blocked: nobody read what the server had sent."""
+    loop = asyncio.get_running_loop()
+    interval = seconds / 10
+    timer: asyncio.TimerHandle
+    async with asyncio.timeout(seconds) as timeout:
+
+        def extend(due: float, end: float) -> None:
+            nonlocal timer
+            if timeout.expired():
+                return
+            now = loop.time()
+            end += now - due
+            timeout.reschedule(end)
+            timer = loop.call_at(now + interval, extend, now + interval, end)
+
+        now = loop.time()
+        timer = loop.call_at(now + interval, extend, now + interval, now + seconds)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 def _share_tls_context(pool: "ConnectionPool") -> None:

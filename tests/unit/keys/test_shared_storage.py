@@ -281,6 +281,21 @@ async def test_many_questions_at_once_are_no_outage(server: StoreServer) -> None
     assert not lines
 
 
+@pytest.mark.parametrize("pauses", [[1.0], [0.3, 0.3, 0.3]])
+async def test_blocked_event_loop_is_no_outage(server: StoreServer, pauses: list[float]) -> None:
+    async def block() -> None:
+        for pause in pauses:
+            await asyncio.sleep(0)
+            time.sleep(pause)  # noqa: ASYNC251
+
+    with _lines() as lines:
+        async with _replica(server) as replica:
+            blocked = asyncio.create_task(block())
+            await replica.budgets.check(_KEY, "user")
+            await blocked
+    assert not lines
+
+
 async def test_failure_ends_the_wait_of_questions_that_are_not_asked_yet(
     server: StoreServer,
 ) -> None:
