@@ -24,6 +24,8 @@ class Stack(ABC):
 
     # The way it runs, after the word "running".
     kind: str
+    # Components that a stack of one machine does not have.
+    more_parts: tuple[Part, ...] = ()
     ready_timeout_s = 60.0
     poll_interval_s = 0.05
 

@@ -40,21 +40,22 @@ def build_missing(
     with_tests: bool = True,
     only: str = "",
     without: Collection[str] = (),
+    more: Collection[str] = (),
 ) -> None:
     """Build the programs that the cache lacks; keep other versions. Raises BuildError.
 
     `with_tests`: include programs that only tests use; `only`: a single program; `without`:
-    programs that are not needed.
+    programs that are not needed; `more`: programs of tests that are needed too.
 
     Builds sequentially: `go build` already uses all cores, and two linkers at once would double the
     memory.
     """
-    if not missing_binaries(with_tests=with_tests, only=only, without=without):
+    if not missing_binaries(with_tests=with_tests, only=only, without=without, more=more):
         return
     cache_dir().mkdir(parents=True, exist_ok=True)
     with _alone(progress):
         _remove_unfinished()
-        missing = missing_binaries(with_tests=with_tests, only=only, without=without)
+        missing = missing_binaries(with_tests=with_tests, only=only, without=without, more=more)
         for number, binary in enumerate(missing, start=1):
             with progress.activity(f"Building {binary.name}, {number} of {len(missing)}"):
                 _build(binary, progress)

@@ -28,7 +28,6 @@ from stack import (
 from stack.alerts import firing
 from stack.base import PartDiedError, Stack
 from stack.machine import MachineError
-from stack.native import NativeStack
 from stack.parts import BINARIES, PARTS
 from stack.progress import Progress
 from stack.recorded import recorded
@@ -165,14 +164,15 @@ def _get_programs(wanted: Facts, progress: Progress) -> None:
         progress.say(f"Using grafana {grafana.VERSION}, {wanted['GRAFANA_HOME']}")
     for reason in found.refused:
         progress.say(f"Not used: {reason}")
-    missing = parts.missing_binaries(with_tests=False, without=found.used)
+    more = way.native(wanted).more_programs
+    missing = parts.missing_binaries(with_tests=False, without=found.used, more=more)
     if missing:
         names = ", ".join(releases.described(each.name) for each in missing)
         progress.say(
             f"To be built from source: {', '.join(each.name for each in missing)}. That is not "
             f"needed with official releases on PATH or in COMPONENTS_DIR: {names}"
         )
-    build.build_missing(progress, with_tests=False, without=found.used)
+    build.build_missing(progress, with_tests=False, without=found.used, more=more)
 
 
 def _links(stack: Stack) -> screen.Links:
@@ -224,8 +224,8 @@ def status(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
 def show_logs(console: Console, wanted: Facts, options: argparse.Namespace) -> int:
     """Print the last lines of one log or of all; follow them on request."""
     # Logs of processes remain after they exit, those of containers do not.
-    stack = way.running(wanted) or NativeStack(wanted)
-    known = [part.name for part in PARTS]
+    stack = way.running(wanted) or way.native(wanted)
+    known = [part.name for part in (*PARTS, *stack.more_parts)]
     if options.part and options.part not in known:
         raise NotReadyError(f"PART={options.part} is not accepted: use one of {', '.join(known)}")
     names = [options.part] if options.part else [part.name for part in stack.parts]

@@ -15,6 +15,9 @@ from dotenv import dotenv_values
 
 ROOT = Path(__file__).resolve().parent.parent
 ENV_FILE = ROOT / "stack" / "stack.env"
+# What the scaled stack has in addition.
+SCALE_ENV_FILE = ROOT / "deploy" / "scale" / "scale.env"
+TOPOLOGIES = ("single", "scaled")
 # The user's own values, also for the service; docker compose reads the same file.
 OWN_ENV_FILE = ROOT / ".env"
 DEFAULT_STATE_DIR = ".chatscope"
@@ -48,7 +51,9 @@ def load(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     Raises FactsError.
     """
     environ = own_environment() if environ is None else environ
-    facts = _merged(environ)
+    topology = environ.get("TOPOLOGY") or TOPOLOGIES[0]
+    facts = _merged(environ, topology)
+    facts["TOPOLOGY"] = topology
     state_dir = _place(environ.get("STATE_DIR") or DEFAULT_STATE_DIR).resolve()
     facts["STATE_DIR"] = str(state_dir)
     facts["DATA_DIR"] = str(state_dir / "data")
@@ -67,7 +72,12 @@ def load(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     for name in ("GRAFANA_HOME", "COMPONENTS_DIR"):
         said = environ.get(name) or ""
         facts[name] = said and str(_place(said))
-    problems = [*_bad_values(facts), *_shared_ports(facts), *_tls_problems(facts)]
+    problems = [
+        *_bad_topology(topology),
+        *_bad_values(facts),
+        *_shared_ports(facts),
+        *_tls_problems(facts),
+    ]
     if problems:
         raise FactsError(problems)
     return facts
@@ -124,11 +134,15 @@ def _place(text: str) -> Path:
     return ROOT / os.path.expanduser(text)
 
 
-def _merged(environ: Mapping[str, str]) -> dict[str, str]:
+def _merged(environ: Mapping[str, str], topology: str) -> dict[str, str]:
     # Without python-dotenv's interpolation, which would use the file's value of a name instead of
     # the overriding one.
     facts: dict[str, str] = {}
-    for name, text in dotenv_values(ENV_FILE, interpolate=False).items():
+    lines = dotenv_values(ENV_FILE, interpolate=False)
+    if topology == "scaled":
+        more = dotenv_values(SCALE_ENV_FILE, interpolate=False)
+        lines = {name: text for name, text in lines.items() if name not in more} | more
+    for name, text in lines.items():
         names = dict(facts)
         if name in _PUBLISHED_URLS:
             names["STACK_HOST"] = _published_at(facts)
@@ -222,6 +236,11 @@ _KINDS: list[tuple[str, Callable[[str], bool], str]] = [
     ("_RATE_MB", _is_rate, "whole megabytes a second, 1 to 9999"),
     ("_SIZE", _is_size, "a size such as 5GB (MB, GB or TB), or 0"),
 ]
+
+
+def _bad_topology(topology: str) -> Iterator[str]:
+    if topology not in TOPOLOGIES:
+        yield f"TOPOLOGY={topology!r} is not accepted: it must be {' or '.join(TOPOLOGIES)}"
 
 
 def _bad_values(facts: Mapping[str, str]) -> Iterator[str]:

@@ -22,20 +22,22 @@ STOP_TIMEOUT_S = 40.0
 _START_LINE = "==== started "
 # Programs differ in the spelling that they read.
 _NO_PROXY = ("NO_PROXY", "no_proxy")
-# Scraped components: the job, and the fact with the port.
-_SCRAPED = {
-    "collector": "COLLECTOR_METRICS_PORT",
-    "prometheus": "PROMETHEUS_PORT",
-    "loki": "LOKI_PORT",
-    "tempo": "TEMPO_PORT",
-    "alertmanager": "ALERTMANAGER_PORT",
-}
 
 
 class NativeStack(Stack):
     """All components as processes of this machine."""
 
     kind = "natively"
+    # Programs beyond those of one machine.
+    more_programs: tuple[str, ...] = ()
+    scraped: Mapping[str, str] = {
+        # The job, and the fact with the port.
+        "collector": "COLLECTOR_METRICS_PORT",
+        "prometheus": "PROMETHEUS_PORT",
+        "loki": "LOKI_PORT",
+        "tempo": "TEMPO_PORT",
+        "alertmanager": "ALERTMANAGER_PORT",
+    }
 
     def __init__(self, facts: Mapping[str, str]) -> None:
         super().__init__(facts)
@@ -46,7 +48,7 @@ class NativeStack(Stack):
     @property
     def parts(self) -> tuple[Part, ...]:
         """All components; Grafana only if it exists."""
-        return tuple(part for part in PARTS if part.name not in self.missing)
+        return tuple(part for part in (*PARTS, *self.more_parts) if part.name not in self.missing)
 
     @property
     def missing(self) -> dict[str, str]:
@@ -60,12 +62,17 @@ class NativeStack(Stack):
         """
         self.stop()
         self.prepare()
-        secrets.make(self.facts)
+        self.make_secrets()
         self._restarts_before = {}
         record(self.facts)
         log = self.log_dir / "process-compose.log"
         program = program_path("process-compose", self.facts)
-        supervisor.launch(program, str(self.state_dir), self.environment(), log)
+        environ, configuration = self.environment(), self.configuration()
+        supervisor.launch(program, str(self.state_dir), environ, log, configuration)
+
+    def make_secrets(self) -> None:
+        """Create missing secrets. Raises SecretsError."""
+        secrets.make(self.facts)
 
     def prepare(self) -> None:
         """Create the directories and files that the components expect."""
@@ -82,6 +89,10 @@ class NativeStack(Stack):
         self._mark_logs()
         self._render_prometheus()
 
+    def configuration(self) -> Path:
+        """Return the configuration of process-compose."""
+        return supervisor.CONFIGURATION
+
     def environment(self) -> dict[str, str]:
         """Return the environment of process-compose.yaml and of the components' configurations."""
         programs = {
@@ -89,7 +100,7 @@ class NativeStack(Stack):
                 program_path(binary.name, self.facts)
             )
             for binary in BINARIES
-            if not binary.for_tests
+            if not binary.for_tests or binary.name in self.more_programs
         }
         places = {
             "REPO_DIR": str(ROOT),
@@ -183,17 +194,21 @@ class NativeStack(Stack):
             link.unlink(missing_ok=True)
             link.symlink_to(place / "prometheus" / name)
         host = self.facts["STACK_HOST"]
-        parts = [
-            {"targets": [f"{host}:{self.facts[port]}"], "labels": {"job": job}}
-            for job, port in _SCRAPED.items()
-        ]
         found = {
-            "targets": parts,
+            "targets": self._targets(),
             "alertmanagers": [{"targets": [f"{host}:{self.facts['ALERTMANAGER_PORT']}"]}],
         }
         for kind, groups in found.items():
             (directory / kind).mkdir(exist_ok=True)
             (directory / kind / "stack.json").write_text(json.dumps(groups, indent=1))
+
+    def _targets(self) -> list[dict[str, object]]:
+        """Return the scraped components, in the format of Prometheus."""
+        host = self.facts["STACK_HOST"]
+        return [
+            {"targets": [f"{host}:{self.facts[port]}"], "labels": {"job": job}}
+            for job, port in self.scraped.items()
+        ]
 
 
 def _direct(facts: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:

@@ -93,6 +93,17 @@ BINARIES = (
     Binary("docker-compose", "docker-compose", "github.com/docker/compose/v2/cmd", for_tests=True),
     # Renders the chart of deploy/kubernetes.
     Binary("helm", "helm", "helm.sh/helm/v4/cmd/helm", for_tests=True),
+    # Of the scaled stack only.
+    Binary("otelcol-scaled", "collector-scaled", ".", generated=True, for_tests=True),
+    Binary("versitygw", "versitygw", "github.com/versity/versitygw/cmd/versitygw", for_tests=True),
+    Binary(
+        "thanos",
+        "thanos",
+        "github.com/thanos-io/thanos/cmd/thanos",
+        # As its own releases: it reads Prometheus's labels as slices in memory.
+        tags="slicelabels",
+        for_tests=True,
+    ),
 )
 
 # In display order.
@@ -184,16 +195,25 @@ def program_path(name: str, facts: Mapping[str, str]) -> Path:
 
 
 def missing_binaries(
-    *, with_tests: bool = True, only: str = "", without: Collection[str] = ()
+    *,
+    with_tests: bool = True,
+    only: str = "",
+    without: Collection[str] = (),
+    more: Collection[str] = (),
 ) -> list[Binary]:
     """Return the programs that must be built, for all commands or only to run a stack.
 
-    `without`: programs that are not needed, because official releases exist.
+    `without`: programs that are not needed, because official releases exist; `more`: programs of
+    tests that are needed too.
     """
     wanted = [
         binary
         for binary in BINARIES
-        if (binary.name == only if only else with_tests or not binary.for_tests)
+        if (
+            binary.name == only
+            if only
+            else with_tests or not binary.for_tests or binary.name in more
+        )
         and binary.name not in without
     ]
     return [binary for binary in wanted if not binary_path(binary.name).is_file()]

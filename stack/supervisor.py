@@ -12,6 +12,7 @@ import psutil
 from stack.facts import ROOT, sockets_dir
 from stack.local_http import local_client
 
+CONFIGURATION = ROOT / "stack" / "process-compose.yaml"
 # Set for process-compose and inherited by all its processes: identifies a stack's processes.
 MARKER = "CHATSCOPE_STACK"
 # More than the longest shutdown timeout in process-compose.yaml.
@@ -62,11 +63,17 @@ def make_private(directory: Path) -> None:
     directory.chmod(0o700)
 
 
-def launch(program: Path, state_dir: str, environ: Mapping[str, str], log: Path) -> None:
+def launch(
+    program: Path,
+    state_dir: str,
+    environ: Mapping[str, str],
+    log: Path,
+    configuration: Path = CONFIGURATION,
+) -> None:
     """Start process-compose in the background. Raises SupervisorError."""
     command = [
         *(str(program), "--detached", "--keep-project", "--disable-dotenv"),
-        *("--config", str(ROOT / "stack" / "process-compose.yaml")),
+        *("--config", str(configuration)),
         *("--unix-socket", str(control_socket(state_dir)), "--log-file", str(log)),
     ]
     # Its own variables would change its configuration and socket.

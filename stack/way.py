@@ -1,7 +1,7 @@
 """Chooses how the stack runs: in containers, or as native processes."""
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -11,6 +11,7 @@ from stack.facts import FactsError, is_loopback, own_environment
 from stack.native import NativeStack
 from stack.progress import Progress
 from stack.recorded import recorded
+from stack.scaled.native import ScaledStack
 
 WAYS = ("docker", "native")
 OLDEST_COMPOSE = (2, 24)
@@ -35,7 +36,12 @@ class Choice:
 
     def stack(self, facts: Facts) -> Stack:
         """Return the stack that runs this way, not yet started."""
-        return DockerStack(facts, self.without) if self.way == "docker" else NativeStack(facts)
+        return DockerStack(facts, self.without) if self.way == "docker" else native(facts)
+
+
+def native(facts: Facts) -> NativeStack:
+    """Return the stack as native processes: of one machine, or scaled."""
+    return ScaledStack(facts) if facts.get("TOPOLOGY") == "scaled" else NativeStack(facts)
 
 
 def asked() -> str | None:
@@ -49,7 +55,7 @@ def asked() -> str | None:
 def candidates(wanted: Facts) -> list[Stack]:
     """Return a stack for each way that RUN allows, with the facts of a running one."""
     facts, run = recorded(wanted), asked()
-    ways: dict[str, type[Stack]] = {"native": NativeStack, "docker": DockerStack}
+    ways: dict[str, Callable[[Facts], Stack]] = {"native": native, "docker": DockerStack}
     return [stack(facts) for way, stack in ways.items() if run in (None, way)]
 
 
@@ -67,6 +73,12 @@ def choose(facts: Facts, progress: Progress) -> Choice:
     run = asked()
     if run == "native":
         return Choice("native", "set by RUN")
+    if facts.get("TOPOLOGY") == "scaled":
+        if run == "docker":
+            raise WayError(
+                "TOPOLOGY=scaled runs natively; for containers, use deploy/scale.compose.yaml"
+            )
+        return Choice("native", "TOPOLOGY is scaled")
     try:
         if run is None:
             _fits(own_environment())

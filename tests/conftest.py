@@ -10,7 +10,6 @@ import pytest
 from stack import facts as stack_facts
 from stack import supervisor, way
 from stack.backends import Backends
-from stack.native import NativeStack
 from stack.parts import BINARIES
 from tests import builds, groups
 from tests.engine.daemon import EngineError
@@ -65,7 +64,10 @@ def stack(
     if request.param == _RUNNING:
         yield from _as_it_runs()
         return
-    builds.wait_for_binaries([binary.name for binary in BINARIES if not binary.for_tests])
+    more = way.native(stack_facts.load()).more_programs
+    builds.wait_for_binaries(
+        [each.name for each in BINARIES if not each.for_tests or each.name in more]
+    )
     offset = groups.named(request.param).offset
     with pytest.MonkeyPatch.context() as patch:
         # The user's own settings must not apply.
@@ -73,7 +75,7 @@ def stack(
         state = {"STATE_DIR": str(tmp_path_factory.mktemp("stack"))}
         facts = stack_facts.load({**os.environ, **stack_facts.shifted(offset), **state})
         _kill(_left_behind(facts))
-        with NativeStack(facts) as running, Backends(facts) as backends:
+        with way.native(facts) as running, Backends(facts) as backends:
             yield Stack(facts, backends, running)
             # No graceful shutdown is needed, which takes many seconds.
             _kill(supervisor.own_processes(facts["STATE_DIR"]))

@@ -1,0 +1,1 @@
+"""The scaled stack: agents, gateways, Kafka, writers and distributed backends."""
