@@ -28,16 +28,19 @@ repair() { # additional JSON members, BLOCKS…
     case $meta in
       "{"*"}") continue ;;
     esac
+    # ID+tenant+format
     name=${block##*/}
-    printf '{"format":"%s","blockID":"%s","tenantID":"single-tenant","startTime":"%s","endTime":"%s"%s}' \
-      "${name##*+}" "${name%%+*}" "$since" "$until" "$additional" >"$block/meta.json"
+    tenant=${name#*+}
+    tenant=${tenant%+*}
+    printf '{"format":"%s","blockID":"%s","tenantID":"%s","startTime":"%s","endTime":"%s"%s}' \
+      "${name##*+}" "${name%%+*}" "$tenant" "$since" "$until" "$additional" >"$block/meta.json"
     echo "Repaired meta.json of the block $name, which a kill had left incomplete." >&2
   done
 }
 
 repair "" "$DATA_DIR"/tempo/wal/*+*
 # TraceQL metrics only read blocks with a replication factor of 1.
-repair ',"replicationFactor":1' "$DATA_DIR"/tempo/generator/traces/single-tenant/*+*
+repair ',"replicationFactor":1' "$DATA_DIR"/tempo/generator/traces/*/*+*
 
 # Access to the sockets is full access.
 umask 077

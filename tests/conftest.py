@@ -37,8 +37,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     group = groups.of_users_of_the_stack(metafunc.definition.path)
     if group.name != "containers":
-        name = _RUNNING if os.environ.get("STACK") == _RUNNING else group.name
-        metafunc.parametrize("stack", [name], indirect=True, scope="session")
+        if os.environ.get("STACK") == _RUNNING:
+            names = [_RUNNING]
+        else:
+            also = [groups.SCALED] if metafunc.definition.path in groups.ALSO_SCALED else []
+            names = [group.name, *also]
+        metafunc.parametrize("stack", names, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
@@ -64,16 +68,18 @@ def stack(
     if request.param == _RUNNING:
         yield from _as_it_runs()
         return
-    more = way.native(stack_facts.load()).more_programs
+    group = groups.named(request.param)
+    topology = {"TOPOLOGY": os.environ.get("TOPOLOGY") or group.topology}
+    more = way.native(topology).more_programs
     builds.wait_for_binaries(
         [each.name for each in BINARIES if not each.for_tests or each.name in more]
     )
-    offset = groups.named(request.param).offset
     with pytest.MonkeyPatch.context() as patch:
         # The user's own settings must not apply.
         patch.setenv("COMPOSE_DISABLE_ENV_FILE", "1")
         state = {"STATE_DIR": str(tmp_path_factory.mktemp("stack"))}
-        facts = stack_facts.load({**os.environ, **stack_facts.shifted(offset), **state})
+        shifted = stack_facts.shifted(group.offset, {**os.environ, **topology})
+        facts = stack_facts.load({**os.environ, **topology, **shifted, **state})
         _kill(_left_behind(facts))
         with way.native(facts) as running, Backends(facts) as backends:
             yield Stack(facts, backends, running)

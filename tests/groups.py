@@ -14,6 +14,7 @@ from tests import builds
 
 TESTS: Final = Path(__file__).parent
 _USUAL: Final = "stack"
+SCALED: Final = "scaled"
 # In this layer, the tests of a file share one service.
 _SHARED_BY_FILE: Final = "hostile"
 
@@ -23,11 +24,13 @@ class Group:
     """Files and folders below tests/, in execution order.
 
     `offset`: added to the default ports of its stack; below the ports of outgoing connections.
+    `topology`: of its stack, as in stack/facts.py.
     """
 
     name: str
     offset: int
     paths: tuple[str, ...]
+    topology: str = "single"
 
 
 # The longest first: a free worker takes the next one, and finally the tests without a group.
@@ -88,7 +91,23 @@ GROUPS: Final = (
     ),
     Group("content", 15_700, ("stack/canaries", "chaos")),
     Group("commands", 15_000, ("stack/test_commands.py",)),
+    Group(SCALED, 12_300, ("scaled",), topology="scaled"),
 )
+# Tests of the stack of one machine that also run, unchanged, on the scaled one. With
+# TOPOLOGY=scaled all of them do.
+ALSO_SCALED: Final = tuple(
+    TESTS / path
+    for path in (
+        "stack/test_turns.py",
+        "stack/test_metrics.py",
+        "stack/test_pipeline.py",
+        "stack/test_recipes.py",
+        "stack/test_ledger.py",
+        "chaos/test_collector_away.py",
+    )
+)
+# A second scaled stack, with tail sampling, beside that of the group.
+SAMPLED: Final = 17_800
 # For commands in containers, which run in the group "containers".
 COMMANDS_IN_CONTAINERS: Final = 17_100
 
@@ -115,13 +134,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     While native components are still being built, the groups go last instead.
     """
     without_group = (-1, 0) if builds.expected() else (len(GROUPS), 0)
-    items.sort(key=lambda item: _place(item.path) or without_group)
+    last = (len(GROUPS) - 1, 0)
+    items.sort(
+        key=lambda item: last if _stack_of(item) == SCALED else _place(item.path) or without_group
+    )
     for item in items:
         uses_stack = "stack" in getattr(item, "fixturenames", ())
-        if group := of_users_of_the_stack(item.path) if uses_stack else group_of(item.path):
+        if _stack_of(item) == SCALED:
+            item.add_marker(pytest.mark.xdist_group(SCALED))
+        elif group := of_users_of_the_stack(item.path) if uses_stack else group_of(item.path):
             item.add_marker(pytest.mark.xdist_group(group.name))
         elif item.path.is_relative_to(TESTS / _SHARED_BY_FILE):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def _stack_of(item: pytest.Item) -> str | None:
+    """Return the group whose stack a test uses."""
+    called = getattr(item, "callspec", None)
+    found: str | None = called.params.get("stack") if called else None
+    return found
 
 
 def _place(path: Path) -> tuple[int, int] | None:

@@ -25,6 +25,9 @@ _HEAD: Final = """\
 """
 _HOST: Final = "${env:STACK_HOST}"
 _BEARER: Final = {"authorization": "${file:${env:SECRETS_DIR}/collector/bearer}"}
+_TENANT: Final = "${env:TENANT}"
+# The backends and their clients share a name of the header with the tenant.
+TENANT_HEADER: Final = "x-scope-orgid"
 # The Collector's limit of a request, its envelope, and that of Kafka.
 _MESSAGE_BYTES: Final = 20_000_000
 # What runs once per node, although a node may have several agents.
@@ -96,6 +99,9 @@ def writer() -> Config:
     config = _collector()
     config["receivers"] = {"kafka": _from_kafka()}
     config["exporters"]["prometheus_remote_write"]["endpoint"] = "${env:METRICS_WRITE_URL}"
+    # That of logs is added by the gateway in front of Loki.
+    for name in ("prometheus_remote_write", "otlp_grpc/tempo"):
+        config["exporters"][name].setdefault("headers", {})[TENANT_HEADER] = _TENANT
     exporters = {
         "traces": "otlp_grpc/tempo",
         "logs": "otlp_http/loki",
@@ -116,6 +122,7 @@ def writer() -> Config:
 def loki() -> Config:
     """Return Loki's configuration, for its write and read targets alike."""
     config = _read(_LOKI)
+    config["auth_enabled"] = True
     common = config["common"]
     del common["instance_addr"], common["compactor_grpc_address"]
     common["storage"] = {"s3": _s3("loki")}
@@ -141,6 +148,11 @@ def loki() -> Config:
     config["frontend_worker"]["scheduler_address"] = "${LOKI_BACKEND}"
     config["schema_config"]["configs"][0]["object_store"] = "s3"
     config["compactor"]["delete_request_store"] = "s3"
+    # A folder for each tenant; by default rules would be in object storage too.
+    config["ruler"]["storage"] = {
+        "type": "local",
+        "local": {"directory": "${LOKI_RULES_DIR}"},
+    }
     config["ruler"]["remote_write"]["clients"]["prometheus"]["url"] = "${METRICS_WRITE_URL}"
     return config
 
@@ -148,6 +160,7 @@ def loki() -> Config:
 def tempo() -> Config:
     """Return Tempo's configuration."""
     config = _read(_TEMPO)
+    config["multitenancy_enabled"] = True
     trace = config["storage"]["trace"]
     del trace["local"]
     trace["backend"] = "s3"
@@ -200,7 +213,7 @@ FILES: Final = {
     "loki.yaml": (
         loki,
         "Loki on object storage, as two processes that find each other by gossip",
-        "loki -target=write and loki -target=read,query-scheduler,compactor,ruler, with -config.expand-env=true",
+        "loki, as write and as read, with -config.expand-env=true",
         "loki/loki.yaml",
     ),
     "tempo.yaml": (
@@ -277,7 +290,7 @@ def _to_kafka(config: Config, signal: str) -> Config:
         {
             "brokers": ["${env:KAFKA_BROKER}"],
             "auth": _sasl(),
-            signal: {"topic": f"chatscope.{signal}"},
+            signal: {"topic": f"{_TENANT}.{signal}"},
             partition[signal]: True,
             "timeout": "10s",
             "producer": {
@@ -300,8 +313,8 @@ def _from_kafka() -> Config:
     return {
         "brokers": ["${env:KAFKA_BROKER}"],
         "auth": _sasl(),
-        **{signal: {"topics": [f"chatscope.{signal}"]} for signal in _SIGNALS},
-        "group_id": "chatscope-writers",
+        **{signal: {"topics": [f"{_TENANT}.{signal}"]} for signal in _SIGNALS},
+        "group_id": f"{_TENANT}.writers",
         "initial_offset": "earliest",
         "session_timeout": "10s",
         "max_fetch_size": _MESSAGE_BYTES,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from stack import supervisor
+from stack import secrets, supervisor
 from stack.native import NativeStack
 from stack.parts import Part
 from stack.scaled import configs, kafka
@@ -49,6 +49,17 @@ class ScaledStack(NativeStack):
         "GATEWAY2_METRICS_PORT",
         "WRITER1_METRICS_PORT",
         "WRITER2_METRICS_PORT",
+        "SECOND_AGENT_METRICS_PORT",
+        "SECOND_GATEWAY_METRICS_PORT",
+        "SECOND_WRITER_METRICS_PORT",
+    )
+
+    thanos = (
+        "RECEIVE1_HTTP_PORT",
+        "RECEIVE2_HTTP_PORT",
+        "RULE_HTTP_PORT",
+        "STOREGATEWAY_HTTP_PORT",
+        "COMPACT_HTTP_PORT",
     )
 
     def configuration(self) -> Path:
@@ -75,7 +86,7 @@ class ScaledStack(NativeStack):
         overlay = "gateway" if everything else "sampling"
         return {
             **super().environment(),
-            "GATEWAY_RESOLVER": json.dumps({"static": {"hostnames": gateways}}),
+            "GATEWAY_RESOLVER": _resolver(gateways),
             "GATEWAY_OVERLAY": str(configs.TARGET / f"{overlay}.collector.yaml"),
             "KAFKA_BROKER": address("KAFKA_PORT"),
             "KAFKA_LIBS": str(kafka.directory()),
@@ -84,6 +95,9 @@ class ScaledStack(NativeStack):
             "LOKI_GOSSIP": address("LOKI_GOSSIP_PORT"),
             "LOKI_WRITE_GOSSIP": address("LOKI_WRITE_GOSSIP_PORT"),
             "GOSSIP_HOST": host,
+            "LOKI_RULES_DIR": str(self.run_dir / "loki-rules"),
+            "SECOND_SECRETS_DIR": str(self._second_secrets()),
+            "SECOND_GATEWAY_RESOLVER": _resolver([address("SECOND_GATEWAY_OTLP_PORT")]),
             "METRICS_WRITE_URL": self._metrics_write_url(),
         }
 
@@ -93,13 +107,21 @@ class ScaledStack(NativeStack):
         super().prepare()
         for bucket in _BUCKETS:
             (Path(self.facts["DATA_DIR"]) / "s3" / bucket).mkdir(parents=True, exist_ok=True)
-        for name in ("object-metadata", "loki-write", "agent-2"):
+        for name in ("object-metadata", "loki-write"):
             (Path(self.facts["DATA_DIR"]) / name).mkdir(parents=True, exist_ok=True)
+        rules = self.run_dir / "loki-rules"
+        rules.mkdir(exist_ok=True)
+        link = rules / self.facts["TENANT"]
+        link.unlink(missing_ok=True)
+        # The name of the tenant of one machine, where authentication is off.
+        link.symlink_to(Path(self.facts["RULES_DIR"]) / "loki" / "rules" / "fake")
         self._render_scraper()
 
     def make_secrets(self) -> None:
         """Create the secrets of one machine, and those of the additional components."""
         super().make_secrets()
+        second = self._second_secrets()
+        secrets.make({**self.facts, "SECRETS_DIR": str(second)})
         environ = self.environment()
         host = self.facts["STACK_HOST"]
         receivers = [f"{host}:{self.facts[f'RECEIVE{number}_GRPC_PORT']}" for number in (1, 2)]
@@ -120,6 +142,13 @@ class ScaledStack(NativeStack):
         )
         if done.returncode != 0:
             raise SecretsError(f"the scaled stack cannot be prepared: {done.stderr.strip()}")
+        # What the tenants share: Kafka, and the gateway's own password at Thanos.
+        first = Path(self.facts["SECRETS_DIR"])
+        shutil.copytree(first / "kafka", second / "kafka", dirs_exist_ok=True)
+        shutil.copy(first / "gateway" / "basic", second / "gateway" / "basic")
+
+    def _second_secrets(self) -> Path:
+        return self.run_dir / "second-secrets"
 
     def _render_scraper(self) -> None:
         """Create the directory of the Prometheus that scrapes, with its own address of Thanos."""
@@ -141,7 +170,25 @@ class ScaledStack(NativeStack):
                 "targets": [f"{host}:{self.facts[port]}" for port in self.more_collectors],
                 "labels": {"job": "collector"},
             },
+            {
+                "targets": [f"{host}:{self.facts[port]}" for port in self.thanos],
+                "labels": {"job": "thanos"},
+            },
+            {
+                "targets": [f"{host}:{self.facts['LOKI_PORT']}"],
+                # The gateway has both processes at the same address.
+                "labels": {
+                    "job": "loki",
+                    "instance": f"{host}:{self.facts['LOKI_WRITE_PORT']}",
+                    "__metrics_path__": "/write/metrics",
+                },
+            },
         ]
 
     def _metrics_write_url(self) -> str:
         return f"http://{self.facts['STACK_HOST']}:{self.facts['RECEIVE1_PORT']}/api/v1/receive"
+
+
+def _resolver(gateways: list[str]) -> str:
+    # Without spaces: it becomes a part of a line of YAML.
+    return json.dumps({"static": {"hostnames": gateways}}, separators=(",", ":"))

@@ -88,7 +88,9 @@ class _Load:
 
 @contextmanager
 def _load(stack: Stack, address: str) -> Iterator[_Load]:
-    with otlp.sender(address, telemetry_headers(stack.facts)) as sender:
+    # Tempo itself asks for the tenant, where it has several.
+    headers = {**telemetry_headers(stack.facts), "x-scope-orgid": stack.facts["TENANT"]}
+    with otlp.sender(address, headers) as sender:
         yield _Load(sender)
 
 

@@ -5,11 +5,12 @@ from itertools import combinations
 from bench.configurations import OFFSET
 from stack import facts
 from tests.chaos.test_queue_full import APART_FROM_BOTH
-from tests.groups import COMMANDS_IN_CONTAINERS, GROUPS, TESTS, group_of
+from tests.groups import COMMANDS_IN_CONTAINERS, GROUPS, SAMPLED, SCALED, TESTS, group_of
 from tests.stack.collectors import BESIDE
 
 # Port offsets of user stacks, of tests/config/test_overlays.py and of the benchmarks.
 _OTHERS = {"a person's": 0, "overlays": 6_500, "benchmarks": 11_000, "benched stacks": OFFSET}
+_SCALED = {SCALED, "sampled"}
 # Ephemeral ports of outgoing connections start here.
 _FIRST_OUTGOING = 32_768
 
@@ -19,13 +20,18 @@ def _offsets() -> dict[str, int]:
     beside = {f"beside {name}": own[name] + BESIDE for name in ("outages", "alerts", "content")}
     more = {
         "commands in containers": COMMANDS_IN_CONTAINERS,
+        "sampled": SAMPLED,
         "the second beside outages": own["outages"] + APART_FROM_BOTH,
     }
     return {**_OTHERS, **own, **beside, **more}
 
 
 def test_no_two_stacks_of_the_tests_share_a_port() -> None:
-    ports = {name: set(facts.shifted(offset, {}).values()) for name, offset in _offsets().items()}
+    scaled = {"TOPOLOGY": "scaled"}
+    ports = {
+        name: set(facts.shifted(offset, scaled if name in _SCALED else {}).values())
+        for name, offset in _offsets().items()
+    }
     shared = {
         pair: ports[pair[0]] & ports[pair[1]]
         for pair in combinations(ports, 2)
@@ -42,7 +48,7 @@ def test_each_path_of_a_group_is_there() -> None:
 def test_each_test_of_the_slow_layers_is_in_a_group() -> None:
     files = [
         path
-        for layer in ("browser", "chaos", "containers", "stack")
+        for layer in ("browser", "chaos", "containers", "scaled", "stack")
         for path in (TESTS / layer).glob("test_*.py")
     ]
     assert [path for path in files if not group_of(path)] == []

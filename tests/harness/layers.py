@@ -28,6 +28,7 @@ LAYERS = {
         Layer("clients", 240),
         Layer("stack", 600, slow=True),
         Layer("chaos", 600, slow=True),
+        Layer("scaled", 600, slow=True),
         Layer("containers", 600, slow=True),
         Layer("browser", 600, slow=True),
     )

@@ -1,0 +1,1 @@
+"""Tests of the scaled stack: agents, gateways, Kafka, writers, distributed backends."""
