@@ -22,6 +22,7 @@ from chatscope.names import (
     ANSWER_OUTCOME,
     ERROR_MESSAGE,
     ERROR_TYPE,
+    GEN_AI_EVALUATION_NAME,
     GEN_AI_REQUEST_MODEL,
     GEN_AI_USAGE_INPUT_TOKENS,
     GEN_AI_USAGE_OUTPUT_TOKENS,
@@ -59,8 +60,12 @@ class Trace:
 
     @property
     def seconds(self) -> float:
-        """From its beginning until the end of its last span."""
-        return (max(span.end for span in self.spans) - self.start) / SECOND
+        """From its beginning until the end of its last span, without ratings.
+
+        A response may be rated long after its end.
+        """
+        ends = [span.end for span in self.spans if GEN_AI_EVALUATION_NAME not in span.attributes]
+        return (max(ends, default=self.start) - self.start) / SECOND
 
     def total(self, attribute: str) -> float | None:
         """Return the sum of a number on its spans; None if no span has it."""

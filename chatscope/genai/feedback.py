@@ -1,13 +1,13 @@
-"""Ratings of responses: an event on the response's trace, and a counter."""
+"""Ratings of responses: an event and a span on the response's trace, and a counter."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
 from opentelemetry.util.types import AttributeValue
 
 from chatscope import names
@@ -20,6 +20,7 @@ from chatscope.genai.recorder import Recorder, current_recorder
 from chatscope.guard import guarded
 
 _NAME: Final = "user_feedback"
+_SPAN_NAME: Final = "evaluate response"
 _MIDDLE: Final = 0.5
 _MAX_LABEL: Final = 64  # characters
 _MAX_COMMENT: Final = 4_000
@@ -105,7 +106,27 @@ def record_rating(recorder: Recorder, rating: Rating) -> bool:
     recorder.emit(names.EVENT_EVALUATION, "INFO", attributes, context)
     model = str(response.attributes.get(names.GEN_AI_REQUEST_MODEL, names.OTHER))
     recorder.instruments.record_feedback(rating.outcome, model=model, context=context)
+    with guarded("recording the span of a rating"):
+        _record_span(recorder, attributes, context)
     return found is not None
+
+
+def _record_span(
+    recorder: Recorder, attributes: Mapping[str, AttributeValue], context: Context
+) -> None:
+    """Record a child of the rated span, whose context is `context`, if that is valid and sampled.
+
+    It has no model: span metrics would count it as a model call, and have a series for each model
+    that a client names of a response that is not known.
+    """
+    rated = trace.get_current_span(context).get_span_context()
+    if not (rated.is_valid and rated.trace_flags.sampled):
+        return
+    shown = {key: value for key, value in attributes.items() if key != names.GEN_AI_REQUEST_MODEL}
+    span = recorder.tracer.start_span(
+        _SPAN_NAME, context=context, kind=SpanKind.INTERNAL, attributes=shown
+    )
+    span.end()
 
 
 def _current(rating: Rating) -> RecentResponse | None:

@@ -169,7 +169,7 @@ def _traces() -> list[Panel]:
         traces(
             "Slowest requests",
             "Of the newest 200 requests that took longer than chosen above, the slowest first. "
-            "A trace's ID opens it.",
+            "A trace's ID opens it. The duration is that of the whole trace, until a later rating.",
             spans("kind = server", of_route(), f"duration > ${{{SLOWER_THAN.name}}}s"),
             limit=200,
             sort_by="Duration",

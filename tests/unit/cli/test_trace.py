@@ -88,6 +88,21 @@ def test_response_has_its_tokens_cost_first_token_and_failure() -> None:
     assert "1.90 s" in shown
 
 
+def test_trace_is_not_longer_for_a_response_that_was_rated_later() -> None:
+    rated = {"gen_ai.evaluation.name": "user_feedback", "gen_ai.evaluation.score.label": "bad"}
+    spans = [
+        _span("root", at=(0, 2_000)),
+        _span("rating", "root", at=(600_000, 600_000), attributes=rated),
+    ]
+    lines = _shown(*spans)
+    assert lines[1].endswith(", 2.00 s")
+    [root, rating] = lines[3:5]
+    assert root.count("━") == 20
+    assert rating.endswith("  " + " " * 19 + "━")
+    only = Trace("ab" * 16, spans[1:], ())
+    assert only.seconds == 0
+
+
 def test_records_are_shown_with_their_facts_and_without_control_characters() -> None:
     fields = {
         "severity_text": "INFO", "service_name": "shop", "gen_ai_request_model": "gpt-4o",

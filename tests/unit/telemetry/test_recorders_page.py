@@ -62,6 +62,8 @@ def test_every_block_runs_and_records(memory: Memory) -> None:
         "execute_tool search",
         "embeddings text-embedding-3-small",
         "chat gpt-4o",  # a response that is rated
+        "evaluate response",
+        "evaluate response",
     ]
     assert all(span.status.is_unset for span in memory.spans)
     calls = [dict(span.attributes or {}) for span in memory.spans if span.name == "chat gpt-4o"]

@@ -46,6 +46,10 @@ async def test_rating_of_a_response_is_on_its_trace(memory: Memory) -> None:
     span = memory.span(f"chat {MODEL}").context
     assert (record.trace_id, record.span_id) == (span.trace_id, span.span_id)
     assert f"{span.trace_id:032x}" == trace
+    evaluation = memory.span("evaluate response")
+    assert evaluation.parent is not None
+    assert evaluation.parent.span_id == span.span_id
+    assert evaluation.context.trace_id == span.trace_id
     assert memory.value(names.FEEDBACK.name, chatscope__feedback__label="bad") == 1
 
 
@@ -102,6 +106,12 @@ async def test_response_of_every_format_is_found_by_its_id_in_any_process(
     for each in (memory, other):
         record = each.log(names.EVENT_EVALUATION).log_record
         assert f"{record.trace_id:032x}" == asked[0].headers["x-trace-id"]
+        evaluation = each.span("evaluate response")
+        assert evaluation.parent is not None
+        assert (evaluation.parent.trace_id, evaluation.parent.span_id) == (
+            record.trace_id,
+            record.span_id,
+        )
 
 
 async def test_ratings_of_each_model_begin_at_zero(memory: Memory) -> None:
