@@ -70,18 +70,22 @@ def stack(
         return
     group = groups.named(request.param)
     topology = {"TOPOLOGY": os.environ.get("TOPOLOGY") or group.topology}
-    more = way.native(topology).more_programs
-    builds.wait_for_binaries(
-        [each.name for each in BINARIES if not each.for_tests or each.name in more]
-    )
     with pytest.MonkeyPatch.context() as patch:
         # The user's own settings must not apply.
         patch.setenv("COMPOSE_DISABLE_ENV_FILE", "1")
         state = {"STATE_DIR": str(tmp_path_factory.mktemp("stack"))}
         shifted = stack_facts.shifted(group.offset, {**os.environ, **topology})
         facts = stack_facts.load({**os.environ, **topology, **shifted, **state})
+        chosen = way.native(facts)
+        builds.wait_for_binaries(
+            [
+                each.name
+                for each in BINARIES
+                if not each.for_tests or each.name in chosen.more_programs
+            ]
+        )
         _kill(_left_behind(facts))
-        with way.native(facts) as running, Backends(facts) as backends:
+        with chosen as running, Backends(facts) as backends:
             yield Stack(facts, backends, running)
             # No graceful shutdown is needed, which takes many seconds.
             _kill(supervisor.own_processes(facts["STATE_DIR"]))

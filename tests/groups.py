@@ -4,6 +4,7 @@ With `--dist loadgroup` (tests/harness/distribution.py) the tests of a group sha
 so one stack. Without workers the groups run one after another.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -52,6 +53,7 @@ GROUPS: Final = (
             "chaos/test_loki_killed.py",
             "chaos/test_collector_away.py",
             "chaos/test_service_killed.py",
+            "chaos/test_rolling_restart.py",
         ),
     ),
     Group("drill", 9_000, ("stack/test_drill.py", "browser/test_drill_path.py")),
@@ -146,6 +148,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(group.name))
         elif item.path.is_relative_to(TESTS / _SHARED_BY_FILE):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip, on a scaled stack, the tests of components that it replaces."""
+    marker = item.get_closest_marker("one_machine")
+    if marker and SCALED in (_stack_of(item), os.environ.get("TOPOLOGY")):
+        pytest.skip(f"the scaled stack has another component: {marker.args[0]}")
 
 
 def _stack_of(item: pytest.Item) -> str | None:

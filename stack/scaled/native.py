@@ -172,7 +172,8 @@ class ScaledStack(NativeStack):
             },
             {
                 "targets": [f"{host}:{self.facts[port]}" for port in self.thanos],
-                "labels": {"job": "thanos"},
+                # Most of its metrics have the names of Prometheus.
+                "labels": {"job": "prometheus"},
             },
             {
                 "targets": [f"{host}:{self.facts['LOKI_PORT']}"],

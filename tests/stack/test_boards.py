@@ -87,7 +87,16 @@ class _Asked(NamedTuple):
     chosen: Choices
 
 
-@pytest.mark.parametrize("board", _WITH_QUERIES, ids=lambda board: board.uid)
+_PIPELINE = pytest.mark.one_machine("it shows the steps of one Collector, and of Prometheus")
+
+
+@pytest.mark.parametrize(
+    "board",
+    [
+        pytest.param(board, id=board.uid, marks=_PIPELINE if board.uid == "pipeline" else ())
+        for board in _WITH_QUERIES
+    ],
+)
 def test_every_panel_of_the_dashboard_shows_the_load(
     asker: Asker, window: Window, choices: Mapping[str, dict[str, Choices]], board: Board
 ) -> None:

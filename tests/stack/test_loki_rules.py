@@ -303,6 +303,7 @@ def test_token_in_any_part_of_a_record_is_reported(pushed: Ruler) -> None:
     assert ("SecretRecorded", "careful") not in pushed.ever_told()
 
 
+@pytest.mark.one_machine("Thanos receives at another address")
 def test_alert_is_written_to_prometheus_for_dashboards(stack: Stack, pushed: Ruler) -> None:
     series = 'ALERTS{service_name="shown", alertstate="firing"}'
     [alert] = poll_until(

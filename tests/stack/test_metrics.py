@@ -168,6 +168,7 @@ def test_host_is_measured(stack: Stack) -> None:
     poll_until(all_there, "the metrics of the host", PATIENCE_SECONDS)
 
 
+@pytest.mark.one_machine("Thanos lists no targets")
 def test_only_the_components_are_scraped(stack: Stack) -> None:
     """The service itself is not scraped: it sends its metrics."""
 

@@ -5,6 +5,7 @@ import secrets
 import time
 
 import httpx2
+import pytest
 import yaml
 
 from stack.secrets import backend_client, telemetry_headers
@@ -51,6 +52,7 @@ def _seconds(duration: str) -> float:
     return sum(float(n) * units[unit] for n, unit in re.findall(r"(\d+)([wdhms])", duration))
 
 
+@pytest.mark.one_machine("Thanos reports no flags")
 def test_retention_is_the_same_in_each_backend(stack: Stack) -> None:
     wanted = _seconds(stack.facts["RETENTION"])
 

@@ -25,6 +25,7 @@ def _memory(stack: Stack, part: str) -> float:
     return found.value
 
 
+@pytest.mark.one_machine("Thanos has no limit of samples")
 def test_prometheus_refuses_a_query_for_too_many_samples(stack: Stack) -> None:
     query = quote(f"count_over_time(vector(1)[{21_000_000}s:1s])")
     answer = _get(stack, "PROMETHEUS_URL", f"/api/v1/query?query={query}")
@@ -32,6 +33,7 @@ def test_prometheus_refuses_a_query_for_too_many_samples(stack: Stack) -> None:
     assert "too many samples" in answer.json()["error"]
 
 
+@pytest.mark.one_machine("Thanos reports no flags")
 def test_prometheus_has_limits_of_time_and_number(stack: Stack) -> None:
     flags: dict[str, Any] = _get(stack, "PROMETHEUS_URL", "/api/v1/status/flags").json()["data"]
     assert flags["query.timeout"] == "1m"

@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from alerts import llm
 from alerts.__main__ import FOLDER
 from chatscope.names import OF_KEYS, OF_REPLICAS, OLDER_METRICS
@@ -91,6 +93,7 @@ def test_prometheus_sends_to_alertmanager(stack: Stack) -> None:
     poll_until(told, "the Watchdog in Alertmanager", PATIENCE_SECONDS)
 
 
+@pytest.mark.one_machine("Thanos does not parse expressions")
 def test_each_metric_of_an_expression_is_there(stack: Stack, window: Window) -> None:
     """With its matchers."""
     asked = {
