@@ -52,10 +52,17 @@ class _Step(NamedTuple):
     hop: str
     came_in: Counter
     left: Sequence[Counter]
+    # Promql: items that a hop drops on purpose.
+    sampled_out: Sequence[str] = ()
 
 
 def _way(
-    signal: str, own: SignalMetrics, through: Hop, exporter: str, stored: Series
+    signal: str,
+    own: SignalMetrics,
+    through: Hop,
+    exporter: str,
+    stored: Series,
+    sampled_out: Sequence[str] = (),
 ) -> list[_Step]:
     accepted = (through.accepted, (equals(RECEIVER, others.OTLP),))
     to_store = (equals(EXPORTER, exporter),)
@@ -69,7 +76,7 @@ def _way(
             [(own.exported, ()), dropped],
         ),
         _Step(signal, "wire", (own.exported, (_ARRIVED,)), [accepted]),
-        _Step(signal, "collector", accepted, [sent, (through.send_failed, to_store)]),
+        _Step(signal, "collector", accepted, [sent, (through.send_failed, to_store)], sampled_out),
         _Step(signal, "store", sent, [(stored, ())]),
     ]
 
@@ -79,7 +86,7 @@ def _points() -> list[_Step]:
     acknowledged are stored; it counts samples, scraped ones included."""
     through = others.POINTS_THROUGH
     processed = (others.POINTS_PROCESSED, (matches(PROCESSOR, others.LAST_OF_POINTS),))
-    queued = (equals(EXPORTER, others.TO_PROMETHEUS),)
+    queued = (matches(EXPORTER, others.POINTS_QUEUED),)
     sent = (through.sent, queued)
     given_up = [(through.send_failed, queued), (through.enqueue_failed, queued)]
     acknowledged = (through.sent, (equals(EXPORTER, others.PAST_QUEUE_OUT),))
@@ -93,20 +100,31 @@ def _points() -> list[_Step]:
 
 _SPANS: Final = (others.OF_SPANS, SPAN_METRICS, others.SPANS_THROUGH, others.TO_TEMPO)
 _LOGS: Final = (others.OF_LOGS, LOG_METRICS, others.LOGS_THROUGH, others.TO_LOKI)
-_STEPS: Final = (
-    *_way(*_SPANS, others.TEMPO_ACCEPTED),
-    *_way(*_LOGS, others.LOKI_RECEIVED),
-    *_points(),
-)
+
+
+def _sampled_out() -> str:
+    """Return the spans that gateways with tail sampling received and did not send: those of
+    dropped traces, and of traces that wait for their decision."""
+    received = (others.SPANS_THROUGH.accepted, (equals(RECEIVER, others.FROM_AGENTS),))
+    kept = (others.SPANS_THROUGH.sent, (equals(EXPORTER, others.SPANS_TO_KAFKA),))
+    over = _OVER + _EARLIER
+    difference = f"{_total(received, over=over)} - {_total(kept, over=over)}"
+    return f"(clamp_min({difference}, 0) and on () {select(others.TRACES_WAITING)})"
 
 
 def groups(interval: str) -> list[dict[str, Any]]:
     """Return the sums of incoming and outgoing items by signal and hop, and their difference."""
     rules: list[Rule] = []
-    for step in _STEPS:
+    steps = (
+        *_way(*_SPANS, others.TEMPO_ACCEPTED, [_sampled_out()]),
+        *_way(*_LOGS, others.LOKI_RECEIVED),
+        *_points(),
+    )
+    for step in steps:
         labels = {others.TOLD_OF: step.signal, others.HOP: step.hop}
         came_in = _total(step.came_in, over=_OVER, until=_LAG)
-        left = together([_total(counter, over=_OVER + _EARLIER) for counter in step.left])
+        leaving = [_total(counter, over=_OVER + _EARLIER) for counter in step.left]
+        left = together([*leaving, *step.sampled_out])
         rules += [
             record(others.LEDGER_IN.prometheus, came_in, **labels),
             record(others.LEDGER_OUT.prometheus, or_zero(left), **labels),

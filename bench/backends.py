@@ -199,8 +199,12 @@ def measure(
     components: Mapping[str, Running],
     idle: Mapping[str, float],
     seconds: float,
+    involved: Sequence[str] = (),
 ) -> Cost:
-    """Send a load; return its cost beyond `idle`, the CPU seconds in each second without one."""
+    """Send a load; return its cost beyond `idle`, the CPU seconds in each second without one.
+
+    `involved`: the components that work for this signal, by default those of one machine.
+    """
     run = Run(sender, load)
     began = time.perf_counter()
     with used_cpu(components) as used:
@@ -208,7 +212,8 @@ def measure(
         sent_for = time.perf_counter() - began
         time.sleep(_DRAIN_SECONDS)
     lasted = time.perf_counter() - began
-    busy = {name: max(0.0, used[name] - idle[name] * lasted) for name in INVOLVED[load.signal]}
+    names = involved or INVOLVED[load.signal]
+    busy = {name: max(0.0, used[name] - idle[name] * lasted) for name in names}
     cpu = {name: cpu * 1e3 / max(1.0, run.accepted / 1e3) for name, cpu in busy.items()}
     cpu[ALL] = sum(cpu.values())
     return Cost(cpu, run.accepted / sent_for, run.rejected)

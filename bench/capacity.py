@@ -238,13 +238,16 @@ def _rows(plans: Sequence[Plan]) -> Iterator[tuple[str, list[str]]]:
     yield "US dollars a month, in object storage", objects
 
 
-def with_section(page: str, text: str) -> str:
-    """Return the page with the section replaced. Raises ValueError if it has no place for it."""
-    before, begin, rest = page.partition(BEGIN)
+def with_section(page: str, text: str, begin: str = BEGIN) -> str:
+    """Return the page with the section replaced that starts with the comment `begin`.
+
+    Raises ValueError if it has no place for it.
+    """
+    before, found, rest = page.partition(begin)
     _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"the page has no {BEGIN} … {END}")
-    return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
+    if not (found and end):
+        raise ValueError(f"the page has no {begin} … {END}")
+    return f"{before}{begin}\n\n{text}\n\n{END}{after}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from stack import facts as stack_facts
+from stack import way
 from stack.base import PartDiedError
 from stack.native import NativeStack
 from stack.preflight import port_problems
@@ -35,7 +36,7 @@ def own_stack(directory: Path, progress: Progress) -> Iterator[NativeStack]:
     """
     shutil.rmtree(directory, ignore_errors=True)
     environ = {**os.environ, **stack_facts.shifted(_OFFSET), "STATE_DIR": str(directory)}
-    stack = NativeStack(stack_facts.load(environ))
+    stack = way.native(stack_facts.load(environ))
     # Processes of an earlier run that was killed.
     stack.stop()
     if problems := port_problems(stack.facts, stack.parts):

@@ -50,6 +50,7 @@ class _Signal(NamedTuple):
     told_of: str
     own: SignalMetrics
     through: Hop
+    exporter: str
     store: str
     received: Series
     discarded: tuple[Series, ...]
@@ -61,6 +62,7 @@ _SPANS: Final = _Signal(
     others.OF_SPANS,
     SPAN_METRICS,
     others.SPANS_THROUGH,
+    others.TO_TEMPO,
     "Tempo",
     others.TEMPO_RECEIVED,
     (others.TEMPO_DISCARDED, others.TEMPO_GENERATOR_DISCARDED),
@@ -71,6 +73,7 @@ _LOGS: Final = _Signal(
     others.OF_LOGS,
     LOG_METRICS,
     others.LOGS_THROUGH,
+    others.TO_LOKI,
     "Loki",
     others.LOKI_RECEIVED,
     (others.LOKI_DISCARDED,),
@@ -269,8 +272,14 @@ def _way(signal: _Signal) -> Row:
                 [
                     prom(rate(own.created), "created"),
                     prom(rate(own.exported, _ARRIVED), "sent by the service"),
-                    prom(rate(hop.accepted), "accepted by the Collector"),
-                    prom(rate(hop.sent), "sent by the Collector"),
+                    prom(
+                        rate(hop.accepted, equals(RECEIVER, others.OTLP)),
+                        "accepted by the Collector",
+                    ),
+                    prom(
+                        rate(hop.sent, equals(EXPORTER, signal.exporter)),
+                        "sent by the Collector",
+                    ),
                     prom(rate(signal.received), f"received by {signal.store}"),
                     prom(_stored(signal.told_of), f"stored by {signal.store}"),
                 ],
@@ -394,7 +403,7 @@ def _points() -> Row:
                         f"accepted from {label(RECEIVER)}",
                     ),
                     prom(
-                        rate(hop.sent, equals(EXPORTER, others.TO_PROMETHEUS)),
+                        rate(hop.sent, matches(EXPORTER, others.POINTS_QUEUED)),
                         "sent by the Collector",
                     ),
                     prom(_stored(others.OF_POINTS), "stored by Prometheus"),

@@ -77,9 +77,11 @@ def gateway() -> Config:
         'set(datapoint.attributes["gateway"], "${env:GATEWAY_NAME}")'
     )
     config["exporters"] |= {f"kafka/{signal}": _to_kafka(config, signal) for signal in _SIGNALS}
+    # Another name than that of the agents: items are counted by the name of their receiver.
+    config["receivers"]["otlp/agents"] = config["receivers"].pop("otlp")
     pipelines = {
         signal: {
-            "receivers": ["otlp"],
+            "receivers": ["otlp/agents"],
             "processors": ["memory_limiter"],
             "exporters": [f"kafka/{signal}"],
         }
@@ -88,9 +90,10 @@ def gateway() -> Config:
     pipelines["traces"]["exporters"] += ["span_metrics", "service_graph"]
     pipelines["metrics/spans"] = {**spans, "exporters": ["kafka/metrics"]}
     config["service"]["pipelines"] = pipelines
-    del config["receivers"]["otlp"]["protocols"]["http"]
+    protocols = config["receivers"]["otlp/agents"]["protocols"]
+    del protocols["http"]
     # A batch of an agent has no limit of its own.
-    config["receivers"]["otlp"]["protocols"]["grpc"]["max_recv_msg_size_mib"] = 64
+    protocols["grpc"]["max_recv_msg_size_mib"] = 64
     return _used(config)
 
 

@@ -136,8 +136,11 @@ def test_both_gateways_have_decided(traces: Stack) -> None:
     query = (
         "count(sum by (instance) (otelcol_processor_tail_sampling_global_count_traces_sampled) > 0)"
     )
-    found = poll_until(lambda: traces.backends.prometheus(query), "decisions", PATIENCE_SECONDS)
-    assert [each.value for each in found] == [2.0]
+
+    def decided() -> list[float]:
+        return [each.value for each in traces.backends.prometheus(query)]
+
+    poll_until(lambda: decided() == [2.0], "decisions of both", PATIENCE_SECONDS)
 
 
 def test_metrics_of_spans_count_all_traces(traces: Stack) -> None:
