@@ -284,17 +284,14 @@ def _load_balancing(config: Config, signal: str) -> Config:
 
 def _to_kafka(config: Config, signal: str) -> Config:
     loki = config["exporters"]["otlp_http/loki"]
-    partition = {
-        "traces": "partition_traces_by_id",
-        "logs": "partition_logs_by_resource_attributes",
-        "metrics": "partition_metrics_by_resource_attributes",
-    }
     return copy.deepcopy(
         {
             "brokers": ["${env:KAFKA_BROKER}"],
             "auth": _sasl(),
             signal: {"topic": f"{_TENANT}.{signal}"},
-            partition[signal]: True,
+            # Logs and metrics of a process remain in order. Traces need no order: a batch is one
+            # message, and not one for each trace.
+            **({f"partition_{signal}_by_resource_attributes": True} if signal != "traces" else {}),
             "timeout": "10s",
             "producer": {
                 "max_message_bytes": _MESSAGE_BYTES,
