@@ -1,4 +1,4 @@
-"""The types of the Strimzi operator, written by its own generator from Maven's central repository."""
+"""The types of the Strimzi operator, written by its own generator, which Maven fetches."""
 
 import hashlib
 import os

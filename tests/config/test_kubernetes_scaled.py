@@ -1,8 +1,8 @@
 """The scaled stack on Kubernetes: objects of our chart, the manifest of Kafka, and the page."""
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ import yaml
 
 from stack.facts import ROOT
 from tests.config import strimzi
-from tests.config.charts import EVERYTHING, NAME, PAGE, SCALED, Helm, Object, Render, one
+from tests.config.charts import EVERYTHING, NAME, PAGE, SCALED, STACK, Helm, Object, Render, one
 from tests.config.files import KUBERNETES, parsed
 from tests.config.schemas import Schemas, SchemasError
 
@@ -74,7 +74,16 @@ def test_collectors_run_the_files_of_the_scaled_stack(render: Render) -> None:
         # Strimzi has users for SCRAM, not for PLAIN.
         parts = expected.split("mechanism: PLAIN")
         assert len(parts) == {"agent": 1, "gateway": 4, "writer": 2}[name]
-        assert data["relay"] == "mechanism: SCRAM-SHA-512".join(parts)
+        made, plain = yaml.safe_load(data["relay"]), yaml.safe_load(expected)
+        if name == "writer":
+            # In place of the gateway in front of Loki.
+            plain["exporters"]["otlp_http/loki"]["headers"]["x-scope-orgid"] = "${env:TENANT}"
+        else:
+            assert data["relay"] == "mechanism: SCRAM-SHA-512".join(parts)
+        text = json.dumps(plain).replace('"PLAIN"', '"SCRAM-SHA-512"')
+        assert made == json.loads(text)
+    sampling = _config_map(objects, "chatscope-gateway")["sampling.yaml"]
+    assert sampling == (_SCALE / "sampling.collector.yaml").read_text()
     node = _config_map(objects, "chatscope-agent")["node.yaml"]
     assert node == (_SCALE / "node.collector.yaml").read_text()
     # That of one Collector is not there: nothing may load it by mistake.
@@ -114,6 +123,17 @@ def test_tempo_differs_in_sockets_copies_and_object_storage(render: Render) -> N
         "insecure": False,
     }
     assert made == expected
+
+
+def test_datasources_name_the_tenant(render: Render) -> None:
+    one_machine, scaled = (
+        yaml.safe_load(_config_map(render(*options), "chatscope-datasources")["datasources.yaml"])
+        for options in (STACK, SCALED)
+    )
+    for source in one_machine["datasources"]:
+        source["jsonData"]["httpHeaderName1"] = "X-Scope-OrgID"
+        source["secureJsonData"]["httpHeaderValue1"] = "$TENANT"
+    assert scaled == one_machine
 
 
 def test_object_storage_without_tls_must_be_named(render: Render) -> None:
@@ -265,7 +285,8 @@ def test_topics_are_those_of_the_collectors() -> None:
         for name, each in gateway["exporters"].items()
         if name.startswith("kafka/")
     }
-    topics = {each["metadata"]["name"]: each["spec"] for each in _kafka() if "Topic" in each["kind"]}
+    kinds = [each for each in _kafka() if each["kind"] == "KafkaTopic"]
+    topics = {each["metadata"]["name"]: each["spec"] for each in kinds}
     assert {each[signal]["topic"] for signal, each in exporters.items()} == set(topics)
     receiver = writer["receivers"]["kafka"]
     assert {topic for signal in exporters for topic in receiver[signal]["topics"]} == set(topics)
@@ -302,8 +323,8 @@ def test_user_may_do_what_the_collectors_do() -> None:
     secret = f"{spec['entityOperator']['userOperator']['secretPrefix']}chatscope"
     for name in ("gateway", "writer"):
         assert _env(name)["KAFKA_BROKER"] == f"chatscope-kafka-bootstrap:{listener['port']}"
-        volumes = {each["name"]: each["secret"] for each in _values(name)["extraVolumes"]}
-        assert volumes["kafka"]["secretName"] == secret
+        [volume] = [each for each in _values(name)["extraVolumes"] if each["name"] == "kafka"]
+        assert volume["secret"]["secretName"] == secret
 
 
 # -- the page -----------------------------------------------------------------------------

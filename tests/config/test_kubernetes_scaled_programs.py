@@ -94,13 +94,14 @@ def _ready(port: str, path: str = "/ready") -> None:
     poll_until(lambda: httpx2.get(url).status_code == 200, url, 90)
 
 
-@pytest.mark.parametrize("name", ["agent", "probe", "gateway", "writer"])
+@pytest.mark.parametrize("name", ["agent", "probe", "gateway", "sampling", "writer"])
 def test_collector_accepts_its_configuration(
     binary: Callable[[str], Path], render: Render, places: Mapping[str, str], tmp_path: Path,
     name: str,
 ) -> None:  # fmt: skip
-    values = _values(name)
-    config_map = "chatscope-agent" if name == "probe" else f"chatscope-{name}"
+    base = {"probe": "agent", "sampling": "gateway"}.get(name, name)
+    values = _values("gateway" if name == "sampling" else name)
+    config_map = f"chatscope-{base}"
     data = one(render(*SCALED), "ConfigMap", config_map)["data"]
     for key, text in data.items():
         (tmp_path / Path(key).with_suffix(".yaml").name).write_text(text)
@@ -108,6 +109,8 @@ def test_collector_accepts_its_configuration(
         argument.replace("/etc/chatscope", str(tmp_path))
         for argument in values.get("command", {}).get("extraArgs", ())
     ]
+    if name == "sampling":
+        arguments.append(f"--config={tmp_path / 'sampling.yaml'}")
     done = subprocess.run(
         [binary("otelcol-scaled"), "validate", f"--config={tmp_path / 'relay.yaml'}", *arguments],
         env={**_env(values["extraEnvs"]), **places, "DATA_DIR": str(tmp_path / "data")},
@@ -158,7 +161,10 @@ def test_parts_of_tempo_start_and_find_each_other(
     start: Start, tmp_path: Path,
 ) -> None:  # fmt: skip
     values = _values("tempo")["global"]
-    parts = ("ingester", "distributor", "query-frontend", "querier", "metrics-generator", "compactor")
+    parts = (
+        *("ingester", "distributor", "query-frontend", "querier"),
+        *("metrics-generator", "compactor"),
+    )
     ports = {
         part: {name: str(free_port()) for name in ("TEMPO_PORT", "TEMPO_GRPC_PORT")}
         for part in parts

@@ -22,7 +22,7 @@ from tests.config.files import (
 _VALUES = KUBERNETES / "values" / "scaled"
 _SCALE = ROOT / "deploy" / "scale"
 _TAGS = {image.part: image.tag for image in IMAGES}
-_FACTS = load({})
+_FACTS = load({"TOPOLOGY": "scaled"})
 _COLLECTORS = ("agent", "probe", "gateway", "writer")
 # Addresses and places of the cluster.
 _OTHER = {
@@ -49,7 +49,7 @@ _ENV = {
 _FILES = {
     "agent": (_SCALE / "agent.collector.yaml",),
     "probe": (_SCALE / "agent.collector.yaml", _SCALE / "node.collector.yaml"),
-    "gateway": (_SCALE / "gateway.collector.yaml",),
+    "gateway": (_SCALE / "gateway.collector.yaml", _SCALE / "sampling.collector.yaml"),
     "writer": (_SCALE / "writer.collector.yaml",),
     "loki": (_SCALE / "loki.yaml",),
     "tempo": (_SCALE / "tempo.yaml",),
@@ -102,7 +102,7 @@ def test_prometheus_and_thanos_have_the_settings_of_the_stack() -> None:
         flag.removeprefix("--").partition("=")[::2]
         for flag in parsed(COMPOSE)["services"]["prometheus"]["command"]
     )
-    query = set(_values("thanos")["query"]["extraArgs"])
+    query = {each for each in _values("thanos")["query"]["extraArgs"] if "tenan" not in each}
     assert query == {
         "--query.promql-engine=prometheus",
         f"--query.lookback-delta={flags['query.lookback-delta']}",
@@ -129,15 +129,15 @@ def test_prometheus_and_thanos_have_the_settings_of_the_stack() -> None:
 def test_prometheus_scrapes_the_jobs_of_the_rules() -> None:
     jobs = _values("prometheus")["prometheus"]["prometheusSpec"]["additionalScrapeConfigs"]
     expected = {target["labels"]["job"] for target in parsed(DOCKER_TARGETS)}
-    assert {job["job_name"] for job in jobs} == expected
+    assert {job["job_name"] for job in jobs} == expected | {"thanos"}
 
 
 def test_prometheus_may_reach_each_pod_that_it_scrapes(render: Render) -> None:
     jobs = _values("prometheus")["prometheus"]["prometheusSpec"]["additionalScrapeConfigs"]
     scraped = set()
     for job in jobs:
-        [rule] = job["relabel_configs"]
-        names, port = rule["regex"].split(";")
+        *_, rule = job["relabel_configs"]
+        names, *_, port = rule["regex"].split(";")
         scraped |= {(name, int(port)) for name in names.strip("()").split("|")}
     reached = set()
     for policy in render(*SCALED):
@@ -179,9 +179,8 @@ def test_services_send_to_the_agent_of_their_node(render: Render) -> None:
 
 
 def test_addresses_agree() -> None:
-    names = {
-        name: _values(name)["fullnameOverride"] for name in ("loki", "tempo", "thanos", "prometheus")
-    }
+    charts = ("loki", "tempo", "thanos", "prometheus")
+    names = {name: _values(name)["fullnameOverride"] for name in charts}
     writer, loki = _ENV["writer"], _ENV["loki"]
     assert writer["LOKI_URL"] == f"http://{names['loki']}-write:{loki['LOKI_PORT']}"
     assert writer["TEMPO_OTLP_ENDPOINT"] == f"{names['tempo']}-distributor:4317"
@@ -239,7 +238,7 @@ def test_files_of_secrets_are_mounted(name: str) -> None:
         for found in re.findall(r"SECRETS_DIR\}/([\w/]+)", file.read_text())
     }
     volumes = {each["name"]: each for each in _values(name)["extraVolumes"]}
-    mounted = set()
+    mounted: set[tuple[str, ...]] = set()
     for mount in _values(name)["extraVolumeMounts"]:
         directory = mount["mountPath"].removeprefix(f"{_ENV[name]['SECRETS_DIR']}/")
         if "secret" not in volumes.get(mount["name"], ()):
@@ -253,6 +252,29 @@ def test_files_of_secrets_are_mounted(name: str) -> None:
     assert mounted == used
 
 
+def test_the_tenant_is_the_same_everywhere() -> None:
+    tenant = _ENV["writer"]["TENANT"]
+    assert {_ENV["gateway"]["TENANT"], _values("grafana")["env"]["TENANT"]} == {tenant}
+    rules = [
+        mount["mountPath"]
+        for mount in _values("loki")["backend"]["extraVolumeMounts"]
+        if mount["name"] == "alert-rules"
+    ]
+    assert rules == [f"{_ENV['loki']['LOKI_RULES_DIR']}/{tenant}"]
+    thanos = _values("thanos")
+    header = "tenant-header=x-scope-orgid"
+    for part in ("ingestor", "router"):
+        arguments = thanos["receive"][part]["extraArgs"]
+        assert {f"--receive.{header}", f"--receive.default-tenant-id={tenant}"} <= set(arguments)
+    assert {
+        "--query.enforce-tenancy",
+        f"--query.{header}",
+        f"--query.default-tenant-id={tenant}",
+    } <= set(thanos["query"]["extraArgs"])
+    ruler = _values("prometheus")["thanosRuler"]["thanosRulerSpec"]
+    assert ruler["labels"] == {"tenant_id": tenant}
+
+
 # -- what survives ------------------------------------------------------------------------
 
 
@@ -262,7 +284,7 @@ def test_queues_survive_the_pod(name: str) -> None:
     assert values["mode"] == "statefulset"
     [claim] = values["statefulset"]["volumeClaimTemplates"]
     mounts = {each["name"]: each["mountPath"] for each in values["extraVolumeMounts"]}
-    [file] = _FILES[name]
+    file = _FILES[name][0]
     directory = parsed(file)["extensions"]["file_storage/queue"]["directory"]
     path = directory.replace("${env:DATA_DIR}", _ENV[name]["DATA_DIR"])
     assert Path(path).is_relative_to(mounts[claim["metadata"]["name"]])

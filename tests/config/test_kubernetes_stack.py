@@ -181,6 +181,8 @@ def test_release_fits_into_its_secret(helm: Helm, options: tuple[str, ...]) -> N
 
 # -- the page -----------------------------------------------------------------------------
 
+# Variables of the page, except those that its commands set.
+_SET = "token=abc; access_key=abc; secret_key=abc;"
 _COMMANDS = [
     command
     for block in re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
@@ -194,7 +196,7 @@ def test_command_of_the_page_works(
 ) -> None:
     program = command.split(maxsplit=1)[0]
     done = subprocess.run(
-        ["sh", "-euc", f"token=abc access_key=abc secret_key=abc; {command.rstrip()} --dry-run=client"],
+        ["sh", "-euc", f"{_SET} {command.rstrip()} --dry-run=client"],
         cwd=ROOT,
         env={"PATH": f"{binary('helm').parent}:{os.environ['PATH']}", "HOME": str(tmp_path)},
         capture_output=True,
