@@ -1,6 +1,7 @@
 """The programs of the scaled stack, with the files of our chart and the arguments of the values."""
 
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,7 +23,7 @@ _SECRETS = {
 }
 _KEY = "chatscope-test"
 
-Start = Callable[..., None]
+Start = Callable[..., "subprocess.Popen[bytes]"]
 
 
 def _values(name: str) -> Any:
@@ -54,13 +55,16 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Start a program in its own directory; stop all of them at the end."""
     with ExitStack() as stack:
 
-        def started(name: str, *command: str | Path, env: Mapping[str, str]) -> None:
+        def started(
+            name: str, *command: str | Path, env: Mapping[str, str]
+        ) -> "subprocess.Popen[bytes]":
             log = stack.enter_context((tmp_path / f"{name}.log").open("w"))
             directory = tmp_path / name
             directory.mkdir()
             process = subprocess.Popen(command, cwd=directory, env=env, stdout=log, stderr=log)
             stack.callback(process.wait)
             stack.callback(process.kill)
+            return process
 
         yield started
 
@@ -121,39 +125,68 @@ def test_collector_accepts_its_configuration(
     assert done.returncode == 0, done.stderr
 
 
-def test_parts_of_loki_start_and_find_each_other(
+def test_logs_are_written_and_read_with_one_writer_killed(
     binary: Callable[[str], Path], render: Render, places: Mapping[str, str], storage: str,
     start: Start, tmp_path: Path,
 ) -> None:  # fmt: skip
     file = tmp_path / "config.yaml"
     file.write_text(_file(render, storage, "config.yaml"))
     values = _values("loki")
-    parts = ("write", "read", "backend")
+    pods = ("backend-0", "write-0", "write-1", "write-2", "read-0")
     ports = {
-        part: {name: str(free_port()) for name in ("LOKI_PORT", "LOKI_GRPC_PORT", "GOSSIP_PORT")}
-        for part in parts
+        pod: {name: str(free_port()) for name in ("LOKI_PORT", "LOKI_GRPC_PORT", "GOSSIP_PORT")}
+        for pod in pods
     }
-    gossip = f"127.0.0.1:{ports['backend']['GOSSIP_PORT']}"
-    for part in parts:
-        start(
-            part,
+    gossip = f"127.0.0.1:{ports['backend-0']['GOSSIP_PORT']}"
+    started = {}
+    for pod in pods:
+        part = pod.partition("-")[0]
+        started[pod] = start(
+            pod,
             *(binary("loki"), f"-config.file={file}", f"-target={part}"),
             *values["defaults"]["extraArgs"],
             *values[part].get("extraArgs", ()),
             env={
                 **_env(values["defaults"]["extraEnv"]),
                 **places,
-                **ports[part],
+                **ports[pod],
                 **dict.fromkeys(("LOKI_GOSSIP", "LOKI_WRITE_GOSSIP"), gossip),
-                "LOKI_BACKEND": f"127.0.0.1:{ports['backend']['LOKI_GRPC_PORT']}",
-                "LOKI_NAME": part,
-                "DATA_DIR": str(tmp_path / part),
+                "LOKI_BACKEND": f"127.0.0.1:{ports['backend-0']['LOKI_GRPC_PORT']}",
+                "LOKI_NAME": pod,
+                "DATA_DIR": str(tmp_path / pod / "data"),
+                "LOKI_RULES_DIR": str(tmp_path),
             },
         )
-    for part in parts:
-        _ready(ports[part]["LOKI_PORT"])
-    members = f"http://127.0.0.1:{ports['read']['LOKI_PORT']}/ring"
-    poll_until(lambda: ">write<" in httpx2.get(members).text, "the reader knows the writer")
+    url = {pod: f"http://127.0.0.1:{ports[pod]['LOKI_PORT']}" for pod in pods}
+    for pod in pods:
+        _ready(ports[pod]["LOKI_PORT"])
+    tenant = {"X-Scope-OrgID": "chatscope"}
+
+    def write(pod: str, line: str) -> bool:
+        body = _logs(line)
+        done = httpx2.post(f"{url[pod]}/otlp/v1/logs", json=body, headers=tenant)
+        return done.status_code == 204
+
+    def read() -> set[str]:
+        query = {"query": '{service_name="chat"}'}
+        found = httpx2.get(
+            f"{url['read-0']}/loki/api/v1/query_range", params=query, headers=tenant, timeout=20
+        )
+        return {line for each in found.json()["data"]["result"] for _, line in each["values"]}
+
+    poll_until(lambda: write("write-0", "first"), "the writers know each other", 60)
+    poll_until(lambda: read() == {"first"}, "the line is read", 60)
+    started["write-0"].kill()
+    poll_until(lambda: write("write-1", "second"), "two writers are enough", 60)
+    poll_until(lambda: read() == {"first", "second"}, "both lines are read", 60)
+    assert httpx2.post(f"{url['write-1']}/otlp/v1/logs", json=_logs("x")).status_code == 401
+
+
+def _logs(line: str) -> object:
+    record = {"timeUnixNano": str(time.time_ns()), "body": {"stringValue": line}}
+    service = {"key": "service.name", "value": {"stringValue": "chat"}}
+    logs = {"resource": {"attributes": [service]}, "scopeLogs": [{"logRecords": [record]}]}
+    return {"resourceLogs": [logs]}
 
 
 def test_parts_of_tempo_start_and_find_each_other(
