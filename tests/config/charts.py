@@ -21,6 +21,7 @@ Render = Callable[..., list[Object]]
 
 CHART = KUBERNETES / "chart"
 STACK = ("--values", str(KUBERNETES / "values" / "chatscope.yaml"))
+SCALED = ("--values", str(KUBERNETES / "values" / "scaled" / "chatscope.yaml"))
 PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
 NAME = "app.kubernetes.io/name"
 SECRETS = {

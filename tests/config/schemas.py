@@ -1,7 +1,7 @@
-"""The schemas of Kubernetes and of the Prometheus operator, and what they reject.
+"""The schemas of Kubernetes, of the Prometheus operator and of Strimzi, and what they reject.
 
-They are files of two Go modules, which are downloaded and not compiled: the OpenAPI descriptions of
-Kubernetes' own API, and the definitions of the operator's types.
+The first two are files of Go modules, which are downloaded and not compiled: the OpenAPI
+descriptions of Kubernetes' own API, and the definitions of the operator's types.
 """
 
 import json
@@ -37,11 +37,13 @@ class Schemas:
     """Schemas by API version and kind; fields that they do not name are rejected, as
     `kubectl apply --validate=strict` does."""
 
-    def __init__(self, directory: Path) -> None:
-        """`directory`: where Go is run. Raise SchemasError."""
+    def __init__(self, directory: Path, more: Path | None = None) -> None:
+        """`directory`: where Go is run; `more`: of further definitions, as KIND.yaml. Raise
+        SchemasError."""
         kubernetes, operator = (_module(*each, directory) for each in (_KUBERNETES, _OPERATOR))
         self._builtin = kubernetes / "pkg" / "openapiclient" / "builtins" / KUBERNETES
         self._operator = operator / "example" / "prometheus-operator-crd"
+        self._more = more
         self._schema = cache(self._find)
 
     def problems(self, found: Object) -> list[str]:
@@ -55,6 +57,8 @@ class Schemas:
     def _find(self, version: str, kind: str) -> Object:
         group, _, name = version.rpartition("/")
         definition = self._operator / f"{group}_{kind.lower()}s.yaml"
+        if self._more and group == "kafka.strimzi.io":
+            definition = self._more / f"{kind}.yaml"
         if definition.exists():
             spec = yaml.safe_load(definition.read_text())["spec"]
             [found] = [each for each in spec["versions"] if each["name"] == name]

@@ -13,7 +13,18 @@ import pytest
 import yaml
 
 from stack.facts import ROOT
-from tests.config.charts import CHART, EVERYTHING, NAME, PAGE, STACK, Helm, Object, Render, one
+from tests.config.charts import (
+    CHART,
+    EVERYTHING,
+    NAME,
+    PAGE,
+    SCALED,
+    STACK,
+    Helm,
+    Object,
+    Render,
+    one,
+)
 from tests.config.files import (
     COLLECTOR,
     DATASOURCES,
@@ -44,7 +55,7 @@ def _allowed(policy: Object) -> Iterator[tuple[str, str, str]]:
 
 
 def _documented() -> set[tuple[str, str, str]]:
-    section = PAGE.partition("## Who may connect\n")[2]
+    section = PAGE.partition("## Who may connect\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| ([\w-]+) \| ([\w, ]+) \| ([\w, -]+) \|$", section, re.MULTILINE)[1:]
     return {
         (component, port, client)
@@ -152,9 +163,10 @@ def test_datasources_differ_in_addresses_only(render: Render) -> None:
     assert labels["grafana_datasource"] == "1"
 
 
-def test_release_fits_into_its_secret(helm: Helm) -> None:
+@pytest.mark.parametrize("options", [STACK, SCALED], ids=["stack", "scaled"])
+def test_release_fits_into_its_secret(helm: Helm, options: tuple[str, ...]) -> None:
     """Helm stores the files and the objects, compressed, in one Secret."""
-    manifest = helm("template", "chatscope", str(CHART), *STACK).stdout
+    manifest = helm("template", "chatscope", str(CHART), *options).stdout
     folders = os.walk(CHART, followlinks=True)
     files = [Path(folder, name) for folder, _, names in folders for name in names]
     contents = {
@@ -169,6 +181,8 @@ def test_release_fits_into_its_secret(helm: Helm) -> None:
 
 # -- the page -----------------------------------------------------------------------------
 
+# Variables of the page, except those that its commands set.
+_SET = "token=abc; access_key=abc; secret_key=abc;"
 _COMMANDS = [
     command
     for block in re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
@@ -182,7 +196,7 @@ def test_command_of_the_page_works(
 ) -> None:
     program = command.split(maxsplit=1)[0]
     done = subprocess.run(
-        ["sh", "-euc", f"token=abc; {command.rstrip()} --dry-run=client"],
+        ["sh", "-euc", f"{_SET} {command.rstrip()} --dry-run=client"],
         cwd=ROOT,
         env={"PATH": f"{binary('helm').parent}:{os.environ['PATH']}", "HOME": str(tmp_path)},
         capture_output=True,
@@ -198,6 +212,8 @@ def test_page_has_commands_for_the_chart_and_its_secrets() -> None:
     assert [command.split()[:3] for command in _COMMANDS] == [
         ["helm", "install", "chatscope"],
         ["kubectl", "create", "secret"],
+        ["kubectl", "create", "secret"],
+        ["helm", "install", "chatscope"],
         ["kubectl", "create", "secret"],
         ["helm", "install", "chatscope"],
     ]

@@ -35,3 +35,34 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- define "chatscope.text" -}}
 {{- kindIs "string" . | ternary . (toJson .) | toJson }}
 {{- end }}
+
+{{/* Loki's configuration: TCP instead of sockets; scaled, your object storage and three copies. */}}
+{{- define "chatscope.loki" -}}
+{{- $file := .Values.stack.scaled | ternary "files/scaled.loki.yaml" "files/loki.yaml" }}
+{{- $text := .Files.Get $file | replace ": unix" ": tcp" | replace ": loki.sock" ": 0.0.0.0" }}
+{{- if .Values.stack.scaled }}
+{{- $s3 := .Values.stack.objectStorage }}
+{{- $text = $text | replace "http://${S3_ADDRESS}" (printf "%s://%s" ($s3.insecure | ternary "http" "https") (required "stack.objectStorage.endpoint" $s3.endpoint)) }}
+{{- $text = $text | replace "bucketnames: loki" (printf "bucketnames: %s" $s3.buckets.loki) }}
+{{- $text = $text | replace "region: us-east-1" (printf "region: %s" $s3.region) }}
+{{- $text = $text | replace "access_key_id: chatscope" "access_key_id: ${S3_ACCESS_KEY}" }}
+{{- $text = $text | replace "insecure: true" (printf "insecure: %t" $s3.insecure) }}
+{{- $text = $text | replace "replication_factor: 1" "replication_factor: 3" }}
+{{- end }}
+{{- $text }}
+{{- end }}
+
+{{/* Tempo's configuration, likewise. */}}
+{{- define "chatscope.tempo" -}}
+{{- $file := .Values.stack.scaled | ternary "files/scaled.tempo.yaml" "files/tempo.yaml" }}
+{{- $text := .Files.Get $file | replace ": unix" ": tcp" | replace ": tempo.sock" ": 0.0.0.0" | replace ": tempo-otlp.sock" ": 0.0.0.0:4317" }}
+{{- if .Values.stack.scaled }}
+{{- $s3 := .Values.stack.objectStorage }}
+{{- $text = $text | replace "endpoint: ${S3_ADDRESS}" (printf "endpoint: %s" (required "stack.objectStorage.endpoint" $s3.endpoint)) }}
+{{- $text = $text | replace "bucket: tempo" (printf "bucket: %s\n      region: %s" $s3.buckets.tempo $s3.region) }}
+{{- $text = $text | replace "access_key: chatscope" "access_key: ${S3_ACCESS_KEY}" }}
+{{- $text = $text | replace "\n      insecure: true" (printf "\n      insecure: %t" $s3.insecure) }}
+{{- $text = $text | replace "\ningester:\n  lifecycler:\n" "\ningester:\n  lifecycler:\n    ring:\n      replication_factor: 3\n" }}
+{{- end }}
+{{- $text }}
+{{- end }}
