@@ -14,7 +14,7 @@ from tests.containers.project import Project
 
 _PAGE = (ROOT / "docs" / "scaling.md").read_text()
 _ENVIRONMENT = re.findall(r"^(COMPOSE_PROFILES|SHARED_STORE_URL_FILE)=(\S+)$", _PAGE, re.MULTILINE)
-[_COMMAND] = re.findall(r"^docker compose .*$", _PAGE, re.MULTILINE)
+[_COMMAND] = re.findall(r"^docker compose up .*--scale.*$", _PAGE, re.MULTILINE)
 # Beyond the ports of the layer's stack.
 _FIRST_PORT_AFTER = 60
 

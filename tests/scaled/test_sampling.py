@@ -10,6 +10,7 @@ from functools import partial
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+import alerts.ledger
 from dashboards.others import SPAN_CALLS
 from ledger import otlp
 from stack import facts as stack_facts
@@ -168,6 +169,23 @@ def test_exemplars_link_to_kept_traces_only(traces: Stack) -> None:
         found = poll_until(partial(links, name), f"exemplars: {name}", PATIENCE_SECONDS)
         assert found <= {each.hex() for each in _KEPT[name].ids}
     assert links("usual") == set()
+
+
+def test_dropped_spans_are_not_counted_as_lost(traces: Stack) -> None:
+    [rules] = alerts.ledger.groups(interval="1m")
+    came_in, left = (
+        rule["expr"]
+        for rule in rules["rules"]
+        if rule.get("labels") == {"signal": "spans", "hop": "collector"}
+    )
+
+    def equal() -> bool:
+        [entered] = traces.backends.prometheus(came_in)
+        [gone] = traces.backends.prometheus(left)
+        assert gone.value >= entered.value >= 2 * _TRACES * len(_KEPT | _DROPPED)
+        return True
+
+    poll_until(equal, "as many spans left as came in", PATIENCE_SECONDS)
 
 
 def test_gateway_that_is_stopped_decides_on_waiting_traces_first(traces: Stack) -> None:
