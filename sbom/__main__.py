@@ -13,7 +13,7 @@ from typing import Final
 from chatscope import __version__
 from sbom.documents import ModulesError, of_binary, of_images, text
 from stack.build import BuildError
-from stack.images import BASE, IMAGES
+from stack.images import BASE, IMAGES, SCALED_IMAGES
 from stack.machine import go_problems
 from stack.parts import BINARIES
 
@@ -29,7 +29,7 @@ def main(directory: Path = DIRECTORY) -> int:
             _write(directory / f"{each.name}.cdx.json", text(of_binary(each)))
         except (ModulesError, BuildError) as error:
             problems.append(str(error))
-    _write(directory / "images.cdx.json", text(of_images((*IMAGES, BASE))))
+    _write(directory / "images.cdx.json", text(of_images((*IMAGES, *SCALED_IMAGES, BASE))))
     try:
         _write(directory / "service.cdx.json", of_service())
     except subprocess.CalledProcessError as error:

@@ -1,4 +1,4 @@
-"""The official images of docker-compose.yml, each with the Go module of the same release.
+"""The official images of the compose files, each with the Go module of the same release.
 
 The native stack builds the modules, Docker uses the images: always change both together.
 """
@@ -155,6 +155,47 @@ IMAGES = (
         "0",
         "GPL-2.0-only",
         "sha256:5cec3fc171c87218698e85a52af7087de727372aae264a787b8112901a5b0092",
+    ),
+)
+
+# Of deploy/scale.compose.yaml only. Its Collectors have the image above, which contains the
+# components of stack/collector-scaled too.
+SCALED_IMAGES = (
+    Image(
+        "thanos",
+        "quay.io/thanos/thanos",
+        "v0.42.0",
+        "/bin/thanos",
+        "1001",
+        "Apache-2.0",
+        "",
+        "thanos",
+        "github.com/thanos-io/thanos",
+        "v0.42.0",
+        "thanos",
+    ),
+    # Its own entry point is not used; natively its libraries are fetched: stack/scaled/kafka.py.
+    Image(
+        "kafka",
+        "apache/kafka",
+        "4.1.1",
+        "",
+        "1000",
+        "Apache-2.0",
+        "sha256:0bc1bb2478f45b6cea78864df86acdc11e8df2c5172477819a4d12942cbe5d40",
+    ),
+    Image(
+        "s3",
+        "versity/versitygw",
+        "v1.8.0",
+        "/usr/local/bin/versitygw",
+        "0",
+        "Apache-2.0",
+        "sha256:30292fc2eeacc67a36993b01f7a7a5e3361a19cced0e80c1d71cfa2a4b0a2499",
+        "versitygw",
+        "github.com/versity/versitygw",
+        "v1.8.0",
+        "versitygw",
     ),
 )
 

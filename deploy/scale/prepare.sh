@@ -1,6 +1,7 @@
 #!/bin/sh
-# What: secrets and files of the scaled stack that contain them or addresses; run once before it.
-# Run by: stack/scaled/native.py, and deploy/scale.compose.yaml, after gateway/secrets.sh.
+# What: secrets of the scaled stack, and files that contain them or addresses; run once before it.
+# Run by: stack/scaled/native.py, and deploy/scale.compose.yaml, after gateway/secrets.sh for both
+# tenants: SECRETS_DIR has the secrets of the first one, SECOND_SECRETS_DIR those of the second.
 # Trap: in the container BUSYBOX is the only program.
 set -eu
 umask 077
@@ -10,21 +11,25 @@ run() { # PROGRAM ARGUMENTS…
   ${BUSYBOX:-} "$@"
 }
 
+# Renamed into place, so that readers always see the whole file.
+write() { # FILE, content on standard input
+  run mkdir -p "${1%/*}"
+  run cat >"$1.new"
+  run mv "$1.new" "$1"
+}
+
 # Generates 32 random bytes in hex unless FILE exists.
 value_in() { # FILE → $value
-  run mkdir -p "${1%/*}"
   [ -s "$1" ] || {
-    run head -c 32 /dev/urandom | run od -An -v -tx1 | run tr -d ' \n' >"$1.new"
-    run mv "$1.new" "$1"
+    run head -c 32 /dev/urandom | run od -An -v -tx1 | run tr -d ' \n' | write "$1"
   }
   read -r value <"$1" || :
 }
 
 value_in kafka/password
 value_in s3/secret_key
-run mkdir -p thanos
 
-run cat >thanos/objstore.yml <<END
+write thanos/objstore.yml <<END
 type: S3
 config:
   bucket: thanos
@@ -35,14 +40,14 @@ config:
   insecure: true
   bucket_lookup_type: path
 END
-run cat >thanos/query.yml <<END
-- http_config: &own
+write thanos/query.yml <<END
+- http_config:
     basic_auth:
       username: prometheus
       password_file: $SECRETS_DIR/prometheus/password
   static_configs: ["$QUERY_ADDRESS"]
 END
-run cat >thanos/alertmanagers.yml <<END
+write thanos/alertmanagers.yml <<END
 alertmanagers:
   - http_config:
       basic_auth:
@@ -50,12 +55,16 @@ alertmanagers:
         password_file: $SECRETS_DIR/prometheus/password
     static_configs: ["$ALERTMANAGER_ADDRESS"]
 END
-run cat >thanos/hashring.json <<END
+write thanos/hashring.json <<END
 [{"endpoints": $RECEIVE_ENDPOINTS, "algorithm": "ketama"}]
 END
 
+# The tenants share Kafka, and the gateway's own password at Thanos.
+write "$SECOND_SECRETS_DIR/kafka/password" <kafka/password
+write "$SECOND_SECRETS_DIR/gateway/basic" <gateway/basic
+
 # In containers, each component runs as its own user.
 if [ -n "${BUSYBOX:-}" ]; then
-  run chown -R 1001:1001 thanos
-  run chown -R 1000:1000 kafka
+  run chown -R 65534:65534 thanos
+  run chown -R 10001:10001 kafka s3 "$SECOND_SECRETS_DIR/kafka" "$SECOND_SECRETS_DIR/gateway"
 fi

@@ -130,6 +130,7 @@ class ScaledStack(NativeStack):
             env={
                 "PATH": os.defpath,
                 "SECRETS_DIR": self.facts["SECRETS_DIR"],
+                "SECOND_SECRETS_DIR": str(second),
                 "S3_ADDRESS": environ["S3_ADDRESS"],
                 "QUERY_ADDRESS": f"{host}:{self.facts['PROMETHEUS_PORT']}",
                 "ALERTMANAGER_ADDRESS": f"{host}:{self.facts['ALERTMANAGER_PORT']}",
@@ -142,10 +143,6 @@ class ScaledStack(NativeStack):
         )
         if done.returncode != 0:
             raise SecretsError(f"the scaled stack cannot be prepared: {done.stderr.strip()}")
-        # What the tenants share: Kafka, and the gateway's own password at Thanos.
-        first = Path(self.facts["SECRETS_DIR"])
-        shutil.copytree(first / "kafka", second / "kafka", dirs_exist_ok=True)
-        shutil.copy(first / "gateway" / "basic", second / "gateway" / "basic")
 
     def _second_secrets(self) -> Path:
         return self.run_dir / "second-secrets"

@@ -11,6 +11,7 @@ from stack.facts import ROOT
 
 COLLECTOR = ROOT / "otel-collector-config.yaml"
 MANIFEST = ROOT / "stack" / "collector" / "manifest.yaml"
+SCALED_MANIFEST = ROOT / "stack" / "collector-scaled" / "manifest.yaml"
 LOKI = ROOT / "loki" / "loki.yaml"
 TEMPO = ROOT / "tempo" / "tempo.yaml"
 PROMETHEUS = ROOT / "prometheus" / "prometheus.yml"
@@ -21,8 +22,10 @@ GRAFANA_INI = GRAFANA / "grafana.ini"
 DATASOURCES = GRAFANA / "datasources" / "datasources.yaml"
 COMPOSE = ROOT / "docker-compose.yml"
 BACKENDS_COMPOSE = ROOT / "deploy" / "backends.compose.yaml"
+SCALE_COMPOSE = ROOT / "deploy" / "scale.compose.yaml"
 DOCKERFILE = ROOT / "Dockerfile"
 PROCESSES = ROOT / "stack" / "process-compose.yaml"
+SCALED_PROCESSES = ROOT / "deploy" / "scale" / "process-compose.yaml"
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 
 # Used by components only: no container publishes them.

@@ -1,10 +1,7 @@
 """docker-compose.yml: the same stack as natively, and limits for every container."""
 
-import json
 import re
-import subprocess
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from string import Template
 from typing import Any
 
@@ -17,7 +14,18 @@ from stack.facts import ROOT
 from stack.images import IMAGES
 from stack.parts import PARTS
 from stack.secrets import HEADERS_FILE
-from tests.config.files import BACKENDS_COMPOSE, COMPOSE, INSIDE_PORTS, PROCESSES, parsed, seconds
+from tests.config.conftest import Configured
+from tests.config.files import (
+    BACKENDS_COMPOSE,
+    COLLECTOR,
+    COMPOSE,
+    INSIDE_PORTS,
+    LOKI,
+    PROCESSES,
+    TEMPO,
+    parsed,
+    seconds,
+)
 from tests.each import for_each
 
 # Containers that exit: three before the components, the other on demand.
@@ -37,30 +45,8 @@ _STARTED = [part.name for part in PARTS if part.name not in ("app", "grafana")]
 _NO_PROXY = ("NO_PROXY", "no_proxy")
 _OLD_ENGINE = ROOT / "deploy" / "old-engine.compose.yaml"
 
-Configured = Callable[..., dict[str, Any]]
 each_service = for_each({name: name for name in _SERVICES})
 each_part = for_each({part.name: part for part in PARTS})
-
-
-@pytest.fixture
-def configured(binary: Callable[[str], Path]) -> Configured:
-    """Return the parsed file, with these variables set."""
-    compose = binary("docker-compose")
-
-    def services(*overlays: Path, **environ: str) -> dict[str, Any]:
-        files = [word for path in (COMPOSE, *overlays) for word in ("--file", path)]
-        done = subprocess.run(
-            [compose, *files, "config", "--format", "json"],
-            env={"COMPOSE_DISABLE_ENV_FILE": "1", **environ},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        found: dict[str, Any] = json.loads(done.stdout)["services"]
-        return found
-
-    return services
 
 
 def _published(services: Mapping[str, Any]) -> dict[str, set[tuple[str, int]]]:
@@ -212,6 +198,19 @@ def test_a_setting_reaches_the_service(configured: Configured) -> None:
     environment = configured(MAX_ANSWERS="7")["app"]["environment"]
     assert environment["MAX_ANSWERS"] == "7"
     assert environment["LOG_LEVEL"] is None
+
+
+_READ = {"collector": COLLECTOR, "loki": LOKI, "tempo": TEMPO}
+# Set by loki/start.sh.
+_BY_SCRIPT = {"LOKI_PASSWORD"}
+
+
+@pytest.mark.parametrize("name", _READ)
+def test_variables_of_a_configuration_are_set(name: str, configured: Configured) -> None:
+    environment = configured()[name]["environment"]
+    used = set(re.findall(r"\$\{(?:env:)?([A-Z][A-Z0-9_]+)\}", _READ[name].read_text()))
+    assert used
+    assert {variable for variable in used if not environment.get(variable)} <= _BY_SCRIPT
 
 
 @for_each({name: name for name in _STARTED})

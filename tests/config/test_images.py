@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from stack.facts import ROOT
-from stack.images import BASE, IMAGES, Image
+from stack.images import BASE, IMAGES, SCALED_IMAGES, Image
 from stack.parts import BINARIES
 from stack.releases import wanted
-from tests.config.files import COMPOSE, DOCKERFILE, MANIFEST, parsed
+from tests.config.files import COMPOSE, DOCKERFILE, MANIFEST, SCALED_MANIFEST, parsed
 
-_BUILT = [image for image in IMAGES if image.module]
+_ALL = (*IMAGES, *SCALED_IMAGES, BASE)
+_BUILT = [image for image in _ALL if image.module]
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _EXACT = re.compile(r"v?\d+\.\d+\.\d+(-[a-z0-9-]+)?")
 
@@ -69,8 +70,8 @@ def test_dockerfile_begins_with_the_one_base() -> None:
 
 
 def test_every_image_is_pinned_to_one_release() -> None:
-    assert [image for image in (*IMAGES, BASE) if not _EXACT.fullmatch(image.tag)] == []
-    digests = [image.digest for image in (*IMAGES, BASE) if image.digest]
+    assert [image for image in _ALL if not _EXACT.fullmatch(image.tag)] == []
+    digests = [image.digest for image in _ALL if image.digest]
     assert [digest for digest in digests if not _DIGEST.fullmatch(digest)] == []
     assert len(digests) == len(set(digests))
 
@@ -79,6 +80,8 @@ def test_every_module_of_the_stack_has_its_image() -> None:
     # The native supervisor, and programs for tests and generators, run in no container.
     tools = {"process-compose", "docker-compose", "sloth", "govulncheck"}
     tools |= {"helm"}
+    # Its image is the Collector's.
+    tools |= {"collector-scaled"}
     modules = {binary.module for binary in BINARIES} - tools
     assert {image.directory for image in _BUILT} == modules
 
@@ -86,9 +89,9 @@ def test_every_module_of_the_stack_has_its_image() -> None:
 @built
 def test_the_module_is_pinned_to_the_version_in_the_table(image: Image) -> None:
     go_mod = (ROOT / "stack" / image.directory / "go.mod").read_text()
-    assert re.findall(rf"^(?:require )?\s*{image.module} (v\S+)$", go_mod, re.MULTILINE) == [
-        image.version
-    ]
+    assert re.findall(
+        rf"^(?:require )?\s*{image.module} (v\S+)(?: // indirect)?$", go_mod, re.MULTILINE
+    ) == [image.version]
 
 
 @built
@@ -105,9 +108,18 @@ def test_the_tag_follows_from_the_version(image: Image) -> None:
         assert image.version == f"v{release}"
 
 
-def test_collectors_image_is_of_the_manifests_release() -> None:
+@pytest.mark.parametrize("manifest", [MANIFEST, SCALED_MANIFEST], ids=lambda path: path.parent.name)
+def test_collectors_image_is_of_the_manifests_release(manifest: Path) -> None:
     [tag] = [image.tag for image in IMAGES if image.part == "collector"]
-    assert parsed(MANIFEST)["dist"]["version"] == tag
+    assert parsed(manifest)["dist"]["version"] == tag
+
+
+def test_kafkas_image_is_of_the_release_of_its_libraries() -> None:
+    [tag] = [image.tag for image in SCALED_IMAGES if image.part == "kafka"]
+    pom = (ROOT / "stack" / "scaled" / "pom.xml").read_text()
+    assert re.findall(r"<artifactId>kafka_[\d.]+</artifactId>\s*<version>(.*)</version>", pom) == [
+        tag
+    ]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +153,8 @@ def _table(heading: str) -> dict[str, list[str]]:
 def test_page_shows_the_version_of_every_image_and_of_the_supervisor() -> None:
     versions = {name.lower(): cells[0] for name, cells in _table("## Versions").items()}
     called = {"gateway": "caddy", "store": "valkey", "init": "busybox", "base": "python"}
-    for image in (*IMAGES, BASE):
+    called |= {"s3": "versitygw"}
+    for image in _ALL:
         release = re.match(r"v?([\d.]+)", image.tag)
         assert release
         assert versions[called.get(image.part, image.part)] == release[1]
@@ -150,21 +163,20 @@ def test_page_shows_the_version_of_every_image_and_of_the_supervisor() -> None:
 
 def test_page_tells_which_images_have_a_digest() -> None:
     shown = {name: cells[0] for name, cells in _table("## Images").items() if ":" in name}
-    expected = {
-        image.tagged: "pinned" if image.digest else "not known" for image in (*IMAGES, BASE)
-    }
+    expected = {image.tagged: "pinned" if image.digest else "not known" for image in _ALL}
     assert shown == expected
 
 
 def test_page_names_the_variable_of_every_image() -> None:
-    named = set(re.findall(r"`([A-Z]+_IMAGE)`", _PAGE))
-    assert named == {image.variable for image in (*IMAGES, BASE)}
+    named = set(re.findall(r"`([A-Z0-9]+_IMAGE)`", _PAGE))
+    assert named == {image.variable for image in _ALL}
 
 
 def test_licences_of_images_are_those_of_the_page() -> None:
     page = (ROOT / "docs" / "licences.md").read_text()
     called = {"gateway": "Caddy", "store": "Valkey", "init": "BusyBox", "base": "Python"}
-    for image in (*IMAGES, BASE):
+    called |= {"s3": "versitygw"}
+    for image in _ALL:
         name = called.get(image.part, image.part.capitalize())
         row = re.search(rf"^\| (?:OpenTelemetry )?{name}\b.*$", page, re.MULTILINE)
         assert row

@@ -1,4 +1,7 @@
-"""The files in deploy/: their additions to the stack, without removing anything."""
+"""The files in deploy/: their additions to the stack, without removing anything.
+
+The scaled stack, which replaces components, has its own tests: test_scale_compose.py.
+"""
 
 import gzip
 import http.server
@@ -21,13 +24,14 @@ from stack import facts as stack_facts
 from stack.facts import ROOT
 from stack.secrets import telemetry_headers
 from stack.waiting import poll_until
-from tests.config.files import COLLECTOR, broken_copy, parsed
+from tests.config.files import COLLECTOR, SCALE_COMPOSE, broken_copy, parsed
 from tests.running import PATIENCE_SECONDS
 from tests.stores import prepare
 from tests.unit.otlp.servers import make_certificates
 
 _DEPLOY = ROOT / "deploy"
 _OVERLAYS = sorted(_DEPLOY.glob("*.collector.yaml"))
+_COMPOSE = sorted(set(_DEPLOY.glob("*.compose.yaml")) - {SCALE_COMPOSE})
 # Port offset; differs from user stacks and from those of the other tests.
 _OFFSET = 6_500
 _SECRET = "sk-" + "canary0123456789abcdef"
@@ -156,7 +160,7 @@ def test_forwarded_signals_reach_the_other_endpoint_with_its_key_and_without_sec
     assert seen == {Request(f"/v1/{signal}", "Bearer k", has_secret=False) for signal in _SENT}
 
 
-@pytest.mark.parametrize("path", sorted(_DEPLOY.glob("*.compose.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", _COMPOSE, ids=lambda path: path.name)
 def test_compose_overlay_that_adds_to_a_command_leaves_nothing_out(path: Path) -> None:
     """Compose merges most lists, but replaces a command."""
     base = parsed(ROOT / "docker-compose.yml")["services"]
@@ -165,7 +169,7 @@ def test_compose_overlay_that_adds_to_a_command_leaves_nothing_out(path: Path) -
             assert set(base[name]["command"]) <= set(service["command"])
 
 
-@pytest.mark.parametrize("path", sorted(_DEPLOY.glob("*.compose.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", _COMPOSE, ids=lambda path: path.name)
 def test_compose_overlay_names_only_services_and_files_that_there_are(path: Path) -> None:
     base = parsed(ROOT / "docker-compose.yml")["services"]
     services = _services(path)
@@ -176,7 +180,7 @@ def test_compose_overlay_names_only_services_and_files_that_there_are(path: Path
             assert (ROOT / source).exists(), source
 
 
-@pytest.mark.parametrize("path", sorted(_DEPLOY.glob("*.compose.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", _COMPOSE, ids=lambda path: path.name)
 def test_checkout_looks_at_the_files_that_an_overlay_adds(path: Path) -> None:
     added = {
         name: {volume["source"] for volume in service.get("volumes", []) if "bind" in volume}

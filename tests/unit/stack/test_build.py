@@ -13,6 +13,7 @@ from rich.console import Console
 from stack import build, machine
 from stack.parts import BINARIES, binary_path, cache_dir, missing_binaries
 from stack.progress import Progress
+from stack.scaled.native import ScaledStack
 
 # Responds to `go env`, and writes FILE for `go build … -o FILE …`.
 _GO = """#!/bin/sh
@@ -78,8 +79,17 @@ def test_stack_that_runs_does_not_wait_for_what_only_the_tests_want(
         "govulncheck",
         "docker-compose",
         "helm",
+        "otelcol-scaled",
+        "versitygw",
+        "thanos",
     ]
     assert missing_binaries(with_tests=False) == []
+
+
+def test_scaled_stack_waits_for_its_own_programs_too(cache: Path, console: Console) -> None:
+    build.build_missing(Progress(console), with_tests=False)
+    missing = missing_binaries(with_tests=False, more=ScaledStack.more_programs)
+    assert {binary.name for binary in missing} == {"otelcol-scaled", "versitygw", "thanos"}
 
 
 def test_cached_program_is_not_built_again(cache: Path, console: Console) -> None:

@@ -37,10 +37,11 @@ def test_cache_key_changes_with_go_and_flags_and_else_stays(module: Path) -> Non
     assert _key(module) in keys
 
 
-def test_collector_is_built_from_its_manifest() -> None:
-    [generated] = [binary for binary in BINARIES if binary.generated]
-    assert generated.name == "otelcol"
-    assert generated.directory / "manifest.yaml" in generated.sources()
+def test_collectors_are_built_from_their_manifests() -> None:
+    generated = [binary for binary in BINARIES if binary.generated]
+    assert [binary.name for binary in generated] == ["otelcol", "otelcol-scaled"]
+    for binary in generated:
+        assert binary.directory / "manifest.yaml" in binary.sources()
 
 
 def test_binary_path_is_in_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
