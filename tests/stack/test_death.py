@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from app.settings import SIMULATED_MODEL
 from chatscope import names
 from dashboards import others
@@ -77,6 +79,7 @@ def _shown(stack: Stack, after: float) -> bool:
     return bool(answer["data"]["result"])
 
 
+@pytest.mark.one_machine("a Collector beside it would write to Prometheus")
 def test_killed_service_is_reported_down_in_time_and_its_return_too(
     stack: Stack, tmp_path: Path
 ) -> None:

@@ -117,6 +117,7 @@ def test_tempo_refuses_a_range_that_is_longer_than_its_data(stack: Stack) -> Non
     assert "maximum allowed duration" in answer.text
 
 
+@pytest.mark.one_machine("a backend is several processes")
 def test_backends_are_as_small_afterwards(stack: Stack) -> None:
     for part in ("tempo", "loki"):
         assert _memory(stack, part) < 2 * 2**30

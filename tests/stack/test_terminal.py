@@ -100,7 +100,7 @@ def test_trace_has_its_tree_records_tokens_and_cost(stack: Stack, turn: Turn) ->
     assert re.search(r"(?m)^POST /v1/chat/completions +[\d.]+ m?s  ━", shown)
     assert re.search(r"(?m)^└─ chat simulated-1 +[\d.]+ m?s ", shown)
     tokens = f"{turn.prompt_tokens} + {turn.completion_tokens} tokens"
-    assert re.search(rf"(?m)^ +{re.escape(tokens)} · \$0\.\d+ · first token [\d.]+ m?s", shown)
+    assert re.search(rf"(?m)^[ │]+{re.escape(tokens)} · \$0\.\d+ · first token [\d.]+ m?s", shown)
     assert "answer completed" in shown
     assert re.search(rf"(?m)^completed · {re.escape(tokens)} · ", shown)
 
@@ -341,6 +341,7 @@ def test_backend_that_its_gateway_does_not_reach_is_a_fault(stack: Stack) -> Non
     assert "make logs PART=loki" in fault.fix
 
 
+@pytest.mark.one_machine("a Collector beside it would write to Prometheus")
 @pytest.mark.parametrize(
     ("variable", "value", "check"),
     [
