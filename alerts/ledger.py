@@ -86,7 +86,7 @@ def _points() -> list[_Step]:
     acknowledged are stored; it counts samples, scraped ones included."""
     through = others.POINTS_THROUGH
     processed = (others.POINTS_PROCESSED, (matches(PROCESSOR, others.LAST_OF_POINTS),))
-    queued = (matches(EXPORTER, others.POINTS_QUEUED),)
+    queued = (equals(EXPORTER, others.TO_PROMETHEUS),)
     sent = (through.sent, queued)
     given_up = [(through.send_failed, queued), (through.enqueue_failed, queued)]
     acknowledged = (through.sent, (equals(EXPORTER, others.PAST_QUEUE_OUT),))
@@ -175,6 +175,7 @@ def _unsettled() -> str:
     reasons = [
         f"max(min_over_time({select(others.EXPORT_QUEUE_SIZE)}[{_WAITS}])) > bool 0",
         f"max(max_over_time({select(SPOOL_ITEMS)}[{_WAITS}])) > bool 0",
+        f"max(min_over_time({select(others.KAFKA_LAG)}[{_WAITS}])) > bool 0",
         f"min(min_over_time({up}[{_ACCOUNT}s])) < bool 1",
         f"min(time() - {started}) < bool {_ACCOUNT}",
         f"min({select(others.COLLECTOR_UPTIME)}) < bool {_ACCOUNT}",

@@ -88,7 +88,8 @@ def _collector(windows: Windows) -> Alert:
 def _store(windows: Windows) -> Alert:
     return Alert(
         name="StoreDown",
-        expr=f"{select(others.UP, matches(JOB, '|'.join(STORES)))} == 0",
+        # Prometheus cannot tell of itself; in the scaled stack, these are parts of Thanos.
+        expr=f"{select(others.UP, matches(JOB, '|'.join((*STORES, 'prometheus'))))} == 0",
         area="pipeline",
         severity="critical",
         hold=windows.soon,

@@ -177,9 +177,9 @@ PAST_QUEUE_OUT: Final = "prometheus_remote_write"
 # Those of the scaled stack, in deploy/scale: a gateway receives from agents, and sends to Kafka.
 FROM_AGENTS: Final = "otlp/agents"
 SPANS_TO_KAFKA: Final = "kafka/traces"
-# The queue of metric points, on one machine and on several.
-POINTS_QUEUED: Final = "otlp_grpc/prometheus|kafka/metrics"
 TRACES_WAITING: Final = Series("otelcol_processor_tail_sampling_sampling_traces_on_memory")
+# Messages in Kafka that a writer has not read yet.
+KAFKA_LAG: Final = Series("otelcol_kafka_receiver_offset_lag")
 
 SPANS_THROUGH: Final = _hop("spans")
 LOGS_THROUGH: Final = _hop("log_records")

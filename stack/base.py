@@ -39,6 +39,11 @@ class Stack(ABC):
         """The components that run, or will be started."""
 
     @property
+    def listeners(self) -> tuple[Part, ...]:
+        """The components with ports of this machine, also those without a readiness URL."""
+        return self.parts
+
+    @property
     @abstractmethod
     def missing(self) -> dict[str, str]:
         """The other components by name, with the reason and the way to get them."""

@@ -21,14 +21,21 @@ class BuildError(RuntimeError):
     """A component could not be built; the text contains the end of Go's output and its log file."""
 
 
-def problems(*, with_tests: bool = True, without: Collection[str] = ()) -> list[str]:
-    """Return the problems that prevent the build of missing components, each with its fix."""
-    if not with_tests and {each.name for each in BINARIES if not each.for_tests} <= set(without):
+def problems(
+    *, with_tests: bool = True, without: Collection[str] = (), more: Collection[str] = ()
+) -> list[str]:
+    """Return the problems that prevent the build of missing components, each with its fix.
+
+    The arguments are those of `build_missing`.
+    """
+    needed = {each.name for each in BINARIES if not each.for_tests or each.name in more}
+    if not with_tests and needed <= set(without):
         return []
     wrong = go_problems()
     if wrong:
         return wrong
-    share = len(missing_binaries(with_tests=with_tests, without=without)) / len(BINARIES)
+    missing = missing_binaries(with_tests=with_tests, without=without, more=more)
+    share = len(missing) / len(BINARIES)
     if not share:
         return []
     return disk_problems({path: gib * share for path, gib in build_space().items()})

@@ -133,7 +133,7 @@ def _start(console: Console, wanted: Facts) -> Stack:
     progress.say(f"Running {stack.kind}: {choice.reason}")
     # Processes of a killed supervisor would occupy the ports.
     stack.stop()
-    problems = preflight.port_problems(stack.facts, stack.parts)
+    problems = preflight.port_problems(stack.facts, stack.listeners)
     if choice.way == "native":
         problems += _native_problems(stack.facts)
     if problems:
@@ -152,7 +152,8 @@ def _native_problems(wanted: Facts) -> list[str]:
     if directory and not Path(directory).is_dir():
         return [f"COMPONENTS_DIR={directory} is not a directory: set an existing one, or unset it"]
     used = parts.released(wanted).used
-    return [*grafana.problems(wanted), *build.problems(with_tests=False, without=used)]
+    more = way.native(wanted).more_programs
+    return [*grafana.problems(wanted), *build.problems(with_tests=False, without=used, more=more)]
 
 
 def _get_programs(wanted: Facts, progress: Progress) -> None:

@@ -77,6 +77,7 @@ def load(environ: Mapping[str, str] | None = None) -> dict[str, str]:
         *_bad_values(facts),
         *_shared_ports(facts),
         *_tls_problems(facts),
+        *_scaled_problems(facts),
     ]
     if problems:
         raise FactsError(problems)
@@ -165,6 +166,11 @@ def _tls(environ: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
+def _scaled_problems(facts: Mapping[str, str]) -> Iterator[str]:
+    if facts["TOPOLOGY"] == "scaled" and facts["OTLP_TLS_CERT_FILE"]:
+        yield "OTLP_TLS_CERT_FILE is not supported with TOPOLOGY=scaled: unset one of them"
+
+
 def _tls_problems(facts: Mapping[str, str]) -> Iterator[str]:
     certificate, key, client_authority = (facts[name] for name in _TLS_FILES)
     if bool(certificate) != bool(key) or (client_authority and not certificate):
@@ -217,6 +223,22 @@ def _is_hours(value: str) -> bool:
     return bool(re.fullmatch(r"[1-9][0-9]*h", value))
 
 
+def _is_number(value: str) -> bool:
+    return value.isascii() and value.isdigit()
+
+
+def _is_percent(value: str) -> bool:
+    return _is_number(value) and int(value) <= 100
+
+
+def _is_amount(value: str) -> bool:
+    return bool(re.fullmatch(r"[0-9]+(\.[0-9]+)?", value))
+
+
+def _is_duration(value: str) -> bool:
+    return bool(re.fullmatch(r"[0-9]+(ms|s|m)", value))
+
+
 def _is_size(value: str) -> bool:
     return bool(re.fullmatch(r"0|[1-9][0-9]*(MB|GB|TB)", value))
 
@@ -234,6 +256,11 @@ _KINDS: list[tuple[str, Callable[[str], bool], str]] = [
     ("_HOST", _is_host, "a host name or an address"),
     ("RETENTION", _is_hours, "whole hours such as 360h"),
     ("_RATE_MB", _is_rate, "whole megabytes a second, 1 to 9999"),
+    ("_PERCENT", _is_percent, "a whole number, 0 to 100"),
+    ("_TRACE_MS", _is_number, "a whole number of milliseconds"),
+    ("TRACES_IN_MEMORY", _is_number, "a whole number"),
+    ("_USD", _is_amount, "an amount such as 0.5"),
+    ("TRACE_WAIT_AFTER_ROOT", _is_duration, "a duration such as 10s"),
     ("_SIZE", _is_size, "a size such as 5GB (MB, GB or TB), or 0"),
 ]
 

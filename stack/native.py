@@ -17,8 +17,6 @@ from stack.recorded import forget, record
 from stack.supervisor import ProcessState
 from stack.terminal import Terminal
 
-# More than the sum of the shutdown timeouts in process-compose.yaml except the app's.
-STOP_TIMEOUT_S = 40.0
 _START_LINE = "==== started "
 # Programs differ in the spelling that they read.
 _NO_PROXY = ("NO_PROXY", "no_proxy")
@@ -28,6 +26,8 @@ class NativeStack(Stack):
     """All components as processes of this machine."""
 
     kind = "natively"
+    # More than the sum of the shutdown timeouts in process-compose.yaml except the app's.
+    stop_timeout_s = 40.0
     # Programs beyond those of one machine.
     more_programs: tuple[str, ...] = ()
     scraped: Mapping[str, str] = {
@@ -144,7 +144,7 @@ class NativeStack(Stack):
         for process in filter(supervisor.is_supervisor, processes):
             _signal(process.terminate)
         if any(map(supervisor.is_supervisor, processes)):
-            psutil.wait_procs(processes, timeout=STOP_TIMEOUT_S + app_stop_seconds())
+            psutil.wait_procs(processes, timeout=self.stop_timeout_s + app_stop_seconds())
         _end(supervisor.own_processes(str(self.state_dir)))
         supervisor.control_socket(str(self.state_dir)).unlink(missing_ok=True)
         forget(self.facts)

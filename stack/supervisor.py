@@ -15,8 +15,8 @@ from stack.local_http import local_client
 CONFIGURATION = ROOT / "stack" / "process-compose.yaml"
 # Set for process-compose and inherited by all its processes: identifies a stack's processes.
 MARKER = "CHATSCOPE_STACK"
-# More than the longest shutdown timeout in process-compose.yaml.
-_STOP_SECONDS = 30.0
+# More than the longest shutdown timeout, that of Kafka in deploy/scale/process-compose.yaml.
+_STOP_SECONDS = 40.0
 
 
 class SupervisorError(RuntimeError):

@@ -18,7 +18,9 @@ from xdist.workermanage import WorkerController
 
 from stack.facts import ROOT
 from stack.machine import MachineError
+from stack.native import NativeStack
 from stack.parts import BINARIES, missing_binaries
+from stack.scaled import kafka
 from tests.harness import limits
 
 # Lower priority than the tests that run meanwhile.
@@ -166,3 +168,14 @@ def _writer(config: pytest.Config) -> Callable[[str], None]:
             reporter.write_line(line)
 
     return say
+
+
+def wait_for_programs_of(stack: NativeStack) -> None:
+    """Wait for all programs of a stack; skip the test if Kafka cannot be run here."""
+    more = stack.more_programs
+    wait_for_binaries([each.name for each in BINARIES if not each.for_tests or each.name in more])
+    if more:
+        try:
+            kafka.fetch()
+        except kafka.MissingProgramError as reason:
+            pytest.skip(str(reason))

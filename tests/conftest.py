@@ -10,8 +10,6 @@ import pytest
 from stack import facts as stack_facts
 from stack import supervisor, way
 from stack.backends import Backends
-from stack.parts import BINARIES
-from stack.scaled import kafka
 from tests import builds, groups
 from tests.engine.daemon import EngineError
 from tests.engine.engine import Engine, ready_engine
@@ -78,27 +76,12 @@ def stack(
         shifted = stack_facts.shifted(group.offset, {**os.environ, **topology})
         facts = stack_facts.load({**os.environ, **topology, **shifted, **state})
         chosen = way.native(facts)
-        builds.wait_for_binaries(
-            [
-                each.name
-                for each in BINARIES
-                if not each.for_tests or each.name in chosen.more_programs
-            ]
-        )
-        if facts["TOPOLOGY"] == "scaled":
-            _fetch_kafka()
+        builds.wait_for_programs_of(chosen)
         _kill(_left_behind(facts))
         with chosen as running, Backends(facts) as backends:
             yield Stack(facts, backends, running)
             # No graceful shutdown is needed, which takes many seconds.
             _kill(supervisor.own_processes(facts["STATE_DIR"]))
-
-
-def _fetch_kafka() -> None:
-    try:
-        kafka.fetch()
-    except kafka.MissingProgramError as reason:
-        pytest.skip(str(reason))
 
 
 def _left_behind(facts: dict[str, str]) -> Iterator[psutil.Process]:

@@ -403,7 +403,7 @@ def _points() -> Row:
                         f"accepted from {label(RECEIVER)}",
                     ),
                     prom(
-                        rate(hop.sent, matches(EXPORTER, others.POINTS_QUEUED)),
+                        rate(hop.sent, equals(EXPORTER, others.TO_PROMETHEUS)),
                         "sent by the Collector",
                     ),
                     prom(_stored(others.OF_POINTS), "stored by Prometheus"),

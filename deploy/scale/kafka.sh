@@ -28,16 +28,17 @@ offsets.topic.replication.factor=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
-# A batch of an agent, which may contain whole conversations.
-message.max.bytes=20000000
-replica.fetch.max.bytes=20000000
-# The longest outage of the backends that loses nothing.
+# A whole trace, which may contain long conversations.
+message.max.bytes=60000000
+replica.fetch.max.bytes=60000000
+# The longest outage of the backends that loses nothing. A full disk stops the broker instead, and
+# what it does not accept waits in the queues of the gateways and agents.
 log.retention.hours=72
 END
 kafka() { # CLASS ARGUMENTS…
   class=$1
   shift
-  exec java -Xms128m -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$KAFKA_LIBS/*" \
+  exec java -Xms128m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$KAFKA_LIBS/*" \
     "$class" "$@"
 }
 [ -e "$data/logs/meta.properties" ] || (

@@ -56,7 +56,10 @@ alertmanagers:
     static_configs: ["$ALERTMANAGER_ADDRESS"]
 END
 write thanos/hashring.json <<END
-[{"endpoints": $RECEIVE_ENDPOINTS, "algorithm": "ketama"}]
+[
+  {"hashring": "second", "tenants": ["second"], "endpoints": ["$SECOND_RECEIVE_ENDPOINT"]},
+  {"endpoints": $RECEIVE_ENDPOINTS, "algorithm": "ketama"}
+]
 END
 
 # The tenants share Kafka, and the gateway's own password at Thanos.

@@ -28,8 +28,9 @@ _BEARER: Final = {"authorization": "${file:${env:SECRETS_DIR}/collector/bearer}"
 _TENANT: Final = "${env:TENANT}"
 # The backends and their clients share a name of the header with the tenant.
 TENANT_HEADER: Final = "x-scope-orgid"
-# The Collector's limit of a request, its envelope, and that of Kafka.
-_MESSAGE_BYTES: Final = 20_000_000
+# A whole trace, after its decision: Tempo's max_bytes_per_trace, and room for what contains it.
+_MESSAGE_BYTES: Final = 60_000_000
+_MESSAGE_MIB: Final = 64
 # What runs once per node, although a node may have several agents.
 _OF_NODE: Final = {"metrics/ready": "http_check", "metrics/host": "host_metrics"}
 _SIGNALS: Final = ("traces", "logs", "metrics")
@@ -93,14 +94,17 @@ def gateway() -> Config:
     protocols = config["receivers"]["otlp/agents"]["protocols"]
     del protocols["http"]
     # A batch of an agent has no limit of its own.
-    protocols["grpc"]["max_recv_msg_size_mib"] = 64
+    protocols["grpc"]["max_recv_msg_size_mib"] = _MESSAGE_MIB
     return _used(config)
 
 
 def writer() -> Config:
     """Return the configuration of a writer: from Kafka to the backends, with their exporters."""
     config = _collector()
-    config["receivers"] = {"kafka": _from_kafka()}
+    config["receivers"] = {
+        "kafka": _from_kafka(),
+        "otlp/prometheus": config["receivers"]["otlp/prometheus"],
+    }
     config["exporters"]["prometheus_remote_write"]["endpoint"] = "${env:METRICS_WRITE_URL}"
     # That of logs is added by the gateway in front of Loki.
     for name in ("prometheus_remote_write", "otlp_grpc/tempo"):
@@ -108,16 +112,20 @@ def writer() -> Config:
     exporters = {
         "traces": "otlp_grpc/tempo",
         "logs": "otlp_http/loki",
-        # Without a queue: Kafka is one, and is read again until Thanos has accepted a message.
-        "metrics": "prometheus_remote_write",
+        # By the queue on disk of one machine: remote write drops what it cannot send in time, or
+        # while the receiver loses its partitions.
+        "metrics": "otlp_grpc/prometheus",
     }
     config["service"]["pipelines"] = {
-        signal: {
-            "receivers": ["kafka"],
-            "processors": ["memory_limiter"],
-            "exporters": [exporters[signal]],
-        }
-        for signal in _SIGNALS
+        **{
+            signal: {
+                "receivers": ["kafka"],
+                "processors": ["memory_limiter"],
+                "exporters": [exporters[signal]],
+            }
+            for signal in _SIGNALS
+        },
+        "metrics/prometheus": config["service"]["pipelines"]["metrics/prometheus"],
     }
     return _used(config)
 
@@ -164,6 +172,8 @@ def tempo() -> Config:
     """Return Tempo's configuration."""
     config = _read(_TEMPO)
     config["multitenancy_enabled"] = True
+    receivers = config["distributor"]["receivers"]
+    receivers["otlp"]["protocols"]["grpc"]["max_recv_msg_size_mib"] = _MESSAGE_MIB
     trace = config["storage"]["trace"]
     del trace["local"]
     trace["backend"] = "s3"
@@ -267,7 +277,8 @@ def _load_balancing(config: Config, signal: str) -> Config:
                 "tls": {"insecure": True},
                 "timeout": "10s",
                 # In memory, so none. An item stays in the queue below until each gateway has
-                # accepted its part: only the part of a gateway that is down is sent again.
+                # accepted its part: only the part of a gateway that is down is sent again, unless
+                # the agent is restarted meanwhile.
                 "sending_queue": {"enabled": False},
                 "retry_on_failure": {"enabled": True, **tempo["retry_on_failure"]},
             }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from stack import secrets, supervisor
+from stack import facts, secrets, supervisor
 from stack.native import NativeStack
 from stack.parts import Part
 from stack.scaled import configs, kafka
@@ -40,6 +40,8 @@ class ScaledStack(NativeStack):
     """Two agents, two gateways, Kafka, two writers, and backends on object storage."""
 
     kind = "natively, scaled"
+    # The longest chain of processes that stop one after another.
+    stop_timeout_s = 150.0
     more_programs = ("otelcol-scaled", "thanos", "versitygw")
     more_parts = _PARTS
     # Of the same job as the agent.
@@ -57,10 +59,20 @@ class ScaledStack(NativeStack):
     thanos = (
         "RECEIVE1_HTTP_PORT",
         "RECEIVE2_HTTP_PORT",
+        "SECOND_RECEIVE_HTTP_PORT",
         "RULE_HTTP_PORT",
         "STOREGATEWAY_HTTP_PORT",
         "COMPACT_HTTP_PORT",
     )
+
+    @property
+    def listeners(self) -> tuple[Part, ...]:
+        """The components, and all other ports."""
+        named = {port for part in self.parts for port in part.ports}
+        others = tuple(port for port in facts.ports(self.facts) if port not in named)
+        # Without Grafana its port may be in use.
+        others = tuple(port for port in others if port != "GRAFANA_PORT")
+        return (*self.parts, Part("the scaled stack", "", others, "", listen="STACK_HOST"))
 
     def configuration(self) -> Path:
         """Return the configuration of one machine with the processes of deploy/scale."""
@@ -135,6 +147,7 @@ class ScaledStack(NativeStack):
                 "QUERY_ADDRESS": f"{host}:{self.facts['PROMETHEUS_PORT']}",
                 "ALERTMANAGER_ADDRESS": f"{host}:{self.facts['ALERTMANAGER_PORT']}",
                 "RECEIVE_ENDPOINTS": json.dumps(receivers),
+                "SECOND_RECEIVE_ENDPOINT": f"{host}:{self.facts['SECOND_RECEIVE_GRPC_PORT']}",
             },
             stdin=subprocess.DEVNULL,
             capture_output=True,

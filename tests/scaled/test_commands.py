@@ -5,6 +5,7 @@ from pathlib import Path
 
 from stack import facts
 from stack.facts import ROOT
+from stack.scaled.native import ScaledStack
 from tests import builds, groups
 from tests.stack.shell import shell
 
@@ -13,7 +14,7 @@ _MAKE = re.findall(r"^TOPOLOGY=scaled make .*$", _PAGE, re.MULTILINE)
 
 
 def test_commands_of_the_page_start_and_stop_the_scaled_stack(tmp_path: Path) -> None:
-    builds.wait_for_binaries()
+    builds.wait_for_programs_of(ScaledStack(facts.load({"TOPOLOGY": "scaled"})))
     up, down = _MAKE
     ports = facts.shifted(groups.SAMPLED, {"TOPOLOGY": "scaled"})
     with shell("native", groups.SAMPLED, tmp_path, ports) as opened:

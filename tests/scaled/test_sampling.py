@@ -18,7 +18,7 @@ from stack import supervisor, way
 from stack.backends import Backends
 from stack.secrets import telemetry_headers
 from stack.waiting import poll_until
-from tests import groups
+from tests import builds, groups
 from tests.chaos.outages import stopped
 from tests.running import PATIENCE_SECONDS, Stack
 
@@ -31,6 +31,8 @@ _SETTINGS = {
     "SLOW_TRACE_MS": "2000",
     "EXPENSIVE_RESPONSE_USD": "0.5",
     "TRACE_WAIT_AFTER_ROOT": "2s",
+    # Fewer than are dropped: senders wait meanwhile.
+    "TRACES_IN_MEMORY": "20",
 }
 # The first 16 of the random bits of a trace ID decide on the share.
 _IN_SHARE, _NOT_IN_SHARE = "ffff", "0000"
@@ -53,12 +55,12 @@ class _Kind:
         for number in range(_TRACES):
             trace_id = _trace_id(self.share)
             self.ids.append(trace_id)
-            spans = self._spans(trace_id, name)
+            spans = self.spans(trace_id, name)
             for agent, span in zip(_AGENTS[:: 1 if number % 2 else -1], spans, strict=False):
                 with otlp.sender(stack.facts[agent], telemetry_headers(stack.facts)) as sender:
                     sender.send(otlp.spans(_SERVICE, span))
 
-    def _spans(self, trace_id: bytes, name: str) -> Iterator[Span]:
+    def spans(self, trace_id: bytes, name: str) -> Iterator[Span]:
         root = otlp.span(trace_id, name)
         child = otlp.span(trace_id, f"{name} child", {})
         child.span_id = secrets.token_bytes(8)
@@ -107,7 +109,9 @@ def sampled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COMPOSE_DISABLE_ENV_FILE", "1")
         facts = stack_facts.load({**os.environ, **_SETTINGS, **shifted, **state})
-        with way.native(facts) as running, Backends(facts) as backends:
+        chosen = way.native(facts)
+        builds.wait_for_programs_of(chosen)
+        with chosen as running, Backends(facts) as backends:
             yield Stack(facts, backends, running)
             for process in supervisor.own_processes(facts["STATE_DIR"]):
                 process.kill()
@@ -160,15 +164,29 @@ def test_exemplars_link_to_kept_traces_only(traces: Stack) -> None:
     metric = "traces_span_metrics_duration_seconds_bucket"
     since = time.time() - 600
 
-    def links(name: str) -> set[str]:
+    def links(name: str) -> set[str | None]:
         query = f'{metric}{{service_name="{_SERVICE}",span_name="{name}"}}'
         found = traces.backends.exemplars(query, since, time.time() + 60)
-        return {each.labels["trace_id"] for each in found if "trace_id" in each.labels}
+        return {each.labels.get("trace_id") for each in found}
 
     for name in ("in the share", "slow"):
         found = poll_until(partial(links, name), f"exemplars: {name}", PATIENCE_SECONDS)
         assert found <= {each.hex() for each in _KEPT[name].ids}
-    assert links("usual") == set()
+    # They keep their value.
+    assert poll_until(partial(links, "usual"), "exemplars: usual", PATIENCE_SECONDS) == {None}
+
+
+@pytest.mark.parametrize("kind", ["error", "rated badly"])
+def test_late_span_of_a_dropped_trace_is_decided_on_its_own(traces: Stack, kind: str) -> None:
+    [first, *_] = _DROPPED["usual"].ids
+    late = next(_KEPT[kind].spans(first, f"late {kind}"))
+    with otlp.sender(traces.facts["OTLP_URL"], telemetry_headers(traces.facts)) as sender:
+        sender.send(otlp.spans(_SERVICE, late))
+
+    def names() -> list[str]:
+        return [span.name for span in traces.backends.tempo_trace(first.hex()) or []]
+
+    poll_until(lambda: late.name in names(), "the late span", PATIENCE_SECONDS)
 
 
 def test_dropped_spans_are_not_counted_as_lost(traces: Stack) -> None:

@@ -65,6 +65,11 @@ class _Tenant:
         }
         return {signal for signal, result in found.items() if result}
 
+    def counted(self, metric: str) -> bool:
+        """Return whether a counter with this name is there."""
+        found = self._json("metrics", "/prometheus/api/v1/query", query=f"{metric}_total")
+        return bool(found["data"]["result"])
+
     def sees_all_of_its_own(self) -> bool:
         return self.sees(self.mark, self.trace_id) == {"logs", "traces", "metrics"}
 
@@ -80,6 +85,11 @@ class _Tenant:
             ("metrics", "/prometheus/api/v1/label/service_name/values", {}),
             ("metrics", "/prometheus/api/v1/series", {"match[]": '{__name__=~".+"}'}),
             ("metrics", "/prometheus/api/v1/query", {"query": '{__name__=~"tenant_.+"}'}),
+            (
+                "metrics",
+                "/prometheus/api/v1/query_range",
+                {"query": '{__name__=~"tenant_.+"}', "start": start, "end": end, "step": "15"},
+            ),
         ]
         return "\n".join(self._text(signal, path, **query) for signal, path, query in paths)
 
@@ -147,13 +157,47 @@ def test_token_of_one_tenant_is_refused_by_the_agent_of_the_other(
     [
         "/prometheus/api/v1/rules",
         "/prometheus/api/v1/alerts",
+        "/prometheus/api/v1/query_exemplars",
         "/alertmanager/api/v2/alerts",
         "/alertmanager/api/v2/silences",
     ],
 )
-def test_alerts_of_the_first_tenant_are_not_for_the_second(
+def test_what_tenants_share_is_not_for_the_second(
     tenants: tuple[_Tenant, _Tenant], path: str
 ) -> None:
     first, second = tenants
-    assert first.get("metrics", path).status_code == 200
-    assert second.get("metrics", path).status_code == 403
+    query = {"query": "up", "start": "1796000000", "end": "1796000001"}
+    assert first.get("metrics", path, **query).status_code == 200
+    assert second.get("metrics", path, **query).status_code == 403
+
+
+def test_metrics_and_status_of_backends_are_not_for_the_second_tenant(
+    tenants: tuple[_Tenant, _Tenant],
+) -> None:
+    _, second = tenants
+    for signal, path in {"logs": "/metrics", "traces": "/config"}.items():
+        password = Path(second.facts["SECRETS_DIR"], "operator", "password").read_text()
+        with local_client(second.urls[signal]) as client:
+            answer = client.get(path, auth=httpx2.BasicAuth("operator", password))
+        assert answer.status_code == 403
+
+
+def test_exemplars_of_the_second_tenant_are_not_kept(
+    stack: Stack, tenants: tuple[_Tenant, _Tenant]
+) -> None:
+    first, second = tenants
+    mark = f"{second.mark}_seconds"
+    for tenant in tenants:
+        with otlp.sender(tenant.otlp, telemetry_headers(tenant.facts)) as sender:
+            point = otlp.point(1)
+            exemplar = point.exemplars.add(time_unix_nano=point.time_unix_nano, as_int=1)
+            exemplar.trace_id, exemplar.span_id = tenant.trace_id, tenant.trace_id[:8]
+            sender.send(otlp.sums(tenant.mark, mark, point))
+
+    def found() -> set[str]:
+        found = stack.backends.exemplars(f"{mark}_total", time.time() - 600, time.time() + 60)
+        return {each.labels["trace_id"] for each in found}
+
+    poll_until(lambda: second.counted(mark), "the second tenant's sample", PATIENCE_SECONDS)
+    poll_until(found, "the first tenant's exemplar", PATIENCE_SECONDS)
+    assert found() == {first.trace_id.hex()}

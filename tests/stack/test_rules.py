@@ -38,9 +38,16 @@ _MADE_ELSEWHERE = {
         *(f"{metric.prometheus}_{part}" for part in others.HISTOGRAM_PARTS),
     )
 }
-# Of gateways with tail sampling, which only the scaled stack has.
-_OF_GATEWAYS = re.compile(
-    "|".join((others.TRACES_WAITING.prometheus, others.FROM_AGENTS, others.SPANS_TO_KAFKA))
+# Of gateways and writers, which only the scaled stack has.
+_OF_SCALED = re.compile(
+    "|".join(
+        (
+            others.TRACES_WAITING.prometheus,
+            others.KAFKA_LAG.prometheus,
+            others.FROM_AGENTS,
+            others.SPANS_TO_KAFKA,
+        )
+    )
 )
 _AFTER_A_TIME_OUT = "|".join(llm.TIMEOUTS)
 _RULES = [
@@ -113,7 +120,7 @@ def test_each_metric_of_an_expression_is_there(stack: Stack, window: Window) -> 
         for name, selector in asked
         if name not in _MADE_ELSEWHERE | set(_AFTER_A_FAILURE)
         and _AFTER_A_TIME_OUT not in selector
-        and not _OF_GATEWAYS.search(selector)
+        and not _OF_SCALED.search(selector)
     }
 
     def all_there() -> bool:
