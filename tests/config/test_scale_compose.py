@@ -46,7 +46,10 @@ _RIGHTS = {
 _FACTS = stack_facts.load({"TOPOLOGY": "scaled"})
 _TARGETS = configs.TARGET / "targets" / "docker.json"
 # The image of a service that is not named after it.
-_THANOS = {"prometheus", "receive-1", "receive-2", "rule", "store-gateway", "compact"}
+_THANOS = {
+    *("prometheus", "receive-1", "receive-2", "receive-second"),
+    *("rule", "store-gateway", "compact"),
+}
 _COLLECTORS = {
     *("collector", "agent-2", "gateway-1", "gateway-2", "writer-1", "writer-2"),
     *("second-agent", "second-gateway", "second-writer"),
@@ -349,7 +352,7 @@ def test_each_component_of_the_native_stack_is_scraped() -> None:
     found = Counter(each["labels"]["job"] for each in entries for _ in each["targets"])
     native = Counter(ScaledStack.scraped.keys())
     native["collector"] += len(ScaledStack.more_collectors)
-    native["thanos"] += len(ScaledStack.thanos)
+    native["prometheus"] += len(ScaledStack.thanos)
     native["loki"] += 1
     assert found == native
     assert (

@@ -17,7 +17,7 @@ _GIVEN = {
     "QUERY_ADDRESS": "prometheus:9090",
     "ALERTMANAGER_ADDRESS": "alertmanager:9093",
     "RECEIVE_ENDPOINTS": '["receive-1:10901"]',
-    "SECOND_RECEIVE_ENDPOINT": "second-receive:10901",
+    "SECOND_RECEIVE_ENDPOINT": "receive-second:10901",
 }
 _CREDENTIALS = "Basic cHJvbWV0aGV1czpw"
 
