@@ -261,6 +261,7 @@ _KINDS: list[tuple[str, Callable[[str], bool], str]] = [
     ("TRACES_IN_MEMORY", _is_number, "a whole number"),
     ("_USD", _is_amount, "an amount such as 0.5"),
     ("TRACE_WAIT_AFTER_ROOT", _is_duration, "a duration such as 10s"),
+    ("TRACE_WAIT", _is_duration, "a duration such as 10s"),
     ("_SIZE", _is_size, "a size such as 5GB (MB, GB or TB), or 0"),
 ]
 
