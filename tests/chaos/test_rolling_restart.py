@@ -1,18 +1,20 @@
 """Replicas behind a load balancer are restarted one after another under load: no response is lost,
 and no telemetry of one."""
 
-import json
 import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import cycle
 from pathlib import Path
 
 from chatscope import names
+from drill.webhook import serving
 from stack.facts import ROOT
 from stack.local_http import local_client
 from stack.parts import binary_path
@@ -26,15 +28,37 @@ from tests.stores import free_port
 _NAME = "test-rolling-restart"
 _LINES = f'{{service_name="{_NAME}"}} |= "answer completed"'
 _CLIENTS = 6
+_BALANCER = """\
+{{
+	admin off
+	auto_https off
+	persist_config off
+}}
+http://:{port} {{
+	bind 127.0.0.1
+	reverse_proxy {replicas} {{
+		lb_policy round_robin
+		lb_try_duration 10s
+		health_uri /
+		health_port {health_port}
+		health_interval 100ms
+	}}
+}}
+"""
+# Several intervals of the health check.
+_NOTICED_SECONDS = 1.0
+
 pytestmark = needs_store
 
 
 class _Replica:
-    def __init__(self, stack: Stack, directory: Path, store: str) -> None:
+    def __init__(self, stack: Stack, directory: Path, store: str, host: str) -> None:
+        self.host = host
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{host}:{self.port}"
         self._environ = {
             **os.environ,
+            "HOST": host,
             "PORT": str(self.port),
             "OTEL_SERVICE_NAME": _NAME,
             **telemetry_variables(stack.facts),
@@ -63,65 +87,67 @@ class _Replica:
 
 class _Balancer:
     """A real load balancer, from which replicas are removed before they stop, as
-    docs/scaling.md asks."""
+    docs/scaling.md asks: it asks this test whether it may send requests to a replica."""
 
     def __init__(self, directory: Path, replicas: list[_Replica]) -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
-        self._admin = f"http://127.0.0.1:{free_port()}"
         self._directory = directory
         self._replicas = replicas
+        # The port of the health checks is the same for all; the addresses differ.
+        self._health_port = free_port()
+        self._removed: set[str] = set()
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Run until the end of the block."""
-        proxy = {
-            "@id": "proxy",
-            "handler": "reverse_proxy",
-            "load_balancing": {"selection_policy": {"policy": "round_robin"}},
-            "upstreams": _upstreams(self._replicas),
-        }
-        server = {"listen": [_address(self.url)], "routes": [{"handle": [proxy]}]}
-        file = self._directory / "balancer.json"
+        file = self._directory / "Caddyfile"
         file.write_text(
-            json.dumps(
-                {
-                    "admin": {"listen": _address(self._admin)},
-                    "apps": {"http": {"servers": {"replicas": server}}},
-                }
+            _BALANCER.format(
+                port=self.url.rpartition(":")[2],
+                replicas=" ".join(f"{each.host}:{each.port}" for each in self._replicas),
+                health_port=self._health_port,
             )
         )
-        with (self._directory / "balancer.log").open("wb") as log:
+        with ExitStack() as running:
+            for replica in self._replicas:
+                server = ThreadingHTTPServer((replica.host, self._health_port), self._handler())
+                running.enter_context(server)
+                running.enter_context(serving(server))
+            log = running.enter_context((self._directory / "balancer.log").open("wb"))
             process = subprocess.Popen(
                 [binary_path("caddy"), "run", "--config", file], stdout=log, stderr=log
             )
-        try:
+            running.callback(process.wait, PATIENCE_SECONDS)
+            running.callback(process.terminate)
             with local_client(self.url) as client:
                 poll_until(
                     lambda: client.get("/readyz").is_success, "the load balancer", PATIENCE_SECONDS
                 )
             yield
-        finally:
-            process.terminate()
-            process.wait(PATIENCE_SECONDS)
 
     @contextmanager
     def without(self, removed: _Replica) -> Iterator[None]:
         """Send no new requests to a replica until the end of the block."""
-        self._use([each for each in self._replicas if each is not removed])
+        self._removed = {removed.host}
+        time.sleep(_NOTICED_SECONDS)
         yield
-        self._use(self._replicas)
+        self._removed = set()
+        time.sleep(_NOTICED_SECONDS)
 
-    def _use(self, replicas: list[_Replica]) -> None:
-        with local_client(self._admin) as client:
-            client.patch("/id/proxy/upstreams", json=_upstreams(replicas)).raise_for_status()
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        balancer = self
 
+        class Health(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                host = str(self.connection.getsockname()[0])
+                self.send_response(503 if host in balancer._removed else 200)
+                self.send_header("content-length", "0")
+                self.end_headers()
 
-def _upstreams(replicas: list[_Replica]) -> list[dict[str, str]]:
-    return [{"dial": _address(replica.url)} for replica in replicas]
+            def log_message(self, *_: object) -> None:
+                pass
 
-
-def _address(url: str) -> str:
-    return url.removeprefix("http://")
+        return Health
 
 
 class _Load:
@@ -165,7 +191,9 @@ class _Load:
 def test_rolling_restart_loses_no_response_and_no_item(stack: Stack, tmp_path: Path) -> None:
     with ExitStack() as everything:
         store = everything.enter_context(store_server())
-        replicas = [_Replica(stack, tmp_path, store.url) for _ in range(2)]
+        replicas = [
+            _Replica(stack, tmp_path, store.url, host) for host in ("127.0.0.2", "127.0.0.3")
+        ]
         for replica in replicas:
             everything.callback(replica.stop)
             replica.start()
