@@ -88,7 +88,7 @@ def _collector(windows: Windows) -> Alert:
 def _store(windows: Windows) -> Alert:
     return Alert(
         name="StoreDown",
-        # Prometheus cannot tell of itself; in the scaled stack, these are parts of Thanos.
+        # Prometheus cannot report its own outage; in the scaled stack, this job is Thanos.
         expr=f"{select(others.UP, matches(JOB, '|'.join((*STORES, 'prometheus'))))} == 0",
         area="pipeline",
         severity="critical",

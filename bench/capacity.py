@@ -131,7 +131,7 @@ def plan(responses: int, costs: Costs, given: Assumptions) -> Plan:
 
 @dataclass(frozen=True)
 class Backlog:
-    """The result of an outage of a backend: items in queues at its end, and seconds to catch up."""
+    """Items that are queued at the end of a backend's outage, and seconds to deliver them."""
 
     items: float
     catch_up_seconds: float

@@ -169,6 +169,12 @@ def _tls(environ: Mapping[str, str]) -> dict[str, str]:
 def _scaled_problems(facts: Mapping[str, str]) -> Iterator[str]:
     if facts["TOPOLOGY"] == "scaled" and facts["OTLP_TLS_CERT_FILE"]:
         yield "OTLP_TLS_CERT_FILE is not supported with TOPOLOGY=scaled: unset one of them"
+    # A part of file names, topics and headers.
+    tenant = facts["TENANT"]
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", tenant):
+        yield f"TENANT={tenant!r} is not accepted: it must be letters, digits, _ and -"
+    elif facts["TOPOLOGY"] == "scaled" and tenant == "second":
+        yield "TENANT=second is the second tenant of the scaled stack: give another name"
 
 
 def _tls_problems(facts: Mapping[str, str]) -> Iterator[str]:

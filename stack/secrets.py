@@ -24,14 +24,18 @@ def make(facts: Mapping[str, str]) -> None:
     """Create missing secrets, for a native stack. Raises SecretsError."""
     directory = Path(facts["SECRETS_DIR"])
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    caddy = str(program_path("caddy", facts))
+    run(_SCRIPT, {"HOME": str(directory), "SECRETS_DIR": str(directory), "CADDY": caddy})
+
+
+def run(script: Path, environ: Mapping[str, str]) -> None:
+    """Run a script that creates secrets, with nothing else in its environment but PATH.
+
+    Raises SecretsError.
+    """
     done = subprocess.run(
-        ["sh", _SCRIPT],
-        env={
-            "PATH": os.defpath,
-            "HOME": str(directory),
-            "SECRETS_DIR": str(directory),
-            "CADDY": str(program_path("caddy", facts)),
-        },
+        ["sh", script],
+        env={"PATH": os.defpath, **environ},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -1,9 +1,7 @@
 """The scaled stack as native processes: what one machine has too keeps its name and its port."""
 
 import json
-import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import yaml
@@ -12,7 +10,6 @@ from stack import facts, secrets, supervisor
 from stack.native import NativeStack
 from stack.parts import Part
 from stack.scaled import configs, kafka
-from stack.secrets import SecretsError
 
 _BUCKETS = ("loki", "tempo", "thanos")
 _PARTS = (
@@ -137,10 +134,9 @@ class ScaledStack(NativeStack):
         environ = self.environment()
         host = self.facts["STACK_HOST"]
         receivers = [f"{host}:{self.facts[f'RECEIVE{number}_GRPC_PORT']}" for number in (1, 2)]
-        done = subprocess.run(
-            ["sh", configs.TARGET / "prepare.sh"],
-            env={
-                "PATH": os.defpath,
+        secrets.run(
+            configs.TARGET / "prepare.sh",
+            {
                 "SECRETS_DIR": self.facts["SECRETS_DIR"],
                 "SECOND_SECRETS_DIR": str(second),
                 "S3_ADDRESS": environ["S3_ADDRESS"],
@@ -149,13 +145,7 @@ class ScaledStack(NativeStack):
                 "RECEIVE_ENDPOINTS": json.dumps(receivers),
                 "SECOND_RECEIVE_ENDPOINT": f"{host}:{self.facts['SECOND_RECEIVE_GRPC_PORT']}",
             },
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
         )
-        if done.returncode != 0:
-            raise SecretsError(f"the scaled stack cannot be prepared: {done.stderr.strip()}")
 
     def _second_secrets(self) -> Path:
         return self.run_dir / "second-secrets"

@@ -223,7 +223,7 @@ def test_dropped_spans_are_not_counted_as_lost(traces: Stack) -> None:
 
 
 def test_gateway_that_is_stopped_decides_on_waiting_traces_first(traces: Stack) -> None:
-    # Without a root they wait for TRACE_WAIT.
+    # Without a root span, they are decided on after TRACE_WAIT.
     waiting = _Kind(share=_IN_SHARE, root=False)
     waiting.send(traces, "waiting")
     time.sleep(2.0)

@@ -171,3 +171,31 @@ def test_shifted_ports_make_a_stack_that_shares_none_with_the_first() -> None:
     )
     assert second["APP_URL"].endswith(":23000")
     assert second["DATA_DIR"] == str(facts.ROOT / "elsewhere" / "data")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TOPOLOGY", "ring"),
+        ("TRACES_KEPT_PERCENT", "101"),
+        ("SLOW_TRACE_MS", "10s"),
+        ("EXPENSIVE_RESPONSE_USD", "much"),
+        ("TRACE_WAIT", "soon"),
+        ("TRACE_WAIT_AFTER_ROOT", "10"),
+        ("TRACES_IN_MEMORY", "1e5"),
+        ("TENANT", "a/b"),
+        ("TENANT", "second"),
+    ],
+)
+def test_invalid_value_of_the_scaled_stack_is_reported(name: str, value: str) -> None:
+    with pytest.raises(facts.FactsError) as refused:
+        facts.load({"TOPOLOGY": "scaled", name: value})
+    [problem] = refused.value.problems
+    assert problem.startswith(name)
+
+
+def test_scaled_stack_with_tls_is_refused() -> None:
+    certificate = dict.fromkeys(("OTLP_TLS_CERT_FILE", "OTLP_TLS_KEY_FILE"), __file__)
+    facts.load(certificate)
+    with pytest.raises(facts.FactsError, match="TOPOLOGY=scaled"):
+        facts.load({"TOPOLOGY": "scaled", **certificate})
