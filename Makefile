@@ -17,6 +17,8 @@ TEST_WORKERS ?= 4
 # Each worker and each process that a test starts would compile all modules again.
 PYTEST = env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest --dist loadgroup --max-worker-restart 100
 COVERAGE = --cov --cov-report=
+# Expired waits once more; the run lists them, with the first tracebacks.
+RETRIES = --reruns 1 --rerun-show-tracebacks
 
 help:
 	@sed -n -e 's/^##@ //p' -e 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -98,7 +100,7 @@ test: ## All tests, on stacks of their own
 	$(BOOTSTRAP) parts
 	@status=0; $(MAKE) --no-print-directory lint || { status=1; \
 	echo "The linters found something (above); the tests run all the same."; }; \
-	$(PYTEST) -n $(TEST_WORKERS) --build $(COVERAGE) || status=1; exit $$status
+	$(PYTEST) -n $(TEST_WORKERS) --build $(COVERAGE) $(RETRIES) || status=1; exit $$status
 
 SPELLED = *.md .github alerts docs prometheus/rules/*.rules.yaml website/mkdocs.yml
 lint: ## Style, types, and the words of texts for users

@@ -149,7 +149,15 @@ def _in_test() -> Generator[None, object, object]:
         _limit.in_test = False
 
 
-pytest_runtest_setup = pytest.hookimpl(wrapper=True, tryfirst=True)(_in_test)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    __tracebackhide__ = True
+    # Set by pytest-rerunfailures, which is inside the hook that starts the timer.
+    if getattr(item, "execution_count", 1) > 1 and _limit.seconds:
+        _limit.start(_limit.seconds)
+    return (yield from _in_test())
+
+
 pytest_runtest_call = pytest.hookimpl(wrapper=True, tryfirst=True)(_in_test)
 pytest_runtest_teardown = pytest.hookimpl(wrapper=True, tryfirst=True)(_in_test)
 
