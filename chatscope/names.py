@@ -605,6 +605,12 @@ PROCESS_CONTEXT_SWITCHES: Final = Metric(
     (CONTEXT_SWITCH_TYPE,),
 )
 PROCESS_UPTIME: Final = Metric("process.uptime", Kind.GAUGE, "s", "Time since the process started.")
+PROCESS_ENDED: Final = Metric(
+    "chatscope.process.ended",
+    Kind.GAUGE,
+    "{state}",
+    "1 with the last export of a process that ended on purpose.",
+)
 GC_COLLECTIONS: Final = Metric(
     "cpython.gc.collections",
     Kind.COUNTER,
@@ -752,6 +758,8 @@ OF_RECORDERS: Final = frozenset(
 )
 # Those that the chat service has only if its clients need keys.
 OF_KEYS: Final = frozenset({BUDGET_USED, BUDGET_LIMIT})
+# Only with the last export.
+OF_SHUTDOWN: Final = frozenset({PROCESS_ENDED})
 # Only if replicas share a store.
 OF_REPLICAS: Final = frozenset({SHARED_STORE_UP})
 

@@ -30,6 +30,11 @@ def observe_process(meter: Meter) -> None:
         observe(meter, metric, read)
 
 
+def record_end(meter: Meter, prefix: str = names.PREFIX) -> None:
+    """Record that this process ends on purpose; called before the last export."""
+    gauge(meter, names.PROCESS_ENDED.with_prefix(prefix)).set(1)
+
+
 @contextmanager
 def watch_event_loop(meter: Meter, prefix: str = names.PREFIX) -> Iterator[None]:
     """Measure the running loop's lag, and count its tasks, until the end of the block."""

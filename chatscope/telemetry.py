@@ -28,7 +28,7 @@ from chatscope.providers import (
     build_providers,
     set_global,
 )
-from chatscope.runtime import observe_process
+from chatscope.runtime import observe_process, record_end
 from chatscope.settings import TelemetrySettings
 from chatscope.tracing import use_tracer
 
@@ -235,6 +235,8 @@ class Telemetry:
         WORKER.flush(seconds * _SHARE_OF_DEFERRED)
         self.detach_logs()
         self._stop_logging = None
+        if self.settings.process_metrics and self._given is None:
+            record_end(self.meter, self.settings.prefix)
         return self.providers.shutdown(max(0.0, deadline - time.monotonic()))
 
     def _start_logging(self) -> Callable[[], None]:

@@ -13,6 +13,7 @@ from chatscope.names import (
     GEN_AI_REQUEST_MODEL,
     HTTP_RESPONSE_STATUS_CODE,
     LLM_RESPONSE_TIME,
+    PROCESS_ENDED,
     PROCESS_UPTIME,
     SOCKET_CONNECTIONS,
     prometheus_label,
@@ -84,11 +85,11 @@ def last_sample() -> stat.Panel:
     return is_well(
         "Oldest last sample",
         "Time since the last metric of the instance that has been silent for longest; an instance "
-        "that a younger one has replaced is not counted. Metrics are sent every second: a minute "
-        "of silence means that the process, or the path to Prometheus, is down. 1 hour stands for "
-        "any longer time.",
+        "that ended on purpose, or that a younger one has replaced, is not counted. Metrics are "
+        "sent every second: a minute of silence means that the process, or the path to Prometheus, "
+        "is down. 1 hour stands for any longer time.",
         "s",
-        prom(queries.seconds_since_last_sample(PROCESS_UPTIME)),
+        prom(queries.seconds_since_last_sample(PROCESS_UPTIME, PROCESS_ENDED)),
         warn=15,
         bad=60,
         over_range=True,

@@ -471,7 +471,7 @@ def traces(
     """
     panel = _framed(table.Panel(), title, description, TEMPO)
     # The name takes the remaining width: otherwise the duration, the last column, had no room.
-    widths = {"Trace ID": 120, "Start time": 160, "Duration": 90, "Service": 90}
+    widths = {"Trace ID": 120, "Start time": 160, "Duration": 90, "Service": 130}
     for column, width in widths.items():
         panel = panel.override_by_name(column, [DynamicConfigValue("custom.width", width)])
     order = {column: n for n, column in enumerate([*widths, "Name"])}

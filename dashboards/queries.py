@@ -147,21 +147,29 @@ def either(first: str, second: str) -> str:
     return f"{first} or {second}"
 
 
-def seconds_since_last_sample(uptime: Metric) -> str:
+def seconds_since_last_sample(uptime: Metric, ended: Metric) -> str:
     """Return the age of the last sample of the most silent instance; an hour at most.
 
-    An instance that ended on purpose is silent, too: it does not count if an instance of the same
-    service started after its last sample.
+    An instance that ended on purpose is silent, too: it does not count if it said so with `ended`,
+    or if an instance of the same service started after its last sample. If every instance ended
+    on purpose, the newest one counts.
     """
     service, instance = prometheus_label(SERVICE_NAME), INSTANCE
     now = series(uptime)
     age = f"(time() - max by ({service}, {instance}) (timestamp({now})))"
     alive = f"({now} and (time() - timestamp({now}) < 15))"
     replaced = f"({age} > on ({service}) group_left () (min by ({service}) ({alive}) + 5))"
+    worst = f"{age} unless {replaced} unless on ({service}, {instance}) {series(ended)}"
+
     # A service without any current sample: searched in steps.
-    earlier = f"time() - max by ({service}) (max_over_time(timestamp({now})[1h:10s]))"
-    worst = f"max by ({service}) ({age} unless {replaced})"
-    return f"max({worst} or ({earlier})) or vector(3600)"
+    def last(metric: Metric) -> str:
+        return f"max by ({service}) (max_over_time(timestamp({series(metric)})[1h:10s]))"
+
+    silent = f"({last(uptime)} unless ({last(ended)} >= {last(uptime)}))"
+    return (
+        f"max(max by ({service}) ({worst}) or (time() - {silent}))"
+        f" or (time() - max({last(uptime)})) or vector(3600)"
+    )
 
 
 def fullness(used: Metric, limit: str) -> str:

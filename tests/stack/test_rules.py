@@ -9,7 +9,7 @@ import pytest
 
 from alerts import llm
 from alerts.__main__ import FOLDER
-from chatscope.names import OF_KEYS, OF_REPLICAS, OLDER_METRICS
+from chatscope.names import OF_KEYS, OF_REPLICAS, OF_SHUTDOWN, OLDER_METRICS
 from dashboards import others
 from stack.secrets import backend_client
 from stack.waiting import poll_until
@@ -29,10 +29,10 @@ _AFTER_A_FAILURE = {
     others.LOKI_DISCARDED.prometheus: "Loki threw a line away",
     others.DELTA_POINTS.prometheus: "a service sent a delta that could not be added up",
 }
-# Recorded by other libraries, or by a service that requires keys: this stack has neither.
+# Recorded by other libraries, by a service that requires keys, or by one that ends.
 _MADE_ELSEWHERE = {
     name
-    for metric in (*OLDER_METRICS, *OF_KEYS, *OF_REPLICAS)
+    for metric in (*OLDER_METRICS, *OF_KEYS, *OF_REPLICAS, *OF_SHUTDOWN)
     for name in (
         metric.prometheus,
         *(f"{metric.prometheus}_{part}" for part in others.HISTOGRAM_PARTS),

@@ -16,6 +16,7 @@ from chatscope import Telemetry, genai, instrument, names
 from chatscope.genai.request import ModelRequest, Usage
 from chatscope.names import METRICS, Kind, Metric
 from chatscope.providers import TelemetrySettings
+from chatscope.runtime import record_end
 from stack.facts import ROOT
 from tests.each import check_each
 from tests.memory import Memory
@@ -91,6 +92,7 @@ def _record_everything() -> Memory:
             socket.send_text("x")
             socket.receive_text()
         _wait_for_a_sample_of_lag(memory)
+    record_end(telemetry.meter)
     for pipeline in memory.delivery.pipelines.values():
         pipeline.statistics.count_call(0.01, "")
         pipeline.statistics.count_call(0.01, "UNAVAILABLE")
