@@ -202,10 +202,12 @@ def test_application_of_twenty_lines_is_observed_and_keeps_its_log(
     assert output.count("item shown") == 1
     assert output.count('"GET /items/42?token=secret HTTP/1.1" 200') == 1
     assert output.count("RuntimeError: out of stock") == 1
-    # Nothing else has the query; metrics without a convention come with what needs them.
+    # Nothing else has the query; metrics without a convention come with what needs them, except the
+    # one that says that the process ended on purpose.
     assert not [export for export in receiver.exports if b"secret" in export]
     names = {point.name for point in receiver.metric_points}
-    assert not [name for name in names if name.startswith(("chatscope.", "llm_", "message_"))]
+    ours = {name for name in names if name.startswith(("chatscope.", "llm_", "message_"))}
+    assert ours == {"chatscope.process.ended"}
 
 
 @pytest.mark.parametrize("options", [(), ("--preload",)], ids=["import", "preload"])
