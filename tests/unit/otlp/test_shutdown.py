@@ -74,7 +74,7 @@ def test_shutdown_is_in_time_and_all_is_on_disk(
     with trouble() as endpoint:
         emitted = _emitting(endpoint, tmp_path, protocol)
         emitted.emit(range(_ITEMS))
-        emitted.meter_provider.force_flush(100)
+        emitted.meter_provider.force_flush()
         kept, seconds = emitted.shutdown(_SECONDS)
     assert_at_most(seconds, _SECONDS, _FACTOR)
     assert kept
