@@ -236,7 +236,8 @@ class Telemetry:
         self.detach_logs()
         self._stop_logging = None
         if self.settings.process_metrics and self._given is None:
-            record_end(self.meter, self.settings.prefix)
+            with guarded("recording the end of the process"):
+                record_end(self.meter, self.settings.prefix)
         return self.providers.shutdown(max(0.0, deadline - time.monotonic()))
 
     def _start_logging(self) -> Callable[[], None]:
